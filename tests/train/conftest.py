@@ -27,13 +27,13 @@ def _one_thread() -> None:
 
 
 def learnable(split: str, samples: int, seed: int) -> SmallSet:
-    """Return a set in which the label says where the spikes are: sites 0 to 4, or 5 to 9."""
+    """Return a set whose label follows from the place of the spikes: sites 0 to 4, or 5 to 9."""
     plain = small_set(samples, seed=seed, split=split, silent=range(0), skipped=(3,))
     label = np.where(plain.truth.label == 1, 5, 0)
     rows = np.repeat(np.arange(samples), plain.truth.nnz)
     index = plain.truth.index.astype(np.int64)
     moved = index // 10 * 10 + index % 5 + label[rows]
-    # Two non-zeros that meet at one place become one.
+    # Two non-zeros at the same place become one.
     _, kept = np.unique(rows * 10_000 + moved, return_index=True)
     truth = SampleColumns(
         index=moved[kept],
@@ -71,7 +71,7 @@ def features(store_folder: Path) -> FeatureSet:
 
 @pytest.fixture
 def joint_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count how often a linear layer and its neurons run as one step."""
+    """Return a list that counts how often a linear layer and its neurons run as one step."""
     calls: list[int] = []
     apply: Any = cpu_autograd.LinearIAF.apply
 

@@ -97,7 +97,7 @@ def fetch(folder: Path) -> None:
 
 
 def main(*arguments: str) -> int:
-    """Fetch, and say what happened; return an exit status."""
+    """Download, and report the result; return an exit status."""
     *archive, folder = arguments
     try:
         (download if archive else fetch)(Path(folder))

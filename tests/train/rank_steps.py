@@ -94,7 +94,7 @@ def _made(batch_size: int, ranks: Ranks) -> Iterator[Batch]:
 
 
 def main(store: str, out: str) -> None:
-    """Go through all cases; the first rank writes what they gave."""
+    """Run all cases; the first rank writes the results."""
     torch.set_num_threads(1)
     with joined("cpu") as (ranks, _):
         found: dict[str, Any] = {name: case(name, Path(store), ranks) for name in CASES}
@@ -104,7 +104,7 @@ def main(store: str, out: str) -> None:
 
 
 def _threads_of_gloo() -> list[str]:
-    """Return the names of gloo's threads in this process, where the system tells."""
+    """Return the names of gloo's threads in this process, if the system has them."""
     names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     return [name for name in names if "gloo" in name]
 

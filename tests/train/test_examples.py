@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("pytorch_lightning") is None, reason="pytorch-lightning is not installed")
 def test_lightning_trains_from_a_loader(store_folder: Path, tmp_path: Path) -> None:
-    """The Trainer draws whole epochs, each one anew, and validates; the network learns."""
+    """The Trainer uses whole epochs, each with another order, and validates; the network learns."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "lightning_fit.py"), str(store_folder), "small"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -23,7 +23,7 @@ print(IAF()(torch.full((1, 4, 1), 0.5)).flatten().tolist(), IAF.__module__, fram
 
 
 def spikes(code: Path, cache: str) -> subprocess.CompletedProcess[str]:
-    """Let neurons spike, by code in a folder, in a process of its own."""
+    """Return the spikes of neurons, computed by the code in a folder, in another process."""
     roots = os.pathsep.join(str(code / root) for root in ("store_schemas", "store", "pipeline", "train"))
     return subprocess.run(
         [sys.executable, "-c", SPIKES],
@@ -36,7 +36,7 @@ def spikes(code: Path, cache: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Path:
-    """Return a copy of the code in which no folder can hold compiled code, whoever asks: not even root."""
+    """Return a copy of the code in which no folder for compiled code can be created, not even by root."""
     for root in ("store_schemas", "store", "pipeline", "train"):
         shutil.copytree(ROOT / root, tmp_path / root, ignore=shutil.ignore_patterns("__pycache__"))
         for package in {path.parent for path in (tmp_path / root).rglob("*.py")}:
@@ -46,12 +46,12 @@ def sealed(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_no_writable_cache_folder(sealed: Path, tmp_path: Path) -> None:
-    """Installation and user's cache read-only: spikes are right, and a line names NUMBA_CACHE_DIR; once."""
+    """If the installation and the user's cache are read-only, spikes are right, and one line names NUMBA_CACHE_DIR."""
     done = spikes(sealed, "/dev/null/none")
     assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")
     assert str(sealed) in done.stdout
     assert done.stderr.count("every process compiles for some seconds; set NUMBA_CACHE_DIR") == 1
-    done = spikes(sealed, str(tmp_path / "cache"))  # what the line says
+    done = spikes(sealed, str(tmp_path / "cache"))  # the advice of the line
     assert done.stdout.startswith("[0.0, 1.0, 0.0, 1.0]")
     assert done.stderr == ""
     assert list((tmp_path / "cache").rglob("*.forward-*.nbc"))

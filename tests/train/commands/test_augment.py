@@ -16,7 +16,7 @@ from spikestore.store.cli.main import main
 def test_writes_a_picture(
     store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
-    """Of a preset that mixes labels, or of a configuration; the same command writes the same bytes."""
+    """The picture is of a preset that mixes labels, or of a configuration; the same command writes the same bytes."""
     (tmp_path / "run.toml").write_text('[[augment]]\nop = "time_shift"\nbins = 3\n[data]\nname = "small"\n')
     given = {"--preset": "eventmix", "--config": str(tmp_path / "run.toml")}[how]
     pictures = []
@@ -44,7 +44,7 @@ def test_writes_a_picture(
 def test_errors(
     store_folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    """One line, and status 2 or 1."""
+    """The message is one line, and the exit status is 2 or 1."""
     command = ["augment", "small:train", "--out", "picture.png", *arguments, "--store", str(store_folder)]
     assert main(command) in (1, 2)
     assert message in capsys.readouterr().err
@@ -54,7 +54,7 @@ def test_errors(
 def test_a_picture_that_cannot_be_finished_leaves_the_former_one(
     store_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a full disk: no half of a file, and nothing beside it."""
+    """On a full disk, for example: no incomplete file replaces the former one, and no other file is left."""
     from matplotlib.figure import Figure
 
     def half(self: Figure, path: Path, **_: object) -> None:

@@ -38,7 +38,7 @@ def frames_of(features: FeatureSet) -> list[np.ndarray]:
 def test_dense_frames_equal_the_store(
     features: FeatureSet, packed: PackedColumns, positions: list[int], padding: int | None
 ) -> None:
-    """Frames are those of the feature set, zero behind a sample's end, in the order asked for, repeats too."""
+    """Frames equal those of the feature set, with zeros after a sample's end, in the requested order, also with repeated samples."""
     sparse = TensorColumns(packed).gather(torch.tensor(positions))
     pad_to = None if padding is None else int(sparse.lengths.max()) + padding
     batch = sparse.batch(pad_to)
@@ -64,7 +64,7 @@ def test_sparse_coo_is_coalesced(packed: PackedColumns) -> None:
 
 @pytest.mark.parametrize("unique", [True, False])
 def test_sparse_coo_decides_about_checks(packed: PackedColumns, unique: bool) -> None:
-    """Nothing warns that nobody decided about checks of invariants, and its own setting stays as it is."""
+    """There is no warning that checks of invariants are undecided, and torch's own setting is not changed."""
     sparse = dataclasses.replace(TensorColumns(packed).gather(torch.tensor([5, 3, 5])), unique=unique)
     before = torch.is_warn_always_enabled()
     torch.set_warn_always(True)  # warnings are errors here, and torch would give this one once in a process
@@ -89,7 +89,7 @@ def test_no_samples_are_a_batch_too(packed: PackedColumns) -> None:
 
 
 def test_unsigned_columns_are_widened() -> None:
-    """Values above the signed range of 16 and 32 bits come back as they were."""
+    """Values above the signed range of 16 and 32 bits are the original ones."""
     for dtype, values in ((np.uint16, [0, 32767, 32768, 65535]), (np.uint32, [0, 2**31, 2**32 - 1])):
         column = np.array(values, dtype)
         signed = torch.from_numpy(column.view(np.int16 if dtype is np.uint16 else np.int32))
@@ -106,13 +106,13 @@ def test_wide_indices(packed: PackedColumns) -> None:
 
 
 def test_pad_to_never_cuts(packed: PackedColumns) -> None:
-    """A sample that is longer than pad_to is an error that names it."""
+    """A sample that is longer than pad_to is an error that names the row."""
     with pytest.raises(UsageError, match=r"row 0 has .* more than pad_to = 2"):
         TensorColumns(packed).gather(torch.tensor([0])).dense(2)
 
 
 def test_moves_whole(packed: PackedColumns) -> None:
-    """A batch that was moved is the same batch."""
+    """A batch that was moved to a device has the same values."""
     batch = TensorColumns(packed).gather(torch.tensor([1, 2]))
     assert torch.equal(batch.to("cpu").dense(), batch.dense())
     assert len(batch) == 2
@@ -120,7 +120,7 @@ def test_moves_whole(packed: PackedColumns) -> None:
 
 @pytest.mark.gpu
 def test_frames_on_cuda_are_the_same(packed: PackedColumns) -> None:
-    """The device's frames are those of the CPU, bit for bit, from either residence."""
+    """Frames on the device equal those of the CPU, bit for bit, from either residence."""
     positions = torch.randperm(len(packed))
     truth = TensorColumns(packed).gather(positions)
     for columns in (TensorColumns(packed), TensorColumns(packed, "cuda")):

@@ -32,7 +32,7 @@ def test_tables(columns: SparseBatch, sparse: bool) -> None:
 
 
 def test_texts_of_labels() -> None:
-    """A class has its name, a mixed label its parts, the largest first."""
+    """The text of a class is its name, that of a mixed label its parts, the largest first."""
     assert label_text(torch.tensor(1), ("yes", "no")) == "no"
     assert label_text(torch.tensor(1), None) == "class 1"
     assert label_text(torch.tensor([0.25, 0.0, 0.75]), ("a", "b", "c")) == "0.75 c + 0.25 a"
@@ -46,7 +46,7 @@ def test_texts_of_labels() -> None:
 def test_plots(
     columns: SparseBatch, features: FeatureSet, sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each sample without its padding, with bins or with times of its set."""
+    """Each sample is plotted without its padding, over bins or over the times of its set."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     from matplotlib import pyplot
 

@@ -28,7 +28,7 @@ USES: dict[str, Callable[[FeatureSet], object]] = {
 @pytest.mark.parametrize("column", COLUMNS)
 @pytest.mark.parametrize("kind", ["flipped", "truncated", "missing"])
 def test_damage_is_named(store_folder: Path, tmp_path: Path, use: str, column: str, kind: str) -> None:
-    """One damaged object of any column: loading raises, and names the object."""
+    """If one object of any column is damaged, loading raises an error that names the object."""
     folder = shutil.copytree(store_folder, tmp_path / "store")
     features = Store(folder)["small:train"]
     path = next((folder / features.data_path / column / "c").iterdir())
@@ -47,7 +47,7 @@ def test_damage_is_named(store_folder: Path, tmp_path: Path, use: str, column: s
 
 @pytest.mark.parametrize("use", USES)
 def test_a_set_that_is_removed(store_folder: Path, tmp_path: Path, use: str) -> None:
-    """A set that gc removed after it was opened is told as that, and never read as something else."""
+    """If gc removes a set after it was opened, the error says so, and nothing else is read instead."""
     folder = shutil.copytree(store_folder, tmp_path / "store")
     features = Store(folder)["small:train"]
     features.read(0, 1)

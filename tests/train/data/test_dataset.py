@@ -56,7 +56,7 @@ def test_counts_beyond_int16_are_kept() -> None:
 
 
 def test_transforms_are_applied(features: FeatureSet) -> None:
-    """The user's own transforms come last."""
+    """The user's own transforms are applied last."""
     dataset = FeatureDataset(features, lambda frames: frames.clip(max=1), lambda label: int(label) + 10)
     frames, label = dataset[1]
     assert frames.max() == 1
@@ -67,12 +67,12 @@ def test_transforms_are_applied(features: FeatureSet) -> None:
     "method", ["fork", *(pytest.param(each, marks=pytest.mark.slow) for each in ("spawn", "forkserver"))]
 )
 def test_works_in_worker_processes(features: FeatureSet, method: str) -> None:
-    """Under every start method workers give what the main process gives, here after a read through obstore."""
+    """Under every start method, workers return the items of the main process, here after a read through obstore."""
     in_memory = small_set(70).build(memory_storage())
-    in_memory.read(0, 10)  # from here on a store that is read in a forked child would hang
+    in_memory.read(0, 10)  # from here on, a store that is read in a forked child would hang
     dataset = FeatureDataset(in_memory)
     arguments: dict[str, Any] = {"batch_size": 16, "collate_fn": pad}
-    workers = 2 if method == "fork" else 1  # others import torch again, for seconds
+    workers = 2 if method == "fork" else 1  # other start methods import torch again, which takes seconds
     alone = list(DataLoader(dataset, **arguments))
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork in a process with threads.
@@ -95,7 +95,7 @@ def test_can_be_pickled(features: FeatureSet) -> None:
 
 @pytest.mark.parametrize("whole", ["set", "packed columns"])
 def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
-    """By number, mask or tensor, as in the loader: skipped rows are left out, items keep the order of the set."""
+    """Items are chosen by number, mask or tensor, as in the loader: skipped rows are left out, items keep the order of the set."""
     everything = pack(features)
     source = features if whole == "set" else everything
     wanted = [row for row in (90, 2, 3, 4, 149) if row != 3]
@@ -113,7 +113,7 @@ def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
 
 
 def test_a_partition_chooses_items(features: FeatureSet) -> None:
-    """By its name, which packed columns can't look up."""
+    """It is chosen by name; packed columns have no store to look the name up."""
     with pytest.raises(LookupError, match="no partition 'half'"):
         FeatureDataset(features, rows="half:a")
     with pytest.raises(UsageError, match=r"pass partition_rows\(features, rows\)"):
@@ -121,7 +121,7 @@ def test_a_partition_chooses_items(features: FeatureSet) -> None:
 
 
 def test_columns_are_those_of_items(features: FeatureSet) -> None:
-    """Labels, speakers and the like, for samplers and weights: one value for each item, whatever was skipped."""
+    """Labels, speakers and other columns have one value for each item, also after skipped rows, for samplers and weights."""
     dataset, stored = FeatureDataset(features), features.read()
     assert len(dataset.targets) == len(dataset) == 149
     for name in ("label", "nnz", "n_bins", *stored.extras):
@@ -133,7 +133,7 @@ def test_columns_are_those_of_items(features: FeatureSet) -> None:
 
 @pytest.mark.parametrize("by", ["sample", "label"])
 def test_hold_out_returns_numbers_of_its_argument(features: FeatureSet, by: Any) -> None:
-    """Rows of a set, items of a data set: the same recordings, none in both parts."""
+    """For a set they are rows, for a data set items: of the same recordings, none in both parts."""
     dataset = FeatureDataset(features)
     rows, items = hold_out(features, 0.25, seed=3, by=by), hold_out(dataset, 0.25, seed=3, by=by)
     for some_rows, some_items in zip(rows, items, strict=True):
@@ -145,7 +145,7 @@ def test_hold_out_returns_numbers_of_its_argument(features: FeatureSet, by: Any)
 
 
 def test_rows_where_takes_names_of_classes(features: FeatureSet) -> None:
-    """One or several, as numbers or names, for a set and for a data set."""
+    """One class or several, as numbers or names, for a set and for a data set."""
     dataset, label = FeatureDataset(features), features.read().label
     no = np.flatnonzero(label == 1).tolist()
     given: Any = (1, [1], np.array([1]), np.int64(1), {1}, torch.tensor(1), "no", ["no"])
@@ -162,7 +162,7 @@ def test_rows_where_takes_names_of_classes(features: FeatureSet) -> None:
 
 
 def test_transforms_that_are_none(features: FeatureSet) -> None:
-    """Are named at construction; a class such as int is a callable."""
+    """An argument that is not callable is named at construction; a class such as int is callable."""
     assert isinstance(FeatureDataset(features, None, int)[0][1], int)
     with pytest.raises(UsageError, match="transform must be a callable"):
         FeatureDataset(features, "flip")  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ def test_transforms_that_are_none(features: FeatureSet) -> None:
     "name", ["batch_size", "shuffle", "num_workers", "collate_fn", "sampler", "pin_memory"]
 )
 def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
-    """One line says to whom they belong."""
+    """One line says that the argument is one of the DataLoader."""
     with pytest.raises(
         UsageError,
         match=f"FeatureDataset has no argument {name!r}: pass it to the DataLoader that uses the data set",
@@ -183,6 +183,6 @@ def test_arguments_of_a_dataloader(features: FeatureSet, name: str) -> None:
 
 
 def test_repr_of_a_data_set(features: FeatureSet) -> None:
-    """Items, their frames and classes."""
+    """The repr has the number of items, their frames and the number of classes."""
     dataset = FeatureDataset(features, rows=range(5))
     assert repr(dataset) == f"<FeatureDataset: {len(dataset)} items of frames int16 (time, 1, 10), 2 classes>"

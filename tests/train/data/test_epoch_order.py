@@ -20,7 +20,7 @@ def test_is_a_permutation(samples: int, seed: int, epoch: int) -> None:
 
 
 def test_is_a_pure_function() -> None:
-    """The same arguments give the same order, pinned here for ever; any other argument gives another."""
+    """The same arguments give the same order, which is pinned here for ever; any other argument gives another."""
     order = epoch_order(8, seed=0, epoch=0, digest=DIGEST)
     assert order.tolist() == PINNED
     others = [
@@ -33,7 +33,7 @@ def test_is_a_pure_function() -> None:
 
 
 def test_is_uniform() -> None:
-    """Over many epochs each sample is at each place about equally often (chi-squared, 5 sigma)."""
+    """Over many epochs each sample is at each position about equally often (chi-squared, 5 sigma)."""
     samples, epochs = 12, 6000
     counts = np.zeros((samples, samples))
     for epoch in range(epochs):
@@ -45,6 +45,6 @@ def test_is_uniform() -> None:
 
 
 def test_neighbouring_epochs_are_unrelated() -> None:
-    """Places in one epoch say nothing about places in the next."""
+    """Positions in one epoch say nothing about positions in the next."""
     first, second = (np.argsort(epoch_order(5000, seed=0, epoch=epoch, digest=DIGEST)) for epoch in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 5 / np.sqrt(5000)

@@ -40,7 +40,7 @@ def forged(honest: Path, tmp_path: Path) -> Forgery:
 
 
 def epoch(features: FeatureSet, **options: Any) -> list[np.ndarray[Any, Any]]:
-    """Return the frames of an epoch, a batch each."""
+    """Return the frames of an epoch, one tensor for each batch."""
     return [batch.frames.numpy() for batch in FeatureLoader(features, 16, **options)]
 
 
@@ -56,7 +56,7 @@ USES: dict[str, Callable[[FeatureSet], object]] = {
 
 
 def fewer_bins(forged: Forgery) -> None:
-    """Let all documents say that no sample of the first fragment has more than 8 time bins."""
+    """Make all documents say that no sample of the first fragment has more than 8 time bins."""
     rows = forged.rows()
     forged.replace_rows(rows)
     longest = max(one[2] for one in forged.features.manifest.fragments[1:])
@@ -65,7 +65,7 @@ def fewer_bins(forged: Forgery) -> None:
 
 
 def smaller(name: str) -> Callable[[Forgery], None]:
-    """Let the manifest say half of the largest index, or value."""
+    """Halve the largest index, or value, in the manifest."""
     return lambda forged: forged.change_manifest(lambda one: one.__setitem__(name, one[name] // 2))
 
 
@@ -94,14 +94,14 @@ def test_no_residence_uses_forged_rows(forged: Forgery, name: str) -> None:
 
 
 def test_one_wrong_number_of_the_manifest(forged: Forgery) -> None:
-    """A longest sample that is shorter than the fragments say is refused before anything is loaded."""
+    """A longest sample that is shorter than the fragments say is rejected before anything is loaded."""
     forged.change_manifest(lambda one: one.update(n_bins=3))
     with pytest.raises(DamagedError, match="n_bins must be the largest n_bins of the fragments"):
         FeatureLoader(forged.features, 32, residence="host", pad_to=10)
 
 
 def test_a_row_that_asks_for_any_amount_of_memory(tmp_path: Path) -> None:
-    """It is refused by its number before anything is allocated, wherever frames are made; the format allows it."""
+    """The format allows such a row; it is rejected by its number before memory is allocated, wherever frames are made."""
     transform = Transform(operations=SMALL.transform.operations, max_bins=2**28)
     forged = Forgery.build(tmp_path / "store", replace(SMALL, transform=transform))
     forged.replace_rows(with_column(forged.rows(), "n_bins", 0, 2**28))
@@ -115,7 +115,7 @@ def test_a_row_that_asks_for_any_amount_of_memory(tmp_path: Path) -> None:
 
 
 def test_a_set_that_asks_for_any_amount_of_memory(forged: Forgery) -> None:
-    """A fragment of 2^40 rows is refused before anybody counts them in memory."""
+    """A fragment of 2^40 rows is rejected before an array of its size is allocated."""
 
     def huge(document: dict[str, Any]) -> None:
         document.update(samples=2**40, fragment_samples=2**40, nnz=0, skipped=[], max_index=0, max_value=0)
@@ -137,7 +137,7 @@ def test_a_set_that_asks_for_any_amount_of_memory(forged: Forgery) -> None:
 
 @pytest.mark.parametrize("residence", ["host", "device", "stream"])
 def test_a_bound_that_a_user_chooses(forged: Forgery, residence: str) -> None:
-    """An argument lowers or raises it."""
+    """The argument max_frame_bytes lowers or raises the limit."""
     features = forged.features
     longest = features.manifest.n_bins * SITES * 4
     with pytest.raises(
@@ -202,9 +202,9 @@ print("as they should be")
 """
 
 
-@pytest.mark.slow  # everything is compiled anew; without checks the other tests of this file run the same loops
+@pytest.mark.slow  # everything is compiled again; without checks, the other tests of this file run the same loops
 def test_compiled_loops_with_bounds_checks(honest: Path, tmp_path: Path) -> None:
-    """All compiled loops of the loader, over honest and over forged numbers, with numba's own checks on."""
+    """All compiled loops of the loader run over valid and forged numbers with numba's own bounds checks."""
     environment = {
         **os.environ,
         "NUMBA_BOUNDSCHECK": "1",

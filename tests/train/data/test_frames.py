@@ -39,7 +39,7 @@ def packed(features: FeatureSet) -> PackedColumns:
 def test_equals_torch_bit_for_bit(
     packed: PackedColumns, positions: list[int], parts: int, dtypes: tuple[type, type]
 ) -> None:
-    """Any dtypes and number of threads give what torch's own operations give, whatever was in the memory."""
+    """For any dtypes and number of threads, frames equal those of torch's own operations, whatever the memory contained before."""
     narrow: dict[str, np.ndarray] = {
         "index": packed.index.astype(dtypes[0]),
         "value": packed.value.astype(dtypes[1]),
@@ -72,7 +72,7 @@ def test_large_counts_are_rounded_as_torch_does(packed: PackedColumns) -> None:
 
 
 def test_an_index_outside_of_its_sample_is_refused(packed: PackedColumns) -> None:
-    """It never writes into another sample, nor behind the batch."""
+    """No value is written into another sample, or after the end of the batch."""
     index = packed.index.copy()
     filled = int(np.flatnonzero(np.diff(packed.offsets))[1])
     index[packed.offsets[filled + 1] - 1] = packed.n_bins[filled] * packed.site_count
@@ -84,7 +84,7 @@ def test_an_index_outside_of_its_sample_is_refused(packed: PackedColumns) -> Non
 
 
 def test_memory_is_reused_after_the_last_reference() -> None:
-    """A tensor, a view of it, an array made from it, or a graph keeps the memory; the end of the last one frees it."""
+    """A tensor, a view of it, an array made from it, or a graph keeps the memory; it is freed with the last of them."""
     buffers = FrameBuffers()
 
     def address() -> int:
@@ -113,7 +113,7 @@ def test_without_reuse_memory_is_fresh() -> None:
 
 
 def test_a_larger_batch_gets_larger_memory() -> None:
-    """Buffers that became too small are dropped, not overrun."""
+    """Buffers that became too small are dropped."""
     buffers = FrameBuffers()
     sizes = [buffers.take(count).size for count in (10, 1000, 10, 5000, 3)]
     assert sizes == [10, 1000, 10, 5000, 3]
@@ -121,7 +121,7 @@ def test_a_larger_batch_gets_larger_memory() -> None:
 
 
 def test_batches_that_are_kept_stay_as_they_were(features: FeatureSet) -> None:
-    """A list of all batches of two epochs holds all of them, and a loop that keeps none goes round in few buffers."""
+    """A list of all batches of two epochs keeps all of them, and a loop that keeps none uses few buffers."""
     loader = FeatureLoader(features, 16, shuffle=True, threads=2)
     kept = [*loader, *loader]
     fresh = FeatureLoader(features, 16, shuffle=True, threads=1, reuse=False)
@@ -137,7 +137,7 @@ def test_batches_that_are_kept_stay_as_they_were(features: FeatureSet) -> None:
 
 
 def test_autograd_keeps_its_inputs(features: FeatureSet) -> None:
-    """Gradients that are asked for many batches later are right."""
+    """Gradients that are computed many batches later are right."""
     loader = FeatureLoader(features, 8, pad_to=20)
     weight = torch.ones(10, requires_grad=True)
     losses = [(batch.frames * weight).sum() for batch in loader]

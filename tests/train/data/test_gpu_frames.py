@@ -20,11 +20,11 @@ from spikestore.train.data.batch import signed_view
 from spikestore.train.data.device_samples import TensorColumns
 
 BUSY_CYCLES = 40_000_000
-"""Some 20 ms of a GPU, in which a loader makes several batches."""
+"""Cycles of some 20 ms of a GPU, in which a loader makes several batches."""
 
 
 def compare(device: str) -> None:
-    """Assert that the kernel writes the non-zeros of its samples for all dtypes of columns, and none outside a row."""
+    """Assert that the kernel writes the non-zeros of its samples for all dtypes of columns, and no value outside a row."""
     from spikestore.train.data.gpu_frames import fill
 
     rng = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def compare(device: str) -> None:
 @needs_triton
 @pytest.mark.slow
 def test_in_the_interpreter() -> None:
-    """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
+    """It runs in another process, because Triton's interpreter must be chosen before Triton is imported."""
     code = "from tests.train.data.test_gpu_frames import compare; compare('cpu')"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -70,7 +70,7 @@ def test_in_the_interpreter() -> None:
 def test_samples_of_a_device_are_those_of_the_set(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of a set on a device, in any order, with samples that are there twice, and none; across tables too."""
+    """Batches of a set on a device may have any order, repeated samples, no samples, and samples of two tables."""
     monkeypatch.setattr(device_samples, "BATCHES_PER_TABLE", 2)
     columns = pack(features)
     device = TensorColumns(columns)
@@ -91,7 +91,7 @@ def test_samples_of_a_device_are_those_of_the_set(
 
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
-    """The same on the GPU itself."""
+    """The comparison runs on the GPU itself."""
     compare("cuda")
 
 
@@ -101,7 +101,7 @@ def test_on_a_gpu() -> None:
 def test_batches_are_whole_while_the_gpu_is_busy(
     features: FeatureSet, residence: residences.Residence, kind: str
 ) -> None:
-    """Work of the loader does not wait for that of the network, and no kernel of it runs before what it needs is there."""
+    """Work of the loader does not wait for that of the network, and no kernel of it runs before its input exists."""
     options: dict[str, Any] = {"augment": [TimeShift(2)] if kind == "augmented" else [], "reuse": False}
     if kind == "sparse_coo":
         options["frames"] = kind

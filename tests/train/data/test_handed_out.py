@@ -18,7 +18,7 @@ from spikestore.train import Batch, FeatureLoader
 
 @pytest.mark.parametrize("residence", ["host", "stream"])
 def test_a_batch_that_failed_was_not_handed_out(features: FeatureSet, residence: Any) -> None:
-    """After an error the state is that of the last batch that came, and nothing is left out by going on there."""
+    """After an error the state is that of the last yielded batch, and a loader that resumes there leaves nothing out."""
     calls = itertools.count()
 
     def fail(batch: Batch) -> Batch:
@@ -45,7 +45,7 @@ def test_a_batch_that_failed_was_not_handed_out(features: FeatureSet, residence:
 
 
 def test_only_the_newest_pass_moves_the_position(features: FeatureSet) -> None:
-    """An older one goes on with its batches, and says nothing of where the loader is."""
+    """An older pass continues with its batches, but does not change the loader's position."""
     loader = FeatureLoader(features, 8, "host")
     old = iter(loader)
     next(old)
@@ -61,7 +61,7 @@ def test_only_the_newest_pass_moves_the_position(features: FeatureSet) -> None:
 
 
 def test_other_weights_are_another_order(features: FeatureSet) -> None:
-    """Their states are refused; a common factor of all weights changes nothing, however large."""
+    """States of a loader with other weights are rejected; a common factor of all weights changes nothing, however large."""
     ones = np.ones(len(features))
     state = FeatureLoader(features, 8, "host", weights=ones).state_dict()
     with pytest.raises(UsageError, match="position in the order 'weighted"):
@@ -74,7 +74,7 @@ def test_other_weights_are_another_order(features: FeatureSet) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_pass_ends_at_a_fork(features: FeatureSet) -> None:
-    """Its threads are not in the new process, which would wait for them for ever."""
+    """The threads of the pass are not in the new process, which would wait for them for ever."""
     iterator = iter(FeatureLoader(features, 8, "host"))
     next(iterator)
     child = os.fork()
@@ -97,7 +97,7 @@ class _Wrapped(IterableDataset[Batch]):
 
 @pytest.mark.slow  # torch waits ten seconds for its workers
 def test_several_workers_would_repeat_every_sample(features: FeatureSet) -> None:
-    """Each would hand out all of them."""
+    """Each worker would yield all samples."""
     wrapped = _Wrapped(FeatureLoader(features, 8, "host"))
     with pytest.raises(UsageError, match="would yield every sample"):
         list(DataLoader(wrapped, batch_size=None, num_workers=2))
@@ -105,13 +105,13 @@ def test_several_workers_would_repeat_every_sample(features: FeatureSet) -> None
 
 @pytest.mark.parametrize("state", [None, [], torch.zeros(2), {}, {"epoch": 0, "batch": 0}])
 def test_no_state_at_all(features: FeatureSet, state: Any) -> None:
-    """It is refused, as one of another loader is."""
+    """It is rejected, as the state of another loader is."""
     with pytest.raises(UsageError):
         FeatureLoader(features, 8, "host").load_state_dict(state)
 
 
 def test_numbers_of_numpy_are_numbers(features: FeatureSet) -> None:
-    """As seed and as epoch; what is no whole number is refused at once."""
+    """They are accepted as seed and as epoch; other values than whole numbers are rejected immediately."""
     loader = FeatureLoader(features, 8, "host", shuffle=True, seed=np.int64(3))  # type: ignore[arg-type]
     loader.set_epoch(np.int64(2))  # type: ignore[arg-type]
     state = loader.state_dict()

@@ -15,28 +15,28 @@ from spikestore.train import FeatureLoader
 
 pytestmark = (
     pytest.mark.slow
-)  # to import Lightning takes seconds; test_loader.py has the same epochs without it
+)  # the import of Lightning takes seconds; test_loader.py has the same epochs without it
 
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Any:
     pytest.importorskip(
         "pytorch_lightning"
-    )  # here, because its import takes seconds, and every worker collects this file
+    )  # imported here, because the import takes seconds, and every worker collects this file
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Lightning, about workers, sizes of batches and loggers
+        warnings.simplefilter("ignore")  # Lightning's warnings about workers, sizes of batches and loggers
         yield
 
 
 class Stop(Exception):
-    """Ends a fit in mid-epoch."""
+    """Ends a fit in the middle of an epoch."""
 
 
 def fit(
     loader: FeatureLoader, folder: Path, *, epochs: int, stop: int = -1, **options: Any
 ) -> dict[int, list[int]]:
-    """Return the rows of each epoch, up to step number `stop`; go on from the last checkpoint if there is one."""
+    """Return the rows of each epoch, up to step number `stop`; resume from the last checkpoint if there is one."""
     import pytorch_lightning as lightning
 
     rows: dict[int, list[int]] = {}
@@ -88,7 +88,7 @@ def test_short_epochs_differ(features: FeatureSet, tmp_path: Path) -> None:
 def test_a_fit_resumes_where_it_stopped(
     features: FeatureSet, tmp_path: Path, limit: float, batches: int, stop: int
 ) -> None:
-    """In mid-epoch with the next batch, at an epoch's end with the next epoch: each as if nothing had happened."""
+    """Stopped in an epoch, a fit resumes with the next batch; stopped at its end, with the next epoch: as if it had not stopped."""
     options: dict[str, Any] = {"epochs": 3, "limit_train_batches": limit}
     before = fit(made(features), tmp_path, stop=stop, **options)
     after = fit(made(features), tmp_path, **options)

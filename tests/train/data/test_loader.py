@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 def test_every_residence_yields_the_samples_of_the_data_set(
     features: FeatureSet, residence: residences.Residence, shuffle: bool
 ) -> None:
-    """Host, device and the map-style data set agree on every sample; each comes once an epoch."""
+    """Host, device and the map-style data set have the same samples; each comes once in an epoch."""
     dataset = FeatureDataset(features)
     place = {int(row): item for item, row in enumerate(dataset.rows)}
     seen = []
@@ -55,7 +55,7 @@ def test_inner_chunks_and_fill_values_change_nothing(name: str, residence: resid
 
 
 def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:
-    """The same seed and epoch give the same batches in any residence; a pass moves on by itself."""
+    """The same seed and epoch have the same batches in any residence; each pass is the next epoch."""
 
     def rows(loader: FeatureLoader) -> list[int]:
         return [row for batch in loader for row in batch.samples.tolist()]
@@ -71,7 +71,7 @@ def test_order_depends_on_seed_and_epoch_only(features: FeatureSet) -> None:
 
 
 def test_a_loop_that_counts_batches_gets_new_epochs_too(features: FeatureSet) -> None:
-    """Lightning takes as many batches as there are and never asks for one more; an epoch can be chosen again."""
+    """Lightning takes the known number of batches and never requests one more; an epoch can be selected again."""
 
     def rows(loader: FeatureLoader, batches: int) -> list[int]:
         return [row for batch in itertools.islice(loader, batches) for row in batch.samples.tolist()]
@@ -85,7 +85,7 @@ def test_a_loop_that_counts_batches_gets_new_epochs_too(features: FeatureSet) ->
 
 
 def test_a_pass_that_was_left_counts_as_an_epoch(features: FeatureSet) -> None:
-    """Each pass has the order of its own epoch, wherever the one before ended; `set_epoch` chooses one again."""
+    """Each pass has the order of its own epoch, wherever the previous one stopped; `set_epoch` selects one again."""
     loader, whole = (FeatureLoader(features, 16, shuffle=True, seed=7) for _ in range(2))
     truth = [[row for batch in whole for row in batch.samples.tolist()] for _ in range(10)]
 
@@ -100,8 +100,8 @@ def test_a_pass_that_was_left_counts_as_an_epoch(features: FeatureSet) -> None:
     assert rows(4) == truth[2][:64]
     loader.set_epoch(2)
     assert rows(4) == truth[2][:64]
-    assert rows(10) == truth[3]  # a whole one after one that was left
-    iter(loader)  # nothing was asked of it: no pass
+    assert rows(10) == truth[3]  # a whole pass after one that stopped early
+    iter(loader)  # no batch was requested: no pass
     assert rows(1) == truth[4][:16]
     one, other = iter(loader), iter(loader)
     assert next(one).samples.tolist() == truth[5][:16]
@@ -135,13 +135,13 @@ def test_sparse_frames_on_request(features: FeatureSet) -> None:
 
 
 def test_packed_set_takes_three_bytes_a_non_zero(features: FeatureSet) -> None:
-    """At most 3.2 bytes a non-zero, plus 28 a sample."""
+    """It takes at most 3.2 bytes per non-zero, plus 28 per sample."""
     loader = FeatureLoader(features, 16, "device")
     assert loader.nbytes <= 3.2 * features.manifest.nnz + 28 * (len(features) + 1)
 
 
 def test_rejects_values_that_do_not_fit(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set that is too large is refused before it is loaded, with an estimate."""
+    """A set that is too large is rejected before it is loaded, with an estimate."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     for residence in ("host", "device"):
         with pytest.raises(UsageError, match=r"needs [0-9.]+ kB packed; the .* has 1\.0 kB free"):
@@ -161,13 +161,13 @@ def test_auto_logs_its_choice(features: FeatureSet, caplog: pytest.LogCaptureFix
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_refuses_nonsense(features: FeatureSet, wrong: dict[str, object]) -> None:
-    """A parameter that makes no sense is named."""
+    """An invalid parameter is named."""
     with pytest.raises(UsageError, match=next(iter(wrong))):
         FeatureLoader(features, **{"batch_size": 16, **wrong})  # type: ignore[arg-type]
 
 
 def test_slips_are_reported(features: FeatureSet) -> None:
-    """A name instead of a feature set, a device that is none or not here, a batch size that is no number."""
+    """A name instead of a feature set, an unknown or absent device, and a batch size that is no number are reported."""
     with pytest.raises(UsageError, match=r"features must be a FeatureSet, got 'demo:train': .*Store"):
         FeatureLoader("demo:train", 8)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="must be a FeatureSet"):
@@ -183,7 +183,7 @@ def test_slips_are_reported(features: FeatureSet) -> None:
 
 
 def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
-    """Whole numbers and flags of any library are taken, and leave a state of plain values."""
+    """Whole numbers and flags of any library are accepted, and a state has plain values."""
     loader = FeatureLoader(
         features,
         np.int64(16),  # type: ignore[arg-type]
@@ -224,13 +224,13 @@ def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
 def test_arguments_that_make_no_sense_are_named_at_once(
     features: FeatureSet, arguments: dict[str, object], message: str
 ) -> None:
-    """At construction, not in a thread at the first batch."""
+    """The error is raised at construction, not in a thread at the first batch."""
     with pytest.raises(UsageError, match=message):
         FeatureLoader(features, **{"batch_size": 16, **arguments})  # type: ignore[arg-type]
 
 
 def test_weights_of_rows_and_of_items(features: FeatureSet) -> None:
-    """One for each row of the set, or for each sample, as a data set of the same rows counts them."""
+    """There is one weight for each row of the set, or for each sample, in the order of a data set of the same rows."""
     dataset = FeatureDataset(features)
     of_items = torch.from_numpy(1.0 + dataset.targets)
     of_rows = np.ones(150)
@@ -246,7 +246,7 @@ def test_weights_of_rows_and_of_items(features: FeatureSet) -> None:
 def test_attributes_of_a_dataloader_that_scripts_use(
     features: FeatureSet, residence: residences.Residence
 ) -> None:
-    """Sizes, labels and flags are there; what has no meaning says what takes its place."""
+    """Sizes, labels and flags exist; the error for an attribute without a meaning names a replacement."""
     loader = FeatureLoader(features, 16, residence, drop_last=True)
     truth = FeatureDataset(features)
     assert (len(loader.dataset), loader.batch_size, loader.drop_last) == (149, 16, True)
@@ -261,7 +261,7 @@ def test_attributes_of_a_dataloader_that_scripts_use(
 
 
 def test_a_dataloader_around_it(features: FeatureSet) -> None:
-    """``DataLoader(loader, batch_size=None)`` hands out its batches."""
+    """``DataLoader(loader, batch_size=None)`` yields its batches."""
     inner = FeatureLoader(features, 16)
     batches = list(DataLoader(inner, batch_size=None))
     truth = list(FeatureLoader(features, 16))
@@ -286,7 +286,7 @@ def test_a_dataloader_around_it(features: FeatureSet) -> None:
     ],
 )
 def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any], instead: str) -> None:
-    """One line at construction names the argument and what takes its place; the attribute says the same."""
+    """One line at construction names the argument and its replacement; the attribute has the same message."""
     (name,) = argument
     with pytest.raises(UsageError) as caught:
         FeatureLoader(features, 64, **argument)
@@ -294,13 +294,13 @@ def test_arguments_of_a_dataloader(features: FeatureSet, argument: dict[str, Any
     assert text.startswith(f"FeatureLoader has no argument {name!r}: ")
     assert instead in text
     assert "\n" not in text
-    if name != "batch_sampler":  # which Lightning looks for
+    if name != "batch_sampler":  # Lightning looks for this attribute
         with pytest.raises(AttributeError, match=re.escape(text.partition(": ")[2])):
             getattr(FeatureLoader(features, 64), name)
 
 
 def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
-    """Stay Python's own error."""
+    """Unknown arguments raise Python's own TypeError."""
     with pytest.raises(TypeError, match=r"FeatureLoader has no argument 'shufle', did you mean 'shuffle'\?"):
         FeatureLoader(features, 64, shufle=True)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"FeatureLoader has no argument 'xyz'$"):
@@ -308,7 +308,7 @@ def test_arguments_that_nobody_knows(features: FeatureSet) -> None:
 
 
 def test_repr_of_a_loader(features: FeatureSet) -> None:
-    """The set, samples and batches, the order, where the columns are and where batches go."""
+    """The repr has the set, samples and batches, the order, the residence and the device."""
     loader = FeatureLoader(features, 64, "host", shuffle=True, seed=3)
     assert repr(loader) == (
         f"<FeatureLoader of {features!r}: {len(loader.dataset)} samples in {len(loader)} batches of 64, shuffle=True, seed=3, "
@@ -321,7 +321,7 @@ def test_repr_of_a_loader(features: FeatureSet) -> None:
 
 
 def test_parameters_after_residence_are_keyword_only(features: FeatureSet) -> None:
-    """A bare True says nothing about what it switches on."""
+    """A bare True would not say which option it switches on."""
     loader: Any = FeatureLoader
     with pytest.raises(TypeError, match="positional"):
         loader(features, 16, "host", True)

@@ -18,7 +18,7 @@ def threads() -> list[str]:
 
 
 def test_no_thread_is_left(features: FeatureSet) -> None:
-    """Not after a whole pass, a broken-off one, an error in the loop, nor an iterator that nobody holds."""
+    """No thread is left after a whole pass, a pass that stopped early, an error in the loop, or an iterator that was dropped."""
     loader = FeatureLoader(features, 8, threads=2)
     for _ in loader:
         pass

@@ -24,7 +24,7 @@ RESIDENCES: list[Chosen] = ["host", "device", "stream"]
 
 @pytest.fixture(scope="module")
 def built() -> dict[int, FeatureSet]:
-    """Return one set of 700 rows, row 3 skipped, by the size of its fragments."""
+    """Return one set of 700 rows, row 3 skipped, for each size of fragments."""
     plain = learnable("train", 700, 1)
     return {size: plain.build(memory_storage(), size) for size in (64, 192)}
 
@@ -62,7 +62,7 @@ def test_each_recording_comes_once_across_stops(
     subset: str,
     size: int,
 ) -> None:
-    """Whoever goes on, with other ranks, windows and fragments: the batches are those of the order that began."""
+    """Loaders with other ranks, windows and fragments resume the epoch: the batches are those of the order with which it began."""
 
     def choice(fragment: int, window: int | None) -> OrderChoice:
         samples = EpochSamples(rows, 5, built[fragment].digest)
@@ -84,7 +84,7 @@ def test_each_recording_comes_once_across_stops(
 
 
 def test_names_that_no_order_has(built: dict[int, FeatureSet]) -> None:
-    """Of another kind of shuffling, or of spans that can't be; a name without a fragment's size means the set's own."""
+    """Names of another kind of shuffling, or of impossible spans, have no order; a name without a fragment's size uses the set's."""
     rows = subset_rows(built[64], None)
     samples = EpochSamples(rows, 0, built[64].digest)
 
@@ -106,7 +106,7 @@ def test_names_that_no_order_has(built: dict[int, FeatureSet]) -> None:
 
 
 def test_ranks_agree_on_the_residence_of_least_memory() -> None:
-    """One that has to stream makes all stream, one without room on its GPU brings all to the host."""
+    """If one rank has to stream, all stream; if the GPU of one has no room, all use the host."""
     assert agreed_residence(["host", "stream", "device"]) == "stream"
     assert agreed_residence(["device", "host"]) == "host"
     assert agreed_residence(["device"]) == "device"

@@ -17,7 +17,7 @@ from spikestore.train.data import packed as packed_columns
 
 
 def test_holds_every_sample_but_skipped_ones(features: FeatureSet) -> None:
-    """Each packed sample is the row of the set that `rows` says; skipped rows are left out."""
+    """Each packed sample is the row of the set that `rows` names; skipped rows are left out."""
     packed = pack(features)
     assert packed.rows.tolist() == [row for row in range(150) if row != 3]
     for position, row in enumerate(packed.rows):
@@ -29,16 +29,16 @@ def test_holds_every_sample_but_skipped_ones(features: FeatureSet) -> None:
 
 
 def test_is_narrow_and_as_large_as_estimated(features: FeatureSet) -> None:
-    """Small indices and values take 3 bytes a non-zero, and the estimate from the manifest is right."""
+    """Small indices and values take 3 bytes per non-zero, and the estimate from the manifest is right."""
     packed = pack(features)
     assert (packed.index.dtype, packed.value.dtype) == (np.dtype("uint16"), np.dtype("uint8"))
-    # a skipped row, and the end of the offsets, are estimated in full
+    # the estimate counts the skipped row, and the last offset, in full
     assert 0 <= packed_bytes(features.manifest) - packed.nbytes <= 2 * 28
 
 
 @pytest.mark.parametrize(("largest", "dtype"), [(255, "uint8"), (256, "uint16"), (65536, "uint32")])
 def test_widens_for_large_values(largest: int, dtype: str) -> None:
-    """A value that does not fit a narrow dtype widens the column, and comes back unchanged."""
+    """A value that does not fit a narrow dtype widens the column, and is read unchanged."""
     small = small_set(70, skipped=())
     value = small.truth.value.copy()
     value[5] = largest
@@ -58,7 +58,7 @@ def test_refuses_a_set_of_skipped_rows() -> None:
 
 
 def test_reports_progress(features: FeatureSet) -> None:
-    """Loading tells how far it is, and ends at all samples."""
+    """Progress is reported, and ends at all samples."""
     told: list[tuple[int, int, str]] = []
     pack(features, lambda *report: told.append(report))
     assert told[-1] == (150, 150, "SSC train")
@@ -68,7 +68,7 @@ def test_reports_progress(features: FeatureSet) -> None:
 def test_a_long_load_says_how_far_it_is(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Samples, bytes, rate and time left, once in a while; a short load says nothing."""
+    """The log has samples, bytes, rate and time left at intervals; a short load logs nothing."""
     with caplog.at_level(logging.INFO, "spikestore"):
         pack(features)
         assert "loaded" not in caplog.text

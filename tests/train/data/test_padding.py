@@ -17,7 +17,7 @@ from spikestore.train.data.placement import Residence
 
 
 def unchanged(batch: SparseBatch, epoch: int) -> SparseBatch:
-    """Return the batch; with an augmentation the loader builds batches from packed columns."""
+    """Return the batch unchanged; with an augmentation, the loader builds batches from packed columns."""
     return batch
 
 
@@ -76,7 +76,7 @@ def test_samples_are_cut_and_padded(
 def test_what_cannot_be_is_refused(
     features: FeatureSet, kind: Any, arguments: dict[str, Any], message: str
 ) -> None:
-    """Each is one line that names the argument."""
+    """Each message is one line that names the argument."""
     others = {"batch_size": 16} if kind is FeatureLoader else {}
     with pytest.raises(UsageError, match=message):
         kind(features, **others, **arguments)

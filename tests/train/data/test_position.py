@@ -44,7 +44,7 @@ LOADERS: dict[str, dict[str, Any]] = {
 def test_stops_and_resumes_anywhere(
     features: FeatureSet, kind: str, stops: list[int], threads: list[int], size: int
 ) -> None:
-    """Whatever the stops, and however many threads go on: the batches are those of a run that never stopped."""
+    """For any stops and any number of threads, the batches are those of a loader that never stopped."""
 
     def loader(count: int) -> FeatureLoader:
         return FeatureLoader(features, size, threads=count, seed=4, augment=EventDrop(0.2), **LOADERS[kind])
@@ -66,7 +66,7 @@ def test_stops_and_resumes_anywhere(
 
 
 def test_state_moves_on_with_the_epoch(features: FeatureSet) -> None:
-    """After a whole pass the state is the next epoch's start; `set_epoch` to the same epoch keeps a loaded position."""
+    """After a whole pass the state is the start of the next epoch; `set_epoch` to the same epoch keeps a loaded position."""
     loader = FeatureLoader(features, 16, shuffle=True)
     assert (loader.state_dict()["epoch"], loader.state_dict()["batch"]) == (0, 0)
     epochs = [[batch.samples.tolist() for batch in loader] for _ in range(2)]
@@ -83,7 +83,7 @@ def test_state_moves_on_with_the_epoch(features: FeatureSet) -> None:
 
 
 def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
-    """Of another seed, batch size, order or subset, or no state at all: the message names what differs."""
+    """A state with another seed, batch size, order or subset, and a value that is no state: the message names the difference."""
     loader = FeatureLoader(features, 16, shuffle=True)
     for other, name in (
         (FeatureLoader(features, 16, shuffle=True, seed=1), "seed"),
@@ -103,7 +103,7 @@ def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
 @pytest.mark.parametrize("kind", LOADERS)
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_ranks_share_every_batch(features: FeatureSet, kind: str, ranks: int) -> None:
-    """Together they draw the global batches, in mid-epoch too, with a state of another number of ranks."""
+    """Together they yield the global batches, also in the middle of an epoch, with a state of another number of ranks."""
     whole = FeatureLoader(features, 16, **LOADERS[kind])
     truth = [sorted(batch.samples.tolist()) for batch in whole]
     parts = [FeatureLoader(features, 16, rank=rank, ranks=ranks, **LOADERS[kind]) for rank in range(ranks)]
@@ -118,14 +118,14 @@ def test_ranks_share_every_batch(features: FeatureSet, kind: str, ranks: int) ->
 
 
 def test_ranks_that_make_no_sense(features: FeatureSet) -> None:
-    """Rank 2 of 2, no ranks, negative ranks."""
+    """Rank 2 of 2, no ranks and negative ranks are rejected."""
     for rank, ranks in ((2, 2), (0, 0), (-1, 2)):
         with pytest.raises(UsageError, match="rank"):
             FeatureLoader(features, 16, rank=rank, ranks=ranks)
 
 
 def test_more_ranks_than_samples_in_the_last_batch(features: FeatureSet) -> None:
-    """A share may be empty: the batch is there all the same, so that no rank waits for the others."""
+    """A share may be empty, but its batch is yielded, so that no rank waits for the others."""
     batches = list(FeatureLoader(features, 74, rank=0, ranks=4))
     assert [len(batch.labels) for batch in batches] == [18, 18, 0]
     assert batches[-1].frames.shape == (0, 0, 1, 10)
@@ -134,7 +134,7 @@ def test_more_ranks_than_samples_in_the_last_batch(features: FeatureSet) -> None
 def test_auto_that_chooses_otherwise_finishes_the_epoch(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a machine with less memory the epoch ends with the batches that are left of it; then streams have their order."""
+    """On a machine with less memory, the epoch ends with its remaining batches; later epochs have the order of `stream`."""
 
     def made(residence: Residence) -> FeatureLoader:
         return FeatureLoader(features, 16, residence, shuffle=True)
@@ -153,10 +153,10 @@ def test_auto_that_chooses_otherwise_finishes_the_epoch(
     streamed = made("stream")
     streamed.set_epoch(1)
     assert rows(after) == rows(streamed)
-    # At the start of an epoch nothing has to be finished.
+    # At the start of an epoch, no epoch has to be finished.
     after.load_state_dict({**before.state_dict(), "batch": 0})
     assert rows(after) == rows(made("stream"))
-    # In the source's order all residences agree.
+    # Without shuffling, all residences have the same order.
     ascending = FeatureLoader(features, 16, "host")
     next(iter(ascending))
     also = FeatureLoader(features, 16, "stream")
@@ -182,7 +182,7 @@ def test_auto_that_chooses_otherwise_finishes_the_epoch(
 def test_any_residence_finishes_any_epoch(
     features: FeatureSet, stages: list[tuple[Any, ...]], mixed: bool
 ) -> None:
-    """Each recording comes once, in the batches of the order that began; ranks may differ in residence by then."""
+    """Each recording comes once, in the batches of the order that began; ranks may have different residences then."""
     truth = [
         batch.samples.tolist()
         for batch in FeatureLoader(features, 16, stages[0][0], shuffle=True, window=stages[0][3])
@@ -219,7 +219,7 @@ def test_any_residence_finishes_any_epoch(
 @pytest.mark.slow  # `runs/test_ranks.py` trains on the shares of two ranks, from memory and streamed
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_torchrun_covers_each_sample_once(store_folder: Path, tmp_path: Path, ranks: int) -> None:
-    """Processes that torchrun starts, over gloo: each sample once an epoch, from memory and streamed."""
+    """Processes that torchrun starts, over gloo, have each sample once in an epoch, from memory and streamed."""
     script = Path(__file__).parents[3] / "docs" / "examples" / "torchrun_ranks.py"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
     done = subprocess.run(
@@ -238,7 +238,7 @@ def test_torchrun_covers_each_sample_once(store_folder: Path, tmp_path: Path, ra
 
 
 def test_subsets(features: FeatureSet) -> None:
-    """By number, by mask, by column; each gives its rows, once, from memory and streamed."""
+    """A subset by number, by mask or by column has its rows, each once, from memory and streamed."""
     label = features.read().label
     for rows in ([5, 3, 140, 0], np.arange(150) % 3 == 0, rows_where(features, "label", 1)):
         ascending = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else np.sort(rows)
@@ -253,7 +253,7 @@ def test_subsets(features: FeatureSet) -> None:
 
 
 def test_wrong_subsets(features: FeatureSet) -> None:
-    """Rows beyond the set, twice, none, only skipped ones, a mask of another length, no such column or value."""
+    """Rows outside the set, duplicates, no rows, only skipped rows, a mask of another length, an unknown column or value are rejected."""
     for rows, message in (
         ([150], "got 150 to 150"),
         ([-1, 4], "got -1 to 4"),
@@ -274,7 +274,7 @@ def test_wrong_subsets(features: FeatureSet) -> None:
 
 
 def test_hold_out_by_speaker_and_by_seed() -> None:
-    """Deterministic, disjoint, complete; a speaker is on one side only."""
+    """The result is deterministic, disjoint and complete; a speaker is in one part only."""
     plain = small_set(640, extras=("speaker", "n_events"))
     plain.truth.extras["speaker"][:] = np.arange(640) % 10
     features = plain.build(memory_storage(), 128)
@@ -296,7 +296,7 @@ def test_hold_out_by_speaker_and_by_seed() -> None:
 
 
 def test_a_damaged_column_is_named(store_folder: Path, tmp_path: Path) -> None:
-    """A subset is never taken from a column that is not what was committed."""
+    """No subset is selected by a column that differs from the committed one."""
     folder = shutil.copytree(store_folder, tmp_path / "store")
     features = Store(folder)["small:train"]
     path = folder / features.data_path / "label" / "c" / "1"
@@ -311,7 +311,7 @@ def test_a_damaged_column_is_named(store_folder: Path, tmp_path: Path) -> None:
 
 
 def test_weights(features: FeatureSet) -> None:
-    """As many draws as samples, in proportion; rows of weight 0 never come; anew in each epoch."""
+    """There are as many draws as samples, in proportion to the weights; rows of weight 0 never come; each epoch has other draws."""
     weights = np.zeros(150)
     weights[10:20], weights[20] = 1.0, 10.0
     loader = FeatureLoader(features, 16, weights=weights)

@@ -58,7 +58,7 @@ def rows_of(loader: FeatureLoader) -> list[int]:
 
 
 def by_row(batches: list[Batch]) -> dict[int, tuple[int, int, bytes]]:
-    """Return label, length and frames of each row."""
+    """Return label, length and frames by row."""
     return {
         int(row): (int(label), int(length), frames[:length].numpy().tobytes())
         for batch in batches
@@ -67,17 +67,17 @@ def by_row(batches: list[Batch]) -> dict[int, tuple[int, int, bytes]]:
 
 
 def test_the_same_batches_as_from_memory(many: FeatureSet) -> None:
-    """In the source's order stream and host give equal batches; shuffled, equal samples, each once."""
+    """Without shuffling, stream and host yield equal batches; with it, equal samples, each once."""
     host = list(FeatureLoader(many, 100, "host"))
     for mine, other in zip(FeatureLoader(many, 100, "stream"), host, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
     shuffled = list(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
     assert by_row(shuffled) == by_row(host)
-    assert sum(len(batch.labels) for batch in shuffled) == len(many) - 1  # one was skipped
+    assert sum(len(batch.labels) for batch in shuffled) == len(many) - 1  # one row was skipped
 
 
 def test_runs_the_machine_code_that_host_runs(many: FeatureSet) -> None:
-    """All arrays are contiguous: numba compiles separate code for strided ones."""
+    """All arrays are contiguous, because numba compiles separate code for strided ones."""
     next(iter(FeatureLoader(many, 16, "stream")))
     compiled: Any = fill_frames
     arrays = {one for signature in compiled.signatures for one in signature if isinstance(one, types.Array)}
@@ -85,7 +85,7 @@ def test_runs_the_machine_code_that_host_runs(many: FeatureSet) -> None:
 
 
 def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:
-    """Threads and the kind of storage change nothing, nor does how the set is cut into fragments' objects."""
+    """Neither threads, nor the kind of storage, nor the size of fragments change the samples."""
     memory = memory_storage()
     copied = learnable("train", 1500, 1).build(memory, 192)
     loaders = [
@@ -98,7 +98,7 @@ def test_equal_on_any_threads_and_storage(many: FeatureSet) -> None:
 
 
 def test_the_reader_equals_zarrs(many: FeatureSet) -> None:
-    """Ranged reads and direct decoding give what Zarr gives, for spans of any blocks."""
+    """Ranged reads and direct decoding return the values that Zarr reads, for spans of any blocks."""
     zarrs = ZarrReader(many.manifest, canonical_json(many.root), many.storage.zarr_store(many.data_path))
     for fragment, start, stop in ((0, 0, 64), (0, 64, 192), (1, 0, 192), (7, 128, 156), (7, 0, 156)):
         first = fragment * 192
@@ -108,7 +108,7 @@ def test_the_reader_equals_zarrs(many: FeatureSet) -> None:
 
 
 def test_other_codecs_are_read_by_zarr(many: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan that only Zarr can read streams all the same."""
+    """A plan whose codecs only Zarr knows can be streamed."""
     truth = rows_of(FeatureLoader(many, 100, "stream", shuffle=True, window=512))
     monkeypatch.setattr(column_readers, "packed_objects", lambda build, root: None)
     many = FeatureSet(many.storage, many.address, many.manifest)
@@ -116,7 +116,7 @@ def test_other_codecs_are_read_by_zarr(many: FeatureSet, monkeypatch: pytest.Mon
 
 
 def test_order_is_a_pure_function(many: FeatureSet) -> None:
-    """Seed and epoch decide; the number of lanes follows from the window and the set."""
+    """The order depends on seed and epoch; the number of lanes follows from the window and the set."""
     rows = subset_rows(many, None)
     cut = cut_spans(many, rows, 512)
     assert (cut.span_rows, cut.lanes, cut.together) == (64, 8, 1)
@@ -134,7 +134,7 @@ def test_order_is_a_pure_function(many: FeatureSet) -> None:
 
 
 def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
-    """No more spans are open at any time than the window says, and positions of two epochs do not correlate."""
+    """The number of open spans never exceeds that of the window, and positions in two epochs do not correlate."""
     rows = subset_rows(many, None)
     cut = cut_spans(many, rows, 512)
     orders = [lane_order(cut, EpochSamples(rows, 0, many.digest), epoch).rows for epoch in range(100)]
@@ -143,7 +143,7 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
     ends = {span: int(np.flatnonzero(spans == span)[-1]) for span in begins}
     most = max(sum(begins[span] <= at <= ends[span] for span in begins) for at in range(0, len(spans), 7))
     assert most <= 2 * cut.lanes
-    # 24 spans are placed anew in each epoch: one correlation spreads by 1/sqrt(24), their mean over 99 by a tenth of it.
+    # 24 spans get new positions in each epoch: one correlation has a deviation of 1/sqrt(24), their mean over 99 a tenth of it.
     places = [np.argsort(order) for order in orders]
     between = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(places)]
     assert abs(np.mean(between)) < 0.08
@@ -151,7 +151,7 @@ def test_an_epoch_is_drawn_from_a_window(many: FeatureSet) -> None:
 
 
 def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
-    """Also where a lane has one span only, whose halves are read one after the other."""
+    """It also holds where each lane has only one span, whose halves are read one after the other."""
     rows = subset_rows(many, None)
     cut = cut_spans(many, rows, 8192)
     assert (cut.span_rows, cut.lanes, len(cut.starts)) == (128, 16, 16)
@@ -162,7 +162,7 @@ def test_no_rows_come_first_in_every_epoch(many: FeatureSet) -> None:
 
 
 def test_an_epoch_begins_early(many: FeatureSet) -> None:
-    """Lanes begin one after the other: the first batch needs few of them, and no span is read twice."""
+    """Lanes begin one after another: the first batch needs few of them, and no span is read twice."""
     rows = subset_rows(many, None)
     cut = cut_spans(many, rows, 512)
     assert (cut.lanes, cut.together) == (8, 1)
@@ -187,7 +187,7 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
 
 
 def test_the_first_group_of_a_lane_is_a_single_span(many: FeatureSet) -> None:
-    """Where a lane shuffles several spans together, an epoch begins when one has been read."""
+    """Where a lane shuffles several spans together, the epoch can begin after one has been read."""
     rows = subset_rows(many, None)
     cut = replace(cut_spans(many, rows, 256), lanes=2, together=3)
     order = lane_order(cut, EpochSamples(rows, 0, many.digest), 0)
@@ -199,7 +199,7 @@ def test_the_first_group_of_a_lane_is_a_single_span(many: FeatureSet) -> None:
 
 
 def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) -> None:
-    """In samples and bytes."""
+    """The log has the window in samples and bytes."""
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 64, "stream", shuffle=True, window=512)
     assert (
@@ -216,7 +216,7 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.slow
 def test_memory_is_bounded(many: FeatureSet) -> None:
-    """Spans are let go when their samples have been drawn."""
+    """Spans are dropped after their samples have been drawn."""
     loader = FeatureLoader(many, 16, "stream", shuffle=True, window=512, threads=1)
     most = 0
     for number, _ in enumerate(loader):
@@ -225,7 +225,7 @@ def test_memory_is_bounded(many: FeatureSet) -> None:
         alive = [one for one in gc.get_objects() if type(one) is NarrowRows]
         most = max(most, len(alive))
         del alive
-    # A window that is drawn from, one that is ahead, and what is on its way.
+    # The present window, the next one, and reads in progress.
     assert 8 <= most <= 8 + 8 + 4
     gc.collect()
     assert not [one for one in gc.get_objects() if type(one) is NarrowRows]
@@ -233,7 +233,7 @@ def test_memory_is_bounded(many: FeatureSet) -> None:
 
 @pytest.mark.parametrize("column", ["index", "nnz", "check"])
 def test_a_fragment_lost_in_mid_epoch_is_an_error(folder: Path, tmp_path: Path, column: str) -> None:
-    """It comes at the next batch that is asked for once a read has failed, names the object and has its cause."""
+    """The error comes at the next batch after a read has failed, names the object and has its cause."""
     copy = shutil.copytree(folder, tmp_path / "store")
     features = Store(copy)["many:train"]
     loader = FeatureLoader(features, 16, "stream", threads=1)
@@ -252,7 +252,7 @@ def test_a_fragment_lost_in_mid_epoch_is_an_error(folder: Path, tmp_path: Path, 
 
 @pytest.mark.parametrize("column", ["index", "value", "nnz", "n_bins", "label", "n_events", "start", "check"])
 def test_damage_is_named(folder: Path, tmp_path: Path, column: str) -> None:
-    """A flipped bit anywhere is an error that names the object."""
+    """For a flipped bit anywhere, the error names the object."""
     copy = shutil.copytree(folder, tmp_path / "store")
     features = Store(copy)["many:train"]
     path = copy / features.data_path / column / "c" / "3"
@@ -267,7 +267,7 @@ def test_damage_is_named(folder: Path, tmp_path: Path, column: str) -> None:
 
 
 def test_exchanged_fragments_are_noticed(folder: Path, tmp_path: Path) -> None:
-    """Objects of another fragment have right checksums, and are refused."""
+    """Objects of another fragment have valid checksums, but are rejected."""
     copy = shutil.copytree(folder, tmp_path / "store")
     features = Store(copy)["many:train"]
     for column in ("label", "n_bins"):
@@ -287,7 +287,7 @@ def _iterate(loader: FeatureLoader, results: multiprocessing.Queue[str]) -> None
 
 
 def test_fork_is_refused(many: FeatureSet) -> None:
-    """A forked child gets a clear error at once instead of a read that hangs."""
+    """A forked child gets a clear error immediately, instead of a read that hangs."""
     loader = FeatureLoader(many, 16, "stream")
     results: multiprocessing.Queue[str] = multiprocessing.get_context("fork").Queue()
     child = multiprocessing.get_context("fork").Process(target=_iterate, args=(loader, results))
@@ -299,7 +299,7 @@ def test_fork_is_refused(many: FeatureSet) -> None:
 
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]) -> None:
-    """A reader of the store stays in its process, and says what to do; sets in memory travel."""
+    """The error of a streaming loader says what to do; loaders of sets in memory can be copied and pickled."""
     with pytest.raises(UsageError, match="can't be pickled or copied: create it in the process that uses it"):
         copied(FeatureLoader(many, 16, "stream"))
     copied(FeatureLoader(many, 16, "host", device="cpu"))
@@ -308,7 +308,7 @@ def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]
 def test_auto_streams_sets_that_do_not_fit(
     many: FeatureSet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With too little memory on the host `auto` streams, and says why."""
+    """With too little memory on the host, `auto` streams and logs the reason."""
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(many, 16).residence == "stream"
@@ -316,7 +316,7 @@ def test_auto_streams_sets_that_do_not_fit(
 
 
 def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
-    """What streaming can't do is said at construction."""
+    """Unsupported options are rejected at construction."""
     with pytest.raises(UsageError, match="weights need the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
     for ranks, window, lanes, why in (

@@ -47,10 +47,12 @@ def rows_of(loader: FeatureLoader) -> list[int]:
 
 
 def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint: str) -> None:
-    """From the same folder, from a bucket that it was pushed to, and pulled from there into another folder."""
+    """It is opened from the same folder, from a bucket after a push, and from another folder after a pull."""
     kept, held = hold_out(copied, 0.2, seed=5)
     keep_partition(copied, "tenth", {"train": kept, "valid": held})
-    keep_partition(copied, "tenth", {"train": kept, "valid": held})  # equal is success
+    keep_partition(
+        copied, "tenth", {"train": kept, "valid": held}
+    )  # storing the same partition again succeeds
     remote = Store(ObjectStorage.from_url(f"s3://{BUCKET}/partition", **options(s3_endpoint)))
     Store(tmp_path / "store").push("small", remote)
     Store(tmp_path / "other").pull("small", remote)
@@ -64,7 +66,7 @@ def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint
 
 
 def test_columns_of_a_folder_select_rows(tmp_path: Path) -> None:
-    """As those that a set stores do, also after a skipped recording."""
+    """Columns of a folder select rows like stored columns, also after a skipped recording."""
     trials = [-1, 0, 1, 2, -1, 0, 1, 2]
     for row in range(8):
         save(tmp_path / f"data/{row}.npy", draw(row))
@@ -84,7 +86,7 @@ def test_columns_of_a_folder_select_rows(tmp_path: Path) -> None:
 
 
 def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
-    """`hold_out` must not take single rows where a column divides them."""
+    """`hold_out` must not hold out single rows if the user means that column."""
     save(tmp_path / "data/0.npy", draw(0))
     (tmp_path / "data/labels.csv").write_text("file,label,sample\n0.npy,0,1\n")
     recipe = recipe_for(tmp_path / "data", {"columns": ["sample"]}, table="labels.csv")
@@ -94,7 +96,7 @@ def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
 
 
 def test_users_are_held_out_whole(tmp_path: Path) -> None:
-    """As speakers are: a column on request divides a set too."""
+    """Like speakers, users are in one part only: a column on request can divide a set too."""
     made = small_set(60, extras=("n_events", "user"), skipped=())
     made.truth.extras["user"][:] = np.arange(60) % 5
     kept, held = hold_out(made.build(FolderStorage(tmp_path / "store")), 0.4, by="user")
@@ -103,7 +105,7 @@ def test_users_are_held_out_whole(tmp_path: Path) -> None:
 
 
 def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Another one of the same name is refused, by whoever keeps it and by a copy, which says so."""
+    """Another partition of the same name is rejected by `keep_partition` and by a copy, which reports it."""
     keep_partition(copied, "half", {"a": np.arange(10, 75), "b": np.arange(75, 150)})
     with pytest.raises(ConflictError, match=r"another partition 'half' of this source.*use another name"):
         keep_partition(copied, "half", {"a": np.arange(10, 76)})
@@ -117,7 +119,7 @@ def test_it_is_never_changed(copied: FeatureSet, tmp_path: Path, caplog: pytest.
 
 
 def test_wrong_names_and_parts(copied: FeatureSet) -> None:
-    """What there is is said."""
+    """The error lists the existing names."""
     keep_partition(copied, "half", {"a": [1, 2], "b": np.arange(150) > 90})
     for text, message in (
         ("haff:a", "no partition 'haff' of this source in .*; it has half"),
@@ -135,7 +137,7 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
 
 
 def test_damage_is_noticed(copied: FeatureSet, tmp_path: Path) -> None:
-    """A changed byte, and a document of another name or source."""
+    """A changed byte, and a document of another name or source, are damage."""
     keep_partition(copied, "half", {"a": np.arange(75)})
     folder = tmp_path / "store" / "partitions" / copied.address.source_key
     shutil.copy(folder / "half.json", folder / "other.json")
@@ -149,28 +151,28 @@ def test_damage_is_noticed(copied: FeatureSet, tmp_path: Path) -> None:
 
 @given(rows=st.sets(st.integers(0, 60)))
 def test_runs_give_the_rows_back(rows: set[int]) -> None:
-    """Whatever they are, none included."""
+    """Any rows, also none, are the same after conversion to runs."""
     found = np.array(sorted(rows), np.int64)
     one = Partition(name="x", source_key="0" * 64, samples=61, parts={"a": runs_of(found)})
     assert one.rows("a").tolist() == sorted(rows)
 
 
 def test_runs_that_do_not_ascend_are_refused() -> None:
-    """Nor those beyond the source, nor half a run."""
+    """Runs beyond the source, and incomplete runs, are rejected too."""
     for bounds in ((3, 3), (5, 2), (0, 4, 2, 6), (0, 11), (1,)):
         with pytest.raises(SpecError, match="must be ascending ranges"):
             Partition(name="x", source_key="0" * 64, samples=10, parts={"a": bounds})
 
 
 def shd_set(folder: Path, speakers: list[int], split: str = "train") -> FeatureSet:
-    """Return a set of 60 rows (row 3 skipped) of these speakers in turn."""
+    """Return a set of 60 rows (row 3 skipped) whose rows have these speakers in turn."""
     made = small_set(60, extras=("speaker", "n_events"), split=split, silent=range(0), skipped=(3,))
     made.truth.extras["speaker"][:] = np.resize(speakers, 60)
     return made.build(FolderStorage(folder))
 
 
 def test_the_speaker_split_of_shd_is_the_same_everywhere(tmp_path: Path) -> None:
-    """It needs no stored document; speakers 6 and 7 are in one part, all others in the other, without skipped rows."""
+    """It needs no stored document; speakers 6 and 7 are in one part, all others in the other; skipped rows are in neither."""
     features = shd_set(tmp_path / "store", [0, 1, 6, 3, 7, 11])
     kept, held = (partition_rows(features, f"shd-speaker:{part}") for part in ("train", "valid"))
     speakers = features.column("speaker")

@@ -9,12 +9,12 @@ from spikestore.train.doctor import train_checks as checks
 
 
 def test_neurons_of_this_machine() -> None:
-    """The layer gives the spikes of a loop over time in torch."""
+    """The layer has the spikes of a loop over time in torch."""
     assert checks.small_network("cpu").state == "ok"
 
 
 def test_other_spikes_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wrong spikes are a problem that names the device and another backend."""
+    """Wrong spikes are a problem; the finding names the device and another backend."""
 
     class Silent(torch.nn.Module):
         def __init__(self, **_: object) -> None:
@@ -30,5 +30,5 @@ def test_other_spikes_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_absent_is_no_problem() -> None:
-    """Without a GPU all findings are fine or absent."""
+    """Without a GPU all findings are "ok" or "absent"."""
     assert {finding.state for finding in checks.train_checks()} <= {"ok", "absent"}

@@ -42,7 +42,7 @@ BACKENDS: list[Any] = ["fused", "sinabs"]
 def test_averages_are_those_of_the_weights(
     features: FeatureSet, use_buffers: bool, seen: str, backend: Any
 ) -> None:
-    """Made at once or after a batch, over batches of unequal sizes, the average of torch is the one taken by hand."""
+    """Created before or after the first batch, over batches of unequal sizes, torch's average equals one that is computed by hand."""
     network = small_network(backend)
     if seen == "a batch":
         next(steps(network, features))
@@ -53,12 +53,12 @@ def test_averages_are_those_of_the_weights(
         weight = network.get_parameter("linear1.weight").detach().clone()
         by_hand = weight if by_hand is None else torch.lerp(by_hand, weight, 0.1)
         forget_states(average)
-        average(torch.ones(3, 7, 1, 10))  # it has states of its own, of another shape
+        average(torch.ones(3, 7, 1, 10))  # this network has its own states, of another shape
     assert torch.equal(average.module.get_parameter("linear1.weight"), by_hand)
 
 
 def test_layers_of_sinabs_itself_need_one_line(features: FeatureSet) -> None:
-    """States of Sinabs' own layers are buffers: `forget_states` before each update, as the documentation says."""
+    """States of Sinabs' own layers are buffers: `forget_states` must be called before each update, as documented."""
     network = small_network()
     network.iaf1 = layers.IAF()
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9))
@@ -73,7 +73,7 @@ def test_layers_of_sinabs_itself_need_one_line(features: FeatureSet) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_states_are_in_state_dicts_and_not_in_buffers(backend: Any) -> None:
-    """Names and order are as they were; a state loads, moves, is copied and pickled; without one a state dict loads too."""
+    """Names and order stay the same; a state loads, moves, is copied and pickled; a state dict without states loads too."""
     network = small_network(backend)
     network(torch.ones(4, 60, 1, 10))
     names = ["linear1.weight", "linear1.bias", "iaf1.spike_threshold", "iaf1.v_mem", "readout.weight", "readout.bias"]  # fmt: skip
@@ -106,7 +106,7 @@ def test_states_are_in_state_dicts_and_not_in_buffers(backend: Any) -> None:
 
 @pytest.mark.parametrize("kind", [IAF, sinabs_neurons.IAF], ids=BACKENDS)
 def test_a_layer_alone(kind: Any) -> None:
-    """The state of a layer that stands alone has no prefix."""
+    """The state of a layer outside a network has no prefix in its name."""
     layer = kind()
     layer(torch.rand(2, 5, 3))
     other = kind()
@@ -115,7 +115,7 @@ def test_a_layer_alone(kind: Any) -> None:
 
 
 def test_sinabs_finds_its_states() -> None:
-    """Its own methods reset, redraw, shape and detach the states of the backend's layers as they do those of its own."""
+    """Sinabs' methods reset, redraw, shape and detach the states of the backend's layers as those of its own."""
     ours, theirs = sinabs_neurons.IAF(shape=(2, 3)), layers.IAF(shape=(2, 3))
     assert [name for name, _ in ours.named_buffers("net")] == [
         name for name, _ in theirs.named_buffers("net")
@@ -130,7 +130,7 @@ def test_sinabs_finds_its_states() -> None:
         layer.zero_grad()
         assert not layer.v_mem.requires_grad
         torch.manual_seed(0)
-        layer(torch.rand(3, 5, 3))  # another batch size: rows of the old state at random
+        layer(torch.rand(3, 5, 3))  # another batch size: Sinabs draws rows of the old state
     assert torch.equal(ours.v_mem, theirs.v_mem)
     for layer in both:
         layer.reset_states(randomize=True, value_ranges={"v_mem": (2.0, 3.0)})
@@ -144,7 +144,7 @@ def test_sinabs_finds_its_states() -> None:
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_lightning_averages_weights(features: FeatureSet, tmp_path: Path, backend: Any) -> None:
-    """Its callback trains, validates and saves with averaged weights, on batches of unequal sizes."""
+    """Lightning's callback trains, validates and saves with averaged weights, on batches of unequal sizes."""
     lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc,name-defined]

@@ -59,7 +59,7 @@ def outputs_and_gradients(network: nn.Module, frames: Tensor) -> list[Tensor]:
 
 
 def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
-    """Assert that a backend gives the outputs and gradients of Sinabs, and takes its weights."""
+    """Assert that a backend has the outputs and gradients of Sinabs, and that weights load both ways."""
     network, frames = build(name, backend, **changes)
     sinabs, _ = build(name, "sinabs", **changes)
     assert network.state_dict().keys() == sinabs.state_dict().keys()
@@ -79,7 +79,7 @@ def assert_equal_networks(name: str, backend: str, **changes: Any) -> None:
 @pytest.mark.parametrize("minimum", [None, -0.1])
 @pytest.mark.parametrize("reset", ["subtract", "zero"])
 def test_fused_equals_sinabs(name: str, minimum: float | None, reset: str) -> None:
-    """Same names, weights that load both ways, equal outputs, gradients to rounding."""
+    """Names are the same, weights load both ways, outputs are equal, and gradients are equal up to rounding."""
     assert_equal_networks(name, "fused", min_v_mem=minimum, reset=reset)
 
 
@@ -107,14 +107,14 @@ specs = st.builds(
 @settings(max_examples=examples(12))
 @given(specs, st.integers(0, 99))
 def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
-    """Names, shapes, dtypes, order, what is learned and, for a seed, the values are the same on all backends."""
+    """Names, shapes, dtypes, order, trainable parameters and, for a seed, the values are the same for all backends."""
     found = []
     for backend in ("fused", "sinabs"):
         torch.manual_seed(seed)
         network = build_network(
             spec.model_copy(update={"backend": backend}), sites=1152, classes=3, polarities=2, height=24, width=24
         )  # fmt: skip
-        network(torch.zeros(2, 1, 2, 24, 24))  # states have a shape now, and are no weights
+        network(torch.zeros(2, 1, 2, 24, 24))  # the states have a shape now, and are no weights
         found.append(network)
     fused, sinabs = found
     assert list(weights(fused)) == list(weights(sinabs))
@@ -129,7 +129,7 @@ def test_same_parameters_for_any_network(spec: NetworkSpec, seed: int) -> None:
 
 @pytest.mark.parametrize("surrogate", backends.SURROGATES)
 def test_surrogates_are_those_of_sinabs(surrogate: SurrogateName) -> None:
-    """Each name in a configuration is Sinabs' class of that name, with its defaults."""
+    """Each name in a configuration selects Sinabs' class of that name, with its defaults."""
     import sinabs.activation
 
     kind = "".join(word.capitalize() for word in surrogate.split("_"))
@@ -140,7 +140,7 @@ def test_surrogates_are_those_of_sinabs(surrogate: SurrogateName) -> None:
 
 
 def test_layers_of_a_convolutional_network() -> None:
-    """Names count on from convolutions to linear layers, and the sizes follow the frame."""
+    """Numbers in names continue from convolutions to linear layers, and sizes follow from the frame."""
     network, _ = build("convolutional", "fused")
     assert [name for name, _ in network.named_children()] == [
         "conv1", "iaf1", "pool1", "conv2", "iaf2", "pool2", "flatten", "linear3", "iaf3", "readout",
@@ -149,7 +149,7 @@ def test_layers_of_a_convolutional_network() -> None:
 
 
 def test_sum_pooling_is_sinabs() -> None:
-    """Sums and averages of windows, and their gradients, are those of torch; sums those of Sinabs' layer."""
+    """Sums and averages of windows, and their gradients, equal torch's; sums equal those of Sinabs' layer."""
     from sinabs.layers import SumPool2d as Reference
 
     from spikestore.train.models.folded import SumPool2d
@@ -170,7 +170,7 @@ def test_sum_pooling_is_sinabs() -> None:
 
 
 def test_frames_that_do_not_fit_convolutions() -> None:
-    """Frames without y, and frames that are too small, are refused."""
+    """Frames without y, and frames that are too small, are rejected."""
     spec = NetworkSpec(convolutions=(ConvolutionSpec(channels=4, kernel=5),))
     with pytest.raises(UsageError, match=r"these have no y"):
         build_network(spec, sites=10, classes=2)
@@ -193,7 +193,7 @@ def test_fused_needs_no_sinabs() -> None:
 
 
 def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fall-back to another backend: an error with the command."""
+    """The error has the command; no other backend is used instead."""
     monkeypatch.setitem(sys.modules, "sinabs.layers", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'spikestore\[train\]'"):
         build("linear", "sinabs")
@@ -205,13 +205,13 @@ def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_exodus_refuses_a_minimum() -> None:
-    """EXODUS bounds before the reset and not after: other gradients, so no minimum."""
+    """EXODUS applies the minimum before the reset, so gradients would differ: a minimum is rejected."""
     with pytest.raises(UsageError, match=r"leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-1.0)
 
 
 def test_exodus_refuses_reset_to_zero() -> None:
-    """EXODUS can only subtract; it would say so with an error of its own."""
+    """EXODUS can only subtract; without this check, its own error would be raised."""
     with pytest.raises(UsageError, match=r"can only subtract .*: leave reset out, or use the backend fused"):
         build("linear", "exodus", reset="zero")
 
@@ -221,6 +221,6 @@ def test_exodus_refuses_reset_to_zero() -> None:
     "fields", [{"spike_threshold": 1e-300}, {"spike_threshold": 1e300}, {"min_v_mem": 1e300}]
 )
 def test_numbers_that_are_none_in_float32(backend: Backend, fields: dict[str, float]) -> None:
-    """Are refused by name on every backend, before anything computes with them."""
+    """They are rejected by name on every backend, before they are used."""
     with pytest.raises(UsageError, match=f"{next(iter(fields))} must be"):
         build_network(NetworkSpec(backend=backend, **fields), sites=4, classes=2)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from spikestore.train.models import build_exodus
 
 @pytest.fixture
 def cuda_torch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Let torch say that it was built with CUDA 13.0, and hide any toolkit of this machine."""
+    """Make torch report CUDA 13.0, and hide the toolkits of this machine."""
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -25,7 +25,7 @@ def cuda_torch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def toolkit(folder: Path, told: str) -> Path:
-    """Write a toolkit whose nvcc tells a version."""
+    """Write a toolkit whose nvcc reports a version."""
     nvcc = folder / "bin" / "nvcc"
     nvcc.parent.mkdir(parents=True)
     nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, {told}'\n")
@@ -34,7 +34,7 @@ def toolkit(folder: Path, told: str) -> Path:
 
 
 def test_a_cpu_build_of_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Torch without CUDA is named, and the way out."""
+    """The message says that torch has no CUDA, and what to do."""
     monkeypatch.setattr(torch.version, "cuda", None)
     assert build_exodus.main() == 2
     assert capsys.readouterr().err == (
@@ -54,7 +54,7 @@ def test_no_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 def test_no_toolkit(
     cuda_torch: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without nvcc the version to install is named."""
+    """Without nvcc, the message names the version to install."""
     is_file = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda path: path.name != "nvcc" and is_file(path))
     assert build_exodus.main() == 2
@@ -65,7 +65,7 @@ def test_no_toolkit(
 def test_a_toolkit_of_another_version(
     cuda_torch: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: str, named: str
 ) -> None:
-    """Another major version is refused, with both versions named."""
+    """Another major version is rejected; the message has both versions."""
     cuda_torch.setenv("CUDA_HOME", str(toolkit(tmp_path, told)))
     assert build_exodus.main() == 2
     said = capsys.readouterr().err
@@ -75,7 +75,7 @@ def test_a_toolkit_of_another_version(
 
 
 def test_builds_with_the_right_one(cuda_torch: Any, tmp_path: Path) -> None:
-    """A toolkit of the same major version is taken: from CUDA_HOME, or from where nvcc is."""
+    """A toolkit of the same major version is used: from CUDA_HOME, or from the folder of nvcc."""
     home = toolkit(tmp_path, "release 13.2, V13.2.1")
     cuda_torch.setenv("CUDA_HOME", str(home))
     assert build_exodus.find_toolkit() == home
@@ -87,7 +87,7 @@ def test_builds_with_the_right_one(cuda_torch: Any, tmp_path: Path) -> None:
 def test_pip_is_called_with_the_recipe(
     cuda_torch: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without isolation and dependencies, with the toolkit in the environment; a failure is told with the step."""
+    """It runs without isolation and dependencies, with the toolkit in the environment; a failure is reported with its step."""
     cuda_torch.setenv("CUDA_HOME", str(toolkit(tmp_path, "release 13.0")))
     calls: list[tuple[list[str], str]] = []
 

@@ -32,7 +32,7 @@ SOURCE = Path(os.environ.get("EXODUS_SOURCE", Path(sys.prefix) / "exodus-source"
 
 
 def reference_kernels() -> ModuleType:
-    """Return a module in place of EXODUS' compiled one: the recursions that its kernels compute, in torch."""
+    """Return a module in place of EXODUS' compiled one, with the recursions of its kernels in torch."""
     made: Any = ModuleType("exodus_cuda")
 
     def lif_forward(
@@ -77,18 +77,18 @@ def exodus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_equals_sinabs(name: str) -> None:
-    """Same names and outputs, gradients to rounding."""
+    """Names and outputs are the same, gradients are equal up to rounding."""
     assert_equal_networks(name, "exodus")
 
 
 @pytest.mark.parametrize("surrogate", backends.SURROGATES)
 def test_all_surrogates(surrogate: str) -> None:
-    """Whatever the surrogate."""
+    """The results equal Sinabs' for every surrogate."""
     assert_equal_networks("linear", "exodus", surrogate=surrogate)
 
 
 def test_a_minimum_would_give_other_gradients() -> None:
-    """Why `min_v_mem` is refused: EXODUS bounds before neurons spike and Sinabs after, and gradients differ."""
+    """The reason why `min_v_mem` is rejected: EXODUS applies the minimum before neurons spike, Sinabs after, and gradients differ."""
     with pytest.raises(UsageError, match="leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-0.3)
     network, frames = build("linear", "sinabs", min_v_mem=-0.3)
@@ -106,7 +106,7 @@ def test_a_minimum_would_give_other_gradients() -> None:
 
 
 def test_knows_no_reset_to_zero() -> None:
-    """Why `reset` is refused: EXODUS has no kernel for it."""
+    """The reason why `reset` is rejected: EXODUS has no kernel for it."""
     from sinabs.activation import MembraneReset
     from sinabs.exodus.layers import IAF
 
@@ -117,7 +117,7 @@ def test_knows_no_reset_to_zero() -> None:
 
 
 def test_trains_and_evaluates(store_folder: Path, tmp_path: Path) -> None:
-    """A run with a smaller last batch has Sinabs' losses, and the others evaluate what it trained."""
+    """A run with a smaller last batch has Sinabs' losses, and other backends evaluate the trained network."""
     store = Store(store_folder)
     plans = {one: config(epochs=2, network={"backend": one}) for one in ("exodus", "sinabs")}
     runs = {
@@ -139,11 +139,11 @@ def test_trains_and_evaluates(store_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["linear", "convolutional"])
 def test_half_precision(name: str) -> None:
-    """Its kernels know float32 alone: behind a layer in half precision they get that, and spike as Sinabs does."""
+    """EXODUS' kernels support only float32: after a layer in half precision, their input is converted, and spikes equal Sinabs'."""
     found: dict[str, Tensor] = {}
     for backend in ("exodus", "sinabs"):
         network, frames = build(name, backend)
-        # Of layers behind, rounding in half precision depends on how memory is laid out, and EXODUS' is transposed.
+        # For further layers, rounding in half precision depends on the layout of memory, and EXODUS' is transposed.
         network.get_submodule("iaf1").register_forward_hook(
             lambda layer, inputs, output, name=backend: found.setdefault(name, output.detach())
         )
@@ -155,7 +155,7 @@ def test_half_precision(name: str) -> None:
 
 
 def test_an_empty_share_of_a_batch() -> None:
-    """A rank may get no sample of a short batch: no kernel is started for it, and gradients are 0."""
+    """A rank may have no sample of a short batch: no kernel runs, and gradients are 0."""
     network, frames = build("linear", "exodus")
     made: Any = sys.modules["exodus_cuda"]
     made.lifForward = made.lifBackward = None
@@ -168,7 +168,7 @@ def test_an_empty_share_of_a_batch() -> None:
 
 
 def test_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its kernels would read addresses of another memory: refused before."""
+    """The kernels would read addresses of another memory, so a CPU is rejected before."""
     monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
     network, frames = build("linear", "exodus")
     with pytest.raises(UsageError, match=r"exodus must be float32 on a GPU, got torch.float32 on cpu"):

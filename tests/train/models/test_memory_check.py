@@ -21,7 +21,7 @@ from spikestore.train.runs.run import run
 
 
 def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageError:
-    """Return the error that a run with this network ends with; nothing was loaded by then."""
+    """Return the error of a run with this network; assert that nothing was loaded before it."""
     heard: list[str] = []
     with pytest.raises(UsageError) as error:
         run(
@@ -50,14 +50,14 @@ def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageErro
 def test_file_and_field_are_named_first(
     store_folder: Path, tmp_path: Path, network: dict[str, Any], words: str
 ) -> None:
-    """Before anything is loaded, which may take minutes."""
+    """The error comes before anything is loaded, which may take minutes."""
     assert words in told(network, store_folder, tmp_path).message
 
 
 def test_a_missing_backend_is_reported_first(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stays the error that says how to install it."""
+    """It is reported with the command that installs the backend."""
     monkeypatch.setitem(sys.modules, "sinabs.layers", None)
     error = told({"backend": "sinabs"}, store_folder, tmp_path)
     assert isinstance(error, MissingExtraError)
@@ -65,7 +65,7 @@ def test_a_missing_backend_is_reported_first(
 
 
 def test_large_convolutions_are_reported() -> None:
-    """A convolution's weights count too."""
+    """The weights of a convolution count too."""
     spec = NetworkSpec.from_mapping({"convolutions": [{"channels": 10**12}], "hidden": [2]}, origin="test")
     shape = {"sites": 200, "classes": 2, "polarities": 2, "height": 10, "width": 10}
     with pytest.raises(UsageError, match=r"^a\.toml: network\.convolutions\[0\]: this layer is too large"):
@@ -74,7 +74,7 @@ def test_large_convolutions_are_reported() -> None:
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
 def test_a_folder_instead_of_a_file_is_reported_first(store_folder: Path, tmp_path: Path, name: str) -> None:
-    """Where a checkpoint will go; the end of the first epoch would be late."""
+    """A folder where a checkpoint will be written is reported at once, not at the end of the first epoch."""
     (tmp_path / name).mkdir()
     with pytest.raises(UsageError, match=rf"{name} is a folder, but a checkpoint must be written there"):
         run(config(), Store(store_folder), tmp_path, device="cpu", progress=silent)
@@ -82,14 +82,14 @@ def test_a_folder_instead_of_a_file_is_reported_first(store_folder: Path, tmp_pa
 
 
 def test_a_file_instead_of_a_folder_is_reported(store_folder: Path, tmp_path: Path) -> None:
-    """The right to write there would not help."""
+    """The advice is not to change permissions, which would not help."""
     (tmp_path / "run").touch()
     with pytest.raises(UsageError, match="run is a file, but the run needs a folder there: move it"):
         run(config(), Store(store_folder), tmp_path / "run", device="cpu", progress=silent)
 
 
 def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_path: Path) -> None:
-    """No step was taken yet, so the learning rate is not at fault."""
+    """Before the first step, the learning rate can't be the cause, so the message names the initial weights."""
     wild = config(network={"input_scale": 1e300})
     with pytest.raises(
         TrainingError, match=r"linear1\.weight: it happened before the first step.*lower input_scale"
@@ -101,7 +101,7 @@ def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_p
 def test_the_log_names_the_valid_split(
     store_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By the name that the configuration gives."""
+    """The log uses the name of the split in the configuration."""
     plan = config(epochs=1, data={"name": "small", "batch_size": 16, "train": "valid", "valid": "train"})
     with caplog.at_level(logging.INFO, "spikestore"):
         run(plan, Store(store_folder), tmp_path, device="cpu", progress=silent)
@@ -109,7 +109,7 @@ def test_the_log_names_the_valid_split(
 
 
 def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
-    """A NaN, which JSON can't carry, does not hide the others."""
+    """A NaN, which JSON can't represent, does not hide other problems."""
     path = tmp_path / "a.toml"
     path.write_text("""
     epochs = 0
@@ -134,7 +134,7 @@ def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ['"on"', "2", '"true"'])
 def test_a_choice_of_several_kinds_is_one_problem(tmp_path: Path, value: str) -> None:
-    """Words and truth values are told in one line, spelled as in TOML."""
+    """Allowed words and truth values are listed in one line, spelled as in TOML."""
     path = tmp_path / "a.toml"
     path.write_text(f'cuda_graphs = {value}\n[data]\nname = "a"\n')
     with pytest.raises(SpecError) as error:

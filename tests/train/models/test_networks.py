@@ -20,7 +20,7 @@ pytestmark = pytest.mark.bits
 
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])
 def test_is_the_seeds_network(backend: Backend) -> None:
-    """Same random seed: parameters and outputs are bit-equal to the seed's Sequential on Sinabs."""
+    """With the same random seed, parameters and outputs are bit-equal to the seed's Sequential on Sinabs."""
     torch.manual_seed(0)
     network = build_network(NetworkSpec(backend=backend, hidden=(16, 16, 16)), sites=10, classes=35)
     torch.manual_seed(0)
@@ -36,7 +36,7 @@ def test_is_the_seeds_network(backend: Backend) -> None:
 
 @pytest.mark.parametrize("backend", ["sinabs", "fused"])
 def test_forgets_states_without_random_numbers(backend: Backend) -> None:
-    """After forgetting, a batch of any size gives what a fresh network gives, and draws no random numbers."""
+    """After `forget_states`, a batch of any size has the outputs of a new network, and no random numbers are drawn."""
     network = build_network(NetworkSpec(backend=backend, hidden=(8,)), sites=10, classes=2)
     frames = torch.randint(0, 9, (6, 20, 1, 10)).float()
     fresh = copy.deepcopy(network)(frames[:3])
@@ -49,7 +49,7 @@ def test_forgets_states_without_random_numbers(backend: Backend) -> None:
 
 
 def test_weights_leave_out_membrane_states() -> None:
-    """Weights hold parameters (Sinabs counts the threshold among them) and no states, and load into a network that has seen another batch size."""
+    """Weights have parameters (Sinabs counts the threshold among them) and no states, and load into a network that has seen another batch size."""
     network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
     network(torch.zeros(3, 5, 1, 10))
     kept = weights(network)
@@ -62,7 +62,7 @@ def test_weights_leave_out_membrane_states() -> None:
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    """A parameter too many or too few is named."""
+    """A missing or additional parameter is named."""
     network = build_network(NetworkSpec(hidden=(8,)), sites=10, classes=2)
     deeper = weights(build_network(NetworkSpec(hidden=(8, 8)), sites=10, classes=2))
     with pytest.raises(ValueError, match=r"linear2\.weight"):
@@ -87,7 +87,7 @@ def test_spec_reaches_the_layers() -> None:
 
 
 def test_specs_without_a_backend() -> None:
-    """A configuration without a backend is valid, and means the fused one."""
+    """A configuration without a backend is valid, and uses the fused one."""
     old = {"hidden": [8], "spike_threshold": 1.0, "min_v_mem": None, "input_scale": 1.0}
     assert NetworkSpec.from_mapping(old, origin="test") == NetworkSpec(backend="fused", hidden=(8,))
     with pytest.raises(SpecError, match=r"backend: must be 'fused', 'sinabs' or 'exodus', got 'fusd'"):
@@ -97,6 +97,6 @@ def test_specs_without_a_backend() -> None:
 
 
 def test_nonsense_is_refused() -> None:
-    """All that is wrong with a spec is told."""
+    """The error lists all problems of a spec."""
     with pytest.raises(SpecError, match=r"2 problems\n.*hidden.*\n.*spike_threshold"):
         NetworkSpec(hidden=(), spike_threshold=0.0)

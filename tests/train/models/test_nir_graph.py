@@ -33,7 +33,7 @@ def frames() -> Tensor:
 
 
 def read_by_sinabs(graph: Any, path: Path, minimum: float | None) -> Any:
-    """Write a graph to a file, and return what Sinabs makes of the file: from frames to outputs, as ours."""
+    """Write a graph to a file; return Sinabs' network of it, which maps frames to outputs as ours does."""
     pytest.importorskip("sinabs")
     from sinabs import from_nir
 
@@ -51,7 +51,7 @@ def read_by_sinabs(graph: Any, path: Path, minimum: float | None) -> Any:
     [("fused", True, None), ("fused", False, -0.5), ("sinabs", True, -0.5), ("sinabs", False, None)],
 )
 def test_sinabs_reads_it(tmp_path: Path, backend: str, convolutions: bool, minimum: float | None) -> None:
-    """The same outputs to the bit, from either backend, with and without convolutions."""
+    """Outputs are the same to the bit, for both backends, with and without convolutions."""
     chosen: dict[str, Any] = {} if convolutions else {"convolutions": ()}
     ours = network(backend=backend, min_v_mem=minimum, **chosen)
     graph = to_nir(ours, FRAME)
@@ -65,7 +65,7 @@ def test_sinabs_reads_it(tmp_path: Path, backend: str, convolutions: bool, minim
 
 
 def test_averages_have_a_node() -> None:
-    """Of NIR's own; Sinabs does not read it."""
+    """The graph has NIR's own node for an average; Sinabs can't read it."""
     graph = to_nir(network("average"), FRAME)
     assert type(graph.nodes["pool1"]).__name__ == "AvgPool2d"
     assert tuple(graph.nodes["pool1"].output_type["output"]) == (4, 5, 6)
@@ -86,7 +86,7 @@ def test_averages_have_a_node() -> None:
 def test_properties_that_nir_lacks_are_reported(
     caplog: pytest.LogCaptureFixture, backend: str, spec: dict[str, Any], lost: str | None
 ) -> None:
-    """One warning for all layers."""
+    """There is one warning for all layers."""
     with caplog.at_level(logging.WARNING, "spikestore"):
         to_nir(network(backend=backend, **spec), FRAME)
     assert len(caplog.messages) == (lost is not None)
@@ -94,7 +94,7 @@ def test_properties_that_nir_lacks_are_reported(
 
 
 def test_what_does_not_fit() -> None:
-    """Is told in one line: the shape of frames, and layers that build_network does not make."""
+    """A wrong shape of frames, and a layer that build_network does not create, are reported in one line."""
     with pytest.raises(UsageError, match=r"pass frame_shape=\(polarity, \[y,\] x\)"):
         to_nir(network())
     with pytest.raises(UsageError, match=r"frame_shape must be \(polarity, y, x\) with 2 pol"):
@@ -106,7 +106,7 @@ def test_what_does_not_fit() -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The remedy is one line."""
+    """One line has the remedy."""
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(MissingExtraError, match="to_nir needs the package nir"):
         to_nir(network(), FRAME)

@@ -44,7 +44,7 @@ RESETS: list[tuple[Any, Any]] = [
     (reference.MembraneReset(-0.3), reference.MembraneReset(-0.3)),
 ]
 SMALLEST = 1e-29
-"""Gradients below are 0 on the CPU."""
+"""Smaller gradients are 0 on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Case:
     seed: int
 
     def layers(self) -> tuple[IAF, sinabs_layers.IAF]:
-        """Return ours and Sinabs'."""
+        """Return our layer and Sinabs'."""
         ours, theirs = SURROGATES[self.surrogate]
         reset, their_reset = RESETS[self.reset]
         options: dict[str, Any] = {"min_v_mem": self.minimum, "spike_threshold": torch.tensor(self.threshold)}
@@ -119,7 +119,7 @@ cases = st.builds(
 
 
 def gradients(layer: Any, tensors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Return spikes of each call and the last potentials, and the gradients of a weighted sum of all by the tensors."""
+    """Return spikes of each call and the last potentials, and the gradients of a weighted sum of them w.r.t. the tensors."""
     first, *inputs = (one.clone().requires_grad_() for one in tensors)
     layer.v_mem = first * 1
     spikes = [layer(x) for x in inputs]
@@ -137,7 +137,7 @@ def gradients(layer: Any, tensors: list[Tensor]) -> tuple[list[Tensor], list[Ten
 @example(Case((3, 9, 40), 3.0, -0.3, True, 5, 0, 2, 5.0, False, 0))
 @example(Case((3, 8, 3), 0.7, None, False, 0, 1, 2, 1.0, True, 5718))
 def test_equals_sinabs(case: Case) -> None:
-    """Over shapes, thresholds, minima, resets, surrogates, states and calls: equal spikes, states and gradients."""
+    """Spikes, states and gradients are equal over shapes, thresholds, minima, resets, surrogates, states and calls."""
     ours, theirs = case.layers()
     outputs, found = gradients(ours, case.tensors())
     expected, wanted = gradients(theirs, case.tensors())
@@ -152,7 +152,7 @@ def test_equals_sinabs(case: Case) -> None:
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.7, 3.0, 0.25])
 def test_multiples_of_the_threshold(threshold: float) -> None:
-    """Potentials at and around multiples of the threshold are divided as Sinabs divides them."""
+    """Potentials at and around multiples of the threshold have the spikes of Sinabs' division."""
     exact = torch.arange(1, 3000, dtype=torch.float32) * threshold
     x = torch.stack([exact, exact.nextafter(torch.tensor(0.0)), exact.nextafter(torch.tensor(1e9))])[:, None]
     theirs = sinabs_layers.IAF(spike_threshold=torch.tensor(threshold))
@@ -160,7 +160,7 @@ def test_multiples_of_the_threshold(threshold: float) -> None:
 
 
 def test_no_gradient_no_keeping() -> None:
-    """Without gradients spikes are the same, and so are those for an input that wants none."""
+    """Without gradients, and for an input that needs none, spikes are the same."""
     x = torch.randn(3, 20, 40)
     with_gradient = IAF()(x.clone().requires_grad_())
     with torch.no_grad():
@@ -170,7 +170,7 @@ def test_no_gradient_no_keeping() -> None:
 
 
 def test_strips_and_threads_change_nothing() -> None:
-    """More neurons than a strip has, any number of threads of torch's or of our own: the same to the last bit."""
+    """With more neurons than a strip has, and any number of threads of torch or of our own, results are the same to the last bit."""
     x = torch.randn(3, 6, 2 * STRIP + 77)
     expected, wanted = gradients(sinabs_layers.IAF(min_v_mem=-0.5), [torch.zeros(3, x.shape[2]), x])
     before = torch.get_num_threads()
@@ -197,7 +197,7 @@ def test_torchs_own_threads_are_found() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_values_that_are_not_finite_are_passed_on(value: float) -> None:
-    """NaN and infinities give what Sinabs gives, so that a run that goes wrong is noticed."""
+    """NaN and infinities have the results of Sinabs, so that a run that goes wrong is noticed."""
     x = torch.randn(2, 6, 20)
     x[0, 2, 3] = value
     for minimum, (reset, their_reset) in product((None, -1.0), (RESETS[0], RESETS[3])):
@@ -208,7 +208,7 @@ def test_values_that_are_not_finite_are_passed_on(value: float) -> None:
 
 
 def test_states_stay_until_they_are_reset() -> None:
-    """Two halves give what the whole does; after a reset the layer is as new; another shape starts from 0."""
+    """Two halves have the results of the whole; after a reset the layer is as new; another shape starts from 0."""
     x = torch.randn(4, 20, 8)
     layer = IAF()
     whole = layer(x)
@@ -228,7 +228,7 @@ def test_records_states() -> None:
 
 
 def test_parameters_are_those_of_sinabs() -> None:
-    """The state dict has the same names, and loads either way."""
+    """The state dict has the same names, and loads both ways."""
     ours, theirs = IAF(0.5, min_v_mem=-1.0), sinabs_layers.IAF(torch.tensor(0.5), min_v_mem=-1.0)
     assert ours.state_dict().keys() == theirs.state_dict().keys()
     other = IAF(1.0, min_v_mem=0.0)
@@ -238,7 +238,7 @@ def test_parameters_are_those_of_sinabs() -> None:
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])  # noqa: S301
 def test_copies_within_a_graph(again: Callable[[IAF], IAF]) -> None:
-    """A layer whose state is part of a graph can be copied and pickled; the copy goes on from the same state."""
+    """A layer whose state is part of a graph can be copied and pickled; the copy continues from the same state."""
     layer, x = IAF(), torch.randn(2, 5, 4, requires_grad=True)
     layer(x)
     other = again(layer)
@@ -248,7 +248,7 @@ def test_copies_within_a_graph(again: Callable[[IAF], IAF]) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
-    """Half precision goes in and comes out; in between all is float32."""
+    """Input and output are in half precision; everything between them is float32."""
     x = torch.randn(2, 30, 8).to(dtype)
     layer = IAF()
     spikes = layer(x)
@@ -274,14 +274,14 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
     ],
 )
 def test_unsupported_requests_are_reported(wrong: Callable[[], Any], message: str) -> None:
-    """Each refusal names what was found."""
+    """Each message has the rejected value."""
     with pytest.raises(UsageError, match=message):
         wrong()
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 3), (2, 0, 3), (2, 4, 0)])
 def test_empty_inputs(shape: tuple[int, ...]) -> None:
-    """An axis of length 0 gives an empty output, and gradients of that shape."""
+    """An axis of length 0 results in an empty output, and in gradients of that shape."""
     x = torch.zeros(shape, requires_grad=True)
     spikes = IAF()(x)
     spikes.sum().backward()

@@ -48,7 +48,7 @@ def assert_close(found: list[Tensor], wanted: list[Tensor]) -> None:
 
 
 def halve(net: Any, place: int) -> None:
-    """Put another ``forward`` in the place of a layer's own, as libraries that move layers about do."""
+    """Replace the ``forward`` of a layer, as libraries that offload layers do."""
     layer, own = net[place], net[place].forward
     layer.forward = lambda *them: own(*them) * 0.5
 
@@ -64,7 +64,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_changed_layers_run_by_themselves(change: str, joint_steps: list[int]) -> None:
-    """What a hook or another ``forward`` changes counts as in ``nn.Sequential``; the other layers run together."""
+    """A hook or another ``forward`` has its effect as in ``nn.Sequential``; the other layers run together."""
     ours, theirs = stack(), stack(nn.Sequential)
     for net in (ours, theirs):
         CHANGES[change](net)
@@ -73,7 +73,7 @@ def test_changed_layers_run_by_themselves(change: str, joint_steps: list[int]) -
 
 
 def test_watched_layers_run_together(joint_steps: list[int]) -> None:
-    """Who only counts spikes is no reason to take steps apart."""
+    """A watcher that only counts spikes does not separate the layers."""
     net, plain, seen = stack(), stack(), []
     handle = watch_spikes(net[1], lambda layer, spikes: seen.append((layer, int(spikes.detach().sum()))))
     assert_close(learn(net), learn(plain))
@@ -86,7 +86,7 @@ def test_watched_layers_run_together(joint_steps: list[int]) -> None:
 
 
 def test_hooks_of_neurons_see_currents() -> None:
-    """As they do without gradients."""
+    """Such hooks get the same currents as without gradients."""
     net, seen = stack(), []
     net[1].register_forward_hook(lambda layer, x, output: seen.append(x[0].shape))
     net[1].register_full_backward_hook(lambda layer, before, after: seen.append(before[0].shape))
@@ -95,7 +95,7 @@ def test_hooks_of_neurons_see_currents() -> None:
 
 
 def test_subclasses_run_by_themselves() -> None:
-    """Whoever derives from IAF has a ``forward`` of one argument."""
+    """A subclass of IAF may have a ``forward`` with one argument."""
 
     class Louder(IAF):
         def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
@@ -106,7 +106,7 @@ def test_subclasses_run_by_themselves() -> None:
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_no_layers_and_no_inputs() -> None:
-    """Nothing to run, and nothing to multiply."""
+    """A sequence without layers, and inputs without elements, are supported."""
     assert SpikingSequential()(COUNTS) is COUNTS
     for inputs, outputs in ((0, 4), (4, 0)):
         net = SpikingSequential(nn.Linear(inputs, outputs), IAF())
@@ -116,7 +116,7 @@ def test_no_layers_and_no_inputs() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("kind", [SpikingSequential, nn.Sequential])
 def test_states_of_other_dtypes(kind: Any, dtype: torch.dtype) -> None:
-    """Potentials that were set by hand are float32 from then on, in both ways of running."""
+    """Potentials of another dtype become float32 at the next call, in both ways of running."""
     ours, theirs = stack(kind), stack(kind)
     ours[1].v_mem = torch.full((6, 20), 0.5, dtype=dtype)
     theirs[1].v_mem = torch.full((6, 20), 0.5)
@@ -127,7 +127,7 @@ def test_states_of_other_dtypes(kind: Any, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("strange", ["slices", "transposed", "expanded"])
 @pytest.mark.parametrize("density", [0.1, 1.0])
 def test_input_in_any_layout(strange: str, density: float) -> None:
-    """Frames need not lie in one piece, be they counts or not."""
+    """Frames need not be contiguous, whether they are counts or not."""
     torch.manual_seed(2)
     x = (torch.rand(60, 12, 30) < density).float() * (torch.rand(60, 12, 30) if density == 1 else 1)
     views = {"slices": x.transpose(0, 1)[::2], "transposed": x.transpose(0, 1)[:6], "expanded": x[:, :1].transpose(0, 1).expand(6, -1, -1)}  # fmt: skip
@@ -137,7 +137,7 @@ def test_input_in_any_layout(strange: str, density: float) -> None:
 
 
 def test_spikes_may_be_changed_in_place() -> None:
-    """They belong to the caller."""
+    """The spikes belong to the caller."""
     net: Any = SpikingSequential(nn.Linear(30, 20), IAF())
     (net(COUNTS).mul_(2)).sum().backward()
     twice = net[0].weight.grad.clone()
@@ -148,7 +148,7 @@ def test_spikes_may_be_changed_in_place() -> None:
 
 
 def test_learning_after_inference() -> None:
-    """States of inference mode carry over, as Sinabs' do."""
+    """States of inference mode can be used in training, as with Sinabs."""
     ours, theirs = stack(), stack(nn.Sequential, neurons=sinabs_layers.IAF)
     for net in (ours, theirs):
         with torch.inference_mode():
@@ -157,7 +157,7 @@ def test_learning_after_inference() -> None:
 
 
 def test_parameters_are_those_of_the_forward_pass() -> None:
-    """A threshold that changes before the backward pass changes nothing in it."""
+    """If a threshold changes before the backward pass, the gradients do not change."""
     found: list[Any] = []
     for change in (False, True):
         for net in (IAF(min_v_mem=-0.2), SpikingSequential(nn.Linear(30, 30), IAF(min_v_mem=-0.2))):
@@ -176,7 +176,7 @@ def test_parameters_are_those_of_the_forward_pass() -> None:
 
 
 def test_thresholds_are_not_learned(caplog: pytest.LogCaptureFixture) -> None:
-    """And that is said, once."""
+    """A warning says so once."""
     layer = IAF().requires_grad_()
     with caplog.at_level(logging.WARNING, "spikestore"):
         layer(COUNTS)
@@ -185,7 +185,7 @@ def test_thresholds_are_not_learned(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_reset_and_zero_grad_as_in_sinabs() -> None:
-    """Potentials are drawn between bounds; they let go of their graph, by `zero_grad` or `detach_`."""
+    """Potentials are drawn between bounds; `zero_grad` and `detach_` drop their graph."""
     layer = IAF()
     layer(COUNTS.requires_grad_(False))
     layer.reset_states(randomize=True, value_ranges={"v_mem": (-3.0, -2.0)})
@@ -214,7 +214,7 @@ def test_states_load_in_any_shape() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
 def test_forward_mode_is_refused() -> None:
-    """Rather than to lose tangents without a word."""
+    """Forward-mode differentiation is an error, because tangents would be lost silently."""
     with forward_ad.dual_level(), pytest.raises(NotImplementedError, match="jvp"):
         IAF()(forward_ad.make_dual(COUNTS, torch.ones_like(COUNTS)))
 
@@ -222,7 +222,7 @@ def test_forward_mode_is_refused() -> None:
 @pytest.mark.parametrize("spikes", ["single", "multi"])
 @pytest.mark.parametrize("odd", [float("nan"), -float("inf"), float("inf")])
 def test_no_number_after_a_reset_to_zero(odd: float, spikes: str) -> None:
-    """Gradients by inputs around a NaN or an infinity are Sinabs' too."""
+    """Gradients w.r.t. inputs around a NaN or an infinity equal Sinabs' too."""
     fn = reference.SingleSpike if spikes == "single" else reference.MultiSpike
     theirs = sinabs_layers.IAF(spike_fn=fn, reset_fn=reference.MembraneReset(), surrogate_grad_fn=Heaviside())
     ours = IAF(spike_fn=spikes, reset_fn="zero", surrogate_grad_fn=Heaviside())
@@ -236,7 +236,7 @@ def test_no_number_after_a_reset_to_zero(odd: float, spikes: str) -> None:
 
 
 def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    """Thresholds that are no normal numbers are refused; a width of 0 gives what it gives in torch."""
+    """Thresholds that are not normal numbers are rejected; a width of 0 has the result of torch."""
     for threshold in (1e-45, 0.0):
         with pytest.raises(UsageError, match="spike_threshold must be above 0"):
             IAF(threshold)
@@ -254,7 +254,7 @@ def test_numbers_that_divide_by_nothing(capfd: pytest.CaptureFixture[str]) -> No
     [(100, 250, 0.1, True), (100, 250, 0.5, False), (8192, 250, 0.1, False), (100, 5, 0.1, False)],
 )
 def test_sums_only_where_they_pay(inputs: int, time: int, density: float, pays: bool) -> None:
-    """Large weights and short recordings take matrix products: sums would need a copy of the weight for each group."""
+    """For large weights and short recordings, matrix products are used: sums would need a copy of the weight for each group."""
     counts = Counts(torch.zeros(2, time, inputs, dtype=torch.uint8), density)
     assert cpu_autograd._is_summed(counts, torch.zeros(128, inputs)) is pays
     torch.manual_seed(0)

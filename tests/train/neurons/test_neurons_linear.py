@@ -28,13 +28,13 @@ RESETS = {
     "zero": reference.MembraneReset(),
     "other": reference.MembraneReset(-0.3),
 }
-# Not so steep that 1 - b·sg, by which gradients are multiplied from step to step, is below -1: rounding errors would grow.
+# Not so steep that 1 - b·sg, by which gradients are multiplied from step to step, falls below -1: rounding errors would grow.
 SURROGATES: list[Any] = [SingleExponential(), SingleExponential(0.3, 0.5), reference.MultiGaussian()]
 
 
 @pytest.fixture(autouse=True)
 def _small_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sum over what is not 0 in networks of any size."""
+    """Use sums over non-zeros in networks of any size."""
     monkeypatch.setattr(cpu_autograd, "FEWEST_STEPS", 1)
     monkeypatch.setattr(cpu_autograd, "LARGEST", 1 << 40)
 
@@ -74,7 +74,7 @@ def with_exact_sums(net: Any) -> Any:
 
 
 def results(net: nn.Module, frames: Tensor, calls: int = 1, *, initial: bool = False) -> list[Tensor]:
-    """Return outputs, and last potentials if there are `initial` ones; and all gradients."""
+    """Return outputs, with the last potentials if there are `initial` ones, and all gradients."""
     frames, first = frames.clone().requires_grad_(), []
     torch.manual_seed(5)
     layers: list[Any] = [layer for name, layer in net.named_children() if initial and name.startswith("iaf")]
@@ -106,7 +106,7 @@ def counts(shape: tuple[int, ...], density: float, most: int = 4, seed: int = 0)
 
 
 def sums_of_absolute_gradients(net: nn.Module) -> Counter[str]:
-    """Return what a backward pass fills: by name of a bias, the largest sum of the absolute gradients that one of its numbers adds up."""
+    """Return a dict that a backward pass fills: by name of a bias, the largest sum of the absolute terms of one of its gradients."""
     sums: Counter[str] = Counter()
     for name, layer in net.named_children():
         if isinstance(layer, nn.Linear):
@@ -137,12 +137,12 @@ def sums_of_absolute_gradients(net: nn.Module) -> Counter[str]:
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "amount", "multi", SURROGATES[0], True, 2, 0)
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "zero", "multi", SURROGATES[1], True, 2, 0)
 @example([40, 30, 20, 5], 3, 9, 0.05, -0.2, 0.4, "other", "single", SURROGATES[0], False, 2, 0)
-@example([119, 1, 1], 2, 12, 0.0, 0.1, 1.0, "zero", "multi", SURROGATES[0], True, 1, 0)  # 1.4 is left of 24.5
+@example([119, 1, 1], 2, 12, 0.0, 0.1, 1.0, "zero", "multi", SURROGATES[0], True, 1, 0)  # 1.4 remains of 24.5
 def test_equals_sinabs(
     widths: list[int], batch: int, time: int, density: float, minimum: float | None, threshold: float, reset: str,
     spike_fn: str, surrogate: Any, bias: bool, calls: int, seed: int,
 ) -> None:  # fmt: skip
-    """Over widths, densities, all that neurons have, initial potentials, and calls with carried states."""
+    """Networks differ in widths, densities, options of neurons, initial potentials, and calls with states of former calls."""
     frames = counts((batch, time, 1, widths[0]), density, seed=seed)
     options: dict[str, Any] = {
         "min_v_mem": minimum, "spike_threshold": threshold, "reset_fn": RESETS[reset], "spike_fn": spike_fn,
@@ -153,19 +153,19 @@ def test_equals_sinabs(
     sinabs.load_state_dict(net.state_dict(), strict=False)
     added = sums_of_absolute_gradients(sinabs)
     found, wanted = (results(one, frames, calls, initial=True) for one in (net, sinabs))
-    # Close by the largest of all: where layers and steps cancel each other, little is left of much.
+    # Close relative to the largest of all: where layers and steps cancel each other, little remains of much.
     allowed = 1e-6 * max(float(one.abs().max()) for one in wanted)
     parameters = [name for name, one in net.named_parameters() if one.grad is not None]
     names = [""] * (len(wanted) - len(parameters)) + parameters
     for place, (name, mine, theirs) in enumerate(zip(names, found, wanted, strict=True)):
         if place < calls + len(widths) - 2:
             assert torch.equal(mine, theirs)
-        # The gradient of a bias adds up those of all steps: it is exact to two roundings of their size.
+        # The gradient of a bias is a sum over all steps: it is exact to two roundings of the size of its terms.
         assert float((mine - theirs).abs().max()) <= max(allowed, 2.4e-7 * added[name])
 
 
 def test_potentials_are_recomputed_only_if_they_are_the_same() -> None:
-    """Where the matrix product adds up in another order than we do, potentials are kept."""
+    """If the matrix product sums in another order than our kernels, potentials are stored."""
     source, weight, bias = counts((40, 9, 30), 0.1), torch.randn(20, 30), torch.randn(20)
     weight, bias = (
         torch.round(one * 64) / 64 for one in (weight, bias)
@@ -185,7 +185,7 @@ def test_potentials_are_recomputed_only_if_they_are_the_same() -> None:
 
 
 def test_a_product_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library that adds up in two halves gives the same gradients, from potentials that were kept."""
+    """If a library sums in two halves, gradients are the same, from stored potentials."""
 
     def in_halves(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         half = x.shape[2] // 2
@@ -207,26 +207,26 @@ def test_a_product_in_another_order_is_noticed(monkeypatch: pytest.MonkeyPatch) 
     "frames",
     [
         counts((70, 3, 1, 9), 0.1),  # more rows than groups
-        counts((2, 5, 1, 9), 0.1, most=1000),  # no uint8
+        counts((2, 5, 1, 9), 0.1, most=1000),  # does not fit uint8
         counts((2, 5, 1, 9), 0.1) * 0.3,  # no integers
         -counts((2, 5, 1, 9), 0.1),
     ],
 )
 def test_any_frames(frames: Tensor) -> None:
-    """Large, fractional and negative inputs are kept as they are; large batches are summed in groups."""
+    """Large, fractional and negative inputs are stored unchanged; large batches are summed in groups."""
     compare(frames, (9, 20, 20, 5))
 
 
 @pytest.mark.parametrize("density", [0.05, 0.2])
 def test_more_spikes_than_a_byte_holds(density: float) -> None:
-    """A neuron that spikes more than 255 times in a bin is not cut off, whether potentials were to be kept or not."""
+    """A neuron that spikes more than 255 times in a bin has the right count, whether potentials are stored or not."""
     frames = counts((2, 6, 1, 9), density, most=250)
     assert 0 < (frames != 0).float().mean() < 0.15 or density == 0.2
     compare(frames, (9, 20, 20, 5), spike_threshold=0.01)
 
 
 def test_no_samples() -> None:
-    """A rank's share of a short batch may be none: gradients are 0."""
+    """A rank's share of a short batch may be empty: gradients are 0."""
     found = results(network(SpikingSequential, (9, 20, 20, 5)), counts((0, 3, 1, 9), 0.1))
     assert found[0].shape == (0, 3, 5)
     assert not any(one.any() for one in found)
@@ -234,7 +234,7 @@ def test_no_samples() -> None:
 
 @pytest.mark.parametrize("width", [1, 63, 64, 70, 128, 200])
 def test_what_fits_a_byte(width: int) -> None:
-    """Integers up to 254 do, at every place of a row; 255 stands for all others, which are no counts."""
+    """Integers up to 254 fit, at every place of a row; 255 stands for all other values, which are no counts."""
     x = torch.arange(3.0 * width).remainder(255).view(1, 3, width)
     found = pack(x)
     assert found is not None
@@ -248,17 +248,17 @@ def test_what_fits_a_byte(width: int) -> None:
 
 
 def test_other_surrogates() -> None:
-    """Surrogates that torch evaluates give the same too."""
+    """Surrogates that torch evaluates have the same results."""
     compare(counts((3, 6, 1, 9), 0.1), (9, 20, 20, 5), surrogate_grad_fn=Heaviside())
 
 
 def test_wide_layers_are_cut_into_strips() -> None:
-    """More neurons than a strip has."""
+    """The layers have more neurons than a strip."""
     compare(counts((2, 4, 1, 30), 0.2), (30, 1100, 1030, 5))
 
 
 def test_keeps_a_byte_a_spike() -> None:
-    """Bytes kept for the backward pass are those of frames and spikes as uint8, and little more."""
+    """Stored for the backward pass are frames and spikes as uint8, and little more."""
     frames, widths = counts((16, 40, 1, 64), 0.05), (64, 64, 64, 10)
     kept: dict[int, int] = {}
 
@@ -273,13 +273,13 @@ def test_keeps_a_byte_a_spike() -> None:
         assert output.requires_grad
         return sum(kept.values())
 
-    small = 4 * (2 * 64 * 64 + 64 * 10) + 4 * 2 * 64 * (16 + 1)  # weights, biases and first potentials
+    small = 4 * (2 * 64 * 64 + 64 * 10) + 4 * 2 * 64 * (16 + 1)  # weights, biases and initial potentials
     assert bytes_of(SpikingSequential) <= 3 * frames.numel() + small
     assert bytes_of(nn.Sequential) >= 4 * 5 * frames.numel()
 
 
 def test_hooks_get_the_usual_arguments() -> None:
-    """A hooked linear layer runs by itself; hooks of neurons see spikes; results stay the same."""
+    """A linear layer with hooks runs separately; hooks of neurons see spikes; results stay the same."""
     frames = counts((3, 6, 1, 9), 0.1)
     net, plain = network(SpikingSequential, (9, 20, 5)), network(nn.Sequential, (9, 20, 5))
     seen: dict[str, Tensor] = {}
@@ -296,7 +296,7 @@ def test_hooks_get_the_usual_arguments() -> None:
 
 
 def test_runs_together_only_where_it_may(joint_steps: list[int]) -> None:
-    """Together while learning; layer by layer without gradients, under autocast and while states are recorded."""
+    """Layers run together in training; separately without gradients, under autocast and while states are recorded."""
     frames = counts((3, 6, 1, 9), 0.1)
     net = network(SpikingSequential, (9, 20, 5))
     net(frames)
@@ -312,7 +312,7 @@ def test_runs_together_only_where_it_may(joint_steps: list[int]) -> None:
 
 
 def test_our_sums_are_the_same_for_any_number_of_threads(joint_steps: list[int]) -> None:
-    """Spikes, and gradients that are summed over the batch by us, do not depend on the number of threads.
+    """Spikes, and gradients that our kernels sum over the batch, do not depend on the number of threads.
 
     torch's own matrix product may depend on it: on some processors narrow products do. So the weights are multiples of
     1/64 here, for which any order of adding up gives the same potentials; gradients are not, so their order shows.

@@ -36,7 +36,7 @@ needs_triton = pytest.mark.skipif(
 
 
 def compare(device: str) -> None:
-    """Assert that a pass of the GPU's kernels equals one of the CPU's, for all cases."""
+    """Assert that the passes of the GPU's kernels equal those of the CPU, for all cases."""
     from importlib import import_module
 
     cpu, triton_kernels = (
@@ -62,7 +62,7 @@ def compare(device: str) -> None:
 @needs_triton
 @pytest.mark.slow
 def test_in_the_interpreter() -> None:
-    """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
+    """It runs in another process, because Triton's interpreter must be chosen before Triton is imported."""
     code = "from tests.train.neurons.test_triton_kernels import compare; compare('cpu')"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -71,7 +71,7 @@ def test_in_the_interpreter() -> None:
 @needs_triton
 @pytest.mark.slow
 def test_compiles_without_fused_products(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels compile for a GPU, which takes none; products stay apart from sums, divisions are exact."""
+    """Compiling needs no GPU; products are not fused with sums, and divisions are exact."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
@@ -123,14 +123,14 @@ def test_globals_of_kernels_equal_themselves() -> None:
 
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
-    """The same on the GPU itself."""
+    """The comparison runs on the GPU itself."""
     compare("cuda")
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_on_a_gpu(dtype: torch.dtype) -> None:
-    """Spikes of half precision inputs are those of the CPU, and states stay float32."""
+    """Spikes of half-precision inputs equal those of the CPU, and states stay float32."""
     x = torch.randn(3, 40, 70).to(dtype)
     layer = IAF().cuda()
     assert torch.equal(layer(x.cuda()).cpu(), IAF()(x))
@@ -140,7 +140,7 @@ def test_half_precision_on_a_gpu(dtype: torch.dtype) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_networks_on_a_gpu(convolutional: bool) -> None:
-    """A network learns on the GPU as it does with Sinabs there."""
+    """Training on the GPU equals training with Sinabs there."""
     more: dict[str, Any] = (
         {"convolutions": (ConvolutionSpec(channels=4, pool="sum"),)} if convolutional else {}
     )

@@ -19,7 +19,7 @@ from spikestore.train.neurons import IAF
 from spikestore.train.neurons.dynamics import integrate_and_fire
 
 MANY = 3000.0
-"""Factor for weights with which a third of all spikes is above 254 in a step."""
+"""Factor for weights with which a third of all spikes are above 254 in a step."""
 
 
 def triton_linear() -> Any:
@@ -28,7 +28,7 @@ def triton_linear() -> Any:
 
 
 def leaves(scale: float, device: str) -> dict[str, Tensor]:
-    """Return what gradients are wanted by: input, weights, bias, first potentials."""
+    """Return the tensors whose gradients are compared: input, weights, bias, initial potentials."""
     torch.manual_seed(0)
     made = {
         "x": (torch.rand(3, 9, 20) < 0.3).float(),
@@ -41,18 +41,18 @@ def leaves(scale: float, device: str) -> dict[str, Tensor]:
 
 
 def gradients(outputs: tuple[Tensor, Tensor], by: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return gradients of some loss."""
+    """Return the gradients of a loss."""
     loss = outputs[0].square().sum() + outputs[1].sum()
     return dict(zip(by, torch.autograd.grad(loss, list(by.values())), strict=True))
 
 
 def compare(device: str) -> None:
-    """Assert that joint steps of the GPU give what single layers give on the CPU, however many spikes there are."""
+    """Assert that joint steps on the GPU equal separate layers on the CPU, however many spikes there are."""
     passes: Any = import_module("spikestore.train.neurons.gpu.passes")
     joint = triton_linear()
     passes._LEAST_LENGTH = 2000
     for number, case in enumerate(CASES):
-        some = number < 3  # in the interpreter each takes a second
+        some = number < 3  # in the interpreter each case takes a second
         for scale, recompute in ((1.0, True), (MANY, True), (1.0, False))[: 3 if some else 1]:
             joint.RECOMPUTE = recompute
             ours, theirs = leaves(scale, device), leaves(scale, "cpu")
@@ -66,7 +66,7 @@ def compare(device: str) -> None:
             found = gradients((joint.LinearOfSpikes.apply(spikes, readout, None, notes[0]), last), ours)
             current = linear(theirs["x"], theirs["weight"], theirs["bias"])
             wanted = integrate_and_fire(current, theirs["v_mem"], IAF(**case).neuron)
-            if device == "cpu":  # matrix products of other libraries add up in another order
+            if device == "cpu":  # matrix products of other libraries sum in another order
                 assert torch.equal(spikes, wanted.spikes)
                 assert torch.equal(last, wanted.v_mem)
                 expected = gradients((linear(wanted.spikes, theirs["readout"]), wanted.v_mem), theirs)
@@ -85,10 +85,10 @@ def compare(device: str) -> None:
 
 
 def kept_bytes(network: nn.Module, frames: Tensor) -> tuple[int, Tensor, list[Tensor]]:
-    """Return bytes that a network keeps for its backward pass, parameters left out, its output, and gradients."""
+    """Return the bytes that a network stores for its backward pass, without parameters; its output; and its gradients."""
     kept: dict[int, int] = {}
     own = {one.untyped_storage().data_ptr() for one in network.parameters()}
-    held = []  # else memory is used again, and counted once
+    held = []  # otherwise memory is reused, and counted once
 
     def keep(tensor: Tensor) -> Tensor:
         held.append(tensor)
@@ -112,13 +112,13 @@ def network_and_frames(backend: str, device: str) -> tuple[nn.Module, Tensor]:
 
 
 def whole_network() -> None:
-    """Assert that a network keeps a third of what it keeps with Sinabs, with the CPU's outputs and gradients."""
+    """Assert that a network stores a third of what it stores with Sinabs, with the CPU's outputs and gradients."""
     dynamics: Any = import_module("spikestore.train.neurons.dynamics")
     functions: Any = import_module("spikestore.train.neurons.linear.functions")
     sequential: Any = import_module("spikestore.train.neurons.sequential")
     joint = triton_linear()
     theirs, on_cpu = (kept_bytes(*network_and_frames(one, "cpu")) for one in ("sinabs", "fused"))
-    # As if this were a GPU.
+    # as if this were a GPU
     functions._joint_functions = lambda x: (joint.LinearIAF, joint.LinearOfSpikes)
     sequential.pack = lambda x: None
     dynamics._kernels = lambda x: import_module("spikestore.train.neurons.gpu.passes")
@@ -133,7 +133,7 @@ def whole_network() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["compare('cpu')", "whole_network()"])
 def test_in_the_interpreter(what: str) -> None:
-    """Triton's interpreter has to be asked for before Triton is imported: in a process of its own."""
+    """It runs in another process, because Triton's interpreter must be chosen before Triton is imported."""
     name = what.split("(")[0]
     code = f"from tests.train.neurons.test_triton_linear import {name}; {what}"
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -142,7 +142,7 @@ def test_in_the_interpreter(what: str) -> None:
 
 @pytest.mark.gpu
 def test_on_a_gpu() -> None:
-    """The same on the GPU itself, in a process of its own for what it changes."""
+    """The comparison runs on the GPU itself, in another process, because it changes module settings."""
     code = "from tests.train.neurons.test_triton_linear import compare; compare('cuda')"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
@@ -150,7 +150,7 @@ def test_on_a_gpu() -> None:
 
 @pytest.mark.gpu
 def test_a_network_keeps_a_third_on_a_gpu() -> None:
-    """Bytes kept for the backward pass, and gradients, against Sinabs."""
+    """Bytes that are stored for the backward pass, and gradients, are compared with Sinabs'."""
     ours, theirs = (kept_bytes(*network_and_frames(one, "cuda")) for one in ("fused", "sinabs"))
     assert ours[0] <= theirs[0] / 3
     assert torch.equal(ours[1], theirs[1])
@@ -160,7 +160,7 @@ def test_a_network_keeps_a_third_on_a_gpu() -> None:
 
 @pytest.mark.gpu
 def test_potentials_are_recomputed_to_the_bit_on_a_gpu() -> None:
-    """The matrix product of the backward pass gives what that of the forward pass gave."""
+    """The matrix product of the backward pass has the bits of that of the forward pass."""
     joint, found = triton_linear(), []
     network, frames = network_and_frames("fused", "cuda")
     try:

@@ -1,4 +1,4 @@
-"""``[[augment]]`` in configurations: what a run draws, what its checkpoints hold, and which tables are rejected."""
+"""``[[augment]]`` in configurations: the numbers that a run draws, the content of its checkpoints, and rejected tables."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
 def test_a_loss_that_needs_classes_says_so(
     features: FeatureSet, loss: Any, own: list[Any], tmp_path: Path
 ) -> None:
-    """At the first step of a user's own loop; gradients and other functions are as for other tensors."""
+    """The error comes at the first step of a user's own loop; gradients and other functions work as for other tensors."""
     batch = next(iter(FeatureLoader(features, 16, augment=[CutMix(), *own])))
     outputs = torch.zeros(16, len(features.classes), requires_grad=True)
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_a_loss_that_needs_classes_says_so(
 
 
 def test_seeds_of_tables() -> None:
-    """The seed of the run is the default; two tables with one operation have different draws."""
+    """The default is the seed of the run; two tables with one operation draw different numbers."""
     mask = {"op": "time_mask", "bins": 4}
     choice = {"op": "one_of", "choices": [mask, {**mask, "seed": 5}]}
     first, second, third, fourth = augmentations_of(plan(mask, mask, {**mask, "seed": 3}, choice).augment, 7)
@@ -145,6 +145,6 @@ def test_seeds_of_tables() -> None:
     ],
 )
 def test_wrong_tables_are_rejected(table: dict[str, Any], message: str) -> None:
-    """With the place in the configuration, and what is valid."""
+    """The message has the place in the configuration, and the valid values."""
     with pytest.raises(SpecError, match=message):
         plan(table)

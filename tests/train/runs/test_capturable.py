@@ -23,7 +23,7 @@ def with_states() -> Any:
 
 
 def with_watcher() -> Any:
-    """Return a network whose spikes somebody looks at."""
+    """Return a network with a watcher of spikes that can't be replayed."""
     network = network_of()
     watch_spikes(network.iaf1, lambda layer, spikes: None)
     return network
@@ -37,21 +37,21 @@ def with_parameter_hook() -> Any:
 
 
 def with_surrogate() -> Any:
-    """Return a network with somebody's own surrogate."""
+    """Return a network with a user's surrogate."""
     network = network_of()
     network.iaf1.surrogate_grad_fn = lambda v_mem, threshold: torch.ones_like(v_mem)
     return network
 
 
 def compiled_in_place() -> Any:
-    """Return a network whose calls are compiled."""
+    """Return a network that `compile()` has compiled."""
     network = network_of()
     network.compile(backend="eager")
     return network
 
 
 def with_compiled_layer() -> Any:
-    """Return a network of which a layer is compiled."""
+    """Return a network with a compiled layer."""
     network = network_of()
     network.iaf1.compile(backend="eager")
     return network
@@ -72,12 +72,12 @@ def with_compiled_layer() -> Any:
     ],
 )
 def test_what_is_not_replayed(make: Callable[[], nn.Module], reason: str) -> None:
-    """Networks of which a replay would leave something out."""
+    """For these networks, a replay would leave something out."""
     assert reason in (why_not_network(make()) or "")
 
 
 def test_what_is_replayed() -> None:
-    """Networks of configurations, with our count of spikes."""
+    """Networks of configurations can be replayed, also while spikes are counted."""
     for convolutional in (False, True):
         network = network_of(convolutional)
         SpikeCounts(network)
@@ -85,7 +85,7 @@ def test_what_is_replayed() -> None:
 
 
 def test_optimisers() -> None:
-    """Those that say that they can be captured, and call nobody."""
+    """Optimisers can be replayed if they are capturable and have no hooks."""
     network = network_of()
     assert "capturable=True" in (why_not_optimiser(torch.optim.AdamW(network.parameters())) or "")
     capturable = torch.optim.AdamW(network.parameters(), capturable=True)

@@ -33,7 +33,7 @@ from spikestore.train.runs.config import TrainConfig
 
 
 def checkpoint(features: FeatureSet) -> Checkpoint:
-    """Return a small one."""
+    """Return a small checkpoint."""
     return Checkpoint(
         config=TrainConfig.from_mapping({"data": {"name": "small", "batch_size": 16}}, origin="test"),
         data={"train": features.pin, "valid": features.pin},
@@ -46,7 +46,7 @@ def checkpoint(features: FeatureSet) -> Checkpoint:
 
 
 def test_comes_back_as_it_was(features: FeatureSet, tmp_path: Path) -> None:
-    """What was saved is loaded, field for field, and no temporary file stays."""
+    """The loaded checkpoint equals the saved one, field for field, and no temporary file stays."""
     saved = checkpoint(features)
     save_checkpoint(tmp_path / "last.pt", saved)
     loaded = load_checkpoint(tmp_path / "last.pt")
@@ -59,7 +59,7 @@ def test_comes_back_as_it_was(features: FeatureSet, tmp_path: Path) -> None:
 
 
 def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -> None:
-    """If there is no room, the file is named, the checkpoint that was there is whole, and nothing else is left."""
+    """Without free space, the error names the file, the former checkpoint is intact, and no other file is left."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))
     before = path.read_bytes()
@@ -77,7 +77,7 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
 
 
 def test_unwritable_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
-    """A folder in the way, or a folder that is gone, is told with the path of the checkpoint, not the temporary one."""
+    """A folder in its place, or a missing folder, is reported with the path of the checkpoint, not the temporary one."""
     (tmp_path / "last.pt").mkdir()
     with pytest.raises(StoreError, match=r"cannot write .*/last\.pt \(Is a directory\)"):
         save_checkpoint(tmp_path / "last.pt", checkpoint(features))
@@ -100,7 +100,7 @@ def contents(loaded: Checkpoint) -> str:
 
 @pytest.mark.slow
 def test_no_flipped_bit_goes_unnoticed(features: FeatureSet, tmp_path: Path) -> None:
-    """Of any single flipped bit, a checkpoint is refused by name, or holds exactly what was saved.
+    """After any single flipped bit, a checkpoint is rejected by name, or has exactly the saved content.
 
     Bits are drawn from everywhere, and from the members, headers and directory of the zip in equal parts: tensors take
     the most room, and would leave little for the rest.
@@ -147,7 +147,7 @@ def test_digest_tells_contents_apart() -> None:
 
 
 def test_checkpoints_without_a_digest(features: FeatureSet, tmp_path: Path) -> None:
-    """They load."""
+    """Such checkpoints load."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))
     truth = contents(load_checkpoint(path))
@@ -176,13 +176,13 @@ def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
     torch.save({"spikestore_checkpoint": 1, "config": {}}, path)
     with pytest.raises(DamagedError, match="data"):
         load_checkpoint(path)
-    torch.save(Path("anything"), path)  # an object of a class: refused, not made
+    torch.save(Path("anything"), path)  # an object of a class: rejected, not created
     with pytest.raises(DamagedError):
         load_checkpoint(path)
 
 
 def test_other_data_are_refused(features: FeatureSet, store_folder: Path) -> None:
-    """A feature set with another digest than the run's is refused, with both digests and the way out."""
+    """A feature set with another digest than the run's is rejected, with both digests and the remedy."""
     saved = checkpoint(features)
     refuse_other_data(saved, "train", features, path=Path("last.pt"))
     other = Store(store_folder)["small:valid"]

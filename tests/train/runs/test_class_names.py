@@ -23,7 +23,7 @@ def reordered(small: SmallSet, *classes: str) -> SmallSet:
 
 
 def silent(done: int, total: int, label: str) -> None:
-    """Show nothing."""
+    """Show no progress."""
 
 
 def config(name: str = "small") -> TrainConfig:
@@ -41,12 +41,12 @@ def trained(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def as_an_earlier_version_named_it(store: Store, name: str, **splits: SmallSet) -> None:
-    """Put splits under one name without comparing their classes."""
+    """Put splits under one name without comparing their classes, as an earlier version did."""
     refs.update(store.storage, name, {split: one.build(store.storage).pin for split, one in splits.items()})
 
 
 def test_training_refuses_another_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Splits that came under one name before names were compared: a warning to whoever opens them, no training."""
+    """For splits under one name from before names were compared, opening them is a warning, and training is an error."""
     store = Store(memory_storage())
     valid = reordered(learnable("valid", 70, 2), "no", "yes")
     as_an_earlier_version_named_it(store, "old", train=learnable("train", 70, 1), valid=valid)
@@ -60,7 +60,7 @@ def test_training_refuses_another_order(tmp_path: Path, caplog: pytest.LogCaptur
 
 
 def test_evaluation_refuses_another_order(trained: Path) -> None:
-    """Also with --other-data: accuracy would be of other classes. Other names are a warning then."""
+    """It is rejected even with --other-data, because accuracy would be of other classes. Other names are a warning then."""
     store = Store(memory_storage())
     store.point("other", {"test": reordered(learnable("test", 70, 3), "no", "yes").build(store.storage)})
     for other_data in (False, True):
@@ -73,7 +73,7 @@ def test_evaluation_refuses_another_order(trained: Path) -> None:
 
 
 def test_other_names(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Other classes are refused, and with --other-data reported."""
+    """Other classes are rejected; with --other-data there is a warning."""
     store = Store(memory_storage())
     store.point("other", {"test": reordered(learnable("test", 70, 3), "cat", "dog").build(store.storage)})
     last = trained / "last.pt"
@@ -86,7 +86,7 @@ def test_other_names(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
 def test_a_checkpoint_without_class_names(
     trained: Path, store_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The set that it was trained on has them; where that is not to be had, a warning says so."""
+    """The names are those of the set that it was trained on; if this is missing, a warning says so."""
     earlier = tmp_path / "earlier.pt"
     save_checkpoint(earlier, dataclasses.replace(load_checkpoint(trained / "last.pt"), classes=()))
     test = reordered(learnable("test", 70, 3), "no", "yes")
@@ -100,7 +100,7 @@ def test_a_checkpoint_without_class_names(
 
 
 def test_going_on_with_another_order(trained: Path, tmp_path: Path) -> None:
-    """--other-data does not let a network learn other meanings of its outputs."""
+    """Even --other-data does not let a network learn other meanings of its outputs."""
     store = Store(memory_storage())
     splits = {"train": learnable("train", 150, 5), "valid": learnable("valid", 70, 6)}
     store.point("small", {s: reordered(one, "no", "yes").build(store.storage) for s, one in splits.items()})
@@ -110,7 +110,7 @@ def test_going_on_with_another_order(trained: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A train split without events is refused, a valid split is reported."""
+    """A train split without events is rejected, a valid split without events is reported."""
     empty = small_set(70, silent=range(70), skipped=())
     truth = dataclasses.replace(empty.truth, index=empty.truth.index[:0], value=empty.truth.value[:0])
     truth = dataclasses.replace(truth, nnz=empty.truth.nnz * 0)

@@ -21,7 +21,7 @@ NAN = torch.full((12, 10), torch.nan)
 
 @pytest.fixture(scope="module")
 def content(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what is in the checkpoint of a run that was stopped in mid-epoch, without the digest."""
+    """Return the content of the checkpoint of a run that was stopped within an epoch, without the digest."""
     folder = tmp_path_factory.mktemp("run")
 
     def stopping(done: int, total: int, label: str) -> None:
@@ -92,7 +92,7 @@ EDITS: list[tuple[str, Any, str]] = [
 
 
 def refusal(content: dict[str, Any], store_folder: Path, folder: Path) -> SpikestoreError:
-    """Return the error that going on with a checkpoint ends in."""
+    """Return the error of a run that resumes from the checkpoint."""
     torch.save(content, folder / "last.pt")
     with pytest.raises(SpikestoreError) as error:
         run(PLAN, Store(store_folder), folder, device="cpu", progress=silent)
@@ -105,7 +105,7 @@ def refusal(content: dict[str, Any], store_folder: Path, folder: Path) -> Spikes
 def test_what_is_wrong_is_named(
     content: dict[str, Any], store_folder: Path, tmp_path: Path, path: str, value: Any, words: str
 ) -> None:
-    """A member of another type, shape or value is told with the file, when a run goes on."""
+    """A member of another type, shape or value is reported with the file when the run resumes."""
     edited = copy.deepcopy(content)
     put(edited, path, value)
     error = refusal(edited, store_folder, tmp_path)
@@ -122,7 +122,7 @@ def test_what_is_wrong_is_named(
 def test_what_is_missing_is_named(
     content: dict[str, Any], store_folder: Path, tmp_path: Path, path: str
 ) -> None:
-    """So is a member that is not there."""
+    """A missing member is reported."""
     edited = copy.deepcopy(content)
     drop(edited, path)
     error = refusal(edited, store_folder, tmp_path)
@@ -131,7 +131,7 @@ def test_what_is_missing_is_named(
 
 
 def test_another_shape_is_refused(content: dict[str, Any], store_folder: Path, tmp_path: Path) -> None:
-    """A run does not go on with frames of another shape than before."""
+    """A run does not resume with frames of another shape."""
     edited = copy.deepcopy(content)
     edited["shape"]["sites"] = 20
     error = refusal(edited, store_folder, tmp_path)
@@ -140,7 +140,7 @@ def test_another_shape_is_refused(content: dict[str, Any], store_folder: Path, t
 
 
 def test_evaluate_refuses_too(content: dict[str, Any], store_folder: Path, tmp_path: Path) -> None:
-    """Nothing is measured with weights that are not finite, or do not fit; what is whole is measured."""
+    """Weights that are not finite, or do not fit, are rejected; an intact checkpoint is evaluated."""
     path = tmp_path / "best.pt"
     for value, words in ((NAN, "not finite"), (torch.ones(3, 4), r"\(3, 4\)"), (None, "must be a tensor")):
         edited = copy.deepcopy(content)
@@ -153,7 +153,7 @@ def test_evaluate_refuses_too(content: dict[str, Any], store_folder: Path, tmp_p
 
 
 def test_what_is_whole_goes_on(content: dict[str, Any], store_folder: Path, tmp_path: Path) -> None:
-    """Without an edit the same file goes on."""
+    """An unchanged file is accepted."""
     torch.save(content, tmp_path / "last.pt")
     done = run(PLAN, Store(store_folder), tmp_path, device="cpu", progress=silent)
     assert [one.epoch for one in done.epochs] == [1, 2]

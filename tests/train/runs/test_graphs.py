@@ -30,7 +30,7 @@ from spikestore.train.runs.step import warm_up
 
 
 class StandIn:
-    """Records Python in place of kernels."""
+    """Records Python functions in place of kernels."""
 
     def __init__(
         self, network: nn.Module, optimiser: torch.optim.Optimizer, counts: SpikeCounts | None
@@ -46,7 +46,7 @@ class StandIn:
         self.recordings += 1
         before = [(one, one.detach().clone()) for one in self._lasting()]
         result = work()
-        with torch.no_grad():  # recording leaves no trace
+        with torch.no_grad():  # recording leaves no traces
             for tensor, value in before:
                 tensor.copy_(value)
         if result is None:
@@ -84,7 +84,7 @@ class StandIn:
 
 
 def batches(bins: list[int], samples: int = 6, device: str = "cpu") -> list[Batch]:
-    """Return batches of so many time bins."""
+    """Return batches with these numbers of time bins."""
     generator = torch.Generator().manual_seed(5)
     made = []
     for count in bins:
@@ -106,7 +106,7 @@ def network_of(convolutional: bool = False, backend: Any = "fused") -> Any:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[TrainingStep, StandIn]]:
-    """Return a function that makes training steps with a stand-in."""
+    """Return a function that creates a `TrainingStep` with a stand-in."""
 
     def make(
         network: nn.Module, optimiser: torch.optim.Optimizer, *more: Any, counts: Any = None, **options: Any
@@ -127,7 +127,7 @@ def assert_equal_training(
     made: list[Batch],
     plain: Callable[[], tuple[Any, ...]],
 ) -> None:
-    """Assert that steps leave what plain steps of an equal network leave, to the bit, after each of them."""
+    """Assert that each step has the same effect as a plain step of an equal network, to the bit."""
     other, other_optimiser, clip_norm = plain()
     for batch in made:
         loss, expected = step(batch), training_step(other, other_optimiser, batch, clip_norm)
@@ -141,7 +141,7 @@ def assert_equal_training(
 
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_steps_are_those_of_plain_steps(stand_in: Any, convolutional: bool) -> None:
-    """Losses, weights, gradients, potentials and spike counts, through warm-up, recording, replays and other shapes."""
+    """Losses, weights, gradients, potentials and spike counts are equal during warm-up, recording, replays and other shapes."""
     network = network_of(convolutional)
     other = copy.deepcopy(network)
     ours, theirs = (torch.optim.AdamW(one.parameters(), lr=0.01) for one in (network, other))
@@ -152,13 +152,13 @@ def test_steps_are_those_of_plain_steps(stand_in: Any, convolutional: bool) -> N
     assert step.graphs == 2
     assert (
         recorder.recordings == 2 + 1
-    )  # the optimiser's step, once its numbers stood still; for 9 bins too late
+    )  # the optimiser's step is recorded when its numbers no longer change; for 9 bins this is too late
     assert recorder.replays > 8
     assert counts.totals() == other_counts.totals()
 
 
 def test_few_shapes_are_recorded(stand_in: Any) -> None:
-    """Memory is bounded: behind the first shapes all take plain steps."""
+    """Memory is bounded: after the first shapes, all others take plain steps."""
     network = network_of()
     optimiser = torch.optim.AdamW(network.parameters())
     step, _ = stand_in(network, optimiser)
@@ -169,7 +169,7 @@ def test_few_shapes_are_recorded(stand_in: Any) -> None:
 
 
 def test_a_changed_learning_rate_counts(stand_in: Any) -> None:
-    """A scheduler's learning rate is used in the very next step, and one that stands still is recorded anew."""
+    """A changed learning rate is used in the next step; when it no longer changes, the step is recorded again."""
     network, other = network_of(), network_of()
     ours, theirs = (torch.optim.SGD(one.parameters(), lr=0.1) for one in (network, other))
     step, recorder = stand_in(network, ours)
@@ -183,7 +183,7 @@ def test_a_changed_learning_rate_counts(stand_in: Any) -> None:
 
 
 def test_frozen_and_moved_parameters_are_recorded_anew(stand_in: Any) -> None:
-    """A layer that is frozen in mid-run stays as it is, and one whose memory is another one's goes on learning."""
+    """A layer that is frozen during the run stays the same, and a parameter whose memory moves is still trained."""
     network = network_of()
     step, _ = stand_in(network, torch.optim.SGD(network.parameters(), lr=0.1))
     for batch in batches([5] * (WARM_UP + 2)):
@@ -210,7 +210,7 @@ def test_frozen_and_moved_parameters_are_recorded_anew(stand_in: Any) -> None:
     ids=["waits", "fused"],
 )
 def test_a_loss_that_is_not_finite_takes_no_step(stand_in: Any, make: Callable[..., Any]) -> None:
-    """Weights stay as they are, and so do the optimiser's counts of steps: later steps are those of plain steps."""
+    """Weights and the optimiser's counts of steps stay the same: later steps equal plain steps."""
     network, other = network_of(), network_of()
     ours, theirs = (make(one.parameters()) for one in (network, other))
     step, recorder = stand_in(network, ours)
@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_takes_no_step(stand_in: Any, make: Callable[.
     training_step(other, theirs, bad)
     replays = recorder.replays
     assert not torch.isfinite(step(bad))
-    # A fused optimiser is asked on the device: its graph runs too.
+    # A fused optimiser checks the loss on the device: its graph runs too.
     assert recorder.replays - replays == (2 if ours.defaults.get("fused") else 1)
     assert all(torch.equal(*pair) for pair in zip(network.parameters(), before, strict=True))
     assert not hasattr(ours, "found_inf")
@@ -236,7 +236,7 @@ def test_a_loss_that_is_not_finite_takes_no_step(stand_in: Any, make: Callable[.
 def test_steps_that_cannot_be_recorded_run_as_plain_steps(
     stand_in: Any, caplog: pytest.LogCaptureFixture, at: int
 ) -> None:
-    """One warning, and the results of plain steps: whether passes or the optimiser's step fail."""
+    """If the recording of passes or of the optimiser's step fails, there is one warning, and plain steps are taken."""
     network, other = network_of(), network_of()
     ours, theirs = (torch.optim.AdamW(one.parameters()) for one in (network, other))
     step, recorder = stand_in(network, ours)
@@ -259,7 +259,7 @@ def test_steps_that_cannot_be_recorded_run_as_plain_steps(
 
 
 def test_a_hook_is_called_in_each_step(stand_in: Any) -> None:
-    """Also one that comes when steps are replayed already; steps are replayed again when it goes."""
+    """A hook is called even if it is added after recording; after its removal, steps are replayed again."""
     network = network_of()
     step, recorder = stand_in(network, torch.optim.AdamW(network.parameters()))
     for batch in batches([5] * (WARM_UP + 2)):
@@ -276,7 +276,7 @@ def test_a_hook_is_called_in_each_step(stand_in: Any) -> None:
 
 
 def test_autocast_around_a_step_is_not_replayed(stand_in: Any) -> None:
-    """Its copies of weights would be those of the recording; the precision of a run is another matter."""
+    """Its copies of weights would be those of the recording; a run's own precision is supported."""
     network = network_of()
     step, recorder = stand_in(network, torch.optim.SGD(network.parameters(), lr=0.1))
     made = batches([5] * (WARM_UP + 2))
@@ -290,7 +290,7 @@ def test_autocast_around_a_step_is_not_replayed(stand_in: Any) -> None:
 
 
 def test_graphs_that_were_asked_for_are_an_error_where_they_can_not_be() -> None:
-    """By name; "auto" and False say nothing."""
+    """With True, the error names the reason; "auto" and False log nothing."""
     network = network_of()
     optimiser = torch.optim.AdamW(network.parameters())
     with pytest.raises(UsageError, match="cuda_graphs = true is not possible: the network is on cpu"):
@@ -308,7 +308,7 @@ def test_graphs_that_were_asked_for_are_an_error_where_they_can_not_be() -> None
 
 @pytest.fixture
 def alone_in_a_group() -> Iterator[None]:
-    """Be the only process of a group, so that `DistributedDataParallel` can be made."""
+    """Make this process the only one of a group, so that `DistributedDataParallel` can be created."""
     dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     yield
     dist.destroy_process_group()
@@ -329,11 +329,11 @@ def alone_in_a_group() -> Iterator[None]:
 @pytest.mark.usefixtures("alone_in_a_group")
 @pytest.mark.filterwarnings(
     "ignore::UserWarning", "ignore::DeprecationWarning"
-)  # of Dynamo, about our kernels
+)  # Dynamo's warnings about our kernels
 def test_networks_in_wrappers_take_plain_steps(
     wrap: Callable[[nn.Module], nn.Module], reason: str, stand_in: Any
 ) -> None:
-    """And learn what the bare network learns; graphs that were asked for are an error that names the wrapper."""
+    """They train like the network without a wrapper; with cuda_graphs = True, the error names the wrapper."""
     network, other = network_of(), network_of()
     wrapped = wrap(network)
     ours, theirs = (torch.optim.SGD(one.parameters(), lr=0.1) for one in (network, other))
@@ -348,7 +348,7 @@ def test_networks_in_wrappers_take_plain_steps(
 
 
 def test_warming_up_changes_nothing() -> None:
-    """Weights, gradients, states and random numbers are as before."""
+    """Weights, gradients, states and random numbers do not change."""
     network, frames = network_of(), batches([60])[0].frames
     before, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
     warm_up(network, torch.zeros_like(frames))

@@ -23,7 +23,7 @@ from spikestore.train.runs.step import training_step
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_replays_on_a_gpu(convolutional: bool, precision: Any) -> None:
-    """Losses, weights, gradients and potentials equal those of plain steps; two shapes that take turns, and a short batch."""
+    """Losses, weights, gradients and potentials equal those of plain steps, for two alternating shapes and a short batch."""
     network = network_of(convolutional).cuda()
     other = copy.deepcopy(network)
     arithmetics = [Arithmetic(precision, "cuda") for _ in range(2)]
@@ -39,7 +39,7 @@ def test_replays_on_a_gpu(convolutional: bool, precision: Any) -> None:
             assert torch.equal(step(batch), expected)
             for one, another in zip(network.parameters(), other.parameters(), strict=True):
                 assert torch.equal(one, another)
-                # The first scale of float16 is too large: gradients are infinite or NaN, and the step is left out.
+                # The first scale of float16 is too large: gradients are infinite or NaN, and the step is skipped.
                 torch.testing.assert_close(one.grad, another.grad, rtol=0, atol=0, equal_nan=True)
             for layer, same in zip(
                 spiking_layers(network).values(), spiking_layers(other).values(), strict=True
@@ -51,7 +51,7 @@ def test_replays_on_a_gpu(convolutional: bool, precision: Any) -> None:
 
 @pytest.mark.gpu
 def test_a_loss_that_is_not_finite_on_a_gpu() -> None:
-    """A replayed step leaves weights as they are, without waiting for the loss; later steps are those of plain steps."""
+    """A replayed step does not change weights, and does not wait for the loss; later steps equal plain steps."""
     network = network_of().cuda()
     other = copy.deepcopy(network)
     ours, theirs = (
@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_on_a_gpu() -> None:
 def test_a_failed_recording_on_a_gpu(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits for the device within a step can't be recorded: one line, and plain steps."""
+    """Work that waits for the device within a step can't be recorded: one warning, and plain steps."""
     network = network_of().cuda()
     optimiser = torch.optim.AdamW(network.parameters(), fused=True, capturable=True)
     watch_spikes(network.iaf1, lambda layer, spikes: spikes.sum().item(), on_device=True)

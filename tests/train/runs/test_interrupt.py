@@ -39,11 +39,11 @@ if sys.stdin.readline():
     interrupted(shuffle=False)
     sys.exit(130)
 """
-"""What a script of a user does, twice: the import of torch takes longer than both."""
+"""Two uses of a store in one script of a user, because importing torch takes longer than both."""
 
 SHARED = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 FAR_BELOW_S = 20
-"""obstore gives a silent server 30 s, and tries again."""
+"""Far less than the 30 s that obstore waits for a silent server before it tries again."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def server() -> Iterator[TinyS3]:
 
 @pytest.mark.slow
 def test_a_silent_server_does_not_hold_ctrl_c(server: TinyS3) -> None:
-    """While the main thread looks a name up, and while it waits for threads that read, in mid-epoch."""
+    """Ctrl-C ends the process while the main thread resolves a name, and while it waits for reading threads within an epoch."""
     shared = set(SHARED.iterdir()) if SHARED.is_dir() else None
-    server.silent = lambda key: key == "store"  # a listing of names is asked of the bucket
+    server.silent = lambda key: key == "store"  # resolving a name lists objects of the bucket
     server.kept_waiting.clear()
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, json.dumps(server.options())],

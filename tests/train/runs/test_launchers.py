@@ -34,7 +34,7 @@ STARTED = {
 
 @pytest.mark.parametrize("name", STARTED)
 def test_one_of_several(name: str) -> None:
-    """With a place to meet it joins; without one it is refused, with the variables and what to do."""
+    """With an address to meet, it joins; without one it is rejected, with the variables and what to do."""
     variables = STARTED[name]
     assert launched({**variables, **MEET}) == Launched(1, 2, 1, POINT)
     with pytest.raises(UsageError) as caught:
@@ -63,12 +63,12 @@ def test_one_of_several(name: str) -> None:
     ],
 )
 def test_the_only_process(variables: dict[str, str]) -> None:
-    """One process is alone, whatever else a cluster sets."""
+    """A process that is alone stays alone, whatever else a cluster sets."""
     assert launched(variables) is None
 
 
 def test_a_task_above_zero_is_one_of_several() -> None:
-    """Also where the step's own variable is missing."""
+    """It also counts if the step's own variable is missing."""
     with pytest.raises(UsageError, match="srun started 8 processes"):
         launched({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"})
 
@@ -85,7 +85,7 @@ def test_a_task_above_zero_is_one_of_several() -> None:
     ],
 )
 def test_half_of_the_numbers(variables: dict[str, str], message: str) -> None:
-    """A process that may be one of several does not train alone in silence; the line names what to set or unset."""
+    """A process that may be one of several does not silently train alone; the line names what to set or unset."""
     with pytest.raises(UsageError) as caught:
         launched(variables)
     text = str(caught.value)
@@ -97,12 +97,12 @@ def test_half_of_the_numbers(variables: dict[str, str], message: str) -> None:
 
 
 def test_half_of_the_numbers_beside_another_launcher() -> None:
-    """A launcher that sets both numbers counts: mpirun hands RANK or WORLD_SIZE of a shell to its processes."""
+    """A launcher that sets both numbers takes precedence: mpirun passes RANK or WORLD_SIZE of a shell to its processes."""
     assert launched({**STARTED["Open MPI"], **MEET, "WORLD_SIZE": "2"}) == Launched(1, 2, 1, POINT)
 
 
 def test_numbers_that_are_none() -> None:
-    """Are named with their variable."""
+    """They are named with their variable."""
     for variables, message in (
         ({"RANK": "a", "WORLD_SIZE": "2"}, "the variable RANK must be a whole number, got 'a'"),
         ({"RANK": "0", "WORLD_SIZE": "-2"}, "the variable WORLD_SIZE must be a whole number, got '-2'"),
@@ -144,7 +144,7 @@ def start(folder: Path, store: Path, variables: dict[str, str]) -> subprocess.Po
 def test_refused_before_anything_is_done(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line, and no folder."""
+    """The message is one line, and no folder is created."""
     (tmp_path / "small.toml").write_text(CONFIG)
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -159,7 +159,7 @@ def test_refused_before_anything_is_done(
 
 @pytest.mark.slow
 def test_processes_of_a_launcher_train_together(store_folder: Path, tmp_path: Path) -> None:
-    """As srun starts them: one network, one set of files, and the weights of a single process."""
+    """Started as by srun, they train one network, write one set of files, and have the weights of a single process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -192,7 +192,7 @@ def test_processes_of_a_launcher_train_together(store_folder: Path, tmp_path: Pa
 
 
 def test_ranks_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says what to set, and for whom."""
+    """The error says what to set, and for which processes."""
     variables = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "http"}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

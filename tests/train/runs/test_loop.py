@@ -52,7 +52,7 @@ def go(config: TrainConfig, splits: dict[str, FeatureSet], folder: Path, **more:
 
 
 def test_learns(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """On a set that can be told apart the loss falls, and accuracy on the valid split is far above chance."""
+    """On a separable set the loss falls, and accuracy on the valid split is far above chance."""
     results = go(config(epochs=4), splits, tmp_path)
     assert results[-1].loss < results[0].loss
     assert results[-1].accuracy > 0.8
@@ -62,14 +62,14 @@ def test_learns(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
 def test_linear_layers_run_together_with_their_neurons(
     splits: dict[str, FeatureSet], tmp_path: Path, joint_steps: list[int]
 ) -> None:
-    """In a run too, which counts spikes: once a layer and step."""
+    """They also do so in a run, which counts spikes: once for each layer and step."""
     go(config(epochs=1), splits, tmp_path)
     assert len(joint_steps) == -(-len(splits["train"]) // 16)
 
 
 @pytest.mark.bits
 def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """Two runs of one seed end in equal weights, another seed in others; the residence changes nothing."""
+    """Two runs with one seed have equal weights, another seed has others; the residence changes nothing."""
     runs = {
         "a": config(epochs=1),
         "b": config(epochs=1, data={"name": "small", "batch_size": 16, "residence": "device"}),
@@ -84,7 +84,7 @@ def test_same_seed_same_weights(splits: dict[str, FeatureSet], tmp_path: Path) -
 
 
 class Stop(Exception):
-    """Ends a run in mid-epoch."""
+    """Ends a run within an epoch."""
 
 
 @pytest.mark.bits
@@ -92,7 +92,7 @@ class Stop(Exception):
 def test_resume_equals_an_uninterrupted_run(
     splits: dict[str, FeatureSet], tmp_path: Path, stop_after: int
 ) -> None:
-    """A run that is stopped anywhere and goes on has the weights, optimiser, loss and accuracy of one that was not.
+    """A run that is stopped anywhere and resumed has the weights, optimiser state, loss and accuracy of one that was not stopped.
 
     Its augmentations draw the same numbers again.
     """
@@ -111,7 +111,7 @@ def test_resume_equals_an_uninterrupted_run(
     folder.mkdir()
     with pytest.raises(Stop):
         train(plan, splits, folder, device=torch.device("cpu"), progress=stopping)
-    torch.manual_seed(99)  # whatever else happened in between
+    torch.manual_seed(99)  # random numbers that were drawn in between
     last = folder / "last.pt"
     parts = go(plan, splits, folder, start=load_checkpoint(last) if last.exists() else None)
     assert parts[-1] == whole[-1]
@@ -123,7 +123,7 @@ def test_resume_equals_an_uninterrupted_run(
 
 
 def test_best_and_last_are_kept(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """best.pt has the accuracy that was best, last.pt the last epoch; no temporary file is left; scalars are written."""
+    """best.pt has the best accuracy, last.pt the last epoch; no temporary file is left; scalars are written."""
     results = go(config(epochs=3), splits, tmp_path)
     best = load_checkpoint(tmp_path / "best.pt")
     assert best.position.best == max(result.accuracy for result in results)
@@ -139,7 +139,7 @@ def test_best_and_last_are_kept(splits: dict[str, FeatureSet], tmp_path: Path) -
 def test_a_silent_layer_is_named(
     splits: dict[str, FeatureSet], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A layer without a spike in an epoch is reported by name; others are not."""
+    """A layer without a spike in an epoch is named in a warning; others are not."""
     with caplog.at_level(logging.WARNING, "spikestore"):
         go(config(epochs=1, network={"hidden": [8, 8], "spike_threshold": 50.0}), splits, tmp_path)
     assert "epoch 1: layer iaf2 never spiked" in caplog.text
@@ -150,7 +150,7 @@ def test_a_silent_layer_is_named(
 
 
 def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """The error names epoch, batch and layer, and no checkpoint of the broken weights is written."""
+    """The error names epoch, batch and layer, and no checkpoint with these weights is written."""
     wild = config(epochs=1, optimiser={"learning_rate": 1e30, "clip_norm": None})
     with pytest.raises(
         TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)"
@@ -161,7 +161,7 @@ def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tm
 
 
 def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
-    """After a step the gradient of all parameters together has at most the norm that was asked for."""
+    """The gradient of all parameters together has at most the requested norm."""
     network = build_network(config().network, sites=10, classes=2)
     batch = next(iter(FeatureLoader(splits["train"], 16)))
     optimiser = make_optimiser(config().optimiser, network)
@@ -173,7 +173,7 @@ def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
 def test_networks_trained_with_one_backend_run_with_another(
     store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkpoint of the fused backend has the same accuracy on Sinabs; a run does not change its backend."""
+    """A checkpoint of the fused backend has the same accuracy with Sinabs; a run can't change its backend."""
     store = Store(store_folder)
     plan = config(epochs=1)
     best = run(plan, store, tmp_path / "run", device="cpu", progress=silent).best
@@ -201,7 +201,7 @@ def test_networks_trained_with_one_backend_run_with_another(
 
 
 def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_path: Path) -> None:
-    """Nothing is known of a split that the run did not use but its transform: another one is refused with both keys."""
+    """Of a split that the run did not use, only the transform can be checked: another one is rejected with both keys."""
     store = Store(store_folder)
     run(config(epochs=1), store, tmp_path / "run", device="cpu", progress=silent)
     other = Store(tmp_path / "other")
@@ -221,7 +221,7 @@ def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_p
 
 
 def test_other_data_begin_the_epoch_anew(store_folder: Path, tmp_path: Path) -> None:
-    """A run stopped in mid-epoch that goes on with other data trains all of them, and its loss and best accuracy are theirs."""
+    """A run that is stopped within an epoch and resumes with other data trains on all of them; loss and best accuracy are of the new data."""
     plan, folder = config(epochs=1, checkpoint_batches=2), tmp_path / "run"
 
     def stopping(done: int, total: int, label: str) -> None:
@@ -248,7 +248,7 @@ def test_other_data_begin_the_epoch_anew(store_folder: Path, tmp_path: Path) -> 
 
 
 def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """Two epochs of training give the same losses on fused and on Sinabs, to rounding."""
+    """Two epochs of training have the same losses with fused and with Sinabs, up to rounding."""
     fused, sinabs = (
         go(config(epochs=2, network={"backend": one}), splits, tmp_path / one) for one in ("fused", "sinabs")
     )
@@ -258,7 +258,7 @@ def test_losses_are_those_of_sinabs(splits: dict[str, FeatureSet], tmp_path: Pat
 
 
 def test_a_finished_run_continues_with_more_epochs(store_folder: Path, tmp_path: Path) -> None:
-    """A run that is done computes nothing; with more epochs it goes on; with another configuration it is refused."""
+    """A finished run computes nothing; with more epochs it continues; with another configuration it is rejected."""
     store = Store(store_folder)
 
     def again(**changes: Any) -> Any:
@@ -307,7 +307,7 @@ def test_a_run_selects_on_the_speaker_split(tmp_path: Path) -> None:
 def test_the_warm_up_allocates_no_more_than_a_batch_may(
     splits: dict[str, FeatureSet], pad_to: int | None
 ) -> None:
-    """Neither a manifest nor `pad_to` makes it allocate more than ``max_frame_bytes``: such a batch is rejected later."""
+    """Neither a manifest nor `pad_to` makes it allocate more than ``max_frame_bytes``; such a batch is rejected later."""
     features = splits["train"]
     manifest = features.manifest.model_copy(update={"n_bins": 2**40})
     forged = FeatureSet(features.storage, features.address, manifest)
@@ -329,7 +329,7 @@ def test_the_warm_up_has_the_longest_sample(splits: dict[str, FeatureSet]) -> No
 
 
 def test_batches_are_padded_and_cut_as_configured(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """``pad_at_least`` and ``truncate_to`` are those of the loader, and of the warm-up."""
+    """``pad_at_least`` and ``truncate_to`` apply to the loader, and to the warm-up."""
     sites, n_bins = splits["train"].layout.sites, splits["train"].manifest.n_bins
 
     def with_data(**more: int) -> TrainConfig:

@@ -42,7 +42,7 @@ def batch_of(frames: Tensor) -> Batch:
 @pytest.mark.parametrize("backend", ["fused", "sinabs"])
 @pytest.mark.parametrize("precision", HALF)
 def test_membranes_are_float32(name: str, backend: str, precision: Precision) -> None:
-    """Linear and convolutional layers give half precision; potentials, parameters, gradients and loss are float32."""
+    """Linear and convolutional layers return half precision; potentials, parameters, gradients and loss are float32."""
     network, frames = build(name, backend)
     outputs: dict[str, torch.dtype] = {}
     membranes: dict[str, torch.dtype] = {}
@@ -73,7 +73,7 @@ def test_membranes_are_float32(name: str, backend: str, precision: Precision) ->
 @pytest.mark.parametrize("name", ["linear", "convolutional"])
 @pytest.mark.parametrize("precision", HALF)
 def test_backends_agree(name: str, precision: Precision) -> None:
-    """In half precision too, fused neurons spike as Sinabs' do; and not as in float32, or nothing was tested."""
+    """In half precision, too, fused neurons spike as Sinabs' do, and not as in float32, so that the test would notice a missing cast."""
     found = {}
     for backend in ("fused", "sinabs"):
         network, frames = build(name, backend)
@@ -110,7 +110,7 @@ def test_a_step_that_overflows_is_left_out() -> None:
 
 @pytest.mark.parametrize("precision", get_args(Precision))
 def test_gradients_are_those_of_float32_to_rounding(precision: Precision) -> None:
-    """The scale is taken off again, and half precision is close."""
+    """The scale is removed again, and half precision is close."""
     gradients: list[Tensor] = []
     for one in cast("tuple[Precision, ...]", ("float32", precision)):
         network, frames = build("linear", "fused")
@@ -118,7 +118,7 @@ def test_gradients_are_those_of_float32_to_rounding(precision: Precision) -> Non
         arithmetic = Arithmetic(one)
         arithmetic.restore(
             {**arithmetic.state(), "scale": 2.0**8}
-        )  # of the first, 2^16, these would overflow
+        )  # with the initial scale of 2^16, these would overflow
         training_step(network, optimiser, batch_of(frames), arithmetic=arithmetic)
         gradient = network.get_parameter("readout.weight").grad
         assert gradient is not None
@@ -130,7 +130,7 @@ def test_gradients_are_those_of_float32_to_rounding(precision: Precision) -> Non
 
 @pytest.mark.parametrize("precision", HALF)
 def test_a_run_in_half_precision(store_folder: Path, tmp_path: Path, precision: str) -> None:
-    """It learns, keeps its precision in the checkpoint, is evaluated as it was measured, and does not change it."""
+    """The loss falls, the checkpoint has the precision, evaluation gives the measured accuracy, and the precision can't be changed."""
     store, plan = Store(store_folder), config(epochs=4, precision=precision)
     outcome = run(plan, store, tmp_path / "run", device="cpu", progress=silent)
     assert outcome.epochs[-1].loss < outcome.epochs[0].loss
@@ -156,7 +156,7 @@ def test_a_run_in_half_precision(store_folder: Path, tmp_path: Path, precision: 
 
 
 def test_resume_keeps_the_scale(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """A float16 run that is stopped and goes on ends in the weights and the scale of one that was not."""
+    """A float16 run that is stopped and resumed ends with the weights and the scale of one that was not stopped."""
     plan = config(epochs=2, checkpoint_batches=2, precision="float16")
     go(plan, splits, tmp_path / "whole")
     steps = 0
@@ -179,7 +179,7 @@ def test_resume_keeps_the_scale(splits: dict[str, FeatureSet], tmp_path: Path) -
 
 
 def test_checkpoints_without_a_precision(splits: dict[str, FeatureSet], tmp_path: Path) -> None:
-    """A checkpoint without a scale or a precision is one of float32."""
+    """A checkpoint without a scale or a precision is read as float32."""
     go(config(epochs=1), splits, tmp_path)
     content = torch.load(tmp_path / "last.pt")
     del content["scaler"], content["config"]["precision"], content["sha256"]
@@ -189,7 +189,7 @@ def test_checkpoints_without_a_precision(splits: dict[str, FeatureSet], tmp_path
 
 
 def test_what_is_refused() -> None:
-    """Other names, and devices without half precision."""
+    """Unknown names, and devices without half precision, are rejected."""
     with pytest.raises(SpecError, match="precision: must be 'float32', 'bfloat16' or 'float16', got 'half'"):
         config(precision="half")
     with pytest.raises(UsageError, match="bfloat16 is not available on meta: use float32"):
@@ -199,7 +199,7 @@ def test_what_is_refused() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", HALF)
 def test_on_a_gpu(precision: Precision) -> None:
-    """The GPU's kernels take half precision and give it; potentials are float32, and spikes those of Sinabs."""
+    """The GPU's kernels accept and return half precision; potentials are float32, and spikes equal those of Sinabs."""
     found = {}
     for backend in ("fused", "sinabs"):
         network, frames = build("linear", backend)

@@ -68,7 +68,7 @@ def train_on_ranks(config: Path, store: Path, folder: Path, *more: str) -> subpr
 
 @pytest.fixture(scope="module")
 def together(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return what all cases gave on two ranks."""
+    """Return the results of all cases on two ranks."""
     out = tmp_path_factory.mktemp("ranks") / "found.pt"
     done = torchrun(rank_steps.__file__, store_folder, out)
     assert done.returncode == 0, done.stderr
@@ -79,12 +79,12 @@ def together(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> An
 @pytest.mark.slow
 @pytest.mark.parametrize("name", rank_steps.CASES)
 def test_equals_one_process(name: str, together: Any, store_folder: Path) -> None:
-    """Losses, weights, spikes and accuracy of two gloo ranks are those of one process at the same global batch."""
+    """Losses, weights, spikes and accuracy of two gloo ranks equal those of one process with the same global batches."""
     found, wanted = together[name], rank_steps.case(name, store_folder)
     assert len(wanted["losses"].unique()) == len(wanted["losses"])
     assert found["weights"].keys() == wanted["weights"].keys()
     exact = rank_steps.CASES[name][1] == "float32"
-    # In half precision a weight on the edge between two numbers may be rounded the other way, and a spike may differ.
+    # In half precision a weight between two numbers may be rounded the other way, and a spike may differ.
     loss, weight = (1e-5, 2e-5) if exact else (1e-3, 0.1)
     torch.testing.assert_close(found["losses"], wanted["losses"], rtol=loss, atol=loss)
     for parameter, value in wanted["weights"].items():
@@ -96,17 +96,17 @@ def test_equals_one_process(name: str, together: Any, store_folder: Path) -> Non
 
 @pytest.mark.slow
 def test_no_thread_is_left_when_ranks_part(together: Any) -> None:
-    """Gloo's threads end with the group: one that is left may end the interpreter's exit by SIGABRT."""
+    """Gloo's threads end with the group: a thread that is left may end the interpreter's exit in SIGABRT."""
     assert together["threads left"] == []
 
 
 class Stop(Exception):
-    """Ends a run in mid-epoch."""
+    """Ends a run within an epoch."""
 
 
 @pytest.mark.slow
 def test_another_number_of_ranks_resumes(store_folder: Path, tmp_path: Path) -> None:
-    """The command on two ranks goes on in mid-epoch where one process stopped, and ends as one that never did."""
+    """On two ranks, the command resumes within an epoch where one process stopped, and ends like a run that never stopped."""
     path = tmp_path / "small.toml"
     path.write_text(CONFIG.format(residence="host"))
     config, store = load_config(path), Store(store_folder)
@@ -124,7 +124,7 @@ def test_another_number_of_ranks_resumes(store_folder: Path, tmp_path: Path) -> 
     assert load_checkpoint(tmp_path / "parts/last.pt").position.batch == 4
     done = train_on_ranks(path, store_folder, tmp_path / "parts", "--json")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)  # of one rank alone
+    found = json.loads(done.stdout)  # of one rank only
     assert (found["ranks"], found["device"], found["precision"]) == (2, "cpu", "float32")
     assert done.stderr.count("resuming ") == 1
     assert found["best_accuracy"] == whole.best
@@ -144,7 +144,7 @@ def test_another_number_of_ranks_resumes(store_folder: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
-    """One rank reads a damaged object: all end, and one line says which rank, and which object."""
+    """If one rank reads a damaged object, all end, and one line names the rank and the object."""
     store = shutil.copytree(store_folder, tmp_path / "store")
     folder = store / Store(store)["small:train"].data_path / "value" / "c"
     damaged = sorted(folder.iterdir())[-1]
@@ -162,7 +162,7 @@ def test_a_rank_that_fails_ends_all(store_folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_error_of_all_ranks_is_reported_once(store_folder: Path, tmp_path: Path) -> None:
-    """Wrong use is one line, whatever the number of ranks."""
+    """Wrong use is reported in one line, for any number of ranks."""
     command: list[str | Path] = [
         "-m",
         "spikestore.store",
@@ -177,7 +177,7 @@ def test_an_error_of_all_ranks_is_reported_once(store_folder: Path, tmp_path: Pa
 
 
 def test_the_first_to_fail_speaks() -> None:
-    """It is told with its number; whoever fails behind it ends in silence; a lost connection is told as that."""
+    """Its error has its number; ranks that fail later end silently; a lost connection is reported as such."""
     store = HashStore()
     first, second = (Ranks(rank, 2, rank, store) for rank in (1, 0))
     told = ranks_module._with_rank(UsageError("no such file"), first)
@@ -193,7 +193,7 @@ def test_the_first_to_fail_speaks() -> None:
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its number on the machine, and touches no other; more ranks than GPUs, and one GPU for all, are refused."""
+    """Each rank uses the GPU of its number on the machine, and no other; more ranks than GPUs, and one GPU for all, are rejected."""
     taken: list[torch.device] = []
     tried: list[torch.device] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 
 
 class Stop(Exception):
-    """Ends a run in mid-epoch."""
+    """Ends a run within an epoch."""
 
 
 def plan(residence: str, **more: Any) -> TrainConfig:
@@ -35,7 +35,7 @@ def plan(residence: str, **more: Any) -> TrainConfig:
 
 
 def stop_after(batches: int, plan: TrainConfig, store: Store, folder: Path) -> None:
-    """Train so many batches, and leave."""
+    """Train this many batches, then stop."""
     done = 0
 
     def stopping(samples: int, total: int, label: str) -> None:
@@ -54,7 +54,7 @@ def go(plan: TrainConfig, store: Store, folder: Path) -> Outcome:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the rows that are trained on from now on."""
+    """Return a list that gets the rows on which the network is trained from now on."""
     rows: list[int] = []
     take = FeatureLoader._take
 
@@ -72,12 +72,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_another_residence_ends_as_if_it_had_not_changed(
     store_folder: Path, tmp_path: Path, drawn: list[int], before: str, after: str
 ) -> None:
-    """Each recording is trained once, and weights, loss and accuracy are those of a run that never stopped."""
+    """Each recording is used once, and weights, loss and accuracy equal those of a run that never stopped."""
     store = Store(store_folder)
     whole = go(plan(before), store, tmp_path / "whole")
     drawn.clear()
     stop_after(4, plan(before), store, tmp_path / "parts")
-    # The last checkpoint is of batch 2, because the run is left before batch 4 is in one.
+    # The last checkpoint is of batch 2, because the run stops before batch 4 is in one.
     at = load_checkpoint(tmp_path / "parts/last.pt").position.batch
     del drawn[at * 16 :]
     parts = go(plan(after), store, tmp_path / "parts")
@@ -90,18 +90,18 @@ def test_another_residence_ends_as_if_it_had_not_changed(
 def test_auto_with_less_memory(
     store_folder: Path, tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What began in memory is finished on a machine where the set has to be streamed."""
+    """An epoch that began in memory is finished on a machine where the set has to be streamed."""
     store = Store(store_folder)
     stop_after(5, plan("auto"), store, tmp_path)
     del drawn[4 * 16 :]
-    needed = packed_bytes(store["small:train"].manifest)  # and a fifth more would have to be free
+    needed = packed_bytes(store["small:train"].manifest)  # a set may take 80 % of the free memory
     monkeypatch.setattr(placement, "free_host_bytes", lambda: needed)
     go(plan("auto"), store, tmp_path)
     assert sorted(drawn) == [row for row in range(150) if row != 3]
 
 
 def without_state(path: Path, residence: str) -> None:
-    """Make a checkpoint what 0.1.0.dev0 would have written with a residence."""
+    """Change a checkpoint to one that 0.1.0.dev0 would have written with a residence."""
     old = load_checkpoint(path)
     data = old.config.data.model_copy(update={"residence": residence})
     save_checkpoint(path, replace(old, loader=None, config=old.config.model_copy(update={"data": data})))
@@ -111,7 +111,7 @@ def without_state(path: Path, residence: str) -> None:
 def test_a_former_checkpoint_that_names_its_residence(
     store_folder: Path, tmp_path: Path, drawn: list[int], after: str
 ) -> None:
-    """Goes on in that residence's order."""
+    """The run resumes in that residence's order."""
     store = Store(store_folder)
     stop_after(5, plan("stream"), store, tmp_path)
     del drawn[4 * 16 :]
@@ -123,7 +123,7 @@ def test_a_former_checkpoint_that_names_its_residence(
 def test_a_former_checkpoint_of_auto_asks(
     store_folder: Path, tmp_path: Path, drawn: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody knows what ``auto`` chose: it is refused before anything is loaded, and the advice works."""
+    """The residence that ``auto`` chose is unknown: the run is rejected before anything is loaded, and following the advice works."""
     store = Store(store_folder)
     stop_after(5, plan("host"), store, tmp_path)
     del drawn[4 * 16 :]
@@ -149,7 +149,7 @@ def test_a_former_checkpoint_of_auto_asks(
 def test_another_loaders_state_is_refused(
     store_folder: Path, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
-    """A checkpoint whose parts do not belong together is told with its path."""
+    """A checkpoint whose parts do not belong together is reported with its path."""
     store = Store(store_folder)
     stop_after(5, plan("host"), store, tmp_path)
     saved = load_checkpoint(tmp_path / "last.pt")
@@ -162,7 +162,7 @@ def test_another_loaders_state_is_refused(
 @pytest.mark.parametrize("wrote", ["host", "stream"])
 @pytest.mark.parametrize("reads", ["host", "stream"])
 def test_the_golden_run_resumes(tmp_path: Path, wrote: str, reads: str) -> None:
-    """What 0.1.0.dev0 wrote in mid-epoch ends with the weights that it ended with, whatever the residence now."""
+    """A checkpoint that 0.1.0.dev0 wrote within an epoch ends with the weights of that version, whatever the residence now."""
     expected = json.loads((GOLDEN / "run" / "expected.json").read_text(encoding="utf-8"))[wrote]
     shutil.copy(GOLDEN / "run" / wrote / "last.pt", tmp_path / "last.pt")
     start = load_checkpoint(tmp_path / "last.pt")

@@ -45,7 +45,7 @@ def not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def held(tmp_path: Path) -> Any:
-    """Return a process that holds a folder."""
+    """Return a process that has locked a folder."""
     process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
@@ -57,7 +57,7 @@ def held(tmp_path: Path) -> Any:
 
 @pytest.mark.usefixtures("not_loaded")
 def test_a_second_writer_is_refused(held: Any, store_folder: Path, tmp_path: Path) -> None:
-    """With who it is, since when, and how to go on; before anything is loaded. A killed one holds nothing."""
+    """The message names the process, its start time, and what to do, before anything is loaded. A killed process holds no lock."""
     with pytest.raises(UsageError) as caught:
         run(config(), Store(store_folder), tmp_path, device="cpu", progress=silent)
     text = str(caught.value)
@@ -73,7 +73,7 @@ def test_a_second_writer_is_refused(held: Any, store_folder: Path, tmp_path: Pat
 
 
 def test_in_one_process_too(tmp_path: Path) -> None:
-    """Two runs of a notebook; and the folder is free again when a run ends, by an error too."""
+    """Two runs of a notebook can't share a folder; it is free again when a run ends, also by an error."""
     with only_writer(tmp_path):  # noqa: SIM117
         with pytest.raises(UsageError, match="is being written by process"), only_writer(tmp_path):
             pass
@@ -85,7 +85,7 @@ def test_in_one_process_too(tmp_path: Path) -> None:
 
 
 def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the file says counts: this machine's processes are looked up, those of another are believed to run."""
+    """Then the file counts: processes of this machine are looked up, those of another are assumed to run."""
 
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
@@ -119,7 +119,7 @@ def test_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("not_loaded")
 @pytest.mark.parametrize("where", ["parent", "folder", "tensorboard", "nobody's"])
 def test_unwritable_folders_are_reported_first(store_folder: Path, tmp_path: Path, where: str) -> None:
-    """A file in the way of a folder; what belongs to somebody else (which root can write all the same)."""
+    """A file in the way of a folder, and a folder of another user (which root can write), are reported."""
     folder = tmp_path / "runs/a"
     if where == "parent":
         (tmp_path / "runs").write_text("")
@@ -150,7 +150,7 @@ def test_unwritable_folders_are_reported_first(store_folder: Path, tmp_path: Pat
 def test_advice_fits_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
 ) -> None:
-    """Permissions change nothing on a file system that is read-only."""
+    """On a read-only file system, the message does not advise to change permissions."""
 
     def refused(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
@@ -163,9 +163,9 @@ def test_advice_fits_the_cause(
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 def test_the_folder_of_another_user(tmp_path: Path) -> None:
-    """Its scalars alone can be out of reach, where somebody else began the run in a shared folder."""
+    """In a shared folder, only the scalars may be unwritable, because another user began the run."""
     for path in (tmp_path, *tmp_path.parents):
-        if "pytest-of-" in str(path):  # pytest's own folders are closed to others
+        if "pytest-of-" in str(path):  # pytest's own folders are closed to other users
             path.chmod(0o755)
     (tmp_path / "shared/tensorboard").mkdir(parents=True)
     (tmp_path / "shared").chmod(0o777)
@@ -180,7 +180,7 @@ def test_the_folder_of_another_user(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make room."""
+    """The advice is to free disk space."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -191,7 +191,7 @@ def test_a_full_disk_is_reported_as_full(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_finished_run_needs_no_right_to_write(store_folder: Path, tmp_path: Path) -> None:
-    """It is only looked at."""
+    """Its checkpoint is only read."""
     store, plan = Store(store_folder), config(epochs=1)
     first = run(plan, store, tmp_path, device="cpu", progress=silent)
     with only_writer(tmp_path):
@@ -200,7 +200,7 @@ def test_a_finished_run_needs_no_right_to_write(store_folder: Path, tmp_path: Pa
 
 
 def test_a_run_that_cannot_begin_leaves_no_folder(store_folder: Path, tmp_path: Path) -> None:
-    """A slip in the configuration, for one."""
+    """For example, after a mistake in the configuration."""
     plan = config(data={"name": "smaal"})
     with pytest.raises(LookupError, match="smaal"):
         run(plan, Store(store_folder), tmp_path / "run", device="cpu", progress=silent)

@@ -28,7 +28,7 @@ def folder(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def rewritten(folder: Path, to: Path, **changes: Any) -> Path:
-    """Write a checkpoint with other members, None to leave one out, and the digest of them."""
+    """Write a checkpoint with changed members (None leaves one out), and a valid digest."""
     content = {**torch.load(folder / "best.pt"), **changes}
     content = {name: value for name, value in content.items() if value is not None and name != "sha256"}
     torch.save({**content, "sha256": content_digest(content)}, to)
@@ -36,7 +36,7 @@ def rewritten(folder: Path, to: Path, **changes: Any) -> Path:
 
 
 def test_the_network_of_a_run(folder: Path, store_folder: Path, features: FeatureSet) -> None:
-    """From the file or the folder: the accuracy of the run, its classes, transform and shape of frames."""
+    """From the file or the folder, it has the run's accuracy, classes, transform and shape of frames."""
     valid = FeatureLoader(Store(store_folder)["small:valid"], 64)
     network = load_network(folder)
     assert not network.training
@@ -57,29 +57,29 @@ def test_the_network_of_a_run(folder: Path, store_folder: Path, features: Featur
     assert torch.equal(twin(frames), outputs)
     assert twin.classes == network.classes
     assert outputs.shape == (*frames.shape[:2], 2)
-    assert next(iter(network[:2].state_dict())) == "linear1.weight"  # as any nn.Sequential
+    assert next(iter(network[:2].state_dict())) == "linear1.weight"  # like any nn.Sequential
 
 
 def test_a_run_of_a_gpu_loads_here(folder: Path, tmp_path: Path) -> None:
-    """States of its generators are left out."""
+    """States of the GPU's random number generators are ignored."""
     random = {**torch.load(folder / "best.pt")["random"], "cuda:0": torch.zeros(16, dtype=torch.uint8)}
     assert load_network(rewritten(folder, tmp_path / "gpu.pt", random=random)).classes == ("yes", "no")
 
 
 def test_a_run_of_before(folder: Path, tmp_path: Path) -> None:
-    """Loads, without classes, transform and shape."""
+    """A checkpoint of an early version loads, without classes, transform and shape."""
     network = load_network(rewritten(folder, tmp_path / "old.pt", frames=None, classes=None))
     assert (network.classes, network.transform, network.frame_shape) == (None, None, None)
 
 
 def test_a_folder_of_a_run_that_has_just_begun(folder: Path, tmp_path: Path) -> None:
-    """Has last.pt alone."""
+    """The folder has only last.pt."""
     (tmp_path / "last.pt").write_bytes((folder / "last.pt").read_bytes())
     assert load_network(tmp_path).epochs == 2
 
 
 def test_an_invalid_network_is_rejected_by_name(folder: Path, tmp_path: Path) -> None:
-    """Nothing there, an empty folder, a damaged file, somebody else's, and frames that are none."""
+    """A missing file, an empty folder, a damaged file, one of another program, and invalid frames are rejected."""
     whole = (folder / "best.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(whole[:-100])
     torch.save({"state_dict": {}}, tmp_path / "foreign.pt")

@@ -16,7 +16,7 @@ from spikestore.train.runs.run import run
 
 
 def test_missing_objects_are_copied(store_folder: Path, tmp_path: Path) -> None:
-    """Once; the run can be gone on with when the upstream is gone, or another one is named."""
+    """They are copied once; the run can resume when the upstream is gone, or another one is named."""
     shutil.copytree(store_folder, tmp_path / "team")
     here = Store(tmp_path / "here")
     asked = Upstreams([str(tmp_path / "team")])
@@ -30,13 +30,13 @@ def test_missing_objects_are_copied(store_folder: Path, tmp_path: Path) -> None:
 
 
 def test_nobody_has_it(tmp_path: Path) -> None:
-    """Then it is the error that it always was."""
+    """If no upstream has the set, the error is the same as without upstreams."""
     with pytest.raises(UnknownNameError, match="no 'small'"):
         run(config(), Store(tmp_path / "here"), tmp_path / "run", upstreams=Upstreams(()), progress=silent)
 
 
 def test_in_the_configuration(tmp_path: Path) -> None:
-    """At its top; a folder is relative to the file."""
+    """``upstreams`` is at the top of the configuration; a relative folder is relative to its file."""
     path = tmp_path / "c.toml"
     path.write_text('upstreams = ["store", "s3://a/b"]\n[data]\nname = "small"\n')
     loaded = load_config(path)

@@ -18,3 +18,9 @@ def compiled(function: _Function) -> _Function:
 
 inner = compiled
 """Decorator for functions that compiled functions call. Their code is cached too, so that other callers need not compile them again."""
+
+
+def inlined(function: _Function) -> _Function:
+    """Like `inner`, for functions that are called in inner loops: their code is always put into the caller, because a call with many arrays takes long."""
+    dispatcher: Any = cached_njit(function, nogil=True, forceinline=True)
+    return dispatcher  # type: ignore[no-any-return]

@@ -268,6 +268,22 @@ def test_another_table_is_noticed() -> None:
         assert chain._times.raw[3] == 3 * scale
 
 
+@pytest.mark.parametrize("is_view", [False, True])
+def test_a_table_that_the_caller_changes_is_read_again(is_view: bool) -> None:
+    chain = fused(ToFrame(sensor_size=(1, 1, 1), time_window=10.0, start_time=0.0, end_time=40.0))
+    table = np.arange(2**16, dtype=np.int64)
+    given = table[:]
+    given.flags.writeable = False
+    block = block_of(
+        [recording([1, 2, 3])],
+        t=np.array([1, 2, 3], np.uint16),
+        time_table=given if is_view else table,
+    )
+    assert alone(chain, block).index.tolist() == [0]
+    table *= 10
+    assert alone(chain, block).index.tolist() == [1, 2, 3]
+
+
 def test_the_seeds_transform_on_demo_data(tmp_path: Path) -> None:
     path = write_demo_data(tmp_path, train=40, valid=1, test=1)["train"]
     with h5py.File(path) as file:

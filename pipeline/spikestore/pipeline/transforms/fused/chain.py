@@ -105,9 +105,11 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """Time of each code before and after scaling, and the last code up to which times ascend.
 
-    For a rule on stored float16 times, `scaled` has these times in units of 2^-24, in s or ms.
+    `source` is the table that they were computed from. For a rule on stored float16 times, `scaled` has these times in units of
+    2^-24, in s or ms.
     """
 
+    source: npt.NDArray[np.int64]
     raw: npt.NDArray[np.int64]
     scaled: npt.NDArray[np.int64]
     rising: int
@@ -288,6 +290,9 @@ class FusedChain:
 
     def _time_table(self, table: npt.NDArray[np.int64]) -> _TimeTable:
         known = self._times
+        is_fixed = not table.flags.writeable and table.base is None
+        if known is not None and known.source is table and is_fixed:
+            return known  # all blocks of a reader share one table, and a comparison takes long
         if known is None or not np.array_equal(known.raw, table):
             raw = frozen(table.copy())
             falls = np.flatnonzero(raw[1:] < raw[:-1])
@@ -296,6 +301,6 @@ class FusedChain:
                 scaled = float16_units(1000 if self._parameters.duration else 1)
             else:
                 scaled = frozen(scaled_times(raw, self._span, self._factors))
-            known = _TimeTable(raw, scaled, rising)
+            known = _TimeTable(table, raw, scaled, rising)
             self._times = known
         return known

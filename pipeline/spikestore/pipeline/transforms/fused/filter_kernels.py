@@ -87,14 +87,14 @@ def _center_crop(
     """Write the kept events. Unlike the other operations, this one may read from arrays that must not change, which saves a copy."""
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))
-    x_end, y_end = x_first + np.int32(numbers[2]), y_first + np.int32(numbers[3])
+    width, height = np.uint32(numbers[2]), np.uint32(numbers[3])
     kept = np.uint64(0)
     for i in range(len(old_t)):
-        this_x, this_y = np.int32(old_x[i]), np.int32(old_y[i])
+        # Positions from the first kept one. Smaller coordinates become large numbers, so one comparison is enough.
+        across, down = np.int32(old_x[i]) - x_first, np.int32(old_y[i]) - y_first
         t[kept], p[kept] = old_t[i], old_p[i]
-        x[kept], y[kept] = np.uint16(this_x - x_offset), np.uint16(this_y - y_offset)
-        inside = (this_x >= x_first) & (this_x < x_end) & (this_y >= y_first) & (this_y < y_end)
-        kept += np.uint64(inside)
+        x[kept], y[kept] = np.uint16(across + (x_first - x_offset)), np.uint16(down + (y_first - y_offset))
+        kept += np.uint64((np.uint32(across) < width) & (np.uint32(down) < height))
     return np.int64(kept)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from spikestore.pipeline.compiled import compiled, inner
+from spikestore.pipeline.compiled import compiled, inlined, inner
 from spikestore.pipeline.transforms.fused.fixed_ranges import fixed_ranges
 from spikestore.pipeline.transforms.fused.parameters import TONIC, FusedParameters
 from spikestore.pipeline.transforms.fused.search import Array, raw, scaled, search
@@ -33,7 +33,10 @@ SLACK = 4
 
 _U64, _U32 = np.uint64, np.uint32
 _non_zeros = compared("!=", 0)
-_ZERO, _ONE, _SIX, _LOW_BITS = np.uint64(0), np.uint64(1), np.uint64(6), np.uint64(63)
+_ZERO, _ONE, _SIX = np.uint64(0), np.uint64(1), np.uint64(6)
+_LARGEST_COUNT = 2**32 - 1
+_MOST_SMALL = 2**16 - 1
+"""Largest number of events of a bin that is counted with 2 bytes per site; so the counts of most sensors fit the fastest cache."""
 _SCAN_ALWAYS = 4
 """Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
 _SCAN_SITES = 24
@@ -83,22 +86,74 @@ def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Arr
 
 
 @inner
-def _emit(
-    mask: Any, word: Any, base: Any, clip: Any, counts: Array, index: Array, value: Array, filled: Any
-) -> Any:
+def _emit(mask: Any, word: Any, base: Any, counts: Array, index: Array, value: Array, filled: Any) -> Any:
     """Append the sites of one word of 64 whose bits in `mask` are 1, and their counts; return the new end of the output."""
     after = filled + ones(mask)
     first = _U64(word) << _SIX
     while filled < after:
-        # Four sites per iteration, for fewer branches. Superfluous elements are overwritten or cut off.
+        # Several sites per iteration, for fewer branches. Superfluous elements are overwritten or cut off; they have site 64 of the word.
         for k in range(SLACK):
-            site = first + (trailing_zeros(mask) & _LOW_BITS)
+            site = first + trailing_zeros(mask)
             to = _U64(filled + k)
             index[to] = base + site
-            value[to] = min(counts[site], clip)
+            value[to] = counts[site]
             mask &= mask - _ONE
         filled += SLACK
     return after
+
+
+@inlined
+def _count_bin(
+    counts: Array,
+    marks: Array,
+    summary: Array,
+    parameters: FusedParameters,
+    x: Array,
+    x_table: Array,
+    y: Array | None,
+    y_table: Array | None,
+    p: Array | None,
+    behind: Any,
+    until: Any,
+    base: Any,
+    index: Array,
+    value: Array,
+    filled: Any,
+) -> Any:
+    """Append the non-zeros of events `behind` to `until` - 1, those of one bin; return the new end of the output.
+
+    `counts`, `marks` and `summary` are 0 before and after. Counts of `counts` must not overflow.
+    """
+    words = len(marks)
+    plane, first_site = _U32(parameters.plane), _U32(parameters.first_site)
+    one = counts.dtype.type(1)
+    scan = words <= _SCAN_ALWAYS or parameters.sites <= _SCAN_SITES * (until - behind)
+    for i in range(_U64(behind), _U64(until)):
+        site = x_table[x[i]] + first_site
+        if y is not None:
+            site += y_table[y[i]]  # type: ignore[index]
+        if p is not None:
+            site += plane * _U32(p[i])
+        counts[site] += one
+        if not scan:
+            marks[site >> _U32(6)] |= _ONE << _U64(site & _U32(63))
+            summary[site >> _U32(12)] |= _ONE << _U64((site >> _U32(6)) & _U32(63))
+    if scan:
+        for word in range(words):
+            mask = _non_zeros(counts, word * 64)
+            filled = _emit(mask, word, base, counts, index, value, filled)
+        counts[: words * 64] = 0
+        return filled
+    for group in range(len(summary)):
+        marked = summary[group]
+        summary[group] = _ZERO
+        while marked != _ZERO:
+            place = group * 64 + np.int64(trailing_zeros(marked))
+            filled = _emit(marks[place], place, base, counts, index, value, filled)
+            counts[place * 64 : place * 64 + 64] = 0
+            marks[place] = _ZERO
+            marked &= marked - _ONE
+    return filled
 
 
 @inner
@@ -187,15 +242,11 @@ def bin_recordings(
         Number of filled elements of the output.
     """
     words = (parameters.sites + 63) // 64
-    counts = np.zeros(words * 64, np.uint32)
+    # One word more than there are sites: see `_emit`.
+    small_counts, counts = np.zeros(words * 64 + 64, np.uint16), np.zeros(0, np.uint32)
     marks = np.zeros(words, np.uint64)  # one bit per site
     summary = np.zeros((words + 63) // 64, np.uint64)  # one bit per word of marks
-    sites, plane, first_site, clip = (
-        _U64(parameters.sites),
-        _U32(parameters.plane),
-        _U32(parameters.first_site),
-        _U32(parameters.clip),
-    )
+    sites, clip = _U64(parameters.sites), _U32(parameters.clip)
     unscaled = factors[:0]
     no_ranges = np.zeros(0, np.int64)
 
@@ -242,18 +293,19 @@ def bin_recordings(
             continue
         about[1, row] = n_bins
         row_begins = filled
-        behind, until, edge_until = low, low, math.nan  # of the bin before
+        behind, until = low, low  # of the bin before
+        key_until: Any = np.iinfo(np.int64).min
         seen, covered = low, 0
         for time_bin in range(n_bins):
             if parameters.rule == TONIC:
                 edge = np.float64(time_bin) * stride + start
-                if edge == edge_until:
-                    behind = until
+                key, former = np.int64(np.ceil(edge)), key_until
+                key_until = np.int64(np.ceil(edge + window))
+                if key != former:
+                    behind = search(t, scaled_table, factors, key, until if key > former else behind, high)
                 else:
-                    behind = search(t, scaled_table, factors, np.int64(np.ceil(edge)), behind, high)
-                edge_until = edge + window
-                key = np.int64(np.ceil(edge_until))
-                until = search(t, scaled_table, factors, key, max(behind, until), high)
+                    behind = until
+                until = search(t, scaled_table, factors, key_until, max(behind, until), high)
             else:
                 behind, until = starts[time_bin], ends[time_bin]
             if behind == high:
@@ -266,32 +318,19 @@ def bin_recordings(
             if filled + min(events, parameters.sites) + SLACK > len(index):
                 return row, row_begins
             base = _U64(time_bin) * sites
-            scan = words <= _SCAN_ALWAYS or parameters.sites <= _SCAN_SITES * events
-            for i in range(_U64(behind), _U64(until)):
-                site = x_table[x[i]] + first_site
-                if y is not None:
-                    site += y_table[y[i]]
-                if p is not None:
-                    site += plane * _U32(p[i])
-                counts[site] += _U32(1)
-                if not scan:
-                    marks[site >> _U32(6)] |= _ONE << _U64(site & _U32(63))
-                    summary[site >> _U32(12)] |= _ONE << _U64((site >> _U32(6)) & _U32(63))
-            if scan:
-                for word in range(words):
-                    mask = _non_zeros(counts, word * 64)
-                    filled = _emit(mask, word, base, clip, counts, index, value, filled)
-                counts[:] = 0
+            if events <= _MOST_SMALL:
+                filled = _count_bin(
+                    small_counts, marks, summary, parameters, x, x_table, y, y_table, p, behind, until, base, index, value, filled
+                )  # fmt: skip
                 continue
-            for group in range(len(summary)):
-                marked = summary[group]
-                summary[group] = _ZERO
-                while marked != _ZERO:
-                    place = group * 64 + np.int64(trailing_zeros(marked))
-                    filled = _emit(marks[place], place, base, clip, counts, index, value, filled)
-                    counts[place * 64 : place * 64 + 64] = 0
-                    marks[place] = _ZERO
-                    marked &= marked - _ONE
+            if len(counts) == 0:
+                counts = np.zeros(words * 64 + 64, np.uint32)
+            filled = _count_bin(
+                counts, marks, summary, parameters, x, x_table, y, y_table, p, behind, until, base, index, value, filled
+            )  # fmt: skip
+        if parameters.clip < _LARGEST_COUNT:
+            for k in range(row_begins, filled):
+                value[k] = min(value[k], clip)
         about[0, row] = filled - row_begins
         about[3, row] = (high - low) - covered
     return len(state), filled

@@ -1,7 +1,7 @@
 """Number of examples of a property test, by profile (``HYPOTHESIS_PROFILE``).
 
-``default`` is for a run by hand: a quarter of the examples, so that `make test` is done in a few minutes. ``ci`` draws
-all of them, the same ones in every run, so that a red build is red for everybody. ``nightly`` draws many more.
+``default`` is for a run by hand: a quarter of the examples, so that `make test` takes a few minutes. ``ci`` draws all of
+them, the same ones in every run, so that a failure can be repeated. ``nightly`` draws many more.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Number of random trials: few in each run of the tests, more in CI (``slow``), most with ``make faults``.
 
-``FAULTS=long`` in the environment stands for all, ``FAULTS_SEED`` chooses the random numbers.
+``FAULTS=long`` in the environment is set by ``make faults``; ``FAULTS_SEED`` selects other random numbers.
 """
 
 from __future__ import annotations

@@ -24,14 +24,14 @@ class Failing:
     rate : float
         Share of the operations that fail, 0 to 1.
     seed : int
-        Chooses which.
+        Selects the operations that fail.
     short_reads : bool
         Whether reads may also return fewer bytes than there are, without an error.
 
     Attributes
     ----------
     failed : Counter
-        How often each kind of fault came.
+        Number of faults of each kind.
     """
 
     def __init__(self, rate: float, seed: int, *, short_reads: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Forges committed feature sets: their documents have valid hashes and agree with each other, but their content is false.
 
-Everything that hashes is computed again, down to the digest and the name's pin, so that only meaning gives a forgery
-away. Tests of any room use it: they change what they like, and see which check notices.
+All hashes are computed again, down to the digest and the pin of the name, so that only the meaning of the content reveals a
+forgery. Tests of all packages use this module: they make a change, and look which check notices it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recordings of every format with random damage, and the allowed results of reading them.
 
 A case is a number: it chooses a file of one format and changes it, the same in every run with the same seed. As a script it
-reads many cases, in a process of its own, because a library that a damaged file brings down takes its process along:
+reads many cases, in a process of its own, because a damaged file may crash a library, and with it the process:
 ``python -m tests.faults.fuzzed_recordings FORMAT SEED FIRST LAST FOLDER``.
 """
 
@@ -160,7 +160,7 @@ def read_case(name: str, content: bytes, folder: Path) -> str:
     Raises
     ------
     Exception
-        What a user would get to see as a fault of spikestore.
+        A user would take the error for a fault of spikestore.
     """
     try:
         with FORMATS[name][0](content, folder) as reader:

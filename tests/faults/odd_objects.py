@@ -1,7 +1,7 @@
 """Odd files and folders in or beside the places of a store's objects, which no version of spikestore writes.
 
-``ODD`` has one function for each: it spoils a copy of the store of `tests.store.damage.make_store`, and returns the path
-of what is odd then.
+``ODD`` has one function for each: it adds the odd object to a copy of the store of `tests.store.damage.make_store`, and returns
+the object's path.
 """
 
 from __future__ import annotations

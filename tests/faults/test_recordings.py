@@ -1,6 +1,6 @@
 """Damaged recordings of every format: they are read, or an error names the file or the recording.
 
-`fuzzed_recordings` has the cases. Here a few run in the tests' own process, many in processes of their own.
+`fuzzed_recordings` has the cases. A few run in the process of the tests, many in separate processes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Objects that are replaced by those of another fragment, column or set: every use returns the true samples, or raises an error.
 
-Plain, as by a wrong copy; and resealed, as by somebody who computes again every hash that vouches for the object.
+They are replaced without further changes, as by a wrong copy, or resealed: every hash of the object is computed again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m tests.messages.texts_of_code      # writes texts.txt again
 
-A text is a string of at least three words that is no docstring. What an f-string fills in is shown as ``{expression}``; a
+A text is a string of at least three words that is not a docstring. A value in an f-string is shown as ``{expression}``; a
 string inside such an expression is a text of its own.
 """
 

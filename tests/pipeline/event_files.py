@@ -77,8 +77,8 @@ def write_dvsgesture(
 def tonic_dataset(name: str, split: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **fields: Any) -> Any:
     """Return Tonic's own data set of the files below `folder`.
 
-    Its classes count files and download where there are fewer than 10,000 (N-MNIST) or 100: that count alone is
-    answered for them, all else is Tonic's.
+    Tonic's classes count files, and download the data set if there are fewer than 10,000 (N-MNIST) or 100: only this check is
+    replaced.
     """
     monkeypatch.setattr(
         tonic.dataset.Dataset,

@@ -1,7 +1,7 @@
 """Small data sets in the layouts of their archives, and the samples that their own classes or descriptions make of them.
 
-Tonic's class is the judge where Tonic has one. For N-CARS and ST-MNIST, loops over single events follow the description of the
-format.
+Tonic's class is the reference where Tonic has one. For N-CARS and ST-MNIST, it is a loop over single events that follows the
+description of the format.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Commands:
     folder : Path
         Working directory.
     environment : dict of str to str
-        Variables on top of those of the tests.
+        Variables in addition to those of the tests.
     """
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:

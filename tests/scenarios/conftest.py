@@ -58,8 +58,8 @@ class Built:
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return variables for commands: no cache of the user's, and no torch.
 
-    Tonic imports torch wherever it is installed, 1 s in each worker, and does without where it is not. So a torch
-    that can't be imported stands before the real one; preprocessing needs none. Beside it lies the `GATE`.
+    Tonic imports torch if it is installed, which takes 1 s in each worker, and works without it. Preprocessing needs no torch, so
+    a module torch that can't be imported is first on the path. The same folder has the `GATE`.
     """
     folder = tmp_path_factory.mktemp("no-torch")
     (folder / "torch.py").write_text('raise ModuleNotFoundError("no torch in these tests", name="torch")\n')

@@ -33,7 +33,7 @@ def _is_array(value, dtype, axes):
 def compared(block: str) -> str:
     """Return a block with an assertion after each line that has a comment; a comment without anything to compare fails.
 
-    Understood are ``# float32 (batch, time, x)`` behind an assignment, with ``name: `` in front of it for a name of the
+    Supported comments are ``# float32 (batch, time, x)`` after an assignment, with ``name: `` before it for a name of the
     line, and ``# columns: index, value`` for attributes.
     """
     lines = []

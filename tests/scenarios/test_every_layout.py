@@ -1,7 +1,7 @@
 """For each file layout, the store has the same samples as Tonic's data set.
 
-Tonic reads the same files through its own class, with its own transforms. Rows are matched by file where the order
-is the file system's.
+Tonic reads the same files with its own class and its own transforms. Rows are matched by file if Tonic's order is that of
+the file system.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Random sequences of operations on two stores, compared with a simple model of the stores.
 
-The model knows which sets are committed where, and what each name stands for. After every step both stores must show
-exactly that, and every named set must read as it was made.
+The model has the committed sets of each store, and the sets of each name. After every step both stores must show exactly
+these, and every named set must have its original rows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Digests and stored reasons are the same for every Python version and every executor.
 
-`digests.json` pins them, so each Python that runs the test suite is compared with all others. Beside that, Pythons
-that are found on this machine and have the packages of the extra ``pipeline`` run the same script. ``TEST_PYTHONS``
-names such interpreters, separated as in ``PATH``; a virtual environment with ``pip install '.[pipeline]'`` is one.
+`digests.json` pins them, so each Python that runs the test suite is compared with all others. In addition, other Pythons of
+this machine that have the packages of the extra ``pipeline`` run the same script. ``TEST_PYTHONS`` names such interpreters,
+separated as in ``PATH``; for example, that of a virtual environment with ``pip install '.[pipeline]'``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Look for what the pages of the built site would fetch from elsewhere: ``python -m tests.site.fetched build/site``.
 
-Links that a reader may follow are not meant, but scripts, styles, pictures, fonts and frames, which a browser fetches at once.
+These are scripts, styles, pictures, fonts and frames, which a browser fetches at once; links that a reader may follow do not count.
 """
 
 from __future__ import annotations

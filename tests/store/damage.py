@@ -1,7 +1,7 @@
 """Damages every object of a committed set in every way, and returns the damage that is not detected.
 
-Runs inside a test with Zarr's own codec pipeline, and as a script of its own with zarrs: its thread pools must
-not live in a process that other tests fork. ``python -m tests.store.damage FOLDER KIND …``
+It runs inside a test with Zarr's own codec pipeline, and as a script with zarrs, whose thread pools must not be in a process
+that other tests fork: ``python -m tests.store.damage FOLDER KIND …``
 """
 
 from __future__ import annotations
@@ -122,9 +122,9 @@ def survey(root: Path, kind: str, *, data_only: bool = False) -> tuple[int, list
     Returns
     -------
     int
-        How many damages were tried.
+        Number of cases.
     list of str
-        What was wrong with what the store did then.
+        Faults of the store: cases in which it did not report the damage correctly.
     """
     tried, wrong = 0, []
     for name, path in Objects.of_set(root, SMALL, NAME).of.items():

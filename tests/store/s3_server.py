@@ -59,7 +59,7 @@ def variables(endpoint: str, *, key: str = KEY, secret: str = SECRET) -> dict[st
 def requests(endpoint: str) -> Counter[str]:
     """Return how many requests to the bucket the server has answered, by kind: GET, PUT, LIST and so on.
 
-    It counts a request a little after it has answered, so its word is taken when it has said the same often enough.
+    The server counts a request a little after its answer, so the number is read until it no longer changes.
     """
     found, same = _counted(endpoint), 0
     while same < _SETTLED:

@@ -120,7 +120,7 @@ def test_another_digest_than_pinned(store: Store, tmp_path: Path, caplog: pytest
 def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Objects with other samples under the pinned digest are rejected, and the correct upstream after it is used.
 
-    Both have the same plan, so what the liar sent would lie where the honest objects go.
+    Both have the same plan, so the false objects would be at the paths of the true ones.
     """
     honest = upstream(tmp_path / "honest")
     liar = Forgery.build(tmp_path / "liar", SMALL)

@@ -20,17 +20,17 @@ class TinyS3:
     Attributes
     ----------
     honours : bool
-        Whether ``If-None-Match`` is looked at.
+        Whether the server supports ``If-None-Match``.
     objects : dict of str to bytes
         By key, bucket included.
     requests : list of (str, str)
         Method and key, in order.
     silent : callable
-        Tells of a key whether it is asked for in vain: the server never answers. None is, by default.
+        Called with a key; True if the server must never answer requests for it. By default no key is silent.
     refusal : (int, bytes) or None
         Status and body of the answer to every GET.
     kept_waiting : Event
-        Set when somebody has asked in vain.
+        Set when a request for a silent key has arrived.
     """
 
     def __init__(self, *, honours: bool) -> None:

@@ -82,7 +82,7 @@ class WatchedStorage:
 class Crashing:
     """A watch that counts operations, and crashes when the n-th has taken effect.
 
-    A crash before the n-th leaves what a crash after the one before leaves: nobody else writes.
+    A crash before the n-th operation has the effect of one after the operation before it, because there is no other writer.
     """
 
     def __init__(self, at: int | None = None) -> None:
@@ -122,8 +122,8 @@ def interleave(
 ) -> builtins.list[Result | BaseException]:
     """Run jobs at the same time, one storage operation after another.
 
-    The n-th verb is done by job ``order[n]`` (the next one that is not over yet); after the end of `order` they
-    take turns.
+    The n-th operation is done by job ``order[n]`` (or the next job that has not ended); after the end of `order`, the jobs take
+    turns.
     """
     turns = [_Turns() for _ in jobs]
     results: dict[int, Result | BaseException] = {}

@@ -151,7 +151,7 @@ class Holder(Spec):
 def test_nested_models_are_validated_as_json_too() -> None:
     """Without `__pydantic_base_init__` pydantic calls our __init__ for nested models, in Python mode.
 
-    There a list is no tuple, and the problems of the nested model would come as one lump without paths.
+    In this mode a list is no tuple, and the problems of the nested model would be one message without paths.
     """
     assert Holder.from_mapping({"listing": {"plain": [1, 2]}}, origin="test").listing.plain == (1, 2)
     assert problems({"listing": {"plain": [1, "x", "y"], "other": 1}}, Holder).keys() == {

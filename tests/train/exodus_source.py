@@ -3,9 +3,9 @@
 python tests/train/exodus_source.py FOLDER
 python tests/train/exodus_source.py --archive FOLDER
 
-`make test` runs it once, at set-up; tests use no network. The source distribution's ``setup.py`` imports torch and wants
-a CUDA toolkit, only to tell its name to pip. So it is shown, in place of torch, a module that has the few names it asks
-for, and nothing of it is built or installed. With ``--archive`` the folder gets the source distribution itself, which
+`make test` runs it once, at set-up; tests use no network. The source distribution's ``setup.py`` imports torch and needs a
+CUDA toolkit, although pip runs it only for the package's metadata. So it gets a module with the few names that it uses in
+place of torch, and nothing is built or installed. With ``--archive`` the folder gets the source distribution itself, which
 ``benchmarks/gpu/wheels.sh`` packs.
 """
 

@@ -70,7 +70,7 @@ def test_arrays_of_other_types_are_tonics(
 ) -> None:
     """Integers, two kinds of floats, any byte and memory order are read as Tonic reads them, unless Tonic's values wrap.
 
-    Tonic can't form 1000 in 8 bits, and times beyond 32 ms wrap in 16 bits.
+    Tonic multiplies times by 1000, which does not fit into 8 bits; in 16 bits, times beyond 32 ms wrap.
     """
     events = draw_events(np.random.default_rng(1), 60, 128, 30).astype(dtype)
     if events.dtype.kind == "f":

@@ -98,8 +98,8 @@ def test_the_order_of_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_power_failure_at_any_moment(copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When a record gets its name, its objects are on the disk; when the manifest does, everything is.
 
-    On the disk is a file whose bytes were fsynced after the last write, under a name whose folder was fsynced after
-    the name was given, and so on for that folder.
+    A file is on the disk if its bytes were fsynced after the last write, and its folder after the file got its name; the same
+    holds for that folder.
     """
     source = filled(Store(memory_storage("source")))
     monkeypatch.setattr(transfer, "THREADS", 1)  # one call at a time, because their order is checked

@@ -1,6 +1,6 @@
 """The backend exodus: its own Python code with a reference of its kernels equals Sinabs.
 
-`make test` fetches that code once (`exodus_source`); $EXODUS_SOURCE may name another place.
+`make test` downloads this code once (`exodus_source`); $EXODUS_SOURCE may name another folder.
 """
 
 from __future__ import annotations

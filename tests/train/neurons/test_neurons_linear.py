@@ -65,7 +65,7 @@ def network(
 def with_exact_sums(net: Any) -> Any:
     """Return a network whose weights are multiples of 1/64: sums over counts are the same in any order.
 
-    In which order torch's matrix product adds up depends on the processor, MKL and the number of threads.
+    The order in which torch's matrix product sums depends on the processor, MKL and the number of threads.
     """
     with torch.no_grad():
         for parameter in net.parameters():
@@ -314,8 +314,8 @@ def test_runs_together_only_where_it_may(joint_steps: list[int]) -> None:
 def test_our_sums_are_the_same_for_any_number_of_threads(joint_steps: list[int]) -> None:
     """Spikes, and gradients that our kernels sum over the batch, do not depend on the number of threads.
 
-    torch's own matrix product may depend on it: on some processors narrow products do. So the weights are multiples of
-    1/64 here, for which any order of adding up gives the same potentials; gradients are not, so their order shows.
+    torch's own matrix product may depend on it: on some processors narrow products do. So the weights are multiples of 1/64 here,
+    with which any order of sums has the same potentials. Gradients are no such multiples, so another order would change them.
     """
     frames, before, found = counts((70, 5, 1, 9), 0.1), torch.get_num_threads(), []
     for count in (1, 2, 3, 5):

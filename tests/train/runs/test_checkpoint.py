@@ -102,8 +102,8 @@ def contents(loaded: Checkpoint) -> str:
 def test_no_flipped_bit_goes_unnoticed(features: FeatureSet, tmp_path: Path) -> None:
     """After any single flipped bit, a checkpoint is rejected by name, or has exactly the saved content.
 
-    Bits are drawn from everywhere, and from the members, headers and directory of the zip in equal parts: tensors take
-    the most room, and would leave little for the rest.
+    Equal numbers of bits are drawn from the whole file, and from the members, headers and directory of the zip: otherwise nearly
+    all would be in tensors.
     """
     path = tmp_path / "last.pt"
     save_checkpoint(path, checkpoint(features))

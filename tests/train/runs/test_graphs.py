@@ -1,7 +1,7 @@
 """Training steps as CUDA graphs: which steps are recorded and replayed.
 
-A recorder stands in for torch's, which has nothing but the two things that a CUDA graph has: what is recorded
-does not run, and what is replayed works on the tensors of the recording.
+A stand-in replaces torch's recorder. It has the two properties of a CUDA graph: recorded work does not run, and replayed work
+uses the tensors of the recording.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ is the throughput with one augmentation, divided by that without any. Rows of ca
 them filled.
 
 Rows of papers compare the whole way from packed columns to an augmented dense batch with a copy of dense frames and the
-paper's own function, both in one thread. ``--device cuda`` measures the rows without a paper's function on a GPU that
+paper's own function, both in one thread. Rows named "bound: half of two samples" measure a bare loop that reads the columns of two samples
+and writes every second non-zero of both: a mixture cannot be faster. ``--device cuda`` measures the rows without a paper's function on a GPU that
 holds the columns, as residence ``device`` does; these rows have no targets.
 """
 
@@ -59,6 +60,17 @@ def _measures(device: str) -> list[Any]:
         "CutMix('xy')": train.CutMix("xy"),
     }
 
+    def bound_of(name: str, shape: Shape) -> Any:
+        def measure() -> Row:
+            from benchmarks.augmentation.bounds import mixture_bound
+
+            return mixture_bound(name, shape)
+
+        measure.__name__ = name
+        return measure
+
+    bounds = {"bound: half of two samples": SSC, "bound: half of two samples, camera": CAMERA}
+
     def measure_of(name: str, augment: Any, shape: Shape, target: float, stretch: float) -> Any:
         def measure() -> Row:
             return _against_none(name, augment, shape, target, stretch, device)
@@ -78,6 +90,7 @@ def _measures(device: str) -> list[Any]:
                 ("nda-cifar10-dvs", CAMERA),
             ]
         ),
+        *(bound_of(name, shape) for name, shape in bounds.items() if device == "cpu"),
         *(papers_measures() if device == "cpu" else ()),
     ]
 

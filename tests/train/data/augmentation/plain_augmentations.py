@@ -5,21 +5,29 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from tests.train.data.augmentation.plain_draws import (
+    FIRST_ROW,
+    SEED,
+    Frames,
+    PlainBatch,
+    bits_of,
+    event_lost,
+    lost,
+    redrawn,
+    several,
+    uniform,
+)
+from tests.train.data.augmentation.plain_mixtures import MIXTURES
 
 from spikestore.train import (
     AreaMask,
-    Blend,
     ChannelJitter,
     ChannelMask,
     ChannelShift,
-    CutMix,
     EventDrop,
-    EventMix,
     EventThinning,
     OneOf,
     PolarityFlip,
@@ -34,53 +42,6 @@ from spikestore.train import (
     Translate,
     UniformNoise,
 )
-
-Frames = npt.NDArray[np.int64]
-SEED, EPOCH, FIRST_ROW, CLASSES = 5, 3, 17, 3
-
-
-@dataclass
-class PlainBatch:
-    """Frames of each sample, shape (bins, 2, 3, 4), and labels: weights of the classes."""
-
-    frames: list[Frames]
-    labels: npt.NDArray[np.float64]
-    classes: list[int]
-
-
-def mixed(key: int) -> int:
-    """Mix bits as SplitMix64 does, with Python's whole numbers."""
-    key = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-    key = (key ^ key >> 27) * 0x94D049BB133111EB % 2**64
-    return key ^ key >> 31
-
-
-def redrawn(key: int) -> int:
-    """Return other bits."""
-    return mixed((key + 0x9E3779B97F4A7C15) % 2**64)
-
-
-def several(key: int, count: int) -> list[int]:
-    """Return several other bits."""
-    return [redrawn(key ^ number) for number in range(count)]
-
-
-def bits_of(kind: int, row: int) -> int:
-    """Return the random bits of a sample."""
-    key = 0
-    for part in (SEED, EPOCH, kind, row):
-        key = redrawn(key ^ part)
-    return key
-
-
-def lost(key: int, probability: float) -> bool:
-    """Return whether 53 bits are below the probability."""
-    return key >> 11 < int(probability * 2**53)
-
-
-def uniform(key: int) -> float:
-    """Return a number from 0 to 1."""
-    return (key >> 11) * 2.0**-53
 
 
 def moved(frames: Frames, by: int, axis: int) -> Frames:
@@ -125,7 +86,7 @@ def dropped(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
 
 def thinned(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
     """Drop each event."""
-    out[place] = sum(not lost(redrawn(bits ^ event), 0.4) for event in range(count))
+    out[place] = sum(not event_lost(bits, event, 0.4) for event in range(count))
 
 
 def stretched(frames: Frames, bits: int) -> Frames:
@@ -200,113 +161,6 @@ SINGLE: list[tuple[Any, int, Callable[[Frames, int], Frames]]] = [
 ]
 
 
-def partner_of(batch: PlainBatch, sample: int, bits: int, probability: float, same: bool) -> int | None:
-    """Return a sample's partner."""
-    chance, other = several(bits, 2)
-    members = [
-        one for one in range(len(batch.frames)) if not same or batch.classes[one] == batch.classes[sample]
-    ]
-    if len(members) == 1 or not lost(chance, probability):
-        return None
-    step = 1 + (other >> 11) % (len(members) - 1)
-    return members[(members.index(sample) + step) % len(members)]
-
-
-def like(frames: Frames, other: Frames) -> Frames:
-    """Return frames with the length of others."""
-    out = np.zeros_like(other)
-    out[: len(frames)] = frames[: len(out)]
-    return out
-
-
-def mix(
-    batch: PlainBatch,
-    kind: int,
-    probability: float,
-    mixture: Callable[[Frames, Frames, list[int]], tuple[Frames, float]],
-    *,
-    same: bool = False,
-) -> PlainBatch:
-    """Mix each sample with its partner; `mixture` returns the frames and the weight of the own label."""
-    frames, labels = [], batch.labels.copy()
-    for sample, own in enumerate(batch.frames):
-        bits = bits_of(kind, FIRST_ROW + sample)
-        partner = partner_of(batch, sample, bits, probability, same)
-        if partner is None:
-            frames.append(own)
-            continue
-        made, share = mixture(own, like(batch.frames[partner], own), several(bits, 34)[2:])
-        frames.append(made)
-        labels[sample] = share * batch.labels[sample] + (1 - share) * batch.labels[partner]
-    return PlainBatch(frames, labels, batch.classes)
-
-
-def cut_time(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take adjacent bins of the other."""
-    part, out = uniform(bits[0]), own.copy()
-    width = int(part * len(own))
-    start = (bits[1] >> 11) % (len(own) - width)
-    out[start : start + width] = other[start : start + width]
-    return out, 1 - part
-
-
-def cut_box(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take a rectangle of the other."""
-    part, out = uniform(bits[0]), own.copy()
-    height, width = own.shape[2:]
-    edges = []
-    for size, drawn in zip((width, height), bits[1:3], strict=True):
-        half, centre = int(size * math.sqrt(part)) // 2, (drawn >> 11) % size
-        edges.append((max(centre - half, 0), min(centre + half, size)))
-    (x0, x1), (y0, y1) = edges
-    out[:, :, y0:y1, x0:x1] = other[:, :, y0:y1, x0:x1]
-    return out, 1 - (x1 - x0) * (y1 - y0) / (width * height)
-
-
-def region(sizes: tuple[int, int, int], bits: list[int]) -> npt.NDArray[np.bool_]:
-    """Return where a mixture of Gaussians is above its density at a random place; `sizes` of time, y, x."""
-    gaussians, place = 2 + (bits[0] >> 11) % 3, [(bits[1 + axis] >> 11) % sizes[axis] for axis in range(3)]
-    grid, density = np.meshgrid(*map(np.arange, sizes), indexing="ij"), np.zeros(sizes)
-    for number in range(gaussians):
-        weight, *drawn = bits[4 + 7 * number : 11 + 7 * number]
-        exponent = np.zeros(sizes)
-        for at, size, centre, width in zip(grid, sizes, drawn[:3], drawn[3:], strict=True):
-            deviation = max(uniform(width), 0.1) * size * 0.5
-            exponent += ((at - (centre >> 11) % size) / deviation) ** 2 / 2
-        density += uniform(weight) * np.exp(-exponent)
-    inside: npt.NDArray[np.bool_] = density > density[tuple(place)] * (1 + 1e-12)  # equal places are outside
-    return inside
-
-
-def mix_events(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take the events of the other in a region; labels by events."""
-    inside = region((own.shape[0], own.shape[2], own.shape[3]), bits)[:, None]
-    kept = (own * ~inside).sum() / max(own.sum(), 1)
-    taken = (other * inside).sum() / max(other.sum(), 1)
-    share = kept / (kept + taken) if kept + taken else 1.0
-    return np.where(inside, other, own), float(share)
-
-
-def blended(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Keep 70 % of the own events, and 30 % of the other's."""
-    out = np.zeros_like(own)
-    for frames, drawn, wanted in ((own, bits[0], False), (other, bits[1], True)):
-        for place in zip(*np.nonzero(frames), strict=True):
-            cell = redrawn(drawn ^ int(np.ravel_multi_index(place, frames.shape)))
-            out[place] += sum(
-                lost(redrawn(cell ^ event), 1 - 0.7) == wanted for event in range(int(frames[place]))
-            )
-    return out, 1.0
-
-
-MIXTURES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
-    (Blend(0.7, 0.8, SEED), lambda batch: mix(batch, 18, 0.8, blended, same=True)),
-    (CutMix("time", 0.8, SEED), lambda batch: mix(batch, 16, 0.8, cut_time)),
-    (CutMix("xy", 0.8, SEED), lambda batch: mix(batch, 16, 0.8, cut_box)),
-    (EventMix(0.8, SEED), lambda batch: mix(batch, 17, 0.8, mix_events)),
-]
-
-
 def rolled(frames: Frames, row: int) -> Frames:
     """Shift by up to 2 pixels along x and y, in a circle."""
     return np.roll(frames, [(bits >> 11) % 5 - 2 for bits in several(bits_of(20, row), 2)], (3, 2))
@@ -338,10 +192,10 @@ def area_masked(frames: Frames, row: int, levels: int = 3) -> Frames:
 
 def thinned_by_level(frames: Frames, row: int) -> Frames:
     """Drop a quarter to all of four fifths of the events."""
-    number = int(0.8 * 2**53) * (1 + (bits_of(23, row) >> 11) % 4) // 4
+    number = int(0.8 * 2**21) * (1 + (bits_of(23, row) >> 11) % 4) // 4
 
     def keep(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
-        out[place] = sum(redrawn(bits ^ event) >> 11 >= number for event in range(count))
+        out[place] = sum(not event_lost(bits, event, number / 2**21) for event in range(count))
 
     return each(frames, keep, bits_of(5, row))
 

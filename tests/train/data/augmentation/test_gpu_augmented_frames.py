@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.train.data.augmentation.plain_augmentations import CLASSES, EPOCH, PLAIN
+from tests.train.data.augmentation.plain_augmentations import PLAIN
+from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH
 from tests.train.data.augmentation.test_steps import compiled, packed
 from tests.train.neurons.test_triton_kernels import needs_triton
 
@@ -40,7 +41,7 @@ def compare(device: str) -> None:
     )  # several turns of its loops, for few events
     random = np.random.default_rng(0)
     samples = [
-        random.integers(0, 5, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5)
+        random.integers(0, 9, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5)
         for size in (5, 3, 4, 1)
     ]
     columns = packed(samples, [0, 1, 0, 2])

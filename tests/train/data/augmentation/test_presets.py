@@ -7,18 +7,18 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.train.data.augmentation.plain_augmentations import (
+from tests.train.data.augmentation.plain_draws import (
     FIRST_ROW,
     SEED,
     PlainBatch,
     bits_of,
+    event_lost,
     lost,
-    partner_of,
     redrawn,
-    region,
     several,
     uniform,
 )
+from tests.train.data.augmentation.plain_mixtures import partner_of, region
 from tests.train.data.augmentation.test_steps import compiled, packed
 
 from spikestore.store_schemas.errors import UsageError
@@ -185,7 +185,7 @@ def event_drop(frames: Array, sample: int) -> Array:
         ratio = (1 + (bits_of(23, row) >> 11) % 9) / 10.0
         for at in np.flatnonzero(frames):
             cell = redrawn(bits_of(5, row) ^ int(at))
-            gone = [lost(redrawn(cell ^ event), ratio) for event in range(int(frames.flat[at]))]
+            gone = [event_lost(cell, event, ratio) for event in range(int(frames.flat[at]))]
             frames.flat[at] -= sum(gone)
     return frames
 

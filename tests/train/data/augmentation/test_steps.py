@@ -12,14 +12,8 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.train.data.augmentation.plain_augmentations import (
-    CLASSES,
-    EPOCH,
-    FIRST_ROW,
-    PLAIN,
-    Frames,
-    PlainBatch,
-)
+from tests.train.data.augmentation.plain_augmentations import PLAIN
+from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, FIRST_ROW, Frames, PlainBatch
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
@@ -90,7 +84,7 @@ def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
     """Compare the three forms of a sequence, and the lengths."""
     random = np.random.default_rng(draw)
     samples = [
-        random.integers(0, 5, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5) for size in bins
+        random.integers(0, 9, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5) for size in bins
     ]
     classes = random.integers(0, CLASSES, len(bins)).tolist()
     expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
@@ -189,9 +183,10 @@ def test_operations_of_torch_mix_the_same(monkeypatch: pytest.MonkeyPatch) -> No
     """Densities, shares and mixed labels, which torch computes on a GPU, are those of the compiled loops, to the last bit."""
     random = np.random.default_rng(0)
     size = 500
-    places = [torch.from_numpy(random.integers(0, most, size)) for most in (250, 30, 40)]
+    lengths = random.integers(1, 250, size)
+    places = [torch.from_numpy(random.integers(0, most, size)) for most in (lengths, 30, 40)]
     bits = torch.from_numpy(random.integers(-(2**63), 2**63 - 1, (4 + 7 * GAUSSIANS, size)))
-    region = mixtures.regions(bits, torch.from_numpy(random.integers(1, 250, size)), 30, 40)
+    region = mixtures.regions(bits, torch.from_numpy(lengths), 30, 40)
     totals = torch.from_numpy(random.integers(0, 3, (size, 2, 2)).astype(np.float64))
     labels = mixtures.soft_labels(torch.from_numpy(random.integers(0, CLASSES, size)), CLASSES)
     partner = torch.from_numpy(random.integers(-1, size, size))
@@ -290,10 +285,10 @@ def test_tables_choose_the_places_of_the_densities(bits: list[int], bins: int) -
     places = torch.arange(bins * height * width)
     time, row, column = places // (height * width), places // width % height, places % width
     expected = mixtures.density(region.expand(len(places), -1), time, row, column) > region[0, 0]
-    tables = np.empty((GAUSSIANS, bins + height + width))
+    tables = np.empty((GAUSSIANS, bins + height * width))
     gaussians = tabulate(region[0].numpy(), (bins, height, width), tables)
-    amount, sizes = np.ones(len(places)), (height * width, width, height)
-    more: tuple[Any, ...] = (tables, gaussians, bins, places.numpy(), amount, len(places))
-    events = mix_region(*sizes, True, region[0].numpy(), *more)
-    assert events == (float((~expected).sum()), float(expected.sum()))
+    amount, memory = np.ones(len(places)), np.empty((3, len(places)), np.int64)
+    more: tuple[Any, ...] = (tables, gaussians, bins, places.numpy(), amount, len(places), memory, amount + 0)
+    events = mix_region(height * width, height * width, True, float(region[0, 0]), *more)
+    assert events == (int((~expected).sum()), int(expected.sum()))
     assert np.array_equal(amount == 1, expected.numpy())

@@ -26,7 +26,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     StepInput,
 )
 from spikestore.train.data.frames.mixtures import regions
-from spikestore.train.data.frames.random_bits import cut_boxes, cut_times, partners, several, threshold
+from spikestore.train.data.frames.random_bits import cut_boxes, cut_times, event_threshold, partners, several
 
 
 @dataclass(frozen=True)
@@ -180,5 +180,7 @@ class Blend(CheckedAugmentation):
         partner = partners(chance, other, self.probability, batch.labels)
         drawn = torch.stack(events)
         return (
-            AugmentationStep(MIX_EVENTS, drawn, threshold(1 - float(self.keep)), mixture=Mixture(partner)),
+            AugmentationStep(
+                MIX_EVENTS, drawn, event_threshold(1 - float(self.keep)), mixture=Mixture(partner)
+            ),
         )

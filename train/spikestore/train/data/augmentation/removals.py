@@ -23,7 +23,15 @@ from spikestore.train.data.frames.augmentation_steps import (
     AugmentationStep,
     StepInput,
 )
-from spikestore.train.data.frames.random_bits import mask_of, masks, several, threshold, uniform, whole
+from spikestore.train.data.frames.random_bits import (
+    event_threshold,
+    mask_of,
+    masks,
+    several,
+    threshold,
+    uniform,
+    whole,
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class EventThinning(ChanceAugmentation):
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         bits = batch.bits(self.seed, 5)
-        number = torch.full_like(bits, threshold(float(self.probability)))
+        number = torch.full_like(bits, event_threshold(float(self.probability)))
         if self.levels > 1:
             number = number * (1 + whole(batch.bits(self.seed, 23), self.levels)) // self.levels
         return (AugmentationStep(THIN, torch.stack([bits, number])),)

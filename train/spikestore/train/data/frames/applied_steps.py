@@ -29,7 +29,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     Mixture,
 )
 from spikestore.train.data.frames.mixtures import density, mixed_labels, share_of_events, soft_labels
-from spikestore.train.data.frames.random_bits import STEP, below, mixed, whole
+from spikestore.train.data.frames.random_bits import STEP, below, event_is_below, mixed, whole
 
 _31_BITS = 2**31 - 1
 
@@ -190,7 +190,7 @@ def _lost(bits: Tensor, value: Tensor, number: Tensor) -> Tensor:
     counts = value.to(torch.int64)
     cell = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     event = torch.arange(len(cell), device=counts.device) - (torch.cumsum(counts, 0) - counts)[cell]
-    lost = below(mixed((bits[cell] ^ event) + STEP), number[cell])
+    lost = event_is_below(bits[cell], event, number[cell])
     return torch.zeros_like(value).index_add_(0, cell, lost.to(value.dtype))
 
 

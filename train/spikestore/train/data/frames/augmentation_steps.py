@@ -63,7 +63,7 @@ class AugmentationStep:
     - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -n to n, where n is in the second row of `drawn`;
       stop at the edge. The first row has the random bits of the sample, as for ``DROP`` and ``THIN``.
     - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
-    - ``THIN``: the same for each event of a count.
+    - ``THIN``: drop each event of a count if 21 of its random bits are below this number (`events_below`).
     - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.
     - ``MASK``: drop non-zeros with a coordinate in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
@@ -80,7 +80,7 @@ class AugmentationStep:
 
     - ``MIX_MASK``: coordinates in the mask that `mask_of` made come from the partner.
     - ``MIX_BOX``: the same for x and y, of `size` and `height` places, with a mask in each row of `drawn`.
-    - ``MIX_EVENTS``: each event of the sample is dropped, and each of the partner is kept, if 53 of its random bits are below
+    - ``MIX_EVENTS``: each event of the sample is dropped, and each of the partner is kept, if 21 of its random bits are below
       `number`. The rows of `drawn` are the random bits of both.
     - ``MIX_REGION``: places where `density` is above that in the first column of `region` come from the partner.
 

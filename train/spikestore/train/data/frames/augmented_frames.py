@@ -25,6 +25,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     GAUSSIANS,
     JITTER,
     MASK,
+    MIX_BOX,
     MIX_EVENTS,
     MIX_MASK,
     MIX_REGION,
@@ -44,6 +45,7 @@ from spikestore.train.data.frames.step_kernels import (
     mix_by_mask,
     mix_region,
     move,
+    span_of,
     tabulate,
 )
 
@@ -65,13 +67,67 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
 
 
 @compiled
-def _places_of_axes(numbers: _Int64s, places: int) -> int:
-    """Return how many places time, y and x have together, for the tables of ``MIX_REGION``."""
+def _places_of_tables(numbers: _Int64s, places: int) -> int:
+    """Return how many time bins and places of the sensor the tables of ``MIX_REGION`` have together."""
     most = 0
     for step in range(len(numbers)):
         if numbers[step, 0] == MIX_REGION:
-            most = max(most, places // numbers[step, 1] + numbers[step, 2] + numbers[step, 3])
+            most = max(most, places // numbers[step, 1] + numbers[step, 2] * numbers[step, 3])
     return most
+
+
+@compiled
+def _part_to_read(
+    index: npt.NDArray[Any], read: int, numbers: _Int64s, drawn: _Int64s, partners: _Int64s, owners: _Int64s
+) -> tuple[int, int, int, int]:
+    """Return which of a sample's non-zeros to read, if places ascend: two spans, each from a number to before another.
+
+    Masks of time bins that the steps apply are left out. Only steps count that have none before them but such that drop
+    non-zeros and leave the others in their places.
+    """
+    first, hole, past, last = 0, 0, 0, len(index)
+    mix: Any = 0
+    for step in range(len(numbers)):
+        kind, owner = numbers[step, 0], owners[step]
+        if kind not in (DROP, THIN, MASK, BOX, MIX_MASK, MIX_BOX, MIX_EVENTS):
+            break
+        is_mixed = kind < MIX_MASK or partners[mix, owner] >= 0
+        if kind in (MASK, MIX_MASK) and numbers[step, 2] == ANY_LENGTH and is_mixed:
+            start, end = span_of(drawn[0, step, owner], numbers[step, 1], index)
+            if kind == MIX_MASK and read >> mix & 1:
+                first, last = max(first, start), min(last, end)
+            elif hole == past:
+                hole, past = start, end
+        mix += np.int64(kind >= MIX_MASK)
+    return first, min(max(hole, first), last), max(min(past, last), first), last
+
+
+@compiled
+def _copy(
+    index: npt.NDArray[Any],
+    value: npt.NDArray[Any],
+    first: int,
+    last: int,
+    at: _Int64s,
+    amount: _Float64s,
+    count: int,
+) -> int:
+    """Append non-zeros `first` to `last` - 1 to the first `count` of `at` and `amount`; return the new number."""
+    index, value, at, amount = index[first:last], value[first:last], at[count:], amount[count:]
+    for k in range(len(index)):
+        at[k] = np.int64(index[k])
+    for k in range(len(value)):
+        amount[k] = float(value[k])  # exact: no count reaches 2**53
+    return count + len(index)
+
+
+@compiled
+def _ascends(index: npt.NDArray[Any]) -> bool:
+    """Return whether places ascend."""
+    falls: Any = 0
+    for k in range(1, len(index)):
+        falls |= np.int64(index[k] < index[k - 1])
+    return falls == 0  # type: ignore[no-any-return]
 
 
 @compiled
@@ -108,7 +164,8 @@ def fill_augmented_frames(
     owners = np.empty(steps, np.int64)
     most = _capacity(counts, room, numbers, drawn)
     at, amount, memory = np.empty(most, np.int64), np.empty(most, np.float64), np.empty((3, most), np.int64)
-    tables = np.empty((GAUSSIANS, _places_of_axes(numbers, frames.shape[1])))
+    density = np.empty(most)
+    tables = np.empty((GAUSSIANS, _places_of_tables(numbers, frames.shape[1])))
     tabulated, gaussians = -1, 0
     for sample in range(first, last):
         row = frames[sample]
@@ -133,19 +190,23 @@ def fill_augmented_frames(
             index = carray(pointer_to(index_at[source], index_like), counts[source])
             value = carray(pointer_to(value_at[source], value_like), counts[source])
             stored_end = np.uint64(max(min(places[source], len(row)), 0))
-            count = 0
-            is_ascending: Any = True
-            former = np.uint64(0)
-            for k in range(len(index)):
-                stored_place = np.uint64(index[k])
-                if stored_place >= stored_end:
-                    wrong = source
-                    continue
-                is_ascending &= stored_place >= former
-                former = stored_place
-                at[count] = np.int64(stored_place)
-                amount[count] = float(value[k])  # exact: no count reaches 2**53
-                count += 1
+            count, filled = 0, len(index)
+            is_ascending: Any = _ascends(index)
+            if filled == 0 or (
+                is_ascending
+                and np.uint64(index[0]) < stored_end
+                and np.uint64(index[filled - 1]) < stored_end
+            ):
+                start, hole, past, stop = _part_to_read(index, read, numbers, drawn, partners, owners)
+                count = _copy(index, value, start, hole, at, amount, 0)
+                count = _copy(index, value, past, stop, at, amount, count)
+            else:
+                for k in range(filled):
+                    if np.uint64(index[k]) < stored_end:
+                        at[count], amount[count] = np.int64(index[k]), float(value[k])
+                        count += 1
+                    else:
+                        wrong = source
             mix = 0
             for step in range(steps):
                 kind, a, b, c = numbers[step, 0], numbers[step, 1], numbers[step, 2], numbers[step, 3]
@@ -175,12 +236,13 @@ def fill_augmented_frames(
                             bits = second if is_partner else own
                             draw_events(a, bits, is_partner, at, amount, count, memory)
                         elif kind == MIX_REGION:
-                            bins, region = len(row) // a, regions[mix, owner]
+                            bins, region = max(owner_end // a, 1), regions[mix, owner]
                             if tabulated != owner * len(partners) + mix:
                                 tabulated = owner * len(partners) + mix
                                 gaussians = tabulate(region, (bins, c, b), tables)
                             outside, inside = mix_region(
-                                a, b, c, is_partner, region, tables, gaussians, bins, at, amount, count
+                                *(a, b * c, is_partner, region[0], tables, gaussians, bins),
+                                *(at, amount, count, memory, density),
                             )
                             if is_last:
                                 totals[mix, owner, np.int64(is_partner), 0] += outside
@@ -196,6 +258,7 @@ def fill_augmented_frames(
                     move(kind, a, b, c, own, second, owner_end, at, amount, count)
             for k in range(count):
                 # No step leaves the sample; a wrong one must not write elsewhere.
-                if np.uint64(at[k]) < np.uint64(end):
-                    row[at[k]] += np.float32(amount[k])
+                target = np.uint64(at[k])
+                if target < np.uint64(end):
+                    row[target] += np.float32(amount[k])
     return wrong

@@ -23,11 +23,14 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 STEP = np.uint64(0x9E3779B97F4A7C15)
 FACTORS = (-1.0, 1 / 2, -1 / 6, 1 / 24, -1 / 120, 1 / 720)
 """Coefficients of the Taylor series of exp(-v) after the first term, for `density_at`."""
-FAR, HALVINGS = 700.0, 10
-"""exp(-u) is computed for u up to 700, near the smallest number of float64, as the 2^10-th power of exp(-u / 2^10)."""
+HALVINGS = 10
+"""exp(-u) is computed as the 2^10-th power of exp(-u / 2^10)."""
 _SMALL = 2.0**-HALVINGS
+EVENT_BITS, EVENTS_OF_BITS = 21, 3
+"""Random bits that decide about one event, and number of events that 64 random bits decide about."""
+_EVENT_MASK = np.uint64(2**EVENT_BITS - 1)
 _F1, _F2, _F3, _F4, _F5, _F6 = FACTORS
-_11, _27, _30, _31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
+_1, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 11, 22, 27, 30, 31, 43))
 
 
 def compiled(function: _Function) -> _Function:
@@ -42,6 +45,15 @@ def mixed(key: np.uint64) -> np.uint64:
     key = (key ^ (key >> _30)) * _FIRST
     key = (key ^ (key >> _27)) * _SECOND
     return key ^ (key >> _31)
+
+
+@compiled
+def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
+    """Return how many of at most three events have 21 of the random bits below `number`; the first event has the highest bits."""
+    below = np.int64((bits >> _43) < number) & np.int64(events > 0)
+    below += np.int64(((bits >> _22) & _EVENT_MASK) < number) & np.int64(events > 1)
+    below += np.int64(((bits >> _1) & _EVENT_MASK) < number) & np.int64(events > 2)
+    return below
 
 
 @compiled
@@ -208,13 +220,20 @@ def mix_labels(
 
 @compiled
 def exp_of_negative(value: float) -> float:
-    """Return exp(-value) as `FACTORS` and `FAR` say."""
-    small = min(value, FAR) * _SMALL
+    """Return exp(-value) as `FACTORS` and `HALVINGS` say."""
+    small = value * _SMALL
     power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
     power = power * small + 1.0
     for _ in range(HALVINGS):
         power = power * power
     return power
+
+
+@compiled
+def factor_at(place: int, centre: float, inverse: float) -> float:
+    """Return the factor of a Gaussian along one axis; `inverse` is 1 / twice its variance."""
+    far = float(np.int32(place)) - centre
+    return exp_of_negative(far * far * inverse)
 
 
 @compiled
@@ -224,11 +243,9 @@ def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
     for first in range(1, len(region), 7):
         if region[first] == 0.0:
             continue
-        far_t, far_y, far_x = bin - region[first + 1], row - region[first + 2], column - region[first + 3]
-        exponent = far_t * far_t * region[first + 4]
-        exponent = exponent + far_y * far_y * region[first + 5]
-        exponent = exponent + far_x * far_x * region[first + 6]
-        total = total + region[first] * exp_of_negative(exponent)
+        time = region[first] * factor_at(bin, region[first + 1], region[first + 4])
+        y = factor_at(row, region[first + 2], region[first + 5])
+        total = total + time * (y * factor_at(column, region[first + 3], region[first + 6]))
     return total
 
 

@@ -40,7 +40,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     AugmentationStep,
     columns_of_steps,
 )
-from spikestore.train.data.frames.draw_kernels import FACTORS, FAR, HALVINGS
+from spikestore.train.data.frames.draw_kernels import EVENT_BITS, EVENTS_OF_BITS, FACTORS, HALVINGS
 from spikestore.train.data.gpu_frames import mask_of_view
 
 _BLOCK, _PARTS = 256, 4
@@ -53,7 +53,9 @@ _ROTATE, _NOISE, _MIX_MASK, _MIX_BOX = map(tl.constexpr, (ROTATE, NOISE, MIX_MAS
 _ROLL, _SHEAR, _BOX = map(tl.constexpr, (ROLL, SHEAR, BOX))
 _MIX_EVENTS, _MIX_REGION, _REGION, _GAUSSIANS = map(tl.constexpr, (MIX_EVENTS, MIX_REGION, REGION, GAUSSIANS))
 _F1, _F2, _F3, _F4, _F5, _F6 = map(tl.constexpr, FACTORS)
-_FAR, _SMALL, _HALVINGS = map(tl.constexpr, (FAR, 2.0**-HALVINGS, HALVINGS))
+_SMALL, _HALVINGS = map(tl.constexpr, (2.0**-HALVINGS, HALVINGS))
+_EVENT_BITS, _EVENTS_OF_BITS = map(tl.constexpr, (EVENT_BITS, EVENTS_OF_BITS))
+_EVENT_MASK = tl.constexpr(2**EVENT_BITS - 1)
 _FIRST, _SECOND, _STEP = map(tl.constexpr, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
 
 
@@ -83,10 +85,28 @@ def _is_in(mask, coordinate):
 @triton.jit
 def _events_below(bits, amount, number):
     below = tl.zeros_like(amount)
-    for event in range(tl.max(amount)):
-        one = _mixed((bits ^ tl.cast(event, tl.uint64)) + _STEP)
-        below += ((_high_bits(one) < number) & (event < amount)).to(tl.int64)
+    mine, most = bits, tl.cast(number, tl.uint64)
+    for turn in range(tl.cdiv(tl.max(amount), _EVENTS_OF_BITS)):
+        for event in tl.static_range(_EVENTS_OF_BITS):
+            one = (mine >> (64 - _EVENT_BITS * (1 + event))) & _EVENT_MASK
+            below += ((one < most) & (_EVENTS_OF_BITS * turn + event < amount)).to(tl.int64)
+        mine = _mixed((bits ^ tl.cast(turn + 1, tl.uint64)) + _STEP)
     return below
+
+
+@triton.jit
+def _factor(place, centre, inverse):
+    far = place.to(tl.float64) - centre
+    small = far * far * inverse * _SMALL
+    power = small * _F6 + _F5
+    power = power * small + _F4
+    power = power * small + _F3
+    power = power * small + _F2
+    power = power * small + _F1
+    power = power * small + 1.0
+    for _ in tl.static_range(_HALVINGS):
+        power = power * power
+    return power
 
 
 @triton.jit
@@ -94,22 +114,9 @@ def _density(region_at, bins, rows, columns):
     total = tl.zeros(bins.shape, tl.float64)
     for gaussian in range(_GAUSSIANS):
         first = region_at + 1 + 7 * gaussian
-        far_t = bins.to(tl.float64) - tl.load(first + 1)
-        far_y = rows.to(tl.float64) - tl.load(first + 2)
-        far_x = columns.to(tl.float64) - tl.load(first + 3)
-        exponent = far_t * far_t * tl.load(first + 4)
-        exponent = exponent + far_y * far_y * tl.load(first + 5)
-        exponent = exponent + far_x * far_x * tl.load(first + 6)
-        small = tl.minimum(exponent, _FAR) * _SMALL
-        power = small * _F6 + _F5
-        power = power * small + _F4
-        power = power * small + _F3
-        power = power * small + _F2
-        power = power * small + _F1
-        power = power * small + 1.0
-        for _ in tl.static_range(_HALVINGS):
-            power = power * power
-        total = total + tl.load(first) * power
+        time = tl.load(first) * _factor(bins, tl.load(first + 1), tl.load(first + 4))
+        y = _factor(rows, tl.load(first + 2), tl.load(first + 5))
+        total = total + time * (y * _factor(columns, tl.load(first + 3), tl.load(first + 6)))
     return total
 
 

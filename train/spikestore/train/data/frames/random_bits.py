@@ -68,6 +68,30 @@ def threshold(probability: float) -> int:
     return int(probability * 2**53)
 
 
+def event_threshold(probability: float) -> int:
+    """Return the number below which the random bits of an event are with this probability (`events_below`)."""
+    return int(probability * 2**kernels.EVENT_BITS)
+
+
+def event_is_below(bits: Tensor, event: Tensor, number: Tensor) -> Tensor:
+    """Return whether events have random bits below `number`.
+
+    Parameters
+    ----------
+    bits : int64 Tensor
+        Random bits of each event's non-zero.
+    event : int64 Tensor, of the same shape
+        Number of the event within its count, from 0 on.
+    number : int64 Tensor, of the same shape
+        What `event_threshold` returns.
+    """
+    turn = event // kernels.EVENTS_OF_BITS
+    bits = torch.where(turn == 0, bits, mixed((bits ^ turn) + STEP))
+    shift = 64 - kernels.EVENT_BITS * (1 + event % kernels.EVENTS_OF_BITS)
+    below: Tensor = ((bits >> shift) & (2**kernels.EVENT_BITS - 1)) < number
+    return below
+
+
 def mixed(key: Tensor) -> Tensor:
     """Return keys with mixed bits, by the last step of SplitMix64."""
     key = (key ^ _shifted(key, 30)) * _FIRST

@@ -27,7 +27,14 @@ from spikestore.train.data.frames.augmentation_steps import (
     STRETCH,
     THIN,
 )
-from spikestore.train.data.frames.draw_kernels import STEP, compiled, density_at, exp_of_negative, mixed
+from spikestore.train.data.frames.draw_kernels import (
+    EVENTS_OF_BITS,
+    STEP,
+    compiled,
+    events_below,
+    factor_at,
+    mixed,
+)
 
 _Int64s = npt.NDArray[np.int64]
 _Float64s = npt.NDArray[np.float64]
@@ -148,36 +155,43 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """Drop the events of the first `count` non-zeros of which 53 random bits are below `number`; if `keeps`, keep only these.
+    """Drop the events of the first `count` non-zeros of which 21 random bits are below `number`; if `keeps`, keep only these.
 
-    First the first event of each non-zero is drawn, then the second event of those that have two, and so on: a loop over the
-    events of one non-zero after the other takes twice as long, because the processor cannot predict where it ends.
+    64 random bits decide about three events. First the first three events of each non-zero are drawn, then the next three of
+    those that have more, and so on: a loop over the events of one non-zero after the other takes twice as long, because the
+    processor cannot predict where it ends.
 
     Parameters
     ----------
     memory : int64 array, shape (3, non-zeros)
         Working memory.
     """
-    key = np.uint64(own)
-    rest: Any = 0
+    key, most = np.uint64(own), np.uint64(number)
     bits, below, several = memory[0], memory[1], memory[2]
+    seen: Any = 0
     for k in range(count):
         mine = mixed((key ^ np.uint64(at[k])) + STEP)
+        events = np.int64(amount[k])
         bits[k] = np.int64(mine)
-        is_below = np.int64(mixed(mine + STEP) >> _11) < number
-        below[k] = np.int64(is_below & (amount[k] > 0.0))
-        several[rest] = k
-        rest += np.int64(amount[k] > 1.0)
-    event = 1
-    while rest > 0:
-        former, rest = rest, 0
+        below[k] = events_below(mine, most, events)
+        seen |= events
+    former: Any = 0
+    if seen > EVENTS_OF_BITS:
+        for k in range(count):
+            several[former] = k
+            former += np.int64(amount[k] > EVENTS_OF_BITS)
+    turn = 1
+    while former > 0:
+        rest: Any = 0
         for place in range(former):
             k = several[place]
-            is_below = np.int64(mixed((np.uint64(bits[k]) ^ np.uint64(event)) + STEP) >> _11) < number
-            below[k] += np.int64(is_below)
+            mine = mixed((np.uint64(bits[k]) ^ np.uint64(turn)) + STEP)
+            events = np.int64(amount[k]) - EVENTS_OF_BITS * turn
+            below[k] += events_below(mine, most, events)
             several[rest] = k
-            rest += np.int64(amount[k] > event + 1.0)
-        event += 1
+            rest += np.int64(events > EVENTS_OF_BITS)
+        former = rest
+        turn += 1
     for k in range(count):
         amount[k] = float(below[k]) if keeps else amount[k] - float(below[k])
 
@@ -193,17 +207,36 @@ def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, c
 
 
 @compiled
+def position(index: npt.NDArray[Any], place: int) -> int:
+    """Return how many non-zeros are before a place, if places ascend."""
+    low, high = 0, len(index)
+    while low < high:
+        middle = (low + high) >> 1
+        if np.int64(index[middle]) < place:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
+    """Return the numbers of the first non-zero in a mask of time bins and of the first one after it, if places ascend."""
+    start = (mask >> 31) * stride
+    return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
+
+
+@compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
     """Keep the non-zeros inside or outside of a mask of time bins, if places ascend; return the number of non-zeros."""
-    start = (mask >> 31) * stride
-    first: Any = np.searchsorted(at[:count], start)
-    end: Any = np.searchsorted(at[:count], start + (mask & 0x7FFFFFFF) * stride)
+    first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
         return count
-    for k in range(first, end):
-        at[k - first], amount[k - first] = at[k], amount[k]
-    return end - first  # type: ignore[no-any-return]
+    if first > 0:
+        for k in range(first, end):
+            at[k - first], amount[k - first] = at[k], amount[k]
+    return end - first
 
 
 @compiled
@@ -235,21 +268,40 @@ def mix_by_mask(
 
 
 @compiled
-def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: npt.NDArray[np.float64]) -> int:
-    """Fill `tables`, shape (Gaussians, places of the three axes), with the factors of a region's Gaussians; return their number."""
+def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
+    """Fill `out` with `weight` times the factors of a Gaussian at the places of an axis."""
+    for place in range(len(out)):
+        out[place] = weight * factor_at(place, centre, inverse)
+
+
+@compiled
+def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) -> int:
+    """Fill `tables` with the factors of a region's Gaussians, and return the number of Gaussians.
+
+    Parameters
+    ----------
+    region : float64 array, shape (29,)
+        See `Mixture`.
+    sizes : tuple of int
+        Time bins, and places along y and x.
+    tables : float64 array, shape (Gaussians, time bins + places of the sensor)
+        Filled by the call: for each Gaussian, weight times the factor of each time bin, then the factor of each place of the sensor.
+    """
+    bins, height, width = sizes
+    columns = np.empty(height)
     gaussians = 0
     for first in range(1, len(region), 7):
         if region[first] == 0.0:
             continue
-        begin = 0
-        for axis in range(3):
-            table = tables[gaussians, begin : begin + sizes[axis]]
-            centre, inverse = region[first + 1 + axis], region[first + 4 + axis]
-            weight = region[first] if axis == 0 else 1.0
-            for place in range(sizes[axis]):
-                far = float(np.int32(place)) - centre
-                table[place] = weight * exp_of_negative(far * far * inverse)
-            begin += sizes[axis]
+        along_time, plane = tables[gaussians, :bins], tables[gaussians, bins:]
+        _factors(region[first], region[first + 1], region[first + 4], along_time)
+        _factors(1.0, region[first + 2], region[first + 5], columns)
+        # The first row has the factors of x until the end.
+        _factors(1.0, region[first + 3], region[first + 6], plane[:width])
+        for y in range(height - 1, -1, -1):
+            row = plane[y * width : (y + 1) * width]
+            for x in range(width):
+                row[x] = columns[y] * plane[x]
         gaussians += 1
     return gaussians
 
@@ -257,41 +309,57 @@ def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: npt.NDArray
 @compiled
 def mix_region(
     a: int,
-    b: int,
-    c: int,
+    plane: int,
     is_partner: bool,
-    region: _Float64s,
-    tables: npt.NDArray[np.float64],
+    border: float,
+    tables: _Float64s,
     gaussians: int,
     bins: int,
     at: _Int64s,
     amount: _Float64s,
     count: int,
-) -> tuple[float, float]:
+    memory: _Int64s,
+    density: _Float64s,
+) -> tuple[int, int]:
     """Apply ``MIX_REGION``; return the events outside and inside of the region.
 
-    A product of the three factors of a Gaussian is not exactly its density: the relative difference is below 1e-7 where the density is
-    above 1e-38, and below 0.02 where it is above 1e-260 (`FACTORS`). If this difference could decide whether a place is in the region,
-    its density is computed again, as `density_at` does.
+    Parameters
+    ----------
+    a, plane : int
+        Places of a time bin, and of the sensor without polarities.
+    border : float
+        Places with a density above this number are in the region.
+    tables, gaussians : float64 array, int
+        What `tabulate` filled and returned.
+    bins : int
+        Time bins of the tables.
+    memory, density : int64 array, shape (3, non-zeros); float64 array, shape (non-zeros,)
+        Working memory.
     """
-    per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
-    outside, within = 0.0, 0.0
-    border = region[0]
-    near = border * 1e-6 if border > 1e-30 else border * 0.2
-    near = near if border > 1e-250 else np.inf
+    per_stride, per_plane = 1.0 / a, 1.0 / plane
+    time, site = memory[0], memory[1]
     for k in range(count):
-        if amount[k] == 0.0:
-            continue
-        bin, rows = quotient(at[k], per_stride), quotient(at[k], per_size)
-        x, y = at[k] - rows * b, rows - quotient(rows, per_height) * c
-        density = 0.0
-        for gaussian in range(gaussians):
-            table = tables[gaussian]
-            density += table[bin] * table[bins + y] * table[bins + c + x]
-        if abs(density - border) <= near:
-            density = density_at(region, bin, y, x)
-        taken = amount[k] * np.float64(density > border)
+        # Dropped non-zeros may be at any place; they must not read outside of the tables.
+        time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)
+        site[k] = min(max(at[k] - quotient(at[k], per_plane) * plane, 0), plane - 1)
+        density[k] = 0.0
+    # Two Gaussians at a time: fewer passes. Unsigned numbers: for signed ones, numba tests whether they count from the end.
+    for gaussian in range(0, gaussians - 1, 2):
+        along_time, sites = tables[gaussian, :bins], tables[gaussian, bins : bins + plane]
+        next_time, next_sites = tables[gaussian + 1, :bins], tables[gaussian + 1, bins : bins + plane]
+        for k in range(count):
+            bin, place = np.uint64(time[k]), np.uint64(site[k])
+            density[k] = density[k] + along_time[bin] * sites[place] + next_time[bin] * next_sites[place]
+    if gaussians % 2:
+        along_time, sites = tables[gaussians - 1, :bins], tables[gaussians - 1, bins : bins + plane]
+        for k in range(count):
+            density[k] += along_time[np.uint64(time[k])] * sites[np.uint64(site[k])]
+    outside: Any = 0
+    within: Any = 0
+    for k in range(count):
+        events = np.int64(amount[k])
+        taken = events if density[k] > border else 0
         within += taken
-        outside += amount[k] - taken
-        amount[k] = taken if is_partner else amount[k] - taken
+        outside += events - taken
+        amount[k] = float(taken if is_partner else events - taken)
     return outside, within

@@ -1,0 +1,67 @@
+"""What no mixture can exceed: a bare compiled loop that reads two samples and writes half of each."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import carray, njit  # type: ignore[attr-defined]
+
+from benchmarks.augmentation.throughput import BATCH, SAMPLES, Bench, Shape
+from benchmarks.form import Row, compare
+from spikestore.train.data.frames.frame_kernels import pointer_to
+
+_Int64s = npt.NDArray[np.int64]
+
+
+@njit(nogil=True)
+def _fill_halves(
+    index_at: _Int64s,
+    value_at: _Int64s,
+    counts: _Int64s,
+    index_like: npt.NDArray[Any],
+    value_like: npt.NDArray[Any],
+    frames: npt.NDArray[np.float32],
+    first: int,
+    last: int,
+) -> None:
+    """Write every second non-zero of each sample and of the next sample, with nothing drawn and nothing checked."""
+    for sample in range(first, last):
+        row = frames[sample]
+        for place in range(len(row)):
+            row[place] = 0.0
+        for start, source in enumerate((sample, (sample + 1) % len(counts))):
+            index = carray(pointer_to(index_at[source], index_like), counts[source])
+            value = carray(pointer_to(value_at[source], value_like), counts[source])
+            for k in range(start, len(index), 2):
+                row[np.uint64(index[k])] += np.float32(value[k])
+
+
+def mixture_bound(name: str, shape: Shape) -> Row:
+    """Throughput of the bare loop, from columns in memory to dense frames, against a loader without augmentation."""
+    from spikestore.store.concurrency import DaemonThreads
+    from spikestore.train.data.frames.frame_buffers import FrameBuffers
+    from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+
+    bench, buffers = Bench(shape), FrameBuffers()
+    order = np.random.default_rng(1).permutation(SAMPLES)
+
+    def ours() -> float:
+        with DaemonThreads(bench.threads, "benchmark") as pool:
+            parallel = ParallelFor(pool, bench.threads)
+
+            def make(first: int) -> None:
+                pointers = host_pointers(bench.columns, order[first : first + BATCH])
+                frames = buffers.take(BATCH * shape.bins * int(np.prod(shape.sites))).reshape(BATCH, -1)
+                own = (pointers.index_at, pointers.value_at, pointers.counts, *pointers.like, frames)
+                parallel(lambda first, last: _fill_halves(*own, first, last), BATCH)
+
+            make(0)  # compiles
+            began = time.perf_counter()
+            for first in range(0, SAMPLES, BATCH):
+                make(first)
+            return SAMPLES / (time.perf_counter() - began)
+
+    return compare(Row(name), ours, lambda: bench.throughput([]), unit="samples/s")

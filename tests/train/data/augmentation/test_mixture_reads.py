@@ -1,0 +1,69 @@
+"""What the compiled loop reads of samples and partners: only what masks of time keep, of columns in any order, and never damage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, Frames
+from tests.train.data.augmentation.test_steps import compiled, packed
+
+from spikestore.store_schemas.errors import DamagedError
+from spikestore.train import Blend, CutMix, EventDrop, TimeMask, TimeShift
+from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.step_augmentation import Augmentations
+from spikestore.train.data.packed import PackedColumns
+
+
+def _samples() -> list[Frames]:
+    random = np.random.default_rng(4)
+    sizes = random.integers(1, 12, 12).tolist()
+    return [random.integers(0, 6, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5) for size in sizes]
+
+
+def _columns() -> PackedColumns:
+    samples = _samples()
+    return packed(samples, [number % CLASSES for number in range(len(samples))])
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        [CutMix(probability=0.3)],
+        [Blend(probability=0.5), CutMix(probability=0.6), CutMix(probability=0.6, seed=3)],
+        [TimeMask(4), CutMix(probability=0.6), TimeMask(3, seed=1)],
+        [EventDrop(0.3), CutMix("xy", 0.6), CutMix(seed=3)],
+        [TimeShift(2), CutMix(), TimeMask(4)],
+    ],
+)
+def test_masks_of_time_are_read_as_torch_applies_them(augment: list[Any]) -> None:
+    """Frames and labels are those of torch's operations, also where places do not ascend: these are read in whole."""
+    columns, own = _columns(), Augmentations(augment, CLASSES)
+    rows = np.arange(len(columns.n_bins))
+    wanted = own(host_pointers(columns, rows).packed(ParallelFor(None, 1)), EPOCH)
+    frames, labels = compiled(columns, own)
+    assert np.array_equal(frames, wanted.dense().numpy())
+    assert torch.equal(labels, wanted.labels)
+    order = np.concatenate(
+        [
+            np.arange(first, end)[::-1]
+            for first, end in zip(columns.offsets, columns.offsets[1:], strict=False)
+        ]
+    )
+    reversed_columns = PackedColumns(
+        **{**vars(columns), "index": columns.index[order], "value": columns.value[order]}
+    )
+    assert np.array_equal(compiled(reversed_columns, own)[0], frames)
+
+
+@pytest.mark.parametrize("place", ["last", "first"])
+def test_damage_of_a_partner_is_reported(place: str) -> None:
+    """A place beyond the frames is damage, also where a mask would not read it."""
+    columns = _columns()
+    index = columns.index.copy()
+    index[columns.offsets[1] - 1 if place == "last" else columns.offsets[0]] = columns.n_bins[0] * 24
+    wrong = PackedColumns(**{**vars(columns), "index": index})
+    with pytest.raises(DamagedError, match=f"row {columns.rows[0]} has a non-zero outside its frames"):
+        compiled(wrong, Augmentations([CutMix()], CLASSES))

@@ -159,7 +159,8 @@ class SparseBatch:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
         The result is the same on every device, because a place is written at most once, or holds a sum of whole numbers, which is
-        exact in any order. Only sums of real numbers, after an augmentation that moves two to one place, may be rounded differently.
+        exact in any order. Only sums of real numbers, after an augmentation that moves two of them to the same place, may be rounded
+        differently.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None

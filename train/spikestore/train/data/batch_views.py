@@ -15,7 +15,7 @@ from spikestore.store.plots.figures import plot_samples
 from spikestore.store.plots.time_axis import BINS, time_axis
 
 _SHOWN = 8
-"""Labels and rows in a table."""
+"""Number of labels, and of rows, that a table shows."""
 
 
 class ShownBatch(Protocol):

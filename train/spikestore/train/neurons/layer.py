@@ -34,10 +34,11 @@ class IAF(MembraneState):
         ``multi``: one spike in a step for each threshold that fits into the membrane potential; ``single``: at most one.
         Sinabs' ``MultiSpike`` and ``SingleSpike`` are accepted too.
     reset_fn : {"subtract", "zero"}, float or None
-        Effect of spikes on the membrane potential: each subtracts the threshold (``subtract`` or None) or this number;
-        or any number of spikes sets it to 0 (``zero``). Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are accepted.
+        ``subtract`` or None: each spike subtracts the threshold from the membrane potential; a number: each spike subtracts
+        this number; ``zero``: spikes set the potential to 0. Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are accepted.
     surrogate_grad_fn : Surrogate
-        Derivative of spikes w.r.t. the membrane potential: from `surrogates`, Sinabs, or any callable with that signature.
+        Derivative of spikes w.r.t. the membrane potential: an object of `surrogates` or of Sinabs, or any callable with the same
+        signature.
     min_v_mem : float or Tensor of shape (), optional
         Lower bound of membrane potentials, applied after the reset.
     shape : sequence of int, optional

@@ -29,7 +29,7 @@ class SingleExponential:
     Attributes
     ----------
     grad_width : float
-        Distance over which it falls to 1/e, in thresholds.
+        Distance over which the derivative falls to 1/e, in thresholds.
     grad_scale : float
         Integral of the derivative over one side.
     """
@@ -50,7 +50,7 @@ class PeriodicExponential:
     Attributes
     ----------
     grad_width : float
-        Distance over which it falls to 1/e, in membrane potential.
+        Distance over which the derivative falls to 1/e, in membrane potential.
     grad_scale : float
         Value of the derivative at multiples of the threshold.
     """

@@ -30,7 +30,7 @@ class SpikeCounts:
     Parameters
     ----------
     network : nn.Module
-        Counted in training mode only.
+        The network; its spikes are counted in training mode only.
     before : mapping of str to (spikes, neurons times bins), optional
         Counts of an earlier run, from `totals`.
     ranks : Ranks

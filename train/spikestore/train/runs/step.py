@@ -98,7 +98,7 @@ def loss_and_gradients(
 def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT32) -> None:
     """Run the forward and backward pass of a network once, so that kernels are compiled before training starts.
 
-    Weights, states and random numbers stay as they are; gradients are dropped.
+    Weights and random numbers do not change; gradients are dropped, and neurons are at rest afterwards.
 
     Parameters
     ----------
@@ -128,6 +128,8 @@ def accuracy(
     network: nn.Module, loader: FeatureLoader, *, arithmetic: Arithmetic = _FLOAT32, ranks: Ranks = ALONE
 ) -> float:
     """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks.
+
+    The network is in evaluation mode afterwards.
 
     Raises
     ------

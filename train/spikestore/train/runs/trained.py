@@ -83,6 +83,8 @@ def load_network(
         The file is no checkpoint of spikestore, or damaged.
     NewerFormatError
         A newer version wrote it.
+    StoreError
+        The file may not be read.
     UsageError
         The path is empty; or the device or the backend is not available.
 

@@ -7,8 +7,9 @@
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
    position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
-So each batch except the first and last few has samples of all lanes, or of different lanes if it is smaller; samples are drawn from at most
-*lanes × spans of a group × rows of a span* rows at a time: the window. With the delays, an epoch can start when the first
+So the samples of a batch come from all lanes, or from nearly as many lanes as it has samples if it is smaller; the first and last
+few batches have samples of fewer lanes. At any time, samples are drawn from at most *lanes × spans of a group × rows of a span*
+rows: the window. With the delays, an epoch can start when the first
 spans of a quarter of the lanes have been read, and lanes need their next spans one after another. Each rank owns some lanes, so no rank reads
 the spans of another; the order itself does not depend on ranks.
 """

@@ -43,7 +43,7 @@ def inner(function: _Function) -> _Function:
 
 @inner
 def keep(memory: Any) -> None:
-    """Do nothing: a call keeps an array alive, which numba frees after the last use of its name, even if its address is in use."""
+    """Do nothing. A call keeps an array alive: numba frees it after the last use of its name, even if its address is still in use."""
 
 
 def task(function: Callable[[Any], None]) -> Any:

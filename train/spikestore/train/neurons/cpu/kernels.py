@@ -130,7 +130,7 @@ def backward_task(
     Parameters
     ----------
     single, by_product, bounded, to_zero : bool
-        See `forward_task`. `single` has an effect only with one of the last two, `by_product` only with `bounded` and
+        See `forward_task`. `single` has an effect only with `bounded` or `to_zero`, `by_product` only with `bounded` and
         without `to_zero`.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.

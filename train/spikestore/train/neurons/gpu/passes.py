@@ -31,7 +31,7 @@ _LEAST_LENGTH, _SPIKES_PER_ENTRY = 256, 512
 """The list for large counts has one entry for each 512 elements of the spikes, and at least 256 entries."""
 
 
-# Sizes without compiled variants: otherwise a new length of the batch would stop training for a second.
+# For these sizes, Triton compiles no variants: otherwise a new length of the batch would stop training for a second.
 _SIZES = ["time", "neurons", "all_neurons", "list_length"]
 
 MOST_PACKED, UNPACKED = 254, 255

@@ -163,6 +163,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         The file is not a checkpoint, is damaged, or contains impossible values; the message names the file.
     NewerFormatError
         A newer version of spikestore wrote it.
+    StoreError
+        The file may not be read.
     """
     content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None

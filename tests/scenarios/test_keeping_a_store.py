@@ -149,6 +149,7 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
     answer = run("verify", "--store", "store")
     assert answer.status == 1
     assert "manifest.json is damaged" in answer.err
+    assert answer.err.count(manifest.relative_to(store.resolve()).as_posix()) == 1
     assert f"{other.relative_to(store).as_posix()}: its SHA-256 differs from its record" in answer.err
     listed = run("ls", "--store", "store")
     assert listed.status == 1

@@ -48,7 +48,9 @@ def test_all_rows() -> None:
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (5, 5), (6, 5), (0, 171), (170, 171)])
 def test_rows_outside(start: int, stop: int) -> None:
     """Rows outside the set are an error, never a shorter or wrapped read."""
-    with pytest.raises(UsageError, match=f"rows {start} to {stop} are not in a set of 170 samples"):
+    with pytest.raises(
+        UsageError, match=f"rows {start}:{stop} are empty, or outside of a set of 170 samples"
+    ):
         FEATURES.read(start, stop)
 
 

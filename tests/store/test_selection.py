@@ -68,7 +68,7 @@ def test_unfinished_builds_come_after_committed_sets(store: Store) -> None:
     assert OTHER.address.source_key == TRAIN.address.source_key
     assert store.select(TRAIN.address.source_key[:12]).sets[0].address == TRAIN.address
     store.storage.delete(TRAIN.address.manifest)
-    with pytest.raises(UnknownNameError, match="is ambiguous"):
+    with pytest.raises(UnknownNameError, match="is the beginning of several keys"):
         store.select(TRAIN.address.source_key[:12])
 
 

@@ -49,12 +49,12 @@ def test_by_keys(store: Store) -> None:
 
 def test_ambiguous_keys(store: Store) -> None:
     """The error for a beginning that several committed sets share lists them; unfinished builds are not listed."""
-    with pytest.raises(UnknownNameError, match="is ambiguous") as caught:
+    with pytest.raises(UnknownNameError, match="is the beginning of several keys") as caught:
         store[TRAIN.address.transform_key[:12]]
     expected = {
         f"{small.address.transform_key[:12]}/{small.address.source_key[:12]}" for small in (TRAIN, VALID)
     }
-    assert {*str(caught.value).partition("ambiguous: ")[2].split(", ")} == expected
+    assert {*str(caught.value).partition("characters: ")[2].split(", ")} == expected
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ class FeatureSet:
 
         stop = len(self) if stop is None else stop
         if not 0 <= start < stop <= len(self):
-            raise UsageError(f"rows {start} to {stop} are not in a set of {len(self)} samples")
+            raise UsageError(f"rows {start}:{stop} are empty, or outside of a set of {len(self)} samples")
         size, parts = self.manifest.fragment_samples, []
         for fragment in range(start // size, (stop - 1) // size + 1):
             base = fragment * size

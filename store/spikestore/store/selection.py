@@ -180,7 +180,9 @@ def _address(storage: Storage, text: str) -> Address:
         return addresses[0]
     several = ", ".join(address.short for address in addresses)
     message = (
-        f"{text} is ambiguous: {several}" if addresses else f"no key in {storage.url} begins with {text}"
+        f"{text} is the beginning of several keys, give more characters: {several}"
+        if addresses
+        else f"no key in {storage.url} begins with {text}"
     )
     raise UnknownNameError(message, name=text)
 

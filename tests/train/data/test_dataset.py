@@ -107,7 +107,7 @@ def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
         for item, row in enumerate(dataset.rows):
             assert np.array_equal(dataset[item][0], features.frames(int(row)))
             assert dataset[item][1] == dataset.targets[item] == features.read(int(row), int(row) + 1).label[0]
-    for wrong, message in (([1, 1], "rows has duplicates"), ([150], "got 150 to 150"), ([3], "all were skipped"), ([0.5], "row numbers")):  # fmt: skip
+    for wrong, message in (([1, 1], "rows has duplicates"), ([3, 150], "rows must be from 0 to 149, got 150"), ([3], "all were skipped"), ([0.5], "row numbers")):  # fmt: skip
         with pytest.raises(UsageError, match=message):
             FeatureDataset(source, rows=wrong)
 

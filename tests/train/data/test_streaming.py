@@ -319,14 +319,14 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     """Unsupported options are rejected at construction."""
     with pytest.raises(UsageError, match="weights need the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
-    for ranks, window, lanes, why in (
-        (9, 512, 8, "use a larger window"),
-        (17, 8192, 16, "use a smaller window"),
-        (25, 8192, 16, "use at most 24 ranks, the limit for any window"),
+    for ranks, window, limit in (
+        (9, 512, "8 with this window; use a larger window, fewer ranks"),
+        (17, 8192, "16 with this window; use a smaller window, fewer ranks"),
+        (25, 8192, "24 with any window; use fewer ranks"),
     ):
         with pytest.raises(
             UsageError,
-            match=f"at most {lanes} ranks can stream this set with this window, got {ranks}: {why}",
+            match=f"{ranks} ranks are too many to stream this set: the limit is {limit}",
         ):
             FeatureLoader(many, 16, "stream", shuffle=True, window=window, ranks=ranks)
     FeatureLoader(many, 16, "stream", shuffle=True, window=1536, ranks=17)

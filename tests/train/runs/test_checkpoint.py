@@ -165,7 +165,10 @@ def test_bad_files_are_named(features: FeatureSet, tmp_path: Path) -> None:
     save_checkpoint(path, checkpoint(features))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DamagedError, match=r"last\.pt is not a checkpoint of spikestore, or it is damaged$"):
+    with pytest.raises(
+        DamagedError,
+        match=r"last\.pt is not a checkpoint of spikestore, or it is damaged: use the other checkpoint",
+    ):
         load_checkpoint(path)
     torch.save({"weights": {}}, path)
     with pytest.raises(DamagedError, match="not a checkpoint of spikestore"):

@@ -263,7 +263,8 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise UsageError("rows must be row numbers or a mask")
     if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
-        raise UsageError(f"rows must be from 0 to {count - 1}, got {numbers.min()} to {numbers.max()}")
+        wrong = next(int(row) for row in numbers if not 0 <= row < count)
+        raise UsageError(f"rows must be from 0 to {count - 1}, got {wrong}")
     distinct = np.unique(numbers)
     if len(distinct) != len(numbers):
         raise UsageError("rows has duplicates: to draw some rows more often than others, pass weights")

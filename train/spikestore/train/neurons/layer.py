@@ -186,7 +186,7 @@ def _is_single(spike_fn: Any) -> bool:
     name = spike_fn if isinstance(spike_fn, str) else getattr(spike_fn, "__name__", type(spike_fn).__name__)
     known = {"multi": False, "single": True, "MultiSpike": False, "SingleSpike": True}
     if name not in known:
-        raise UsageError(f"spike_fn must be 'multi' or 'single', got {name}")
+        raise UsageError(f"spike_fn must be 'multi' or 'single', got {_shown(spike_fn, name)}")
     return known[name]
 
 
@@ -203,4 +203,10 @@ def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
         return float(reset_fn.reset_value), True
     if hasattr(reset_fn, "subtract_value") and name == "MembraneSubtract":
         return _reset_of(reset_fn.subtract_value)
-    raise UsageError(f"reset_fn must be 'subtract', 'zero' or an amount to subtract, got {name}")
+    raise UsageError(
+        f"reset_fn must be 'subtract', 'zero' or an amount to subtract, got {_shown(reset_fn, name)}"
+    )
+
+
+def _shown(value: Any, name: str) -> str:
+    return repr(value) if isinstance(value, str) else name

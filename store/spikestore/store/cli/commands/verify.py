@@ -77,7 +77,8 @@ def verify(
         findings = [damage._asdict() for damage in damages]
         print_json({"store": opened.storage.url, "feature_sets": list(sets), "damage": findings})
     for damage in damages:
-        say(visible(f"{damage.path}: {damage.detail}"))
+        named = damage.detail.startswith(damage.path)
+        say(visible(damage.detail if named else f"{damage.path}: {damage.detail}"))
     newer = [damage for damage in damages if damage.kind == "newer"]
     if newer:
         say(

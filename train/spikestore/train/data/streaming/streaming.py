@@ -102,13 +102,13 @@ class Stream:
         if self._shuffle and self._cut.lanes < share.ranks:
             most = min(LANES, len(self._blocks.starts))
             if share.ranks > most:
-                remedy = f"use at most {most} ranks, the limit for any window, or residence='host'"
+                limit, remedy = f"{most} with any window", ""
             elif len(self._cut.starts) > self._cut.lanes:
-                remedy = "use a larger window, fewer ranks, or residence='host'"
+                limit, remedy = f"{self._cut.lanes} with this window", "a larger window, "
             else:  # a smaller window cuts the set into more spans
-                remedy = "use a smaller window, fewer ranks, or residence='host'"
+                limit, remedy = f"{self._cut.lanes} with this window", "a smaller window, "
             raise UsageError(
-                f"at most {self._cut.lanes} ranks can stream this set with this window, got {share.ranks}: {remedy}"
+                f"{share.ranks} ranks are too many to stream this set: the limit is {limit}; use {remedy}fewer ranks, or residence='host'"
             )
         self.samples = len(rows)
         among = self._cut.lanes * self._cut.together * self._cut.span_rows

@@ -206,7 +206,9 @@ def _read(path: Path) -> Any:
     except Exception as error:  # a flipped bit can raise almost any of them
         # torch's message is dropped: it advises to unpickle the file, which must never be done.
         raise DamagedError(
-            f"{path} is not a checkpoint of spikestore, or it is damaged", objects=(str(path),)
+            f"{path} is not a checkpoint of spikestore, or it is damaged: use the other checkpoint (best.pt or last.pt), or start the run "
+            "over with --restart",
+            objects=(str(path),),
         ) from error
 
 

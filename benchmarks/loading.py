@@ -60,7 +60,7 @@ class Bench:
 
     @cached_property
     def remote(self) -> Any:
-        """The same set on an S3 server on loopback; None if there is no server to run."""
+        """The set `features` on an S3 server on loopback; None if no server is installed."""
         from tests.store.s3_server import BUCKET, options, s3_server, weed
 
         from spikestore.store import FeatureSet

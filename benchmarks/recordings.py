@@ -41,7 +41,7 @@ class Recordings:
         return ROOT / "recipes" / f"{self.dataset.lower()}.toml"
 
     def recipe_text(self, limit: int) -> str:
-        """Return that recipe for the first recordings of this split alone."""
+        """Return the shipped recipe, limited to the first `limit` recordings of this split."""
         lines = self.recipe.read_text(encoding="utf-8").splitlines()
         wanted = f'splits = ["{self.split}"]\nlimit = {min(limit, self.count)}'
         text = "\n".join(wanted if line.startswith("splits = ") else line for line in lines)
@@ -126,5 +126,5 @@ def demo_recordings(folder: Path, count: int) -> Recordings:
 
 
 def recordings_of(data: Path | None, scratch: Path, count: int) -> Recordings:
-    """Return the recordings of ``--data``, or so many of the demo's if it is not given."""
+    """Return the recordings of ``--data``, or `count` demo recordings if it is not given."""
     return demo_recordings(scratch / "demo", count) if data is None else find_recordings(data)

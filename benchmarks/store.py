@@ -158,7 +158,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull against copying the same files with obstore alone, without any check, as many at the same time."""
+    """Push and pull, against copies of the same files with obstore, without checks, and with as many files at the same time."""
     import obstore.store
 
     from spikestore.store import Store

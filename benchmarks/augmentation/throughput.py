@@ -58,7 +58,7 @@ class Bench:
         self.device = device
 
     def throughput(self, augment: Any, samples: int = SAMPLES) -> float:
-        """Return samples per second of an epoch of so many samples."""
+        """Return the samples per second of an epoch of `samples` samples; on a GPU, of some epochs of all samples."""
         if self.device == "cuda":
             return self._on_a_gpu(augment)
         import torch

@@ -20,7 +20,7 @@ def nmnist_tonic_filling(scale: Scale) -> Row:
 
 
 def gesture_tonic_filling(scale: Scale) -> Row:
-    """The same with DVSGesture."""
+    """DVSGesture: building with two warm workers, against filling Tonic's cache with two workers."""
     return _filling(scale, GESTURE, Row("gesture_tonic_filling: build vs filling DiskCachedDataset", 10))
 
 
@@ -30,7 +30,7 @@ def nmnist_tonic_bytes(scale: Scale) -> Row:
 
 
 def gesture_tonic_bytes(scale: Scale) -> Row:
-    """The same with DVSGesture."""
+    """DVSGesture: bytes of the store, as a share of those of Tonic's cache."""
     return _bytes(scale, GESTURE, Row("gesture_tonic_bytes: store ÷ DiskCachedDataset", 0.2, better="lower"))
 
 
@@ -40,7 +40,7 @@ def nmnist_tonic_loading(scale: Scale) -> Row:
 
 
 def gesture_tonic_loading(scale: Scale) -> Row:
-    """The same with DVSGesture."""
+    """DVSGesture: dense batches, against Tonic's warm cache with two workers and `PadTensors`."""
     return _loading(scale, GESTURE, Row("gesture_tonic_loading: loader vs warm DiskCachedDataset", 10))
 
 

@@ -16,7 +16,7 @@ class Scale:
     Attributes
     ----------
     scratch : Path
-        A folder for whatever rows write; it is deleted at the end.
+        Folder for the files that rows write; it is deleted at the end.
     small : bool
         Whether rough numbers are enough.
     recordings, events : int, optional

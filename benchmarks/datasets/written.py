@@ -25,7 +25,7 @@ class Written:
     layout : Layout
         Layout of the files.
     folder : Path
-        A folder for whatever a row writes; the data set is in ``data``, and SpikingJelly's event files are in ``events``.
+        Folder for the files that a row writes; the data set is in ``data``, and SpikingJelly's event files are in ``events``.
     count : int
         Recordings.
     """

@@ -10,7 +10,7 @@ STEPS, BATCH = 5, 7
 
 
 def main(device: str, out: str) -> None:
-    """Train the seed's network on the same global batches; the first rank writes how its weights moved, flat, on the CPU.
+    """Train the seed's network on the same global batches; the first rank writes the change of its weights, one flat tensor.
 
     Gradients are clipped: at this learning rate the loss would explode, and rounding with it.
     """

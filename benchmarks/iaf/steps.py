@@ -26,7 +26,7 @@ class Bench:
     samples : int
         Different rows of the epoch.
     scratch : Path
-        A folder for whatever rows write.
+        Folder for the files that rows write.
     """
 
     device: Any

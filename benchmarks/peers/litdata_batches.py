@@ -1,6 +1,6 @@
 """litdata as a peer of ``benchmarks.loading``: ``python -m …litdata_batches COLUMNS.npz FOLDER BATCH WORKERS``.
 
-The same packed columns in its chunks, made dense by its workers, in an environment of its own.
+litdata stores the same packed columns in its chunks, and its workers make them dense. It has an environment of its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
-Two tables, of numbers that depend on the recordings alone: bytes of ``index`` and ``value``, with the indices of their shards,
+Two tables, of numbers that depend only on the recordings: bytes of ``index`` and ``value``, with the indices of their shards,
 divided by the order-0 entropy of (gap, value). The first is of feature sets as they are built. The second is for the choice in
 docs/decisions/0060: inner chunks of other sizes. The last chunk is filled up in three ways: with the fill value, with further values (the most
 frequent gap and value), or with the fill value in a part of its own.

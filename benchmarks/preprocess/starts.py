@@ -1,6 +1,6 @@
 """Rows that count from the start of a process.
 
-They are in seconds of processor time: the same on an idle machine, and far steadier on a busy one. A side is one process with
+Times are in seconds of processor time, which varies far less than wall time on a busy machine. A side is one process with
 cached byte code; a row has seven rounds, with the lowest and the median time of each side. In the same rounds, a third
 process only imports the libraries that the command needs (``libraries_s``): the command can't take less.
 """

@@ -58,8 +58,8 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
 def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
     """Return the seconds of `whole` batches from those of the first `at_once` and of the first `count`.
 
-    The first batches count once: as many as there are workers are made while nothing else is done. What each batch
-    took after them is multiplied.
+    The time of the first `at_once` batches counts once, because workers make them at the same time, while nothing else runs. The
+    mean time of the later batches is multiplied.
 
     Examples
     --------

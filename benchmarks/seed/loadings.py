@@ -31,7 +31,7 @@ class Loadings:
     raw : Raw
         The recordings, and a folder for files.
     samples : int
-        The first so many recordings of the train split.
+        Number of recordings: the first ones of the train split.
     batch : int
         Samples in a batch.
     device : torch.device

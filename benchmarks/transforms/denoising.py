@@ -41,7 +41,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Frames of 10 ms of the events that the crop keeps, which are given here, against the same two classes of Tonic."""
+    """Bound of `center_crop`: frames of 10 ms of the events that the crop keeps, selected in advance, against the same classes of Tonic."""
     from tonic import transforms
 
     part, name = (

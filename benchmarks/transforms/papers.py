@@ -34,7 +34,7 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """A bare compiled loop against the same item: it knows the bin of each event, counts events, and collects the non-zeros."""
+    """Bound of `digitize`: a bare loop that knows the bin of each event, counts, and collects non-zeros, against sparch's item."""
     import numba
 
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))

@@ -49,7 +49,7 @@ def test_any_interleaving_of_two_builders(
 
 
 def test_a_restart_at_every_moment_of_a_running_build() -> None:
-    """A restart that runs from begin to end at any moment of another build harms neither."""
+    """A restart that runs from beginning to end at any moment of another build harms neither."""
     watch = Crashing()
     SMALL.build(WatchedStorage(memory_storage(), watch))
     for moment in range(len(watch.verbs)):

@@ -138,7 +138,7 @@ def test_an_administrators_chmod_is_enough(folder: Path) -> None:
 
 
 def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`init --shared` changes the user's own files and folders, and reports others; without a group there is an error."""
+    """`init --shared` changes the user's own files and folders, and reports others; an unknown group is an error."""
     root = folder / "store"
     root.mkdir()
     os.chown(root, ADA, TEAM)

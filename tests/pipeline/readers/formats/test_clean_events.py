@@ -97,7 +97,7 @@ def test_units(unit: str, values: Any, expected: list[int]) -> None:
     st.booleans(),
 )
 def test_integers_and_floats_of_one_time_agree(ticks: list[int], unit: str, offset: bool) -> None:
-    """Float64 seconds are precise to a µs; here, integers are in µs."""
+    """Float64 times in any unit are exact to a µs: they equal integers in µs."""
     microseconds = sorted(ticks)
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
     floats = np.array(microseconds, np.float64) / 10**6 * per_second

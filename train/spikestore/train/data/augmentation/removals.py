@@ -137,7 +137,7 @@ class ChannelMask(CheckedAugmentation):
     Attributes
     ----------
     channels : int
-        Largest number of channels; frames must have more than that.
+        Largest number of channels; frames must have more channels than this.
     seed : int
         Another seed draws other masks.
     probability : float
@@ -165,7 +165,7 @@ class ChannelMask(CheckedAugmentation):
 class AreaMask(CheckedAugmentation):
     """Drop all events in a rectangle of the sensor; its sides are a share of the sensor's width and height.
 
-    Sides are rounded down to whole pixels, and one pixel is added, as in the code of EventDrop. With a share of 0, nothing is
+    Sides are rounded down to whole pixels, and one pixel is added, as in the code of the EventDrop paper. With a share of 0, nothing is
     dropped. The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.
 
     Attributes

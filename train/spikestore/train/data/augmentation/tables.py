@@ -66,7 +66,7 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
 
 
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a table with the defaults of the fields that it leaves out, except the seed; of a preset, all its tables.
+    """Return a table with the defaults of the fields that it leaves out, except the seed; for a preset, all tables of the preset.
 
     Raises
     ------

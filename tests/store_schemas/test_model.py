@@ -75,7 +75,7 @@ def test_all_problems_are_listed_with_their_paths() -> None:
         "cuont",
     }
     assert found["inner.factor"] == "must be a number or a fraction such as \"100/700\", got 'x/2'"
-    assert found["cuont"].startswith("unknown field, did you mean 'count'?; fields are inner, many, count")
+    assert found["cuont"].startswith("unknown field, did you mean 'count'? fields are inner, many, count")
     assert found["colour"] == "must be 'red' or 'green', got 'gren', did you mean 'green'?"
     same = problems({"version": "1", "max": 1}, CropTime)
     assert same == {"version": "must be 1, got '1'"}
@@ -104,11 +104,11 @@ def test_problems_inside_a_chain_have_the_path_in_the_users_document() -> None:
         "max_bins",
     }
     assert (
-        "did you mean 'spatial_factor'?; fields are op, version, time_factor"
+        "did you mean 'spatial_factor'? fields are op, version, time_factor"
         in found["operations[0].spatial_factr"]
     )
     assert found["operations[1]"].startswith(
-        "unknown op 'crop_tme', did you mean 'crop_time'?; known are downsample"
+        "unknown op 'crop_tme', did you mean 'crop_time'? known are downsample"
     )
     assert found["operations[2]"] == "required field op is missing"
     assert found["operations[3]"] == "overlap must be below 1 with time_window, got 1"

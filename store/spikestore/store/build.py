@@ -182,7 +182,7 @@ class Build:
         if len(columns.index) > self.plan.shard_values:
             raise UsageError(
                 f"fragment {fragment} has {len(columns.index)} non-zeros, more than the {self.plan.shard_values} that the "
-                "plan allows: the plan was made for recordings with fewer events"
+                "plan allows: look for a recording that changed after the build was planned, and build again with --restart"
             )
         layout = self.plan.layout
         if known is None:

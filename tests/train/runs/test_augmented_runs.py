@@ -121,13 +121,13 @@ def test_seeds_of_tables() -> None:
     ("table", "message"),
     [
         ({"bins": 4}, r"augment\[0\]: a table needs op or preset; known are time_shift"),
-        ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\?; known are"),
+        ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\? known are"),
         ({"op": "event_drop"}, r"augment\[0\]: event_drop needs the field probability"),
         (
             {"op": "time_mask", "bin": 3},
-            r"no field 'bin', did you mean 'bins'\?; fields are bins, seed, probability, share",
+            r"no field 'bin', did you mean 'bins'\? fields are bins, seed, probability, share",
         ),
-        ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\?; known are"),
+        ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\? known are"),
         (
             {"op": "one_of", "choices": [{"op": "time_mask"}]},
             r"augment\[0\]: choices\[0\]: a time mask needs either bins or share",

@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tm
     """The error names epoch, batch and layer, and no checkpoint with these weights is written."""
     wild = config(epochs=1, optimiser={"learning_rate": 1e30, "clip_norm": None})
     with pytest.raises(
-        TrainingError, match=r"batch \d+ in epoch 1 is not finite, first in .*(linear1|readout)"
+        TrainingError, match=r"batch \d+ in epoch 1 is not finite \(first seen in .*(linear1|readout)"
     ) as error:
         go(wild, splits, tmp_path)
     assert error.value.details["epoch"] == 1

@@ -218,7 +218,9 @@ class SetReview:
             kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
             return f"{times}; {f'crop_time keeps {kept}' if crops else settings}. {_FOLDER_ADVICE}"
         if not crops:
-            return f"{times}; {settings}. Give these in µs, and add the offset of the recorded times"
+            return (
+                f"{times}; {settings}. Set these values in µs, and include the offset of the recorded times"
+            )
         kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
         return (
             f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
@@ -284,7 +286,7 @@ def _filters(transform: Transform) -> dict[str, str]:
             advice[operation.op] = f"set a smaller n of decimation (now {operation.n:,})"
         elif isinstance(operation, DropPixel):
             pixels = len(operation.coordinates)
-            advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels, as x and y)"
+            advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels)"
         elif isinstance(operation, OwnOperation):
             advice[operation.name] = f"change the parameters of {operation.name}"
         elif isinstance(operation, CenterCrop):

@@ -206,15 +206,13 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     context = detail.get("ctx", {})
     discriminator = str(context.get("discriminator")).strip("'")
     if kind == "extra_forbidden":
-        message = (
-            f"unknown field{did_you_mean(path.rpartition('.')[2], names)}; fields are {', '.join(names)}"
-        )
+        message = f"unknown field{did_you_mean(path.rpartition('.')[2], names) or ';'} fields are {', '.join(names)}"
     elif kind == "missing":
         message = "the list is too short" if path.endswith("]") else "required field is missing"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"
-        message += f"{did_you_mean(str(context.get('tag')), tags)}; known are {', '.join(tags)}"
+        message += f"{did_you_mean(str(context.get('tag')), tags) or ';'} known are {', '.join(tags)}"
     elif kind == "union_tag_not_found":
         message = f"required field {discriminator} is missing"
     elif kind == "literal_error":

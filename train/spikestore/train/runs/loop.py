@@ -279,7 +279,7 @@ def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision
     else:
         advice = "lower learning_rate, or set clip_norm, under [optimiser]"
     return TrainingError(
-        f"the loss of batch {number} in epoch {epoch + 1} is not finite, first in {first}: {advice}",
+        f"the loss of batch {number} in epoch {epoch + 1} is not finite (first seen in {first}): {advice}",
         epoch=epoch + 1,
         batch=number,
         first=first,

@@ -174,7 +174,7 @@ def evaluate(
     data = checkpoint.config.data
     if split == SHD_SPEAKER != data.valid:
         raise UsageError(
-            f"{path} was trained on all speakers of {data.train}, so {split} would measure samples of its training: "
+            f"{path} was trained on all speakers of {data.train}, so {split} contains samples that it was trained on: "
             f'train with valid = "{split}"'
         )
     stored = data.stored_split(split)

@@ -141,7 +141,7 @@ def accuracy(
     for batch in loader:
         if batch.labels.is_floating_point():
             raise UsageError(
-                "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without it"
+                "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without these"
             )
         forget_states(network)
         bins, _ = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))

@@ -78,7 +78,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     name, seed = table["preset"], {key: value for key, value in table.items() if key != "preset"}
     if name not in PRESETS:
         raise UsageError(
-            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS)}; known are {', '.join(PRESETS)}"
+            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS) or ';'} known are {', '.join(PRESETS)}"
         )
     for field in seed:
         if field != "seed":
@@ -98,13 +98,13 @@ def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
         if name is None:
             raise UsageError(f"a table needs op or preset; known are {', '.join((*OPERATIONS, *PRESETS))}")
         raise UsageError(
-            f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS)}; known are {', '.join(OPERATIONS)}"
+            f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS) or ';'} known are {', '.join(OPERATIONS)}"
         )
     known = {field.name: field.default for field in fields(OPERATIONS[name])}  # type: ignore[arg-type]
     for field in table:
         if field not in known and field != "op":
             raise UsageError(
-                f"{name} has no field {field!r}{did_you_mean(field, known)}; fields are {', '.join(known)}"
+                f"{name} has no field {field!r}{did_you_mean(field, known) or ';'} fields are {', '.join(known)}"
             )
     for field, default in known.items():
         if default is MISSING and field not in table:

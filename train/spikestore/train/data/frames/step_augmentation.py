@@ -97,8 +97,8 @@ class Augmentations:
             )
         if kinds.count("events") > 1 or kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
-                "Blend can be used once, and not after a callable of your own that follows an augmentation which mixes labels: "
-                "use one Blend, before the callable"
+                "Blend can be used once, and not after a callable of your own that follows CutMix or EventMix: "
+                "use one Blend, and put it before the callable"
             )
 
     def __len__(self) -> int:

@@ -205,7 +205,7 @@ def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_exodus_refuses_a_minimum() -> None:
-    """EXODUS applies the minimum before the reset, so gradients would differ: a minimum is rejected."""
+    """EXODUS bounds potentials before neurons spike, so gradients would differ: a minimum is rejected."""
     with pytest.raises(UsageError, match=r"leave min_v_mem out"):
         build("linear", "exodus", min_v_mem=-1.0)
 

@@ -82,8 +82,7 @@ def _part_to_read(
 ) -> tuple[int, int, int, int]:
     """Return which of a sample's non-zeros to read, if places ascend: two spans, each from a number to before another.
 
-    Masks of time bins that the steps apply are left out. Only steps count that have none before them but such that drop
-    non-zeros and leave the others in their places.
+    Left out are the time bins that steps mask, if all steps before the mask only drop non-zeros and move none.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

@@ -79,6 +79,8 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
         UsageError, match="accuracy needs classes, but CutMix or EventMix mixes the labels of this loader"
     ):
         accuracy(network, loader)
+    assert loader.mixes_labels
+    assert loader.state_dict()["batch"] == 1  # of the pass above: no batch was made for the error
 
 
 @pytest.mark.parametrize("loss", [torch.nn.NLLLoss(), torch.nn.functional.multi_margin_loss])

@@ -24,12 +24,19 @@ from tests.train.data.augmentation.plain_draws import (
 from spikestore.train import Blend, CutMix, EventMix
 
 
-def partner_of(batch: PlainBatch, sample: int, bits: int, probability: float, same: bool) -> int | None:
-    """Return a sample's partner."""
+def partner_of(
+    batch: PlainBatch, sample: int, bits: int, probability: float, same: bool, other_class: bool = False
+) -> int | None:
+    """Return a sample's partner: any other sample, one of the same class, or one of another class."""
     chance, other = several(bits, 2)
     members = [
-        one for one in range(len(batch.frames)) if not same or batch.classes[one] == batch.classes[sample]
+        one
+        for one in range(len(batch.frames))
+        if not (same or other_class) or batch.classes[one] == batch.classes[sample]
     ]
+    if other_class:
+        choices = sorted(set(range(len(batch.frames))) - set(members), key=lambda one: batch.classes[one])
+        return choices[(other >> 11) % len(choices)] if choices and lost(chance, probability) else None
     if len(members) == 1 or not lost(chance, probability):
         return None
     step = 1 + (other >> 11) % (len(members) - 1)
@@ -50,12 +57,13 @@ def mix(
     mixture: Callable[[Frames, Frames, list[int]], tuple[Frames, float]],
     *,
     same: bool = False,
+    other_class: bool = False,
 ) -> PlainBatch:
     """Mix each sample with its partner; `mixture` returns the frames and the weight of the own label."""
     frames, labels = [], batch.labels.copy()
     for sample, own in enumerate(batch.frames):
         bits = bits_of(kind, FIRST_ROW + sample)
-        partner = partner_of(batch, sample, bits, probability, same)
+        partner = partner_of(batch, sample, bits, probability, same, other_class)
         if partner is None:
             frames.append(own)
             continue
@@ -128,4 +136,9 @@ MIXTURES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
     (CutMix("time", 0.8, SEED), lambda batch: mix(batch, 16, 0.8, cut_time)),
     (CutMix("xy", 0.8, SEED), lambda batch: mix(batch, 16, 0.8, cut_box)),
     (EventMix(0.8, SEED), lambda batch: mix(batch, 17, 0.8, mix_events)),
+]
+
+OTHER_CLASSES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
+    (CutMix("time", 0.8, SEED, True), lambda batch: mix(batch, 16, 0.8, cut_time, other_class=True)),
+    (EventMix(0.8, SEED, True), lambda batch: mix(batch, 17, 0.8, mix_events, other_class=True)),
 ]

@@ -13,7 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.train.data.augmentation.plain_augmentations import PLAIN
-from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, FIRST_ROW, Frames, PlainBatch
+from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, FIRST_ROW, SEED, Frames, PlainBatch
 
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
@@ -32,6 +32,7 @@ from spikestore.train import (
     TimeShift,
     Translate,
     UniformNoise,
+    rows_where,
 )
 from spikestore.train.data.frames import mixtures, random_bits
 from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, StepInput
@@ -257,6 +258,25 @@ def test_labels_of_one_class_are_not_mixed() -> None:
         UsageError, match="EventMix mixes the labels of several classes, but the set has one class"
     ):
         Augmentations([EventMix()], 1).check((1, 10), 20)
+
+
+def test_partners_of_another_class() -> None:
+    """A sample is mixed only with other classes, with each of their samples; a batch of one class stays as it is."""
+    rows, labels = torch.arange(900), torch.tensor([0, 1, 1, 2, 1, 0] * 150)
+    bits = random_bits.several(random_bits.sample_bits(rows, SEED, EPOCH, 1), 2)
+    partner = random_bits.partners(bits[0], bits[1], 1.0, labels, other_class=True)
+    assert (labels[partner] != labels).all()
+    assert len(set(partner[labels == 1].tolist())) > 250  # of 450 others, 450 draws
+    alone = random_bits.partners(bits[0], bits[1], 1.0, torch.ones_like(labels), other_class=True)
+    assert (alone == -1).all()
+
+
+def test_a_loader_of_one_class_has_no_other_class(features: FeatureSet) -> None:
+    """Rows of one class are refused when the loader is made."""
+    rows = rows_where(features, "label", features.classes[0])
+    FeatureLoader(features, 4, "host", rows=rows, augment=CutMix())
+    with pytest.raises(UsageError, match="CutMix takes events of samples of another class, but all samples"):
+        FeatureLoader(features, 4, "host", rows=rows, augment=CutMix(other_class=True))
 
 
 def test_order_of_thinning() -> None:

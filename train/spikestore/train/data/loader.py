@@ -220,6 +220,7 @@ class FeatureLoader(IterableDataset[Batch]):
             on_gpu = self.residence == "device" and self.device.type != "cpu"
             packed = truncated(pack(features, progress), padding.truncate_to, features.layout.site_count)
             labels = packed.label[np.searchsorted(packed.rows, chosen)]
+            self._assembly.augment.check_labels(labels)
             self._source = WholeSet(packed, share=share, device=self.device if on_gpu else None)
         self.samples = len(chosen)
         self._set = repr(features)
@@ -261,6 +262,11 @@ class FeatureLoader(IterableDataset[Batch]):
     def batch_sampler(self) -> SimpleNamespace:
         """Object whose attribute ``sampler`` is this loader: Lightning calls ``loader.batch_sampler.sampler.set_epoch``."""
         return SimpleNamespace(sampler=self)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether ``Batch.labels`` has weights of all classes, because of `CutMix` or `EventMix`, instead of class numbers."""
+        return self._assembly.augment.mixes_labels
 
     @property
     def nbytes(self) -> int:

@@ -136,13 +136,13 @@ def accuracy(
     UsageError
         The loader has an augmentation that mixes labels.
     """
+    if loader.mixes_labels:
+        raise UsageError(
+            "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without these"
+        )
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=loader.device)
     for batch in loader:
-        if batch.labels.is_floating_point():
-            raise UsageError(
-                "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without these"
-            )
         forget_states(network)
         bins, _ = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
         with arithmetic.cast():

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import Tensor
 
 from spikestore.train.data.augmentation.fields import CheckedAugmentation, plane_of, refuse
 from spikestore.train.data.frames.augmentation_steps import (
@@ -56,9 +57,14 @@ class UniformNoise(CheckedAugmentation):
 
 
 class _LabelMixture(CheckedAugmentation):
-    """An augmentation that mixes samples of different classes, and their labels."""
+    """An augmentation that mixes samples of any two classes, and their labels."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "labels"
+    other_class: bool
+
+    def _partners(self, chance: Tensor, other: Tensor, probability: float, labels: Tensor) -> Tensor:
+        same = labels if self.other_class else None
+        return partners(chance, other, probability, same, other_class=self.other_class)
 
     @property
     def needs_counts(self) -> bool:
@@ -89,16 +95,19 @@ class CutMix(_LabelMixture):
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
         Another seed draws other parts and partners.
+    other_class : bool
+        True: the other sample is of another class; a sample without one in its batch stays as it is. False: it may be of any class.
     """
 
     region: str = "time"
     probability: float = 1.0
     seed: int = 0
+    other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         bits = several(batch.bits(self.seed, 16), 5)
-        partner = partners(bits[0], bits[1], self.probability)
+        partner = self._partners(bits[0], bits[1], self.probability, batch.labels)
         if self.region == "time":
             mask, share = cut_times(bits[2:4], batch.lengths)
             stride = math.prod(batch.sites)
@@ -123,15 +132,18 @@ class EventMix(_LabelMixture):
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
         Another seed draws other regions and partners.
+    other_class : bool
+        True: the other sample is of another class; a sample without one in its batch stays as it is. False: it may be of any class.
     """
 
     probability: float = 1.0
     seed: int = 0
+    other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
-        partner = partners(drawn[0], drawn[1], self.probability)
+        partner = self._partners(drawn[0], drawn[1], self.probability, batch.labels)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
         region = regions(drawn[2:], batch.lengths, height, batch.sites[-1])
         stride = math.prod(batch.sites)

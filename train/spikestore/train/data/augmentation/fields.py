@@ -77,6 +77,8 @@ def check_field(name: str, value: object) -> None:
     if name in _CHOICES:
         choices = " or ".join(map(repr, _CHOICES[name]))
         refuse(value not in _CHOICES[name], f"{name} must be {choices}, got {value!r}")
+    elif name == "other_class":
+        refuse(not isinstance(value, bool), f"{name} must be true or false, got {value!r}")
     elif name == "levels":
         refuse(
             not _is_whole(value) or not 1 <= value <= _MOST_LEVELS,  # type: ignore[operator]

@@ -86,7 +86,7 @@ class Assembly:
         self._device = device
         self._sparse = frames == "sparse_coo"
         self._padding = padding
-        self._augment = augment
+        self.augment = augment
         self._transform = transform
         self._buffers = FrameBuffers(reuse=reuse)
         self._stream: Any = None
@@ -94,7 +94,7 @@ class Assembly:
     def check_augmentations(self, manifest: Manifest) -> None:
         """Raise `UsageError` if an augmentation does not fit the set of a manifest."""
         longest, operation = manifest.n_bins, manifest.transform.float_operation
-        self._augment.check(
+        self.augment.check(
             manifest.layout.sites,
             min(longest, self._padding.truncate_to or longest),
             None if operation is None else operation.op,
@@ -124,7 +124,7 @@ class Assembly:
         if self._device.type == "cuda":
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
-        on_host = self._device.type == "cpu" and not self._sparse and self._augment.are_steps
+        on_host = self._device.type == "cpu" and not self._sparse and self.augment.are_steps
         if on_host and isinstance(samples, SamplePointers):
             return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
         return PendingBatch(self._finished(self._on_device(samples, epoch, parallel)))
@@ -141,12 +141,12 @@ class Assembly:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
         own = _input_of_steps(samples, epoch)
-        steps = self._augment.steps(own)
+        steps = self.augment.steps(own)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         totals = samples.fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
-        labels = self._augment.labels(own.labels, steps, torch.from_numpy(totals))
+        labels = self.augment.labels(own.labels, steps, torch.from_numpy(totals))
         # From the lease itself: any tensor over this memory keeps the lease alive.
         return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
 
@@ -154,7 +154,7 @@ class Assembly:
         if isinstance(samples, SamplePointers):
             pinned = samples.packed(parallel, pin=self._device.type == "cuda")
             packed = pinned.to(self._device, non_blocking=True)
-        elif not self._sparse and not self._augment:
+        elif not self._sparse and not self.augment:
             return samples.batch(self._pad_to(samples))
         elif (fill := self._fill(samples.table.columns.tensors[1])) is not None:
             return self._augmented(samples, samples.stored(), fill, epoch)
@@ -162,11 +162,11 @@ class Assembly:
             packed = samples.packed()
         if (fill := self._fill(packed.value)) is not None:
             return self._augmented(samples, packed.stored(), fill, epoch)
-        return self._augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
+        return self.augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
         """Return the kernel that augments these values while it writes dense frames, if there is one."""
-        by_kernel = self._augment and self._augment.are_steps and not self._sparse
+        by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 
     def _augmented(
@@ -178,11 +178,11 @@ class Assembly:
     ) -> Batch:
         # The steps are computed on the host: on a GPU, each of their operations would take longer to start than to run.
         own = _input_of_steps(samples, epoch)
-        steps = self._augment.steps(own)
+        steps = self.augment.steps(own)
         bins = samples.bins(self._pad_to(samples))
         frames = zeros(len(samples), bins, samples.sites, self._device)
         totals = fill(stored, steps, samples.lengths * math.prod(samples.sites), frames)
-        labels = self._augment.labels(stored.labels, steps, totals)
+        labels = self.augment.labels(stored.labels, steps, totals)
         return Batch(frames, labels, stored.lengths, stored.samples)
 
     def _on_gpu(

@@ -141,10 +141,13 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 
 
 @compiled
-def draw_partners(chance: _Int64s, other: _Int64s, labels: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with the position of another sample with the same label for each sample; -1 for none.
+def draw_partners(
+    chance: _Int64s, other: _Int64s, labels: _Int64s, others: bool, number: int, out: _Int64s
+) -> None:
+    """Fill `out` with the position of another sample with the same label for each sample, or with another label; -1 for none.
 
-    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses which of the samples of its label.
+    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses which of the samples of its
+    label or, if `others` is true, of the other labels; these are in the order of labels, then of the batch.
     """
     counts = np.zeros(labels.max() + 1 if len(labels) else 0, np.int64)
     for label in labels:
@@ -159,10 +162,14 @@ def draw_partners(chance: _Int64s, other: _Int64s, labels: _Int64s, number: int,
     for sample in range(len(labels)):
         count = counts[labels[sample]]
         first = ends[labels[sample]] - count
+        choices = len(labels) - count if others else count - 1
         out[sample] = -1
-        if count > 1 and np.int64(np.uint64(chance[sample]) >> _11) < number:
-            step = 1 + np.int64((np.uint64(other[sample]) >> _11) % np.uint64(count - 1))
-            out[sample] = order[first + (places[sample] - first + step) % count]
+        if choices > 0 and np.int64(np.uint64(chance[sample]) >> _11) < number:
+            choice = whole_number(other[sample], choices)
+            if others:
+                out[sample] = order[choice if choice < first else choice + count]
+            else:
+                out[sample] = order[first + (places[sample] - first + 1 + choice) % count]
 
 
 @compiled

@@ -138,7 +138,14 @@ def cut_boxes(bits: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(masks), torch.from_numpy(shares)
 
 
-def partners(chance: Tensor, other: Tensor, probability: float, labels: Tensor | None = None) -> Tensor:
+def partners(
+    chance: Tensor,
+    other: Tensor,
+    probability: float,
+    labels: Tensor | None = None,
+    *,
+    other_class: bool = False,
+) -> Tensor:
     """Return the position of each sample's partner in the batch; -1 for none.
 
     Parameters
@@ -149,9 +156,11 @@ def partners(chance: Tensor, other: Tensor, probability: float, labels: Tensor |
         Chance of a sample to have a partner.
     labels : int64 Tensor, shape (batch,), optional
         Partners have the same label; by default they are any other samples.
+    other_class : bool
+        Partners have another label instead; only with `labels`.
     """
     same = torch.zeros_like(chance) if labels is None else labels
-    more = (other.numpy(), same.numpy(), threshold(probability))
+    more = (other.numpy(), same.numpy(), other_class, threshold(probability))
     return _filled(kernels.draw_partners, chance, np.dtype(np.int64), *more)
 
 

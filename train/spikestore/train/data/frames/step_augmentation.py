@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -117,6 +119,20 @@ class Augmentations:
                         f"{float_operation}: remove it"
                     )
                 one.check(sites, longest, self._classes)
+
+    @property
+    def mixes_labels(self) -> bool:
+        """Whether batches have weights of all classes instead of class numbers; a callable of the user may do so too."""
+        return any(isinstance(one, StepAugmentation) and one.mixes == "labels" for one in self._augment)
+
+    def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
+        """Raise `UsageError` if an augmentation needs samples of several classes, and these labels, shape (samples,), are all the same."""
+        for one in self._augment:
+            if getattr(one, "other_class", False) and len(labels) and (labels == labels[0]).all():
+                raise UsageError(
+                    f"{type(one).__name__} takes events of samples of another class, but all samples of this loader have one class: "
+                    "pass rows of several classes, or other_class=False"
+                )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:
         """Return the steps for a batch; only if `are_steps` is true."""

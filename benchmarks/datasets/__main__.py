@@ -13,7 +13,12 @@ from pathlib import Path
 from benchmarks.datasets import against_spikingjelly as spikingjelly
 from benchmarks.datasets import against_tonic as tonic
 from benchmarks.datasets.evt3 import evt3_frames
-from benchmarks.datasets.growing import growing_bound, growing_end, growing_middle
+from benchmarks.datasets.growing import (
+    growing_bound,
+    growing_end,
+    growing_middle,
+    growing_middle_bound,
+)
 from benchmarks.datasets.scale import Scale
 from benchmarks.form import arguments, measured, report, wanted_rows
 
@@ -36,6 +41,7 @@ ROWS = [
     growing_end,
     growing_middle,
     growing_bound,
+    growing_middle_bound,
 ]
 
 

@@ -15,14 +15,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from spikestore.store.columns.digest import block_checks, block_digests, check_seed, set_digest
+from spikestore.store.columns.digest import set_digest
+from spikestore.store.columns.fragment_facts import FragmentFacts, refuse_filled_skips
 from spikestore.store.columns.reader import FragmentDecoder
-from spikestore.store.columns.samples import SampleColumns, largest_value
+from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.storage import Storage
@@ -40,22 +38,12 @@ from spikestore.store_schemas.errors import (
     StoreError,
     UsageError,
 )
-from spikestore.store_schemas.layout import BLOCK, SKIPPED_LABEL, Layout
+from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 
 logger = logging.getLogger(__name__)
-
-
-class KnownRows(NamedTuple):
-    """Rows of a fragment that other sets already have.
-
-    The rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
-    """
-
-    objects: Mapping[str, bytes] = MappingProxyType({})
-    """Objects of ``index`` and ``value`` by name, encoded as the plan says, if another build has the whole fragment."""
 
 
 class Build:
@@ -152,7 +140,7 @@ class Build:
         *,
         skipped: Iterable[SkippedRow] = (),
         events: EventCounts | None = None,
-        known: KnownRows | None = None,
+        checked: bool = False,
     ) -> Record:
         """Store a fragment: its objects, then its record.
 
@@ -166,8 +154,8 @@ class Build:
             The skipped rows.
         events : EventCounts, optional
             Events read, cropped and dropped.
-        known : KnownRows, optional
-            Passed if the rows come from other sets and are checked already; may contain their encoded objects.
+        checked : bool
+            Whether the rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
 
         Raises
         ------
@@ -176,41 +164,86 @@ class Build:
         UsageError
             The columns violate the format.
         """
+        rows = self._rows(fragment, len(columns), len(columns.index))
+        if not checked:
+            columns = columns.as_stored(self.plan.layout)
+        skipped = tuple(skipped)
+        refuse_filled_skips(rows, columns, skipped)
+        facts = FragmentFacts.of(columns, self.plan.layout, self.address, rows)
+        return self._put(fragment, columns, facts, skipped=skipped, events=events)
+
+    def put_encoded_fragment(
+        self,
+        fragment: int,
+        samples: SampleColumns,
+        facts: FragmentFacts,
+        encoded: Mapping[str, bytes],
+        *,
+        events: EventCounts,
+    ) -> Record:
+        """Store a fragment without skipped rows whose ``index`` and ``value`` another build of the same plan has encoded.
+
+        Parameters
+        ----------
+        fragment
+            See `put_fragment`.
+        samples : SampleColumns
+            All rows of the fragment, checked and with the stored dtypes; ``index`` and ``value`` are not used.
+        facts : FragmentFacts
+            Facts about these rows, computed from the values in `encoded`.
+        encoded : mapping of str to bytes
+            Objects of ``index`` and ``value``, by name; empty if there are no non-zeros.
+        events : EventCounts
+            Events read, cropped and dropped.
+
+        Raises the errors of `put_fragment`.
+        """
+        self._rows(fragment, len(samples), facts.nnz)
+        return self._put(fragment, samples, facts, encoded, events=events)
+
+    def _rows(self, fragment: int, samples: int, nnz: int) -> range:
+        """Return the rows of a fragment; raise `UsageError` if the plan has another number, or too small a shard."""
         rows = self.plan.rows(fragment)
-        if len(columns) != len(rows):
-            raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {len(columns)}")
-        if len(columns.index) > self.plan.shard_values:
+        if samples != len(rows):
+            raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {samples}")
+        if nnz > self.plan.shard_values:
             raise UsageError(
-                f"fragment {fragment} has {len(columns.index)} non-zeros, more than the {self.plan.shard_values} that the "
+                f"fragment {fragment} has {nnz} non-zeros, more than the {self.plan.shard_values} that the "
                 "plan allows: look for a recording that changed after the build was planned, and build again with --restart"
             )
-        layout = self.plan.layout
-        if known is None:
-            known, columns = KnownRows(), columns.as_stored(layout)
-        skipped = tuple(skipped)
-        _refuse_filled_skips(rows, columns, skipped)
-        check = block_checks(columns, layout, check_seed(*self.address), rows.start // BLOCK)
+        return rows
+
+    def _put(
+        self,
+        fragment: int,
+        columns: SampleColumns,
+        facts: FragmentFacts,
+        encoded: Mapping[str, bytes] | None = None,
+        *,
+        skipped: tuple[SkippedRow, ...] = (),
+        events: EventCounts | None = None,
+    ) -> Record:
         data = self.address.data(self._id)
-        objects = encode_fragment(self.plan, fragment, columns, check, known.objects)
+        objects = encode_fragment(self.plan, fragment, columns, facts.check, encoded)
         taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
         stored = {
-            path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else encoded
-            for path, encoded in objects.items()
+            path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else mine
+            for path, mine in objects.items()
         }
         if stored != objects:
             # Other library versions may encode equal values as other bytes, so the decoded values are compared. The
             # bytes that are decoded are those in the record, because a second read may return others.
-            self._compare(fragment, columns, check, stored)
+            self._compare(fragment, objects, stored)
         record = Record(
             plan=self._hash,
             fragment=fragment,
             objects=tuple(ObjectEntry(path=p, size=len(s), sha256=sha256_hex(s)) for p, s in stored.items()),
             samples=len(columns),
-            nnz=len(columns.index),
+            nnz=facts.nnz,
             n_bins=int(columns.n_bins.max()),
-            max_index=int(columns.index.max(initial=0)),
-            max_value=largest_value(columns.value),
-            blocks=tuple(block_digests(columns, layout)),
+            max_index=facts.max_index,
+            max_value=facts.max_value,
+            blocks=facts.blocks,
             skipped=skipped,
             events=events or EventCounts(),
         )
@@ -294,32 +327,33 @@ class Build:
 
     def _put_metadata(self) -> None:
         data = self.address.data(self._id)
-        for path, document in documents(self.plan.zarr).items():
-            self._put_or_equal(f"{data}/{path}", canonical_json(document))
+        metadata = {
+            f"{data}/{path}": canonical_json(document) for path, document in documents(self.plan.zarr).items()
+        }
+        for path in put_together(self.storage, metadata):
+            self._refuse_other(path, metadata[path])
 
     def _put_or_equal(self, path: str, data: bytes) -> None:
-        if self.storage.put_if_absent(path, data):
-            return
+        if not self.storage.put_if_absent(path, data):
+            self._refuse_other(path, data)
+
+    def _refuse_other(self, path: str, data: bytes) -> None:
         if self.storage.get(path) != data:
             raise ConflictError(
                 f"two builds of the same feature set differ in {path}: build again with --restart, and report a bug",
                 path=path,
             )
 
-    def _compare(
-        self, fragment: int, columns: SampleColumns, check: Any, objects: Mapping[str, bytes]
-    ) -> None:
+    def _compare(self, fragment: int, mine: Mapping[str, bytes], theirs: Mapping[str, bytes]) -> None:
         path = f"{self.address.data(self._id)} (fragment {fragment})"
+        decoder = FragmentDecoder(self.plan, self.plan.zarr)
         try:
-            decoded, stored_check = FragmentDecoder(self.plan, self.plan.zarr).read(fragment, objects)
+            equal = decoder.are_equal(fragment, mine, theirs)
         except StoreError as error:
             raise DamagedError(
                 f"cannot read {path}: run again with --restart ({error})", path=path
             ) from error
-        mine = dict(columns.in_order(self.plan.layout))
-        theirs = dict(decoded.in_order(self.plan.layout))
-        same = all(np.array_equal(mine[name], theirs[name]) for name in mine)
-        if not same or not np.array_equal(check, stored_check):
+        if not equal:
             raise ConflictError(
                 f"two builds of the same feature set differ in {path}: check whether a recording changed during the build, or report a bug",
                 path=path,
@@ -353,16 +387,6 @@ def _in_folder_of_its_own(storage: Storage, address: Address, plan: Plan) -> Pla
     while plan.hash[:12] in taken:
         plan = plan.model_copy(update={"attempt": plan.attempt + 1})
     return plan
-
-
-def _refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
-    numbers = [each.row for each in skipped]
-    if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
-        raise UsageError("skipped rows must ascend and belong to their fragment")
-    positions = np.array(numbers, np.int64) - rows.start
-    filled = columns.nnz[positions].any() or columns.n_bins[positions].any()
-    if filled or (columns.label[positions] != SKIPPED_LABEL).any():
-        raise UsageError("a skipped row must have no non-zeros, no bins and label -1")
 
 
 @contextlib.contextmanager

@@ -43,6 +43,21 @@ def test_objects_of_a_fragment_reach_the_disk_together(
     assert list((tmp_path / "store" / ".tmp").iterdir()) == []
 
 
+def test_new_folders_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are created before their parents are synced, and the parents are on disk before any object has its name."""
+    storage = FolderStorage(tmp_path / "store")
+    storage.put_if_absent("before", b"")
+    trace = Trace(monkeypatch)
+    with Staging(storage) as staging:
+        for name in ("a", "b", "c"):
+            staging.write(f"data/{name}/0", (b"data",))
+        assert staging.publish() == []
+    said = [one for one in trace.below(storage.root) if one.startswith(("mkdir", "link")) or "/." not in one]
+    assert sorted(said[:4]) == [f"mkdir store/data{name}" for name in ("", "/a", "/b", "/c")]
+    assert said[4:6] == ["fsync store", "fsync store/data"]
+    assert [one.split()[0] for one in said[6:]] == ["link"] * 3 + ["fsync"] * 3
+
+
 def test_an_object_that_breaks_off(tmp_path: Path) -> None:
     """The error of its source is raised, and no file of it is left, nor of the other objects if they are not published."""
     storage = FolderStorage(tmp_path / "store")

@@ -12,7 +12,13 @@ ROOT = Path(__file__).parents[3]
 DOCUMENTS = {"Manifest", "Partition", "Plan", "Record", "Ref"}
 # Modules that decode rows: the boundary itself, the reader of a set, which returns the rows that the boundary accepts,
 # and a builder, which compares stored rows with its own.
-DECODES = {"columns/reader.py", "trust/fragments.py", "feature_set.py", "build.py"}
+DECODES = {
+    "columns/reader.py",
+    "trust/fragments.py",
+    "trust/scanned_fragment.py",
+    "feature_set.py",
+    "build.py",
+}
 
 
 @cache

@@ -15,10 +15,18 @@ from tests.hypothesis_profiles import examples
 from tests.store.small_sets import memory_storage, same, small_set
 
 from spikestore.store import FeatureSet, SampleColumns
-from spikestore.store.columns.digest import block_checks, check_seed
+from spikestore.store.columns.digest import (
+    BlockChecks,
+    BlockDigests,
+    block_checks,
+    block_digests,
+    check_seed,
+)
 from spikestore.store.columns.reader import FragmentTable
+from spikestore.store.columns.samples import largest_index, largest_value
 from spikestore.store.trust.narrow_rows import NarrowReader, RowRange
 from spikestore.store.trust.rows import refuse_untrue_rows
+from spikestore.store.trust.scanned_fragment import ScannedFragment
 from spikestore.store_schemas import ToTimesurface, Transform, layout_of
 from spikestore.store_schemas.errors import DamagedError, UsageError
 
@@ -96,6 +104,47 @@ def refuse_or_read(
         assert np.array_equal(narrow.index, forged.index)
         assert np.array_equal(narrow.value, forged.value)
         assert (narrow.index.dtype, narrow.value.dtype) == dtypes
+    scan(features, forged, reader, is_true=is_true)
+
+
+def scan(features: FeatureSet, columns: SampleColumns, reader: Any, *, is_true: bool) -> None:
+    """Check that a whole fragment passes if its rows are true, and gets the hashes of whole columns."""
+    if not is_true:
+        with pytest.raises(DamagedError):
+            ScannedFragment(features.address, features.manifest, 0, reader).scan([])
+        return
+    layout, pieces = features.layout, []
+    scanned = ScannedFragment(features.address, features.manifest, 0, reader)
+    check = BlockChecks(scanned.samples, scanned.offsets, layout, 7, 3)
+    digests = BlockDigests(scanned.samples, scanned.offsets, layout)
+    largest = scanned.scan([check, digests], lambda piece: pieces.append(piece.copy()))
+    assert largest == (largest_index(columns), largest_value(columns.value))
+    assert largest.max_index == columns.index.max()
+    assert np.array_equal(check.finish(), block_checks(columns, layout, 7, 3))
+    assert digests.finish() == block_digests(columns, layout)
+    assert np.array_equal(np.concatenate(pieces), columns.index)
+
+
+@pytest.mark.parametrize("fault", ["largest index", "frames", "order", "zero", "label"])
+def test_each_fault(features: FeatureSet, fault: str) -> None:
+    """The hashes are right, so only the check of this fault finds it; pieces are cut where indices do not ascend."""
+    rows = features.read(0, 64)
+    row = int(np.argmax(rows.nnz))
+    end = int(rows.offsets()[row + 1])
+    columns = {name: getattr(rows, name).copy() for name in COLUMNS[:-1]}
+    if fault == "frames":
+        columns["n_bins"][row] = columns["index"][end - 1] // features.layout.site_count
+    elif fault == "order":
+        columns["index"][[end - 2, end - 1]] = columns["index"][[end - 1, end - 2]]
+    elif fault == "zero":
+        columns["value"][end - 1] = 0
+    elif fault == "label":
+        columns["label"][row] = len(features.classes)
+    else:
+        most = {"max_index": int(rows.index.max()) - 1}
+        features = FeatureSet(features.storage, features.address, features.manifest.model_copy(update=most))
+    forged = replace(rows, **columns)
+    refuse_or_read(features, forged, forged, [end - 1], DTYPES)
 
 
 @pytest.fixture(scope="module")

@@ -19,14 +19,14 @@ import numpy as np
 
 from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
-from spikestore.pipeline.growing.whole_fragments import whole_fragment
+from spikestore.pipeline.growing.whole_fragments import WholeFragment, whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
-from spikestore.store.build import Build, KnownRows
+from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
 from spikestore.store.concurrency import Prefetcher
@@ -169,6 +169,10 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         fragment_rows = _derived_rows(job, job.former, rows)
     else:
         with job.located.open() as reader:
+            whole = _whole_fragment(job, reader, rows)
+            if whole is not None:
+                check_unchanged(job.located.stamps)
+                return _put_whole(job, fragment, whole, began)
             fragment_rows = _rows_of_fragment(job, reader, rows)
     check_unchanged(job.located.stamps)
     columns = fragment_rows.columns
@@ -177,7 +181,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         columns,
         skipped=fragment_rows.skipped,
         events=count_events(columns),
-        known=fragment_rows.known,
+        checked=fragment_rows.checked,
     )
     return FragmentReport(
         fragment,
@@ -188,6 +192,28 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         fragment_rows.taken,
         fragment_rows.problems,
     )
+
+
+def _whole_fragment(job: FragmentJob, reader: Reader, rows: range) -> WholeFragment | None:
+    """Return the fragment of a former set that has exactly these rows, or None."""
+    if job.former is None or not isinstance(reader, FileReader):
+        return None
+    layout = job.plan.layout
+    return whole_fragment(
+        job.former,
+        rows,
+        job.build,
+        lambda samples: _with_labels(RowRun(rows.start, samples), reader, layout),
+    )
+
+
+def _put_whole(job: FragmentJob, fragment: int, whole: WholeFragment, began: float) -> FragmentReport:
+    """Store a fragment that a former set has; return a report."""
+    samples, facts = whole.samples, whole.facts
+    job.build.put_encoded_fragment(fragment, samples, facts, whole.encoded, events=count_events(samples))
+    content = content_of(samples, job.plan.layout)._replace(sites=whole.sites, nnz=facts.nnz)
+    seconds = time.perf_counter() - began
+    return FragmentReport(fragment, len(samples), facts.nnz, seconds, content, taken=len(samples))
 
 
 def transform_rows(
@@ -213,8 +239,8 @@ class _FragmentRows(NamedTuple):
 
     columns: SampleColumns
     skipped: Sequence[SkippedRow]
-    known: KnownRows | None = None
-    """Parts of these rows that former sets already have; None if they have none."""
+    checked: bool = False
+    """Whether the rows are checked and have the stored dtypes."""
     taken: int = 0
     """Rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
@@ -226,15 +252,11 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
         return _FragmentRows(*transform_rows(job, reader, rows)[:2])
-    whole = whole_fragment(job.former, rows, job.plan)
-    if whole is not None:
-        columns = _with_labels(RowRun(rows.start, whole.columns), reader, layout)
-        return _FragmentRows(columns, (), whole.known, taken=len(rows))
     runs, problems = job.former.read(rows)
     runs = [RowRun(run.first, _with_labels(run, reader, layout)) for run in runs]
     columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, runs))
     taken = sum(len(run.columns) for run in runs)
-    return _FragmentRows(columns, skipped, KnownRows(), taken, tuple(problems))
+    return _FragmentRows(columns, skipped, True, taken, tuple(problems))
 
 
 def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:

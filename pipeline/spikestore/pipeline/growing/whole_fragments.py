@@ -1,40 +1,62 @@
 """Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
 
 The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they need
-not be encoded again, which would take most of the time.
+not be encoded again, which would take most of the time, and only one chunk at a time is in memory.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from spikestore.pipeline.growing.former_rows import FormerRows
-from spikestore.store.build import KnownRows
+from spikestore.store.build import Build
+from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
+from spikestore.store.columns.fragment_facts import FragmentFacts, without_values
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.trust.fragments import FragmentChecker
+from spikestore.store.trust.scanned_fragment import ScannedFragment
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, StoreError
+from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
-class FormerFragment(NamedTuple):
-    """A whole fragment of a former set."""
+class WholeFragment(NamedTuple):
+    """A whole fragment of a former set, checked."""
 
-    columns: SampleColumns
-    """The rows, checked."""
-    known: KnownRows
-    """Their stored bytes."""
+    samples: SampleColumns
+    """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
+    facts: FragmentFacts
+    """Numbers and hashes for the new set."""
+    encoded: dict[str, bytes]
+    """Stored bytes of ``index`` and ``value``."""
+    sites: tuple[int, int] | None
+    """Smallest and largest site with a count, None without counts; exact only if both are equal."""
 
 
-def whole_fragment(former: FormerRows, rows: range, plan: Plan) -> FormerFragment | None:
+def whole_fragment(
+    former: FormerRows, rows: range, build: Build, with_labels: Callable[[SampleColumns], SampleColumns]
+) -> WholeFragment | None:
     """Return the fragment of a former set that has exactly the rows `rows` of a new set, in order.
 
     Returns None if there is none, if the plan of the new set encodes fragments in another way, or if the fragment is damaged.
     `FormerRows.read` then returns the rows that can be read.
+
+    Parameters
+    ----------
+    former : FormerRows
+        Positions of the rows in former sets.
+    rows : range
+        Rows of a fragment of the new set.
+    build : Build
+        Build of the new set.
+    with_labels : callable
+        Returns rows of the former set with the labels and columns of the new set.
     """
     part = former.part(rows)
     begin = int(part.row_of[0])
@@ -49,7 +71,9 @@ def whole_fragment(former: FormerRows, rows: range, plan: Plan) -> FormerFragmen
     ):
         return None
     try:
-        return _read(features, fragment) if _is_encoded_alike(features, plan) else None
+        if not _is_encoded_alike(features, build.plan):
+            return None
+        return _read(features, fragment, rows, build, with_labels)
     except StoreError:
         return None
 
@@ -62,7 +86,13 @@ def _is_encoded_alike(features: FeatureSet, plan: Plan) -> bool:
     return all(theirs[name] == ours[name] for name in ("index", "value"))
 
 
-def _read(features: FeatureSet, fragment: int) -> FormerFragment:
+def _read(
+    features: FeatureSet,
+    fragment: int,
+    rows: range,
+    build: Build,
+    with_labels: Callable[[SampleColumns], SampleColumns],
+) -> WholeFragment | None:
     record = features.record(fragment)
     objects = {
         entry.path: features.storage.get(f"{features.data_path}/{entry.path}") for entry in record.objects
@@ -70,7 +100,34 @@ def _read(features: FeatureSet, fragment: int) -> FormerFragment:
     for entry in record.objects:
         if sha256_hex(objects[entry.path]) != entry.sha256:
             raise DamagedError(f"{entry.path} is damaged")
-    columns = FragmentChecker(features.address, features.manifest, features.root).read(fragment, objects)
+    layout, sites = build.plan.layout, _Sites(build.plan.layout.site_count)
+    opened = ScannedFragment.opened(features.address, features.manifest, features.root, fragment, objects)
+    with opened as scanned:
+        if scanned is None:
+            return None
+        samples = with_labels(without_values(scanned.samples, features.layout))
+        columns = dict(samples.in_order(layout))
+        seed, block = check_seed(*build.address), rows.start // BLOCK
+        check = BlockChecks(columns, scanned.offsets, layout, seed, block)
+        digests = BlockDigests(columns, scanned.offsets, layout)
+        largest = scanned.scan([check, digests], sites.add)
+        nnz = int(scanned.offsets[-1])
+    facts = FragmentFacts(check.finish(), tuple(digests.finish()), nnz, *largest)
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
-    values = {name: objects[path] for name, path in paths.items() if path in objects}
-    return FormerFragment(columns, KnownRows(values))
+    encoded = {name: objects[path] for name, path in paths.items() if path in objects}
+    return WholeFragment(samples, facts, encoded, sites.range)
+
+
+class _Sites:
+    """Range of the sites with a count, as in `FragmentContent`."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.range: tuple[int, int] | None = None
+
+    def add(self, index: npt.NDArray[Any]) -> None:
+        """Add indices; they are skipped once two sites are known."""
+        if self.range is None or self.range[0] == self.range[1]:
+            site = index % self._count
+            known = self.range or (int(site[0]), int(site[0]))
+            self.range = min(known[0], int(site.min())), max(known[1], int(site.max()))

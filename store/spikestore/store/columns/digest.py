@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,8 +67,8 @@ def block_checks(
     return np.array(checks, np.uint64)
 
 
-class BlockChecks:
-    """Computes `block_checks` of rows whose ``index`` and ``value`` arrive in pieces.
+class BlockHashes:
+    """Hashes of the blocks of rows whose ``index`` and ``value`` arrive in pieces; see `BlockChecks` and `BlockDigests`.
 
     Parameters
     ----------
@@ -78,6 +78,52 @@ class BlockChecks:
         Start of each sample's non-zeros, and the end.
     layout : Layout
         Order of the columns.
+    new_hash : callable
+        Returns the hash of a block, by its number among these rows.
+    """
+
+    def __init__(
+        self,
+        samples: Mapping[str, npt.NDArray[Any]],
+        offsets: npt.NDArray[np.int64],
+        layout: Layout,
+        new_hash: Callable[[int], Any],
+    ) -> None:
+        names = [name for name, _ in layout.columns]
+        self._samples = samples
+        self._after = names[names.index("value") + 1 :]
+        rows = [*range(0, len(offsets) - 1, BLOCK), len(offsets) - 1]
+        self._rows = [*itertools.pairwise(rows)]
+        self._spans = [*itertools.pairwise(offsets[rows].tolist())]
+        self._hashes = [new_hash(number) for number in range(len(self._rows))]
+        self._feed_samples(names[: names.index("index")])
+
+    def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
+        """Add a piece of ``index``, or of ``value`` after all of ``index``; it begins at non-zero number `begins`."""
+        for each, (first, last) in zip(self._hashes, self._spans, strict=True):
+            part = piece[max(first - begins, 0) : max(last - begins, 0)]
+            if part.size:
+                each.update(part.data)
+
+    def _finished(self) -> list[Any]:
+        """Return the hashes, after the last piece of ``value``."""
+        self._feed_samples(self._after)
+        return self._hashes
+
+    def _feed_samples(self, names: Iterable[str]) -> None:
+        for name in names:
+            column = np.ascontiguousarray(self._samples[name])
+            for each, (start, stop) in zip(self._hashes, self._rows, strict=True):
+                each.update(column[start:stop].data)
+
+
+class BlockChecks(BlockHashes):
+    """`block_checks` of rows that arrive in pieces.
+
+    Parameters
+    ----------
+    samples, offsets, layout
+        See `BlockHashes`.
     seed : int
         From `check_seed`.
     first_block : int
@@ -92,32 +138,26 @@ class BlockChecks:
         seed: int,
         first_block: int,
     ) -> None:
-        names = [name for name, _ in layout.columns]
-        self._samples = samples
-        self._after = names[names.index("value") + 1 :]
-        rows = [*range(0, len(offsets) - 1, BLOCK), len(offsets) - 1]
-        self._rows = [*itertools.pairwise(rows)]
-        self._spans = [*itertools.pairwise(offsets[rows].tolist())]
-        self._hashes = [xxhash.xxh3_64(seed=seed ^ (first_block + i)) for i in range(len(self._rows))]
-        self._feed_samples(names[: names.index("index")])
-
-    def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        """Add a piece of ``index``, or of ``value`` after all of ``index``; it begins at non-zero number `begins`."""
-        for check, (first, last) in zip(self._hashes, self._spans, strict=True):
-            part = piece[max(first - begins, 0) : max(last - begins, 0)]
-            if part.size:
-                check.update(part.data)
+        super().__init__(
+            samples, offsets, layout, lambda number: xxhash.xxh3_64(seed=seed ^ (first_block + number))
+        )
 
     def finish(self) -> npt.NDArray[np.uint64]:
         """Return the hashes, shape (blocks,), after the last piece of ``value``."""
-        self._feed_samples(self._after)
-        return np.array([check.intdigest() for check in self._hashes], np.uint64)
+        return np.array([check.intdigest() for check in self._finished()], np.uint64)
 
-    def _feed_samples(self, names: Iterable[str]) -> None:
-        for name in names:
-            column = np.ascontiguousarray(self._samples[name])
-            for check, (start, stop) in zip(self._hashes, self._rows, strict=True):
-                check.update(column[start:stop].data)
+
+class BlockDigests(BlockHashes):
+    """`block_digests` of rows that arrive in pieces; for the parameters see `BlockHashes`."""
+
+    def __init__(
+        self, samples: Mapping[str, npt.NDArray[Any]], offsets: npt.NDArray[np.int64], layout: Layout
+    ) -> None:
+        super().__init__(samples, offsets, layout, lambda _: hashlib.sha256())
+
+    def finish(self) -> list[str]:
+        """Return SHA-256 (hex) of each block, after the last piece of ``value``."""
+        return [digest.hexdigest() for digest in self._finished()]
 
 
 def check_seed(transform_key: str, source_key: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -300,11 +301,25 @@ class FragmentDecoder:
         DamagedError
             The objects cannot be decoded.
         """
+        with self.opened(fragment, objects) as reader:
+            return reader.read(fragment, 0, len(self._build.rows(fragment)))
+
+    def are_equal(self, fragment: int, objects: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:
+        """Return whether two encodings of a fragment have the same rows and hashes; for arguments and errors see `read`."""
+        (rows, check), (other_rows, other_check) = (self.read(fragment, each) for each in (objects, others))
+        layout = self._build.layout
+        pairs = zip(rows.in_order(layout), other_rows.in_order(layout), strict=True)
+        return np.array_equal(check, other_check) and all(
+            np.array_equal(column, other) for (_, column), (_, other) in pairs
+        )
+
+    @contextmanager
+    def opened(self, fragment: int, objects: Mapping[str, bytes]) -> Iterator[ColumnReader]:
+        """Yield a reader of a fragment; errors of the ``with`` block become `DamagedError`. For the arguments see `read`."""
         try:
             if isinstance(self._build, Manifest):
                 refuse_giant_fragment(self._build, fragment)
-            reader = column_reader(self._build, self._root, _Memory(objects))
-            return reader.read(fragment, 0, len(self._build.rows(fragment)))
+            yield column_reader(self._build, self._root, _Memory(objects))
         except BaseException as error:
             # A panic in a Rust codec derives from BaseException only.
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":

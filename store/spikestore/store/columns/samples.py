@@ -118,6 +118,12 @@ def largest_value(value: npt.NDArray[Any]) -> float:
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 
+def largest_index(columns: SampleColumns) -> int:
+    """Return the largest index of rows that follow the format, in which indices ascend; 0 if they have no non-zeros."""
+    ends = columns.offsets()[1:][columns.nnz > 0] - 1
+    return int(columns.index[ends].max(initial=0))
+
+
 def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     """Return the first violation of the format in some rows, or None.
 

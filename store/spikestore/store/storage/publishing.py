@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ class Publisher:
         place = self._root / TEMPORARY / secrets.token_hex(16)
 
         def begin() -> int:
-            mode = self._make_folder(place.parent)
+            mode = self._make_folders([place.parent])
             return open_new(place, None if mode is None else mode & 0o644 | 0o600)
 
         return place, self._again(begin)
@@ -62,7 +62,7 @@ class Publisher:
         """Call `name` with a temporary file and its target, and return the result."""
 
         def give() -> bool:
-            self._make_folder(target.parent)
+            self._make_folders([target.parent])
             named = name(temporary, target)
             if sync:
                 sync_folder(target.parent)
@@ -78,24 +78,35 @@ class Publisher:
             self._synced.clear()
         return step()
 
-    def _make_folder(self, folder: Path) -> int | None:
-        """Create a folder and its parents; return the permissions of folders in this store if it is shared, else None."""
+    def make_folders(self, folders: Iterable[Path]) -> None:
+        """Create folders and their parents; each folder that gets new names is fsynced once, after all are created."""
+        wanted = [*folders]
+        if wanted:
+            self._again(lambda: self._make_folders(wanted))
+
+    def _make_folders(self, folders: Iterable[Path]) -> int | None:
+        """Create folders and their parents; return the permissions of folders in this store if it is shared, else None."""
         if not self._root.is_dir():
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
-        if folder in self._synced and folder.is_dir():  # so are its parents
-            return shared
-        folders = [f for f in (folder, *folder.parents) if f.is_relative_to(self._root) and f != self._root]
-        for each in reversed(folders):
-            if each in self._synced and each.is_dir():
+        new: dict[Path, None] = {}  # each after its parents
+        for folder in folders:
+            if folder in self._synced and folder.is_dir():  # so are its parents
                 continue
-            if not each.is_dir():
-                workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
-                make_folder(each, mode=shared, workshop=workshop)
-            # Also if another process created the folder: it may have crashed before its fsync.
-            sync_folder(each.parent)
-            self._synced.add(each)
+            for each in reversed([folder, *folder.parents]):
+                if not each.is_relative_to(self._root) or each == self._root or each in new:
+                    continue
+                if each in self._synced and each.is_dir():
+                    continue
+                if not each.is_dir():
+                    workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
+                    make_folder(each, mode=shared, workshop=workshop)
+                new[each] = None
+        # Also if another process created the folder: it may have crashed before its fsync.
+        for parent in dict.fromkeys(each.parent for each in new):
+            sync_folder(parent)
+        self._synced.update(new)
         return shared
 
     def make_root(self) -> None:

@@ -97,6 +97,9 @@ class Staging:
             self._written.append(staged)
             with clear_errors(storage.url, staged.path, "write"):
                 sync_and_close(staged.handle)
+        if self._written:
+            with clear_errors(storage.url, self._written[0].path, "write"):
+                storage.publisher.make_folders(staged.target.parent for staged in self._written)
         for staged in self._written:
             with clear_errors(storage.url, staged.path, "write"):
                 if not storage.publisher.give_name(staged.temporary, staged.target, name_if_free, sync=False):

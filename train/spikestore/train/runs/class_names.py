@@ -66,8 +66,8 @@ def refuse_other_labels(
     known = checkpoint.classes or _classes_in_store(checkpoint, store)
     if not known:
         logger.warning(
-            "can't check that %s numbers its classes like %s: the checkpoint has no class names, and the set it was "
-            "trained on is not in %s",
+            "can't check that %s numbers its classes like %s: the checkpoint has no class names, and its training set is "
+            "not in %s",
             label,
             checkpoint.origin,
             store.storage.url,

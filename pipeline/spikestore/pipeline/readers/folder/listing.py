@@ -281,7 +281,7 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
         return {file: values[settings.split] for file, values in facts.items()}
     if settings.split != "split":
         raise UnknownNameError(
-            f"there is no field {settings.split!r} for splits: set split under [source.folder]"
+            f"there is no field {settings.split!r} for splits: correct split under [source.folder]"
         )
     if settings.shares:
         group = settings.group

@@ -1,5 +1,5 @@
 """All rows, in the order of the table: functions that get a `Scale` and return a row."""
 
-from benchmarks.transforms import denoising, derived, papers
+from benchmarks.transforms import denoising, derived, papers, real_numbers
 
-ROWS = [*papers.ROWS, *denoising.ROWS, *derived.ROWS]
+ROWS = [*papers.ROWS, *denoising.ROWS, *derived.ROWS, *real_numbers.ROWS]

@@ -12,6 +12,7 @@ import numpy as np
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.recording import Sample
 from spikestore.pipeline.transforms.bina_rep import BinaRepChain
+from spikestore.pipeline.transforms.float_columns import FloatColumns, can_read
 from spikestore.pipeline.transforms.fused import FusedChain, FusedSamples, can_run
 from spikestore.pipeline.transforms.fused.filters import is_fused
 from spikestore.pipeline.transforms.fused.samples import BlockChain, RecordingChain, sample_of
@@ -110,7 +111,8 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
     if chosen == "fused":
         return FusedChain(transform, has_y=has_y)
     if chosen == "numpy":
-        return OneByOne(NumpyChain(transform, has_y=has_y))
+        chain = NumpyChain(transform, has_y=has_y)
+        return OneByOne(chain, FloatColumns(transform) if can_read(transform) else None)
     try:  # imported here: Tonic takes seconds to import
         from spikestore.pipeline.transforms.tonic_chain import TonicChain
     except ModuleNotFoundError as error:
@@ -134,24 +136,32 @@ class OneByOne:
     ----------
     chain : RecordingChain
         The transform, which runs on single recordings.
+    columns : FloatColumns, optional
+        The same transform for ordinary recordings.
     """
 
-    def __init__(self, chain: RecordingChain) -> None:
+    def __init__(self, chain: RecordingChain, columns: FloatColumns | None = None) -> None:
         self._chain = chain
+        self._columns = columns
 
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
         """Return the samples of a block, with the errors of recordings by row in ``errors``."""
         errors = dict(block.errors)
+        ordinary = None if self._columns is None else self._columns.recordings(block)
         samples: list[Sample] = []
         no_sample = Sample(np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0, 0, 0)
         for place in range(len(block)):
             row = block.first_row + place
             sample = no_sample
             if row not in errors:
+                name = name_of(row)
+                found = None
                 try:
-                    sample = sample_of(self._chain, block, place, name=name_of(row), sort=sort)
+                    if ordinary is not None:
+                        found = ordinary.sample(place, name=name)
+                    sample = found or sample_of(self._chain, block, place, name=name, sort=sort)
                 except RecordingError as error:
                     errors[row] = error
             samples.append(sample)

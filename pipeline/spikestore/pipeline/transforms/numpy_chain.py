@@ -125,7 +125,7 @@ class NumpyChain:
             n_bins = self._bins_of_seconds.count(times, name=name)
             starts, ends = self._bins_of_seconds.ranges(times)
         if isinstance(to_frame, FloatFrames):
-            index, real, dropped = float_frames(to_frame, framed, starts, ends, origin=origin)
+            index, real, dropped = float_frames(to_frame, framed, starts, ends, name=name)
             cropped = n_events - n_framed
             return Sample(index, real, n_bins, n_events, n_cropped=cropped, n_dropped=dropped)
         index, value = self._counted(framed, starts, ends)

@@ -6,13 +6,15 @@ differ: a value is rounded to float32, and exp is computed in the same way on ev
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.recording import Events
-from spikestore.pipeline.transforms.event_guards import Origin
 from spikestore.pipeline.transforms.frame_bins import exact
-from spikestore.pipeline.transforms.frame_counts import Ints, count_covered
+from spikestore.pipeline.transforms.frame_counts import Ints
 from spikestore.store_schemas.errors import RecordingError
 from spikestore.store_schemas.specs.operations import (
     FloatFrames,
@@ -24,8 +26,11 @@ from spikestore.store_schemas.specs.operations import (
 
 Floats = npt.NDArray[np.float32]
 
-_DENSE_PLACES = 2**22
-"""Largest voxel grid that is computed as a dense array: 32 MiB."""
+EventFields = Events | Mapping[str, npt.NDArray[Any]]
+"""The fields of the events of a recording."""
+
+_DENSE_PLACES = 2**24
+"""Largest sensor for which a table of all places is made to number those that have events: 80 MiB."""
 
 
 def frame_with_bins_of(spec: FloatFrames) -> ToFrame:
@@ -36,7 +41,7 @@ def frame_with_bins_of(spec: FloatFrames) -> ToFrame:
 
 
 def float_frames(
-    spec: FloatFrames, events: Events, starts: Ints, ends: Ints, *, origin: Origin
+    spec: FloatFrames, events: EventFields, starts: Ints, ends: Ints, *, name: str
 ) -> tuple[Ints, Floats, int]:
     """Return the frames of a recording.
 
@@ -44,12 +49,12 @@ def float_frames(
     ----------
     spec : ToVoxelGrid, ToTimesurface or ToAveragedTimesurface
         The operation.
-    events : structured array, shape (n_events,)
-        Events inside the sensor, sorted by time, at least one.
+    events : structured array, or mapping of str to array, shape (n_events,) each
+        Fields ``t``, ``x``, ``y`` and ``p`` of events inside the sensor, sorted by time, at least one. ``x``, ``y`` and ``p`` are int64.
     starts, ends : int64 array, shape (n_bins,)
         Events of each bin of `frame_with_bins_of`.
-    origin : Origin
-        The recording of the events, for messages.
+    name : str
+        Name of the recording in messages.
 
     Returns
     -------
@@ -66,67 +71,84 @@ def float_frames(
         The values are not defined, or too large for float32.
     """
     if isinstance(spec, ToVoxelGrid):
-        index, value, n_dropped = _voxels(spec, events, origin)
+        index, value, n_dropped = _voxels(spec, events, name)
     elif isinstance(spec, ToTimesurface):
-        index, value = _surfaces(spec, events, starts, ends)
-        n_dropped = len(events) - count_covered(starts, ends, len(events))
+        index, value, n_dropped = _surfaces(spec, events, starts, ends)
     else:
         index, value = _averaged_surfaces(spec, events)
         n_dropped = 0
     if not np.isfinite(value).all():
-        problem = f"{origin.name}: {spec.op} gives values that are too large for float32"
-        raise RecordingError(problem, recording=origin.name)
+        problem = f"{name}: {spec.op} gives values that are too large for float32"
+        raise RecordingError(problem, recording=name)
     return index, value, n_dropped
 
 
-def _voxels(spec: ToVoxelGrid, events: Events, origin: Origin) -> tuple[Ints, Floats, int]:
+def _voxels(spec: ToVoxelGrid, events: EventFields, name: str) -> tuple[Ints, Floats, int]:
     t, n_bins = events["t"], spec.n_time_bins
     if t[0] == t[-1]:
         problem = f"all events have the time {t[0].item()} µs, and {spec.op} divides by the time between the first event and the last"
-        raise RecordingError(f"{origin.name}: {problem}", recording=origin.name, field="t")
-    position = n_bins * (t.astype(np.float64) - t[0]) / (t[-1] - t[0])
-    before = position.astype(np.int64)
-    share = position - before
-    sign = np.where(events["p"] == 0, -1, events["p"])
+        raise RecordingError(f"{name}: {problem}", recording=name, field="t")
+    from spikestore.pipeline.transforms.float_frames.kernels import voxels
+
     width, height, _ = spec.sensor_size
-    cell = before * (width * height) + events["y"] * width + events["x"]
-    in_before, in_next = before < n_bins, before + 1 < n_bins
-    cells = np.concatenate([cell[in_before], cell[in_next] + width * height])
-    weights = np.concatenate([(sign * (1.0 - share))[in_before], (sign * share)[in_next]])
-    n_dropped, places = int(np.count_nonzero(~in_before)), n_bins * height * width
-    # `bincount` adds in the order of the events, as Tonic does.
-    if places <= _DENSE_PLACES:
-        grid = np.bincount(cells, weights, places).astype(np.float32)
-        index = np.flatnonzero(grid).astype(np.int64, copy=False)
-        return index, grid[index], n_dropped
-    index, place = np.unique(cells, return_inverse=True)
-    value = np.bincount(place, weights, len(index)).astype(np.float32)
-    kept = value != 0
-    return index[kept], value[kept], n_dropped
+    pixels, place_of = _numbered(events["y"] * width + events["x"], width * height)
+    index, value = np.empty(2 * len(t), np.int64), np.empty(2 * len(t), np.float32)
+    filled, n_dropped = voxels(
+        t.astype(np.float64), float(t[0]), float(t[-1] - t[0]), n_bins, place_of, events["p"] != 0, pixels, width * height, index, value
+    )  # fmt: skip
+    return index[:filled], value[:filled], n_dropped
 
 
-def _surfaces(spec: ToTimesurface, events: Events, starts: Ints, ends: Ints) -> tuple[Ints, Floats]:
+def _surfaces(spec: ToTimesurface, events: EventFields, starts: Ints, ends: Ints) -> tuple[Ints, Floats, int]:
     from spikestore.pipeline.transforms.float_frames.kernels import surface
 
     width, height, polarities = spec.sensor_size
-    sites = (events["p"] * height + events["y"]) * width + events["x"]
-    pixels, place_of = np.unique(sites, return_inverse=True)
+    sites = polarities * height * width
+    pixels, place_of = _numbered((events["p"] * height + events["y"]) * width + events["x"], sites)
     times = events["t"].astype(np.int64).astype(np.float64)
     last = np.full(len(pixels), -np.inf)
-    place, value = np.empty(len(pixels), np.int64), np.empty(len(pixels), np.float32)
+    index, value = np.empty(len(pixels), np.int64), np.empty(len(pixels), np.float32)
     dt, tau, first = exact(spec.dt), float(spec.tau), events["t"][0]
     indices, values = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    covered = seen = 0
     for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        covered += max(end - max(start, seen), 0)
+        seen = max(seen, end)
         last[place_of[start:end]] = times[start:end]  # of several events of a pixel, the last one stays
         with np.errstate(over="ignore"):
             time = float((number + 1) * dt + first)  # in the type of the times, as in Tonic
-        filled = surface(last, time, tau, place, value)
-        indices.append(pixels[place[:filled]] + number * (polarities * height * width))
+        filled = surface(last, time, tau, pixels, number * sites, index, value)
+        indices.append(index[:filled].copy())
         values.append(value[:filled].copy())
-    return np.concatenate(indices), np.concatenate(values)
+    return np.concatenate(indices), np.concatenate(values), len(times) - covered
 
 
-def _averaged_surfaces(spec: ToAveragedTimesurface, events: Events) -> tuple[Ints, Floats]:
+def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
+    """Return places, ascending, among which are those of all events; and for each event the number of its place.
+
+    If there are more places than events, the first array has only those with events.
+
+    Parameters
+    ----------
+    places : int64 array, shape (n_events,)
+        Places, from 0.
+    size : int
+        The places are below this number.
+    """
+    if size <= len(places):
+        return np.arange(size, dtype=np.int64), places
+    if size > _DENSE_PLACES:
+        different, number = np.unique(places, return_inverse=True)
+        return different, number.astype(np.int64, copy=False)
+    has_events = np.zeros(size, np.bool_)
+    has_events[places] = True
+    different = np.flatnonzero(has_events).astype(np.int64, copy=False)
+    numbers = np.empty(size, np.int32)
+    numbers[different] = np.arange(len(different))
+    return different, numbers[places].astype(np.int64)
+
+
+def _averaged_surfaces(spec: ToAveragedTimesurface, events: EventFields) -> tuple[Ints, Floats]:
     from spikestore.pipeline.transforms.float_frames.kernels import add_surfaces
 
     across, down = spec.cells

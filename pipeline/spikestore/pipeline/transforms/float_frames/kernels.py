@@ -1,4 +1,4 @@
-"""Compiled loops of time surfaces.
+"""Compiled loops of voxel grids and time surfaces.
 
 The loops release the GIL.
 """
@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.compiled import compiled, inner
+from spikestore.store.bit_operations import trailing_zeros
+
+_NONE, _ONE = np.uint64(0), np.uint64(1)
 
 _PER_LN_2 = 1.4426950408889634
 _LN_2_HIGH, _LN_2_LOW = 0.693147180369123816490, 1.90821492927058770002e-10
@@ -21,6 +24,7 @@ _C = tuple(1 / math.factorial(n) for n in range(14))
 
 _TWOS = np.array([2.0**n for n in range(-151, 130)])
 """Powers of 2 from 2^-151."""
+
 
 _LOWEST, _HIGHEST = -104.0, 89.0
 """Below the first number, exp is 0 as float32; above the second, it is infinite."""
@@ -49,7 +53,9 @@ def surface(
     last: npt.NDArray[np.float64],
     time: float,
     tau: float,
-    place: npt.NDArray[np.int64],
+    pixels: npt.NDArray[np.int64],
+    first_index: int,
+    index: npt.NDArray[np.int64],
     value: npt.NDArray[np.float32],
 ) -> int:
     """Compute a time surface at `time`; return the number of its non-zeros.
@@ -59,20 +65,113 @@ def surface(
     last : float64 array, shape (pixels,)
         Time of the last event of each pixel; -infinity before its first one.
     time : float
-        Time of the surface, in µs.
+        Time of the surface.
     tau : float
-        Time constant, in µs.
-    place, value : int64 and float32 array, shape (pixels,)
-        Output: pixel and value of each non-zero.
+        Time constant.
+    pixels : int64 array, shape (pixels,)
+        Place of each pixel within the surface, ascending.
+    first_index : int
+        Index of the first place of the surface.
+    index, value : int64 and float32 array, shape (pixels,)
+        Output: index and value of each non-zero.
     """
+    decayed = np.empty(len(last), np.float32)
+    for pixel in range(len(last)):
+        decayed[pixel] = exponential(-(time - last[pixel]) / tau)
     filled = 0
     for pixel in range(len(last)):
-        if last[pixel] > -np.inf:
-            decayed = np.float32(exponential(-(time - last[pixel]) / tau))
-            if decayed != 0:
-                place[filled], value[filled] = pixel, decayed
-                filled += 1
+        index[filled], value[filled] = first_index + pixels[pixel], decayed[pixel]
+        filled += decayed[pixel] != 0
     return filled
+
+
+@inner
+def _add(
+    grid: npt.NDArray[np.float64],
+    marks: npt.NDArray[np.uint64],
+    summary: npt.NDArray[np.uint64],
+    pixel: int,
+    number: float,
+) -> None:
+    grid[pixel] += number
+    marks[pixel >> 6] |= _ONE << np.uint64(pixel & 63)
+    summary[pixel >> 12] |= _ONE << np.uint64((pixel >> 6) & 63)
+
+
+@compiled
+def voxels(
+    t: npt.NDArray[np.float64],
+    first: float,
+    duration: float,
+    n_bins: int,
+    place_of: npt.NDArray[np.int64],
+    is_on: npt.NDArray[np.bool_],
+    pixels: npt.NDArray[np.int64],
+    sites: int,
+    index: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float32],
+) -> tuple[int, int]:
+    """Compute a voxel grid; return the number of its non-zeros, and of the events in no bin.
+
+    An event counts in its bin and in the next one. Bins are computed one after another. Each first adds its own events and then those
+    of the bin before, because sums are rounded, and Tonic adds in this order.
+
+    Parameters
+    ----------
+    t : float64 array, shape (events,)
+        Times, sorted.
+    first, duration : float
+        Time of the first event, and time from it to the last one, above 0.
+    n_bins : int
+        Number of bins.
+    place_of : int64 array, shape (events,)
+        Number of the pixel of each event.
+    is_on : bool array, shape (events,)
+        Whether an event counts as +1, or as -1.
+    pixels : int64 array, shape (pixels,)
+        Place of each pixel within a bin, ascending.
+    sites : int
+        Number of places of a bin.
+    index, value : int64 and float32 array, shape (2 events,)
+        Output: index and value of each non-zero.
+    """
+    grid = np.zeros(len(pixels), np.float64)
+    marks = np.zeros((len(pixels) + 63) // 64, np.uint64)  # one bit per pixel that has a sum
+    summary = np.zeros((len(marks) + 63) // 64, np.uint64)  # one bit per word of marks
+    former, start, filled = 0, 0, 0
+    for time_bin in range(n_bins):
+        end = start
+        while end < len(t):
+            position = n_bins * (t[end] - first) / duration
+            before = np.int64(position)
+            if before > time_bin:
+                break
+            share = position - before
+            _add(grid, marks, summary, place_of[end], (1.0 - share) if is_on[end] else -(1.0 - share))
+            end += 1
+        for event in range(former, start):
+            position = n_bins * (t[event] - first) / duration
+            before = np.int64(position)
+            if before + 1 == time_bin:
+                share = position - before
+                _add(grid, marks, summary, place_of[event], share if is_on[event] else -share)
+        former, start = start, end
+        for group in range(len(summary)):
+            marked = summary[group]
+            summary[group] = _NONE
+            while marked != _NONE:
+                word = group * 64 + np.int64(trailing_zeros(marked))
+                mask = marks[word]
+                marks[word] = _NONE
+                while mask != _NONE:
+                    pixel = word * 64 + np.int64(trailing_zeros(mask))
+                    rounded = np.float32(grid[pixel])
+                    index[filled], value[filled] = time_bin * sites + pixels[pixel], rounded
+                    filled += rounded != 0
+                    grid[pixel] = 0
+                    mask &= mask - _ONE
+                marked &= marked - _ONE
+    return filled, len(t) - start
 
 
 @compiled

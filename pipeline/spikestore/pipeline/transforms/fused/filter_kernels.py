@@ -35,7 +35,8 @@ def _copy(old: Array, new: Array) -> None:
 
 
 @inner
-def _is_ordinary(t: Array, x: Array, y: Array, p: Array, x_last: Any, y_last: Any, p_last: Any) -> Any:
+def is_ordinary(t: Array, x: Array, y: Array, p: Array, x_last: Any, y_last: Any, p_last: Any) -> Any:
+    """Return whether times are sorted and within ± `EXACT`, and all other values from 0 to their last valid one; at least one event."""
     inside = largest(x) <= x_last and largest(y) <= y_last and largest(p) <= p_last
     return inside and t[0] >= -EXACT and t[-1] <= EXACT and is_sorted(t, None, 0)
 
@@ -179,7 +180,7 @@ def filter_recordings(
         if state[row] != TODO or n == 0:
             continue
         old = slice(first, end)
-        if not _is_ordinary(all_t[old], all_x[old], all_y[old], all_p[old], x_last, y_last, p_last):
+        if not is_ordinary(all_t[old], all_x[old], all_y[old], all_p[old], x_last, y_last, p_last):
             state[row] = UNUSUAL
             continue
         t, x = new_t[filled : filled + n], new_x[filled : filled + n]

@@ -1,0 +1,127 @@
+"""Frames of real numbers from the columns of a block, for ordinary recordings.
+
+`NumpyChain` checks and copies the events of a recording several times, which takes longer than the frames. Here one compiled check is
+enough for ordinary recordings: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor. The other recordings are left to
+`NumpyChain`, so all rejected recordings have the same messages.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from spikestore.pipeline.readers.event_block import EventBlock
+from spikestore.pipeline.readers.recording import Sample
+from spikestore.pipeline.transforms.float_frames.frames import float_frames, frame_with_bins_of
+from spikestore.pipeline.transforms.frame_bins import FrameBins
+from spikestore.pipeline.transforms.fused.columns import Column, Columns, frozen, prepare
+from spikestore.pipeline.transforms.fused.filters import Filters, is_fused
+from spikestore.store_schemas.specs.operations import FloatFrames
+from spikestore.store_schemas.specs.transform import Transform
+
+
+class FloatColumns:
+    """Computes the samples of ordinary recordings; the results equal those of `NumpyChain` bit for bit.
+
+    Parameters
+    ----------
+    transform : Transform
+        The operations; `can_read` must be true for them.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        assert isinstance(transform.to_frame, FloatFrames)  # noqa: S101 - as `can_read` says
+        self._spec = transform.to_frame
+        sites = transform.sites(has_y=True)
+        self._bins = FrameBins(frame_with_bins_of(self._spec), sites, max_bins=transform.max_bins)
+        self._filters = Filters(transform.on_events) if transform.on_events else None
+
+    def recordings(self, block: EventBlock) -> OrdinaryRecordings | None:
+        """Return the ordinary recordings of a block; None if columns have dtypes for which there is no compiled code."""
+        columns = prepare(block, has_y=True) if block.time_table is None else None
+        if columns is None:
+            return None
+        offsets, state = block.offsets, np.zeros(len(block), np.uint8)
+        if self._filters is not None:
+            filtered = self._filters(block, columns, state)
+            if filtered is None:
+                return None
+            columns, offsets = filtered.columns, filtered.offsets
+        return OrdinaryRecordings(self._spec, self._bins, columns, offsets, block.offsets, state)
+
+
+def can_read(transform: Transform) -> bool:
+    """Return whether `FloatColumns` supports a transform."""
+    frames = transform.to_frame
+    return (
+        isinstance(frames, FloatFrames)
+        and frames.sensor_size[2] == 2
+        and all(is_fused(operation) for operation in transform.on_events)
+    )
+
+
+class OrdinaryRecordings:
+    """The columns of a block after the operations before the frames.
+
+    Parameters
+    ----------
+    spec : ToVoxelGrid, ToTimesurface or ToAveragedTimesurface
+        The operation that makes frames.
+    bins : FrameBins
+        Its bins.
+    columns : Columns
+        The events that are left.
+    offsets, offsets_read : int array, shape (recordings + 1,)
+        Start of each recording among these events, and among the events that were read; and the end of the last.
+    state : uint8 array, shape (recordings,)
+        Not 0 for recordings that the operations before cannot transform.
+    """
+
+    def __init__(
+        self,
+        spec: FloatFrames,
+        bins: FrameBins,
+        columns: Columns,
+        offsets: npt.NDArray[np.int64],
+        offsets_read: npt.NDArray[np.int64],
+        state: npt.NDArray[np.uint8],
+    ) -> None:
+        self._spec, self._bins, self._state = spec, bins, state
+        self._offsets, self._offsets_read = offsets, offsets_read
+        self._t, self._x = columns.t, columns.x
+        assert columns.y is not None  # noqa: S101 - `prepare` was called with has_y
+        self._y = columns.y
+        self._p = columns.p or Column(frozen(np.ones(len(columns.t), np.uint8)), 1)
+
+    def sample(self, place: int, *, name: str) -> Sample | None:
+        """Return the sample of a recording, or None if the recording is not ordinary or no event is left.
+
+        Parameters
+        ----------
+        place : int
+            Number of the recording within the block, from 0.
+        name : str
+            Name of the recording in messages.
+
+        Raises
+        ------
+        RecordingError
+            The values of the frames are not defined, or too large for float32; or there are too many bins.
+        """
+        from spikestore.pipeline.transforms.fused.filter_kernels import is_ordinary
+
+        events = slice(int(self._offsets[place]), int(self._offsets[place + 1]))
+        if self._state[place] != 0 or events.start == events.stop:
+            return None
+        t, x, y, p = (values[events] for values in (self._t, self._x.values, self._y.values, self._p.values))
+        width, height, _ = self._spec.sensor_size
+        if not is_ordinary(
+            t, x, y, p, min(width - 1, self._x.last), min(height - 1, self._y.last), min(1, self._p.last)
+        ):
+            return None
+        n_bins = self._bins.count(t, name=name)
+        starts, ends = self._bins.ranges(t)
+        wide = {"t": t, "x": x.astype(np.int64), "y": y.astype(np.int64), "p": p.astype(np.int64)}
+        index, value, n_dropped = float_frames(self._spec, wide, starts, ends, name=name)
+        n_read = int(self._offsets_read[place + 1] - self._offsets_read[place])
+        return Sample(index, value, n_bins, n_read, n_cropped=n_read - len(t), n_dropped=n_dropped)

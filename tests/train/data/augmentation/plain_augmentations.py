@@ -55,7 +55,7 @@ def moved(frames: Frames, by: int, axis: int) -> Frames:
 
 
 def masked(frames: Frames, bits: int, width: int, axis: int, probability: float = 1) -> Frames:
-    """Empty adjacent places."""
+    """Empty adjacent places along an axis."""
     size = frames.shape[axis]
     start = (redrawn(bits) >> 11) % (size - width + 1)
     out = frames.copy()
@@ -65,7 +65,7 @@ def masked(frames: Frames, bits: int, width: int, axis: int, probability: float 
 
 
 def each(frames: Frames, change: Callable[[Frames, tuple[int, ...], int, int], None], bits: int) -> Frames:
-    """Change the non-zeros one by one: (result, place, count, random bits)."""
+    """Call `change` for each non-zero, with the result, its place, its count and its random bits; return the result."""
     out = np.zeros_like(frames)
     for place in zip(*np.nonzero(frames), strict=True):
         index = int(np.ravel_multi_index(place, frames.shape))
@@ -74,23 +74,23 @@ def each(frames: Frames, change: Callable[[Frames, tuple[int, ...], int, int], N
 
 
 def jittered(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
-    """Jitter by up to 2."""
+    """Move a count by up to 2 channels."""
     x = min(max(place[-1] + (bits >> 11) % 5 - 2, 0), out.shape[-1] - 1)
     out[(*place[:-1], x)] += count
 
 
 def dropped(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
-    """Drop whole counts."""
+    """Drop or keep a count as a whole."""
     out[place] = 0 if lost(bits, 0.4) else count
 
 
 def thinned(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
-    """Drop each event."""
+    """Drop or keep each event by itself."""
     out[place] = sum(not event_lost(bits, event, 0.4) for event in range(count))
 
 
 def stretched(frames: Frames, bits: int) -> Frames:
-    """Stretch by up to a half."""
+    """Make time longer or shorter by up to a half."""
     factor = 65536 + (bits >> 11) % 65537 - 32768
     out = np.zeros_like(frames)
     for at, frame in enumerate(frames):
@@ -100,7 +100,7 @@ def stretched(frames: Frames, bits: int) -> Frames:
 
 
 def rotated(frames: Frames, bits: int) -> Frames:
-    """Rotate by up to 100 degrees, pixel by pixel, to the nearest one (up, if two are as near)."""
+    """Rotate by up to 100 degrees, each pixel to the nearest place (of two that are as near, to the one with the larger coordinate)."""
     angle = math.radians(((bits >> 11) % 3201 - 1600) / 16)
     cosine, sine = (round(65536 * of(angle)) / 65536 for of in (math.cos, math.sin))
     out = np.zeros_like(frames)
@@ -162,7 +162,7 @@ SINGLE: list[tuple[Any, int, Callable[[Frames, int], Frames]]] = [
 
 
 def rolled(frames: Frames, row: int) -> Frames:
-    """Shift by up to 2 pixels along x and y, in a circle."""
+    """Shift by up to 2 pixels along x and y; pixels that leave come in on the other side."""
     return np.roll(frames, [(bits >> 11) % 5 - 2 for bits in several(bits_of(20, row), 2)], (3, 2))
 
 
@@ -179,7 +179,7 @@ def sheared(frames: Frames, row: int) -> Frames:
 
 
 def area_masked(frames: Frames, row: int, levels: int = 3) -> Frames:
-    """Empty a rectangle with three fifths of the sides, or with a fifth, two fifths or three fifths."""
+    """Empty a rectangle whose sides are 60 % of the frame's, or 20, 40 or 60 % with three levels."""
     level, *centres = several(bits_of(22, row), 3)
     ratio, out = 0.6 * (1 + (level >> 11) % levels) / levels, frames.copy()
     kept = []
@@ -191,7 +191,7 @@ def area_masked(frames: Frames, row: int, levels: int = 3) -> Frames:
 
 
 def thinned_by_level(frames: Frames, row: int) -> Frames:
-    """Drop a quarter to all of four fifths of the events."""
+    """Drop about 20, 40, 60 or 80 % of the events."""
     number = int(0.8 * 2**21) * (1 + (bits_of(23, row) >> 11) % 4) // 4
 
     def keep(out: Frames, place: tuple[int, ...], count: int, bits: int) -> None:
@@ -201,7 +201,7 @@ def thinned_by_level(frames: Frames, row: int) -> Frames:
 
 
 def time_masked_by_level(frames: Frames, row: int) -> Frames:
-    """Empty a tenth to nine tenths of the bins."""
+    """Empty 10, 20, … or 90 % of the bins."""
     bits = bits_of(10, row)
     return masked(frames, bits, int(len(frames) * (0.9 * (1 + (bits >> 11) % 9) / 9)), 0)
 

@@ -13,7 +13,7 @@ SEED, EPOCH, FIRST_ROW, CLASSES = 5, 3, 17, 3
 
 @dataclass
 class PlainBatch:
-    """Frames of each sample, shape (bins, 2, 3, 4), and labels: weights of the classes."""
+    """For each sample: frames of shape (bins, 2, 3, 4), weights of the classes, and its class before mixing."""
 
     frames: list[Frames]
     labels: npt.NDArray[np.float64]
@@ -28,17 +28,17 @@ def mixed(key: int) -> int:
 
 
 def redrawn(key: int) -> int:
-    """Return other bits."""
+    """Return the random bits that follow others."""
     return mixed((key + 0x9E3779B97F4A7C15) % 2**64)
 
 
 def several(key: int, count: int) -> list[int]:
-    """Return several other bits."""
+    """Return as many different random bits as `count` says, drawn from others."""
     return [redrawn(key ^ number) for number in range(count)]
 
 
 def bits_of(kind: int, row: int) -> int:
-    """Return the random bits of a sample."""
+    """Return the random bits of a sample for a kind of augmentation."""
     key = 0
     for part in (SEED, EPOCH, kind, row):
         key = redrawn(key ^ part)
@@ -46,16 +46,16 @@ def bits_of(kind: int, row: int) -> int:
 
 
 def lost(key: int, probability: float) -> bool:
-    """Return whether 53 bits are below the probability."""
+    """Return whether the upper 53 bits, as a fraction of 2**53, are below the probability."""
     return key >> 11 < int(probability * 2**53)
 
 
 def event_lost(key: int, event: int, probability: float) -> bool:
-    """Return whether 21 bits of an event, of the random bits of its non-zero, are below the probability."""
+    """Return whether an event's 21 bits, drawn from its non-zero's bits, are below the probability (times 2**21)."""
     three = redrawn(key ^ event // 3) if event > 2 else key
     return (three >> 43 - 21 * (event % 3)) % 2**21 < int(probability * 2**21)
 
 
 def uniform(key: int) -> float:
-    """Return a number from 0 to 1."""
+    """Return a number from 0 to less than 1."""
     return (key >> 11) * 2.0**-53

@@ -27,7 +27,7 @@ from spikestore.train import Blend, CutMix, EventMix
 def partner_of(
     batch: PlainBatch, sample: int, bits: int, probability: float, same: bool, other_class: bool = False
 ) -> int | None:
-    """Return a sample's partner: any other sample, one of the same class, or one of another class."""
+    """Return a sample's partner, of the same class, of another class or any other, or None if the sample is not mixed."""
     chance, other = several(bits, 2)
     members = [
         one
@@ -44,7 +44,7 @@ def partner_of(
 
 
 def like(frames: Frames, other: Frames) -> Frames:
-    """Return frames with the length of others."""
+    """Return frames that are cut, or filled up with zeros, to the length of others."""
     out = np.zeros_like(other)
     out[: len(frames)] = frames[: len(out)]
     return out
@@ -74,7 +74,7 @@ def mix(
 
 
 def cut_time(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take adjacent bins of the other."""
+    """Replace adjacent bins by those of the other sample."""
     part, out = uniform(bits[0]), own.copy()
     width = int(part * len(own))
     start = (bits[1] >> 11) % (len(own) - width)
@@ -83,7 +83,7 @@ def cut_time(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float
 
 
 def cut_box(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take a rectangle of the other."""
+    """Replace a rectangle by that of the other sample."""
     part, out = uniform(bits[0]), own.copy()
     height, width = own.shape[2:]
     edges = []
@@ -96,7 +96,7 @@ def cut_box(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]
 
 
 def region(sizes: tuple[int, int, int], bits: list[int]) -> npt.NDArray[np.bool_]:
-    """Return where a mixture of Gaussians is above its density at a random place; `sizes` of time, y, x."""
+    """Return where the density of a mixture of Gaussians is above that at a random place; `sizes` are of time, y, x."""
     gaussians, place = 2 + (bits[0] >> 11) % 3, [(bits[1 + axis] >> 11) % sizes[axis] for axis in range(3)]
     grid, density = np.meshgrid(*map(np.arange, sizes), indexing="ij"), np.zeros(sizes)
     for number in range(gaussians):
@@ -106,12 +106,12 @@ def region(sizes: tuple[int, int, int], bits: list[int]) -> npt.NDArray[np.bool_
             deviation = max(uniform(width), 0.1) * size * 0.5
             exponent += ((at - (centre >> 11) % size) / deviation) ** 2 / 2
         density += uniform(weight) * np.exp(-exponent)
-    inside: npt.NDArray[np.bool_] = density > density[tuple(place)] * (1 + 1e-12)  # equal places are outside
+    inside: npt.NDArray[np.bool_] = density > density[tuple(place)] * (1 + 1e-12)  # equal ones are outside
     return inside
 
 
 def mix_events(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Take the events of the other in a region; labels by events."""
+    """Replace a region by that of the other sample; labels are weighted by the shares of events that stay or come in."""
     inside = region((own.shape[0], own.shape[2], own.shape[3]), bits)[:, None]
     kept = (own * ~inside).sum() / max(own.sum(), 1)
     taken = (other * inside).sum() / max(other.sum(), 1)
@@ -120,7 +120,7 @@ def mix_events(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, flo
 
 
 def blended(own: Frames, other: Frames, bits: list[int]) -> tuple[Frames, float]:
-    """Keep 70 % of the own events, and 30 % of the other's."""
+    """Keep about 70 % of the own events, and 30 % of the other sample's."""
     out = np.zeros_like(own)
     for frames, drawn, wanted in ((own, bits[0], False), (other, bits[1], True)):
         for place in zip(*np.nonzero(frames), strict=True):

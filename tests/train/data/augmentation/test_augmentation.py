@@ -36,13 +36,13 @@ def packed(features: FeatureSet) -> SparseBatch:
 
 
 def test_nothing_changes_at_strength_zero(packed: SparseBatch) -> None:
-    """No shift, no jitter, no drop, no flip."""
+    """Augmentations of strength zero leave frames as they are."""
     for one in (TimeShift(0), ChannelJitter(0), EventDrop(0.0), SpatialFlip(0.0)):
         assert torch.equal(one(packed, 0).dense(), packed.dense())
 
 
 def test_time_shift(packed: SparseBatch) -> None:
-    """Each sample is its old self, some bins later or earlier; what leaves its length is lost."""
+    """Each sample moves by whole bins, to earlier or later ones; what leaves its length is lost."""
     before, after = packed.dense(), TimeShift(3, seed=1)(packed, 0).dense()
     shifts: set[int] = set()
     for old, new, length in zip(before, after, packed.lengths.tolist(), strict=True):
@@ -60,7 +60,7 @@ def test_time_shift(packed: SparseBatch) -> None:
 
 
 def test_channel_jitter(packed: SparseBatch) -> None:
-    """Counts stay in their time bin, and none is lost; places that meet add up, in both forms of frames."""
+    """Counts stay in their time bin, and none is lost; counts that meet in a place add up, in dense and sparse_coo frames."""
     jittered = ChannelJitter(2)(packed, 0)
     assert torch.equal(jittered.dense().sum(-1), packed.dense().sum(-1))
     assert not torch.equal(jittered.dense(), packed.dense())
@@ -70,7 +70,7 @@ def test_channel_jitter(packed: SparseBatch) -> None:
 
 
 def test_event_drop(packed: SparseBatch) -> None:
-    """About that share is gone, the rest is unchanged; 1 drops all."""
+    """About the given share of non-zeros is gone, the others are unchanged; a probability of 1 drops all."""
     before, after = packed.dense(), EventDrop(0.3)(packed, 0).dense()
     assert torch.equal(after, torch.where(after > 0, before, 0))
     assert abs(float((after > 0).sum() / (before > 0).sum()) - 0.7) < 0.05
@@ -78,7 +78,7 @@ def test_event_drop(packed: SparseBatch) -> None:
 
 
 def test_spatial_flip(packed: SparseBatch) -> None:
-    """A sample is mirrored whole or not at all; both happen. Without y there is nothing to flip along y."""
+    """A sample is mirrored whole or not at all; both happen. Frames without y can't be flipped along y."""
     before = packed.dense()
     flipped = 0
     for old, new in zip(before, SpatialFlip()(packed, 0).dense(), strict=True):
@@ -97,7 +97,7 @@ def test_spatial_flip(packed: SparseBatch) -> None:
 def test_is_a_pure_function_of_sample_and_epoch(
     features: FeatureSet, one: Callable[[SparseBatch, int], SparseBatch]
 ) -> None:
-    """Batch size, shuffling, residence and where an epoch is entered change nothing, nor do ranks; epochs and seeds do."""
+    """Batch size, shuffling, residence, ranks and a start within an epoch don't change samples; another epoch does."""
 
     def frames(batches: list[Batch]) -> dict[int, torch.Tensor]:
         return {
@@ -130,7 +130,7 @@ def test_is_a_pure_function_of_sample_and_epoch(
 
 
 def test_seeds_differ(packed: SparseBatch) -> None:
-    """Another seed draws something else."""
+    """Another seed gives other frames."""
     for kind in (
         lambda seed: TimeShift(3, seed),
         lambda seed: ChannelJitter(2, seed),
@@ -140,7 +140,7 @@ def test_seeds_differ(packed: SparseBatch) -> None:
 
 
 def test_several_and_a_transform(features: FeatureSet) -> None:
-    """Augmentations apply in turn, and any callable to the dense batch."""
+    """Augmentations apply one after the other; then the transform gets the dense batch."""
     loader = FeatureLoader(
         features, 16, augment=ALL, transform=lambda batch: batch._replace(frames=batch.frames.clamp(max=1))
     )
@@ -173,13 +173,13 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
     ],
 )
 def test_refuses_nonsense(make: Callable[[], object], message: str) -> None:
-    """A parameter that makes no sense is named."""
+    """The error names the invalid parameter."""
     with pytest.raises(UsageError, match=message):
         make()
 
 
 def test_takes_numpys_numbers(packed: SparseBatch) -> None:
-    """Numbers that come out of an array are numbers."""
+    """Parameters may be numbers of NumPy."""
     found = TimeShift(np.int64(3), seed=np.int64(-1))(packed, 0)  # type: ignore[arg-type]
     assert torch.equal(found.dense(), TimeShift(3, seed=-1)(packed, 0).dense())
     assert EventDrop(np.float32(0.5))(packed, 0).value.numel() < packed.value.numel()  # type: ignore[arg-type]

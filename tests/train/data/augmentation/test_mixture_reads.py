@@ -1,4 +1,4 @@
-"""What the compiled loop reads of samples and partners: only what masks of time keep, of columns in any order, and never damage."""
+"""What the compiled loop reads of samples and partners: what masks of time keep; damage is reported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _columns() -> PackedColumns:
     ],
 )
 def test_masks_of_time_are_read_as_torch_applies_them(augment: list[Any]) -> None:
-    """Frames and labels are those of torch's operations, also where places do not ascend: these are read in whole."""
+    """Frames and labels are those of torch's operations, also of samples whose places do not ascend."""
     columns, own = _columns(), Augmentations(augment, CLASSES)
     rows = np.arange(len(columns.n_bins))
     wanted = own(host_pointers(columns, rows).packed(ParallelFor(None, 1)), EPOCH)

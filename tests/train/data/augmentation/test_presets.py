@@ -32,7 +32,7 @@ SAMPLES, BINS = 6, 30
 
 
 class Draws:
-    """The numbers of one augmentation for one sample, one after the other."""
+    """The random numbers of one augmentation for one sample, one after the other."""
 
     def __init__(self, kind: int, sample: int) -> None:
         self.bits = bits_of(kind, FIRST_ROW + sample)
@@ -47,12 +47,12 @@ class Draws:
         return (self.next() >> 11) % count
 
     def tenths(self, count: int) -> float:
-        """Return 0.1, 0.2 and so on, up to count tenths."""
+        """Return a number of tenths, from 0.1 to `count` / 10."""
         return (1 + self.whole(count)) / 10
 
 
 def masks(x: Array, y: Array, chance: float, time: Callable[[Draws], int], neurons: int) -> None:
-    """Mask time, then neurons, as TimeNeurons_mask_aug of SNN-delays and SpikCommander; x of shape (batch, time, neurons)."""
+    """Mask time, then neurons, as TimeNeurons_mask_aug of SNN-delays and SpikCommander does; x has shape (batch, time, neurons)."""
     for sample, frames in enumerate(x):
         draws = Draws(10, sample)
         size = time(draws)
@@ -67,7 +67,7 @@ def masks(x: Array, y: Array, chance: float, time: Callable[[Draws], int], neuro
 
 
 def snn_delays(x: Array, y: Array) -> None:
-    """Mask, and take adjacent bins of another sample; theirs is the next one of the batch."""
+    """Mask, and take adjacent bins of another sample: a drawn one, where the paper's code takes the next of the batch."""
     masks(x, y, 0.65, lambda draws: draws.whole(8), 28)
     before, labels = x.copy(), y.copy()
     for i in range(len(x)):
@@ -82,7 +82,7 @@ def snn_delays(x: Array, y: Array) -> None:
 
 
 def spikcommander(share: float, neurons: int) -> Callable[[Array, Array], None]:
-    """Mask a share of the time."""
+    """Return the function that masks a share of the time bins, and up to `neurons` - 1 neurons."""
 
     def change(x: Array, y: Array) -> None:
         def time(draws: Draws) -> int:
@@ -98,7 +98,7 @@ def spikcommander(share: float, neurons: int) -> Callable[[Array, Array], None]:
 
 
 def partner(kind: int, sample: int, chance: float) -> int | None:
-    """Return the other sample."""
+    """Return the number of the sample that is mixed in, or None."""
     batch = PlainBatch([np.zeros((1, 1, 1, 1), np.int64)] * SAMPLES, np.zeros((SAMPLES, 3)), [0] * SAMPLES)
     return partner_of(batch, sample, bits_of(kind, FIRST_ROW + sample), chance, same=False)
 
@@ -112,7 +112,7 @@ def partner(kind: int, sample: int, chance: float) -> int | None:
     ],
 )
 def test_masks_are_those_of_the_papers(name: str, paper: Callable[[Array, Array], None]) -> None:
-    """Counts of 40 channels."""
+    """Presets mask frames of 40 channels as the functions of the papers do."""
     random = np.random.default_rng(1)
     x = random.integers(1, 5, (SAMPLES, BINS, 40)).astype(float)
     labels = [0, 1, 2, 0, 1, 2]
@@ -129,7 +129,7 @@ def test_masks_are_those_of_the_papers(name: str, paper: Callable[[Array, Array]
 
 @pytest.mark.parametrize("name", ["eventmix", "eventmix-cutmix"])
 def test_mixtures_are_those_of_eventmix(name: str) -> None:
-    """Frames of shape (time, polarity, y, x), and labels by events or by area."""
+    """Presets mix frames of shape (time, polarity, y, x) as EventMix does, and labels by events or by area."""
     random = np.random.default_rng(2)
     size, labels = (8, 2, 6, 7), [0, 1, 2, 0, 1, 2]
     x = [random.integers(0, 4, size) for _ in labels]
@@ -200,7 +200,7 @@ def nda(frames: Array, sample: int, most: int, degrees: int) -> Array:
         return np.roll(frames, (off1, off2), (2, 3))
     bits = bits_of(14 if aug == 1 else 21, row)
     angle = np.radians(((bits >> 11) % (32 * degrees + 1) - 16 * degrees) / 16)
-    # Ours are whole numbers / 2^16, which decides where a pixel goes that falls between two.
+    # We round to multiples of 2**-16, which decides where a pixel goes that falls between two.
     cosine, sine, tangent = (round(65536 * of(angle)) / 65536 for of in (np.cos, np.sin, np.tan))
     out = np.zeros_like(frames)
     for y, x in np.ndindex(height, width):
@@ -227,7 +227,7 @@ def nda(frames: Array, sample: int, most: int, degrees: int) -> Array:
     ],
 )
 def test_choices_are_those_of_the_papers(name: str, paper: Callable[[Array, int], Array]) -> None:
-    """Each sample is changed in one of the ways; among 24 samples, all ways occur."""
+    """Each of 24 samples is changed as the function of the paper changes it."""
     random = np.random.default_rng(3)
     x = [random.integers(0, 4, (10, 2, 11, 12)) for _ in range(24)]
     frames, labels = compiled(packed(x, [0] * len(x)), Augmentations(preset(name, SEED), 3))
@@ -237,7 +237,7 @@ def test_choices_are_those_of_the_papers(name: str, paper: Callable[[Array, int]
 
 
 def test_regions_have_any_size_alike() -> None:
-    """The part of EventMix is uniform, as the quantile of the paper with beta = 1: four quarters of 400 are as frequent."""
+    """The share that EventMix takes is uniform, as with beta = 1 in the paper: each quarter is about as frequent."""
     samples = [np.ones((4, 1, 5, 5), np.int64)] * 400
     frames, _ = compiled(
         packed([one * (1 + number % 2) for number, one in enumerate(samples)], [0] * 400),
@@ -251,7 +251,7 @@ def test_regions_have_any_size_alike() -> None:
 
 
 def test_every_preset_is_in_the_tests_and_has_a_paper() -> None:
-    """And its tables are complete; an unknown name is refused."""
+    """Each also has a citation, and valid tables for a recipe; an unknown name is refused."""
     known = {"snn-delays", "spikcommander-shd", "spikcommander-ssc", "eventmix", "eventmix-cutmix"}
     known |= {"event-drop", "nda-cifar10-dvs", "nda-ncaltech101"}
     assert PRESETS.keys() == known

@@ -82,14 +82,14 @@ def _turn(number: int) -> int:
 
 
 def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
-    """Compare the three forms of a sequence, and the lengths."""
+    """Check that frames, labels and lengths after the chosen augmentations are those of plain NumPy."""
     random = np.random.default_rng(draw)
     samples = [
         random.integers(0, 9, (size, 2, 3, 4)) * (random.random((size, 2, 3, 4)) < 0.5) for size in bins
     ]
     classes = random.integers(0, CLASSES, len(bins)).tolist()
     expected = PlainBatch(samples, np.eye(CLASSES)[classes], classes)
-    # Events are counted first: afterwards, two non-zeros may be in one place.
+    # Augmentations that count events apply first: after others, two non-zeros may be in one place.
     for number in sorted(chosen, key=_turn):
         expected = PLAIN[number][1](expected)
     augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
@@ -114,15 +114,15 @@ def check(chosen: Sequence[int], bins: list[int], draw: int) -> None:
 
 @pytest.mark.parametrize("number", range(len(PLAIN)))
 def test_each_is_that_of_plain_numpy(number: int) -> None:
-    """Compiled and in torch, of a batch whose samples differ in length."""
+    """In the compiled loop and in torch, for a batch whose samples differ in length."""
     check([number], [20, 9, 30, 1], draw=0)
 
 
 def sequences() -> st.SearchStrategy[list[int]]:
-    """Return lists of at most 6, of which at most 3 mix samples."""
+    """Return lists of at most 6 numbers in PLAIN, of which at most 3 are of augmentations that mix samples."""
     mixing = st.sampled_from([[], [17], [18], [20, 17], [19, 18], [20, 17, 18]])
     single = st.lists(st.sampled_from([*range(17), *range(21, 29)]), min_size=1, max_size=3)
-    # In which of the places between them each single one is applied.
+    # Before which of those that mix each of the others is applied.
     places = st.lists(st.integers(0, 3), min_size=3, max_size=3)
 
     def woven(parts: tuple[list[int], list[int], list[int]]) -> list[int]:
@@ -144,7 +144,7 @@ def sequences() -> st.SearchStrategy[list[int]]:
 @example(chosen=[13, 28, 20], bins=[3, 7], draw=1)  # a choice that draws for each event comes first
 @settings(max_examples=10, deadline=None)
 def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
-    """Any sequence."""
+    """Any sequence of augmentations gives what plain NumPy gives."""
     check(chosen, bins, draw)
 
 
@@ -156,12 +156,12 @@ def test_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], 
 )
 @settings(max_examples=80, deadline=None)
 def test_many_sequences_are_those_of_plain_numpy(chosen: list[int], bins: list[int], draw: int) -> None:
-    """The same, with more examples."""
+    """More examples of the test before."""
     check(chosen, bins, draw)
 
 
 def test_operations_of_torch_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no compiled loop can run, torch's operations give its numbers, to the last bit."""
+    """The operations of torch, for devices without compiled loops, draw the numbers of these loops to the last bit."""
     rows, labels = torch.arange(5, 12), torch.tensor([0, 1, 0, 2, 1, 0, 1])
     batch = StepInput(rows, torch.tensor([9, 1, 4, 30, 2, 7, 7]), labels, (2, 30, 40), EPOCH)
 
@@ -181,7 +181,7 @@ def test_operations_of_torch_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_operations_of_torch_mix_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Densities, shares and mixed labels, which torch computes on a GPU, are those of the compiled loops, to the last bit."""
+    """Densities, shares and mixed labels of torch's operations are those of the compiled loops, to the last bit."""
     random = np.random.default_rng(0)
     size = 500
     lengths = random.integers(1, 250, size)
@@ -202,7 +202,7 @@ def test_operations_of_torch_mix_the_same(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSet) -> None:
-    """A callable of the user's own turns the compiled loop off, and changes nothing."""
+    """With a callable of the user, the compiled loop is not used, and batches are the same."""
     augment = [
         TimeShift(2),
         UniformNoise(3),
@@ -247,13 +247,13 @@ def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSe
     ],
 )
 def test_what_does_not_fit_the_set_is_refused(features: FeatureSet, augment: Any, message: str) -> None:
-    """The loader says so when it is made."""
+    """A loader refuses such augmentations when it is made."""
     with pytest.raises(UsageError, match=message):
         FeatureLoader(features, 4, "host", augment=augment)
 
 
 def test_labels_of_one_class_are_not_mixed() -> None:
-    """A set with one class is refused."""
+    """EventMix refuses a set with one class."""
     with pytest.raises(
         UsageError, match="EventMix mixes the labels of several classes, but the set has one class"
     ):
@@ -280,7 +280,7 @@ def test_a_loader_of_one_class_has_no_other_class(features: FeatureSet) -> None:
 
 
 def test_order_of_thinning() -> None:
-    """It goes first, but not past a callable of the user."""
+    """Thinning goes first, but not before a callable of the user that precedes it."""
     own = lambda batch, _epoch: batch  # noqa: E731
     thin, shift = EventThinning(0.1), TimeShift(1)
     assert in_order([shift, thin, own, shift, thin]) == (thin, shift, own, thin, shift)
@@ -299,7 +299,7 @@ def test_quotients_are_exact(place: int, divisor: int) -> None:
 @example([2**63 - 1] * 4 + [2**40] * 28, 400)  # all deviations are the smallest: densities far below 1e-30
 @settings(max_examples=20, deadline=None)
 def test_tables_choose_the_places_of_the_densities(bits: list[int], bins: int) -> None:
-    """Each place of a region is inside or outside by its exact density."""
+    """With tables, the same places are in a region as by exact densities."""
     height, width = 3, 17
     region = mixtures.regions(torch.tensor(bits)[:, None], torch.tensor([bins]), height, width)
     places = torch.arange(bins * height * width)

@@ -237,11 +237,16 @@ def test_an_error_in_spikestore_is_not_an_error_of_the_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "scheduler"), [(-1, None), (2, "tcp://127.0.0.1:1"), (0, "tcp://127.0.0.1:1")]
+    ("workers", "scheduler", "message"),
+    [
+        (-1, None, "workers must be at least 0, got -1"),
+        (2, "tcp://127.0.0.1:1", "workers = 2 and scheduler = 'tcp://127.0.0.1:1' cannot be combined"),
+        (0, "tcp://127.0.0.1:1", "workers = 0 and scheduler = 'tcp://127.0.0.1:1' cannot be combined"),
+    ],
 )
-def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None) -> None:
+def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None, message: str) -> None:
     """Nothing is started."""
-    with pytest.raises(UsageError, match="workers"), open_scheduler(workers, scheduler):
+    with pytest.raises(UsageError, match=message), open_scheduler(workers, scheduler):
         pass
 
 
@@ -253,7 +258,10 @@ def test_no_scheduler_there(
 ) -> None:
     """After a limited time, the error names the address, and Dask logs nothing."""
     monkeypatch.setattr(schedulers, "_SCHEDULER_TIMEOUT", 0.5)
-    with pytest.raises(WorkerError, match=address), open_scheduler(scheduler=address):
+    with (
+        pytest.raises(WorkerError, match=rf"{address} \(.*\): start one there"),
+        open_scheduler(scheduler=address),
+    ):
         pass
     assert capfd.readouterr() == ("", "")
 

@@ -122,11 +122,12 @@ def _build(
         seconds += wanted.located.seconds_to_read
     classes = {split: features.classes for split, features in existing.items()}
     refuse_other_classes(classes | {split: look.layout.classes for split, look in looked.items()})
-    workers = 0 if options.finalise else options.workers
+    # Nothing is left to compute after the parts, so a scheduler is not needed.
+    workers, address = (0, None) if options.finalise else (options.workers, options.scheduler)
     not_sendable = functools.partial(
         first_not_sendable, [place for wanted in missing for place in wanted.located.parts]
     )
-    with open_scheduler(workers, options.scheduler, seconds=seconds, not_sendable=not_sendable) as scheduler:
+    with open_scheduler(workers, address, seconds=seconds, not_sendable=not_sendable) as scheduler:
         for wanted in missing:
             rows = former[wanted.split]
             request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)

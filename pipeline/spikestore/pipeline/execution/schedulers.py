@@ -280,10 +280,11 @@ def open_scheduler(
     WorkerError
         The scheduler cannot be reached, or no worker starts.
     """
-    if workers is not None and (workers < 0 or scheduler is not None):
+    if workers is not None and workers < 0:
+        raise UsageError(f"workers must be at least 0, got {workers}")
+    if workers is not None and scheduler is not None:
         raise UsageError(
-            f"workers must be at least 0 and cannot be combined with a scheduler, got workers = {workers} and "
-            f"scheduler = {scheduler!r}: pass either workers or a scheduler"
+            f"workers = {workers} and scheduler = {scheduler!r} cannot be combined: pass one of them"
         )
     if workers is None and scheduler is None and threads_suffice(seconds, available_cores()):
         yield Threads(available_cores())
@@ -354,7 +355,9 @@ def _client(address: Any) -> Iterator[Any]:
             resolve_address(address)  # a client that fails here would try to close itself for ever
         client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise WorkerError(f"no Dask scheduler at {address}: {error}") from error
+        raise WorkerError(
+            f"no Dask scheduler at {address} ({error}): start one there, or correct the address"
+        ) from error
     with client:
         yield client
 

@@ -169,7 +169,7 @@ def find_dataset(folder: Path | str) -> str:
     UsageError
         The folder has files of several data sets; the message lists them.
     """
-    base = _existing(folder)
+    base = existing_folder(folder)
     present: dict[str, list[Path]] = {}
     datasets = sorted(readable_datasets(), key=lambda dataset: dataset.name)
     for dataset in datasets:
@@ -230,7 +230,7 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
     if split not in splits:
         raise _unknown(f"split of {dataset}", split, splits)
     files = splits[split]
-    base = _existing(folder)
+    base = existing_folder(folder)
     roots = _roots(dataset, base)
     for root in roots:
         if names := files.find(root):
@@ -279,7 +279,8 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     return dataset.open(source, root, first_row)
 
 
-def _existing(folder: Path | str) -> Path:
+def existing_folder(folder: Path | str) -> Path:
+    """Return the absolute path of a data folder; raise `SourceNotFoundError` if it is not a folder that can be read."""
     try:
         base = absolute_path(folder)
         exists, is_folder = base.exists(), base.is_dir()
@@ -288,7 +289,11 @@ def _existing(folder: Path | str) -> Path:
             f"cannot read the data folder {folder}: {error}", path=str(folder)
         ) from error
     if not is_folder:
-        what = "is not a folder: pass its parent folder" if exists else "does not exist"
+        what = (
+            "is not a folder: pass its parent folder"
+            if exists
+            else "does not exist: correct --data, or data under [source]"
+        )
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))
     return base
 

@@ -11,13 +11,12 @@ from spikestore.pipeline.readers.folder.listing import list_folder
 from spikestore.pipeline.readers.folder.settings import FolderSettings
 from spikestore.pipeline.readers.formats.clean_events import name_fields
 from spikestore.pipeline.readers.formats.registry import format_named, format_of
+from spikestore.pipeline.readers.registry import existing_folder
 from spikestore.pipeline.sources.source_files import LocatedSource, identify_files
-from spikestore.store.machine import absolute_path
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import (
     LayoutError,
     SourceError,
-    SourceNotFoundError,
     UnknownNameError,
     UsageError,
 )
@@ -66,7 +65,7 @@ def make_folder_sources(
     SourceChangedError, SourceError, SpecError
         See `spikestore.pipeline.sources.source_files.make_source`.
     """
-    root = _existing(folder)
+    root = existing_folder(folder)
     asked = sorted(set(columns))
     reserved = sorted(RESERVED_COLUMNS.intersection(asked))
     if reserved:
@@ -155,21 +154,13 @@ def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
     SourceNotFoundError, SourceChangedError, SourceError
         See `spikestore.pipeline.sources.source_files.make_source`.
     """
-    root = _existing(folder)
+    root = existing_folder(folder)
     names = [file.name for file in source.files]
     files, stamps = identify_files(root, names, f"{source.dataset}/{source.split}")
     mapping = {**source.to_mapping(), "files": files}
     return LocatedSource(
         Source.from_mapping(mapping, origin=f"source {source.dataset}/{source.split}"), root, stamps
     )
-
-
-def _existing(folder: Path | str) -> Path:
-    root = absolute_path(folder)
-    if not root.is_dir():
-        what = "is not a folder" if root.exists() else "does not exist"
-        raise SourceNotFoundError(f"the data folder {root} {what}", path=str(root))
-    return root
 
 
 def _fields(root: Path, files: Sequence[str], decoding: Decoding) -> list[str]:

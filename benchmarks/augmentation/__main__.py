@@ -48,6 +48,7 @@ def _measures(device: str) -> list[Any]:
         "ChannelMask(10)": train.ChannelMask(10),
         "UniformNoise(50)": train.UniformNoise(50),
         "Blend()": train.Blend(),
+        "Blend(align='centre')": train.Blend(align="centre"),
         "CutMix()": train.CutMix(),
         "EventMix()": train.EventMix(),
     }
@@ -87,6 +88,7 @@ def _measures(device: str) -> list[Any]:
             measure_of(f"preset {name}", train.preset(name), shape, 0.3, 0.5)
             for name, shape in [
                 *((name, shape) for name, (shape, _) in PAPERS.items()),
+                ("eventprop", SSC),
                 ("nda-cifar10-dvs", CAMERA),
             ]
         ),

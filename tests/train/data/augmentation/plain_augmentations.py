@@ -20,7 +20,7 @@ from tests.train.data.augmentation.plain_draws import (
     several,
     uniform,
 )
-from tests.train.data.augmentation.plain_mixtures import MIXTURES, OTHER_CLASSES
+from tests.train.data.augmentation.plain_mixtures import MIXTURES, MORE_MIXTURES
 
 from spikestore.train import (
     AreaMask,
@@ -250,6 +250,6 @@ PLAIN: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
     *((one, _single(kind, change)) for one, kind, change in SINGLE),
     *MIXTURES,
     *((one, _by_row(change)) for one, change in BY_ROW),
-    *OTHER_CLASSES,
+    *MORE_MIXTURES,
 ]
 """Augmentations, and the functions that do the same with a whole batch."""

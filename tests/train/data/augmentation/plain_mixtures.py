@@ -138,7 +138,41 @@ MIXTURES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
     (EventMix(0.8, SEED), lambda batch: mix(batch, 17, 0.8, mix_events)),
 ]
 
-OTHER_CLASSES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
+
+def centre_of(frames: Frames) -> list[int]:
+    """Return the mean time, y and x of the events, as whole numbers of 1/65536."""
+    grid = np.meshgrid(*map(np.arange, frames.shape), indexing="ij")
+    return [(int((grid[axis] * frames).sum()) << 16) // int(frames.sum()) for axis in (0, 2, 3)]
+
+
+def blended_at_centre(batch: PlainBatch) -> PlainBatch:
+    """Move two samples to their common centre, and keep 70 % of the own events, and 30 % of the other's."""
+    mixed = []
+    for sample, own in enumerate(batch.frames):
+        bits = bits_of(18, FIRST_ROW + sample)
+        partner = partner_of(batch, sample, bits, 0.8, same=True)
+        if partner is None:
+            mixed.append(own)
+            continue
+        other, out, shift = batch.frames[partner], np.zeros_like(own), [0, 0, 0]
+        if own.any() and other.any():
+            pairs = zip(centre_of(own), centre_of(other), strict=True)
+            shift = [math.trunc((theirs - ours) / 2**17) for ours, theirs in pairs]
+        for frames, drawn, sign in ((own, several(bits, 4)[2], 1), (other, several(bits, 4)[3], -1)):
+            for t, p, y, x in zip(*np.nonzero(frames), strict=True):
+                cell = redrawn(drawn ^ int(np.ravel_multi_index((t, p, y, x), frames.shape)))
+                count = sum(
+                    event_lost(cell, event, 1 - 0.7) == (sign < 0) for event in range(int(frames[t, p, y, x]))
+                )
+                place = (t + sign * shift[0], p, y + sign * shift[1], x + sign * shift[2])
+                if all(0 <= at < size for at, size in zip(place, out.shape, strict=True)):
+                    out[place] += count
+        mixed.append(out)
+    return PlainBatch(mixed, batch.labels, batch.classes)
+
+
+MORE_MIXTURES: list[tuple[Any, Callable[[PlainBatch], PlainBatch]]] = [
     (CutMix("time", 0.8, SEED, True), lambda batch: mix(batch, 16, 0.8, cut_time, other_class=True)),
     (EventMix(0.8, SEED, True), lambda batch: mix(batch, 17, 0.8, mix_events, other_class=True)),
+    (Blend(0.7, 0.8, SEED, "centre"), blended_at_centre),
 ]

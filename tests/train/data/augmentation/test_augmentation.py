@@ -11,6 +11,7 @@ import torch
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train import (
+    Blend,
     ChannelJitter,
     CutMix,
     EventDrop,
@@ -163,6 +164,7 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: EventDrop("a"), "probability must be a number from 0 to 1, got 'a'"),  # type: ignore[arg-type]
         (lambda: EventDrop(float("nan")), "probability must be .* got nan"),
         (lambda: EventDrop(0.1, seed=None), "seed must be a whole number, got None"),  # type: ignore[arg-type]
+        (lambda: Blend(align="mean"), "align must be 'centre', got 'mean'"),
         (lambda: CutMix(other_class=1), "other_class must be true or false, got 1"),  # type: ignore[arg-type]
         (lambda: OneOf(TimeShift(3)), "choices must be a tuple of augmentations, got TimeShift"),  # type: ignore[arg-type]
         (lambda: OneOf((OneOf((TimeShift(3),)),)), "a choice cannot be a OneOf: put its choices into"),

@@ -18,7 +18,7 @@ from tests.train.neurons.test_triton_kernels import needs_triton
 
 from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.frames import collate
-from spikestore.train.data.frames.augmentation_steps import MIX_REGION, StepInput
+from spikestore.train.data.frames.augmentation_steps import MIX_ALIGNED, StepInput
 from spikestore.train.data.frames.collate import Assembly
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
@@ -26,7 +26,9 @@ from spikestore.train.data.frames.step_augmentation import Augmentations
 
 LISTS = (
     *([0, 1, 2, 3, 4, 6, 7], [8, 10, 12, 13, 14, 15], [19, 18], [27, 21, 22], [28, 26]),
+    [3, 31, 0],
     [16, 17, 3, 16, 20, 0],  # noise before and after mixtures
+    [31, 18],
 )
 
 
@@ -48,8 +50,10 @@ def compare(device: str) -> None:
     for chosen in LISTS:
         augment = Augmentations([PLAIN[number][0] for number in chosen], CLASSES)
         frames, labels = compiled(columns, augment)
-        batch = host_pointers(columns, np.arange(len(samples))).packed(ParallelFor(None, 1))
-        steps = augment.steps(StepInput(batch.samples, batch.lengths, batch.labels, batch.sites, EPOCH))
+        pointers = host_pointers(columns, np.arange(len(samples)))
+        batch, centres = pointers.packed(ParallelFor(None, 1)), pointers.centres(ParallelFor(None, 1))
+        own = (batch.samples, batch.lengths, batch.labels, batch.sites, EPOCH, torch.from_numpy(centres))
+        steps = augment.steps(StepInput(*own))
         stored = batch.to(device).stored()
         ours = torch.zeros(frames.shape, device=device)
         totals = fill(stored, steps, batch.lengths.numpy() * math.prod(batch.sites), ours)
@@ -88,7 +92,7 @@ def test_compiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     from spikestore.train.data.frames import gpu_augmented_frames
 
-    kinds = range(MIX_REGION + 1)
+    kinds = range(MIX_ALIGNED + 1)
     constants = {"kinds": sum(kind << 5 * kind for kind in kinds), "steps": len(kinds)}
     constants |= {"index_mask": 0xFFFF, "value_mask": 0, "parts": 4, "block": 256}
     kernel = gpu_augmented_frames._fill_augmented

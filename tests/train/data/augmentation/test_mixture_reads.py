@@ -11,7 +11,7 @@ from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, Frames
 from tests.train.data.augmentation.test_steps import compiled, packed
 
 from spikestore.store_schemas.errors import DamagedError
-from spikestore.train import Blend, CutMix, EventDrop, TimeMask, TimeShift
+from spikestore.train import Blend, CutMix, EventDrop, EventThinning, TimeMask, TimeShift
 from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
 from spikestore.train.data.packed import PackedColumns
@@ -36,6 +36,7 @@ def _columns() -> PackedColumns:
         [TimeMask(4), CutMix(probability=0.6), TimeMask(3, seed=1)],
         [EventDrop(0.3), CutMix("xy", 0.6), CutMix(seed=3)],
         [TimeShift(2), CutMix(), TimeMask(4)],
+        [EventThinning(0.5), Blend(align="centre"), TimeMask(4)],
     ],
 )
 def test_masks_of_time_are_read_as_torch_applies_them(augment: list[Any]) -> None:
@@ -67,3 +68,23 @@ def test_damage_of_a_partner_is_reported(place: str) -> None:
     wrong = PackedColumns(**{**vars(columns), "index": index})
     with pytest.raises(DamagedError, match=f"row {columns.rows[0]} has a non-zero outside its frames"):
         compiled(wrong, Augmentations([CutMix()], CLASSES))
+
+
+def test_a_sample_without_events_has_no_centre() -> None:
+    """A sample is not moved towards an empty one, and gets no events of it; as without `align`."""
+    sample = _samples()[0]
+    columns = packed([sample, np.zeros_like(sample)], [1, 1])
+    frames, _ = compiled(columns, Augmentations([Blend(align="centre")], CLASSES))
+    assert frames.any()
+    assert np.array_equal(frames, compiled(columns, Augmentations([Blend()], CLASSES))[0])
+    batch = host_pointers(columns, np.arange(2)).packed(ParallelFor(None, 1))
+    assert np.array_equal(Blend(align="centre")(batch, EPOCH).dense().numpy(), frames)
+
+
+def test_centres_are_those_after_a_callable() -> None:
+    """A callable of the user's own may move samples; the samples are then aligned from where they are."""
+    batch = host_pointers(_columns(), np.arange(12)).packed(ParallelFor(None, 1))
+    moved = TimeShift(6)(batch, EPOCH)
+    one = Blend(align="centre")
+    own = Augmentations([lambda batch, epoch: TimeShift(6)(batch, epoch), one], CLASSES)
+    assert torch.equal(own(batch, EPOCH).dense(), one(moved, EPOCH).dense())

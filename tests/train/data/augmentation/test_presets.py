@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +126,73 @@ def test_masks_are_those_of_the_papers(name: str, paper: Callable[[Array, Array]
         np.testing.assert_allclose(mixed, y, atol=1e-6)
     else:
         assert mixed.tolist() == labels
+
+
+def eventprop_blend(
+    x: list[Array], t: list[Array], keeps: list[list[bool]], most: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Blend events as `blend` of genn_eventprop: move to the common centre, keep some, drop what leaves; x and t of each sample."""
+    mx, mt = [one.mean() for one in x], [one.mean() for one in t]
+    x = [one + int(np.mean(mx) - own) for one, own in zip(x, mx, strict=True)]
+    t = [one + int(np.mean(mt) - own) for one, own in zip(t, mt, strict=True)]
+    new_x = np.concatenate([one[keep] for one, keep in zip(x, keeps, strict=True)])
+    new_t = np.concatenate([one[keep] for one, keep in zip(t, keeps, strict=True)])
+    kept = (new_t >= 0) & (new_t < most[0]) & (new_x >= 0) & (new_x < most[1])
+    return new_x[kept], new_t[kept]
+
+
+def test_blend_is_that_of_eventprop() -> None:
+    """Half of the samples are blended with one of their class; then channels move, as `random_shift` of genn_eventprop does."""
+    random, bins, channels = np.random.default_rng(5), 40, 60
+    labels = [0, 1, 0, 1, 0, 0, 1, 0]
+    # Samples whose centres differ.
+    counts = [
+        random.poisson(np.outer(np.hanning(bins + 2 * k)[:bins], np.linspace(0, 1, channels) ** k))
+        for k, _ in enumerate(labels)
+    ]
+    frames, mixed = compiled(
+        packed([one.reshape(bins, 1, 1, channels) for one in counts], labels),
+        Augmentations(preset("eventprop", SEED), 3),
+    )
+    assert mixed.tolist() == labels
+    batch = PlainBatch(
+        [one.reshape(bins, 1, 1, channels) for one in counts], np.zeros((len(labels), 3)), labels
+    )
+    events: list[tuple[Any, ...]] = []  # time, channel, index of the cell and number of the event within it
+    for one in counts:
+        cells = np.repeat(np.flatnonzero(one), one.ravel()[np.flatnonzero(one)])
+        events.append(
+            (
+                cells // channels,
+                cells % channels,
+                cells,
+                np.concatenate([np.arange(n) for n in one.ravel() if n]),
+            )
+        )
+    blended = 0
+    for i in range(len(labels)):
+        bits = bits_of(18, FIRST_ROW + i)
+        j = partner_of(batch, i, bits, 0.5, same=True)
+        t: Array = events[i][0]
+        x: Array = events[i][1]
+        if j is not None:
+            blended += 1
+            keeps = [
+                [
+                    event_lost(redrawn(drawn ^ int(cell)), int(n), 0.5) == wanted
+                    for cell, n in zip(*events[k][2:], strict=True)
+                ]
+                for k, drawn, wanted in zip((i, j), several(bits, 4)[2:], (False, True), strict=True)
+            ]
+            x, t = eventprop_blend(
+                [events[i][1], events[j][1]], [events[i][0], events[j][0]], keeps, (bins, channels)
+            )
+        x = x + (bits_of(8, FIRST_ROW + i) >> 11) % 79 - 39  # int(rng.uniform(-40, 40))
+        inside = (x >= 0) & (x < channels)
+        expected = np.zeros((bins, channels))
+        np.add.at(expected, (t[inside], x[inside]), 1)
+        assert np.array_equal(frames[i].reshape(bins, channels), expected), i
+    assert 0 < blended < len(labels)
 
 
 @pytest.mark.parametrize("name", ["eventmix", "eventmix-cutmix"])
@@ -253,7 +321,7 @@ def test_regions_have_any_size_alike() -> None:
 def test_every_preset_is_in_the_tests_and_has_a_paper() -> None:
     """Each also has a citation, and valid tables for a recipe; an unknown name is refused."""
     known = {"snn-delays", "spikcommander-shd", "spikcommander-ssc", "eventmix", "eventmix-cutmix"}
-    known |= {"event-drop", "nda-cifar10-dvs", "nda-ncaltech101"}
+    known |= {"eventprop", "event-drop", "nda-cifar10-dvs", "nda-ncaltech101"}
     assert PRESETS.keys() == known
     assert all(one.citation and checked_tables({"preset": name}) for name, one in PRESETS.items())
     with pytest.raises(UsageError, match="unknown preset 'event-mix', did you mean 'eventmix'"):

@@ -107,6 +107,8 @@ class SparseBatch:
         Sizes of the axes after time.
     classes : int, optional
         Number of classes, for augmentations that mix labels.
+    centres : int64 Tensor, shape (batch, 3), optional
+        Centres of the samples on the host, for augmentations that align them; see `StepInput`.
     longest : int, optional
         Time bins of the longest sample, if it is known on the host; reading it from a GPU would synchronise.
     unique : bool
@@ -124,6 +126,7 @@ class SparseBatch:
     longest: int | None = None
     unique: bool = True
     classes: int | None = None
+    centres: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -17,11 +17,13 @@ from spikestore.train.data.augmentation.fields import CheckedAugmentation, plane
 from spikestore.train.data.frames.augmentation_steps import (
     ANY_LENGTH,
     GAUSSIANS,
+    MIX_ALIGNED,
     MIX_BOX,
     MIX_EVENTS,
     MIX_MASK,
     MIX_REGION,
     NOISE,
+    ONE,
     AugmentationStep,
     Mixture,
     StepInput,
@@ -174,25 +176,45 @@ class Blend(CheckedAugmentation):
         Chance of a sample to be blended; from 0 to 1.
     seed : int
         Another seed draws other events and partners.
+    align : {"centre"}, optional
+        Before both are blended, they are moved to their common centre: half of the way between the mean places of their events, along time, x
+        and y, in whole bins and pixels rounded towards 0. The centres are those before `EventThinning`. Events that leave the sample are
+        dropped. A sample is not moved if it or the other one has no events.
     """
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "events"
     keep: float = 0.5
     probability: float = 1.0
     seed: int = 0
+    align: str | None = None
 
     @property
     def counts_events(self) -> bool:
         """True: each event of a count is drawn."""
         return True
 
+    @property
+    def needs_centres(self) -> bool:
+        """Whether samples are aligned."""
+        return self.align is not None
+
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
         partner = partners(chance, other, self.probability, batch.labels)
-        drawn = torch.stack(events)
+        drawn, number = torch.stack(events), event_threshold(1 - float(self.keep))
+        if (
+            self.align is None or batch.centres is None
+        ):  # None: a loader checks the augmentation without samples
+            return (AugmentationStep(MIX_EVENTS, drawn, number, mixture=Mixture(partner)),)
+        others = batch.centres[partner.clamp(min=0)]
+        shift = torch.div(others - batch.centres, 2 * ONE, rounding_mode="trunc")
+        shift[(partner < 0) | (others[:, 0] < 0) | (batch.centres[:, 0] < 0)] = 0
+        shift[:, 0] *= math.prod(batch.sites)
+        height = 1 if len(batch.sites) < 3 else batch.sites[-2]
+        mixture = Mixture(partner, shift=shift)
         return (
             AugmentationStep(
-                MIX_EVENTS, drawn, event_threshold(1 - float(self.keep)), mixture=Mixture(partner)
+                MIX_ALIGNED, drawn, number, size=batch.sites[-1], height=height, mixture=mixture
             ),
         )

@@ -13,7 +13,7 @@ _COUNTS = {"bins", "channels", "pixels", "events"}
 _MOST = {"probability": 1, "strength": 1, "share": 1, "keep": 1, "degrees": 180}
 _MOST_LEVELS = 1000
 """Maximum of ``levels``; a probability takes 53 of 64 bits, and this number must fit into the rest."""
-_CHOICES = {"axis": ("x", "y"), "region": ("time", "xy")}
+_CHOICES = {"axis": ("x", "y"), "region": ("time", "xy"), "align": ("centre",)}
 
 
 class CheckedAugmentation(StepAugmentation):

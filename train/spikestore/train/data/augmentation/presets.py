@@ -31,6 +31,11 @@ _EVENTMIX = (
     "2023"
 )
 
+_EVENTPROP = (
+    "Nowotny, Turner and Knight, Loss shaping enhances exact gradient learning with Eventprop in spiking neural networks, "
+    "Neuromorphic Computing and Engineering, 2025"
+)
+
 _NDA = "Li, Kim, Park, Geller and Panda, Neuromorphic data augmentation for training spiking neural networks, ECCV 2022"
 
 
@@ -87,6 +92,14 @@ PRESETS = {
             },
         ),
         "Gu, Sng, Hu and Yu, EventDrop: Data augmentation for event-based learning, IJCAI 2021",
+    ),
+    # The paper's epochs have each sample once, and as many blends. Its shift is a real number between -40 and 40, rounded towards 0.
+    "eventprop": Preset(
+        (
+            {"op": "blend", "align": "centre", "probability": 0.5},
+            {"op": "channel_shift", "channels": 39},
+        ),
+        _EVENTPROP,
     ),
     "nda-cifar10-dvs": _nda(pixels=5, degrees=30),
     "nda-ncaltech101": _nda(pixels=3, degrees=15),

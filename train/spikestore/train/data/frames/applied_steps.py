@@ -16,6 +16,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     JITTER,
     MASK,
     MIRROR,
+    MIX_ALIGNED,
     MIX_EVENTS,
     MIX_MASK,
     MOVE,
@@ -100,6 +101,17 @@ def applied(step: AugmentationStep, batch: SparseBatch) -> SparseBatch:
     return batch if kept is None else _kept(batch, owner, kept)
 
 
+def centres_of(batch: SparseBatch) -> Tensor:
+    """Return the centre of each sample's events, on the host; see `StepInput`."""
+    index, value, owner = _widened(batch)
+    width, height = batch.sites[-1], 1 if len(batch.sites) < 3 else batch.sites[-2]
+    stride = int(np.prod(batch.sites, dtype=np.int64))
+    parts = torch.stack([torch.ones_like(index), index // stride, index // width % height, index % width], 1)
+    sums = torch.zeros((len(batch), 4), dtype=torch.int64, device=index.device)
+    total, *means = sums.index_add_(0, owner, parts * value.to(torch.int64)[:, None]).cpu().unbind(1)
+    return torch.stack([torch.where(total > 0, (one << 16) // total.clamp(min=1), -1) for one in means], 1)
+
+
 def _widened(batch: SparseBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Return index and value in wide dtypes, and the position of each non-zero's sample in the batch."""
     index, value = widen(batch.index), widen(batch.value)
@@ -140,14 +152,21 @@ def _mixed_batch(step: AugmentationStep, mixture: Mixture, batch: SparseBatch) -
     into = torch.repeat_interleave(torch.arange(len(batch), device=index.device), taken)
     within = torch.arange(len(into), device=index.device) - (torch.cumsum(taken, 0) - taken)[into]
     source = batch.offsets[partner.clamp(min=0)][into] + within
-    fits = index[source] < _places(batch)[into]
-    source, into = source[fits], into[fits]
+    if step.kind != MIX_ALIGNED:
+        fits = index[source] < _places(batch)[into]
+        source, into = source[fits], into[fits]
     parts, totals = [], []
     for side, (at, amount, to) in enumerate(((index, value, owner), (index[source], value[source], into))):
         kept = amount
-        if step.kind == MIX_EVENTS:
+        if step.kind in (MIX_EVENTS, MIX_ALIGNED):
             lost = _lost(mixed((step.drawn[side][to] ^ at) + STEP), amount, torch.full_like(to, step.number))
             kept = lost if side else amount - lost
+            if mixture.shift is not None:
+                time, y, x = (mixture.shift[to] * (-1 if side else 1)).unbind(1)
+                new_x, new_y = at % step.size + x, at // step.size % step.height + y
+                at = at + time + y * step.size + x
+                inside = (new_x >= 0) & (new_x < step.size) & (new_y >= 0) & (new_y < step.height)
+                kept = torch.where(inside & (at >= 0) & (at < _places(batch)[to]), kept, 0)
         else:
             inside = _inside(step, mixture, at, to)
             kept = torch.where(inside == bool(side), amount, 0)

@@ -17,8 +17,8 @@ from torch import Tensor
 from spikestore.train.data.frames.random_bits import sample_bits
 
 SHIFT, JITTER, DROP, MIRROR, THIN, MASK, MOVE, STRETCH, ROTATE, NOISE, ROLL, SHEAR, BOX = range(13)
-MIX_MASK, MIX_BOX, MIX_EVENTS, MIX_REGION = range(13, 17)
-"""Kinds of steps, see `AugmentationStep`; the last four mix samples."""
+MIX_MASK, MIX_BOX, MIX_REGION, MIX_EVENTS, MIX_ALIGNED = range(13, 18)
+"""Kinds of steps, see `AugmentationStep`; the last five mix samples."""
 
 GAUSSIANS, REGION = 4, 29
 """Maximum number of Gaussians of a density, and number of columns of a region: a density, and seven parameters per Gaussian."""
@@ -46,11 +46,15 @@ class Mixture:
         depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
         A density, and the parameters of `density`.
+    shift : int64 Tensor, shape (batch, 3), optional
+        How far the own events of each sample move with ``MIX_ALIGNED``: the difference of the index for their time bins, and pixels along y
+        and x. Events of the partner move as far in the opposite direction.
     """
 
     partner: Tensor
     share: Tensor | None = None
     region: Tensor | None = None
+    shift: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,8 @@ class AugmentationStep:
     - ``MIX_BOX``: the same for x and y, of `size` and `height` places, with a mask in each row of `drawn`.
     - ``MIX_EVENTS``: each event of the sample is dropped, and each of the partner is kept, if 21 of its random bits are below
       `number`. The rows of `drawn` are the random bits of both.
+    - ``MIX_ALIGNED``: the same, then the events move by the `shift` of the mixture; drop what leaves the sensor, of `size` and `height` places,
+      or the sample.
     - ``MIX_REGION``: places where `density` is above that in the first column of `region` come from the partner.
 
     Attributes
@@ -91,7 +97,7 @@ class AugmentationStep:
     drawn : int64 Tensor, shape (batch,) or (2, batch)
         What each sample drew.
     number : int
-        With ``MIX_EVENTS``, see above.
+        With ``MIX_EVENTS`` and ``MIX_ALIGNED``, see above.
     stride, size, height : int
         The axes.
     mixture : Mixture, optional
@@ -110,10 +116,11 @@ class AugmentationStep:
         """Return the step with its tensors on a device."""
         mixture = self.mixture
         if mixture is not None:
-            share, region = (
-                None if one is None else one.to(device) for one in (mixture.share, mixture.region)
+            share, region, shift = (
+                None if one is None else one.to(device)
+                for one in (mixture.share, mixture.region, mixture.shift)
             )
-            mixture = Mixture(mixture.partner.to(device), share, region)
+            mixture = Mixture(mixture.partner.to(device), share, region, shift)
         return replace(self, drawn=self.drawn.to(device), mixture=mixture)
 
 
@@ -145,6 +152,8 @@ class StepInput:
         Sizes of the axes after time.
     epoch : int
         Epoch.
+    centres : int64 Tensor, shape (batch, 3), optional
+        2^16 times the mean time bin, y and x of the events of each sample, rounded down; -1 for samples without events.
     """
 
     rows: Tensor
@@ -152,6 +161,7 @@ class StepInput:
     labels: Tensor
     sites: tuple[int, ...]
     epoch: int
+    centres: Tensor | None = None
 
     def bits(self, seed: int, kind: int) -> Tensor:
         """Return 64 random bits for each sample; int64, shape (batch,). Each `kind` of draw has a number of its own."""
@@ -164,13 +174,13 @@ class StepColumns(NamedTuple):
     Attributes
     ----------
     numbers : int64 array, shape (steps, 4)
-        Kind, stride (with ``MIX_EVENTS``, `number`), size, height.
+        Kind, stride (with ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number`), size, height.
     drawn : int64 array, shape (2, steps, batch)
         What samples drew.
     partners : int64 array, shape (mixing steps, batch)
         Partners.
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
-        Regions.
+        Regions; with ``MIX_ALIGNED``, the first three columns have shifts.
     totals : float64 array, shape (mixing steps, batch, 2, 2)
         Filled by the loop for ``MIX_REGION``: events of the sample and of its partner, outside and inside of the region.
     """
@@ -185,7 +195,7 @@ class StepColumns(NamedTuple):
 def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
     """Return steps as arrays."""
     numbers = [
-        (one.kind, one.number if one.kind == MIX_EVENTS else one.stride, one.size, one.height)
+        (one.kind, one.number if one.kind in (MIX_EVENTS, MIX_ALIGNED) else one.stride, one.size, one.height)
         for one in steps
     ]
     batch = steps[0].drawn.shape[-1]
@@ -194,11 +204,13 @@ def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
         drawn[: one.drawn.ndim, step] = one.drawn.numpy()
     mixing = [one.mixture for one in steps if one.mixture is not None]
     partners = np.zeros((len(mixing), batch), np.int64)
-    with_regions = any(one.region is not None for one in mixing)
+    with_regions = any(one.region is not None or one.shift is not None for one in mixing)
     regions = np.zeros((len(mixing), batch, REGION) if with_regions else (1, 1, REGION))
     for mix, mixture in enumerate(mixing):
         partners[mix] = mixture.partner.numpy()
         if mixture.region is not None:
             regions[mix] = mixture.region.numpy()
+        if mixture.shift is not None:
+            regions[mix, :, :3] = mixture.shift.numpy()
     totals = np.zeros((len(mixing), batch, 2, 2))
     return StepColumns(np.array(numbers, np.int64), drawn, partners, regions, totals)

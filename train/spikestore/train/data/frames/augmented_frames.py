@@ -25,6 +25,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     GAUSSIANS,
     JITTER,
     MASK,
+    MIX_ALIGNED,
     MIX_BOX,
     MIX_EVENTS,
     MIX_MASK,
@@ -38,6 +39,7 @@ from spikestore.train.data.frames.draw_kernels import compiled
 from spikestore.train.data.frames.frame_kernels import pointer_to
 from spikestore.train.data.frames.step_kernels import (
     add_noise,
+    align,
     changes_nothing,
     draw,
     draw_events,
@@ -225,15 +227,18 @@ def fill_augmented_frames(
                 elif kind >= MIX_MASK:
                     is_partner, is_last = read >> mix & 1 == 1, read >> (mix + 1) == 0
                     partner = partners[mix, owner]
-                    if is_partner and places[partner] > owner_end:
+                    if is_partner and places[partner] > owner_end and kind != MIX_ALIGNED:
                         for k in range(count):
                             amount[k] = amount[k] if at[k] < owner_end else 0.0
                     if partner >= 0:
                         if kind == MIX_MASK and in_time:
                             count = keep_span(own, a, is_partner, at, amount, count)
-                        elif kind == MIX_EVENTS:
+                        elif kind in (MIX_EVENTS, MIX_ALIGNED):
                             bits = second if is_partner else own
                             draw_events(a, bits, is_partner, at, amount, count, memory)
+                            if kind == MIX_ALIGNED:
+                                sign = -1 if is_partner else 1
+                                align(regions[mix, owner], sign, b, c, owner_end, at, amount, count)
                         elif kind == MIX_REGION:
                             bins, region = max(owner_end // a, 1), regions[mix, owner]
                             if tabulated != owner * len(partners) + mix:

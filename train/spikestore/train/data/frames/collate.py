@@ -19,7 +19,7 @@ from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
-from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers
+from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
 
 
@@ -140,7 +140,7 @@ class Assembly:
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
-        own = _input_of_steps(samples, epoch)
+        own = self._input_of_steps(samples, epoch, parallel)
         steps = self.augment.steps(own)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
         totals = samples.fill(
@@ -157,11 +157,11 @@ class Assembly:
         elif not self._sparse and not self.augment:
             return samples.batch(self._pad_to(samples))
         elif (fill := self._fill(samples.table.columns.tensors[1])) is not None:
-            return self._augmented(samples, samples.stored(), fill, epoch)
+            return self._augmented(samples, samples.stored(), fill, epoch, parallel)
         else:
             packed = samples.packed()
         if (fill := self._fill(packed.value)) is not None:
-            return self._augmented(samples, packed.stored(), fill, epoch)
+            return self._augmented(samples, packed.stored(), fill, epoch, parallel)
         return self.augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
@@ -175,15 +175,30 @@ class Assembly:
         stored: StoredSamples,
         fill: Callable[..., Tensor],
         epoch: int,
+        parallel: ParallelFor,
     ) -> Batch:
         # The steps are computed on the host: on a GPU, each of their operations would take longer to start than to run.
-        own = _input_of_steps(samples, epoch)
+        own = self._input_of_steps(samples, epoch, parallel)
         steps = self.augment.steps(own)
         bins = samples.bins(self._pad_to(samples))
         frames = zeros(len(samples), bins, samples.sites, self._device)
         totals = fill(stored, steps, samples.lengths * math.prod(samples.sites), frames)
         labels = self.augment.labels(stored.labels, steps, totals)
         return Batch(frames, labels, stored.lengths, stored.samples)
+
+    def _input_of_steps(
+        self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
+    ) -> StepInput:
+        rows, lengths, labels = map(torch.from_numpy, (samples.samples, samples.lengths, samples.labels))
+        centres = None
+        if self.augment.needs_centres:
+            if isinstance(samples, DeviceSamples):  # the columns are in host memory too
+                positions = samples.table.positions[samples.first : samples.last]
+                centres = host_pointers(samples.table.columns.host, positions).centres(parallel)
+            else:
+                centres = samples.centres(parallel)
+        given = None if centres is None else torch.from_numpy(centres)
+        return StepInput(rows, lengths, labels, samples.sites, epoch, given)
 
     def _on_gpu(
         self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor
@@ -204,11 +219,6 @@ class Assembly:
 
     def _finished(self, batch: Batch) -> Batch:
         return batch if self._transform is None else self._transform(batch)
-
-
-def _input_of_steps(samples: SamplePointers | DeviceSamples, epoch: int) -> StepInput:
-    rows, lengths, labels = map(torch.from_numpy, (samples.samples, samples.lengths, samples.labels))
-    return StepInput(rows, lengths, labels, samples.sites, epoch)
 
 
 def augmenting_kernel(value: Tensor) -> Callable[..., Tensor] | None:

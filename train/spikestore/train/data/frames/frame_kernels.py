@@ -18,6 +18,7 @@ from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from spikestore.train.data.frames.draw_kernels import compiled
+from spikestore.train.data.frames.step_kernels import quotient
 
 _Int64s = npt.NDArray[np.int64]
 
@@ -96,6 +97,53 @@ def fill_frames(
             else:
                 wrong = sample
     return wrong
+
+
+@compiled
+def find_centres(
+    index_at: _Int64s,
+    value_at: _Int64s,
+    counts: _Int64s,
+    room: _Int64s,
+    index_like: npt.NDArray[Any],
+    value_like: npt.NDArray[Any],
+    sites: tuple[int, int, int],
+    centres: _Int64s,
+    first: int,
+    last: int,
+) -> None:
+    """Compute the centres of samples `first` to `last` - 1 of a batch; see `StepInput`.
+
+    Parameters are those of `fill_frames`, and:
+
+    sites : tuple of int
+        Places of a time bin, and sizes of y and x.
+    centres : int64 array, shape (batch, 3)
+        Filled by the call; -1 for a sample that `fill_frames` would report.
+    """
+    stride, height, width = sites
+    per_stride, per_height, per_width = 1.0 / stride, 1.0 / height, 1.0 / width
+    for sample in range(first, last):
+        centres[sample] = -1
+        if counts[sample] < 0 or counts[sample] > room[sample]:
+            continue
+        index = carray(pointer_to(index_at[sample], index_like), counts[sample])
+        value = carray(pointer_to(value_at[sample], value_like), counts[sample])
+        total: Any = 0
+        time: Any = 0
+        y: Any = 0
+        x: Any = 0
+        for k in range(len(index)):
+            place, events = np.int64(index[k]), np.int64(value[k])
+            rows = quotient(place, per_width)  # type: ignore[arg-type]
+            total += events
+            time += events * quotient(place, per_stride)  # type: ignore[arg-type]
+            y += events * (rows - quotient(rows, per_height) * height)
+            x += events * (place - rows * width)
+        if total > 0:
+            centres[sample, 0] = (time << 16) // total
+            centres[sample, 1] = (y << 16) // total
+            centres[sample, 2] = (x << 16) // total
 
 
 @compiled

@@ -24,6 +24,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     JITTER,
     MASK,
     MIRROR,
+    MIX_ALIGNED,
     MIX_BOX,
     MIX_EVENTS,
     MIX_MASK,
@@ -52,6 +53,7 @@ _THIN, _MASK, _MOVE, _STRETCH = map(tl.constexpr, (THIN, MASK, MOVE, STRETCH))
 _ROTATE, _NOISE, _MIX_MASK, _MIX_BOX = map(tl.constexpr, (ROTATE, NOISE, MIX_MASK, MIX_BOX))
 _ROLL, _SHEAR, _BOX = map(tl.constexpr, (ROLL, SHEAR, BOX))
 _MIX_EVENTS, _MIX_REGION, _REGION, _GAUSSIANS = map(tl.constexpr, (MIX_EVENTS, MIX_REGION, REGION, GAUSSIANS))
+_MIX_ALIGNED = tl.constexpr(MIX_ALIGNED)
 _F1, _F2, _F3, _F4, _F5, _F6 = map(tl.constexpr, FACTORS)
 _SMALL, _HALVINGS = map(tl.constexpr, (2.0**-HALVINGS, HALVINGS))
 _EVENT_BITS, _EVENTS_OF_BITS = map(tl.constexpr, (EVENT_BITS, EVENTS_OF_BITS))
@@ -173,10 +175,22 @@ def _changed(
     elif kind >= _MIX_MASK:
         side = read >> mix & 1
         is_mixed = tl.load(partners_at + mix * batch + owner) >= 0
-        amount = tl.where((side == 1) & (at >= end), 0, amount)
-        if kind == _MIX_EVENTS:
+        if kind != _MIX_ALIGNED:
+            amount = tl.where((side == 1) & (at >= end), 0, amount)
+        if kind >= _MIX_EVENTS:
             below = _events_below(_bits(tl.where(side == 1, second, own), at), amount, a)
             kept = tl.where(side == 1, below, amount - below)
+            if kind == _MIX_ALIGNED:
+                shift_at, sign = regions_at + (mix * batch + owner) * _REGION, 1 - 2 * side
+                time = tl.load(shift_at).to(tl.int64) * sign
+                y, x = tl.load(shift_at + 1).to(tl.int64) * sign, tl.load(shift_at + 2).to(tl.int64) * sign
+                new_x, new_y = at % b + x, at // b % c + y
+                moved = at + time + y * b + x
+                inside = (
+                    (new_x >= 0) & (new_x < b) & (new_y >= 0) & (new_y < c) & (moved >= 0) & (moved < end)
+                )
+                kept = tl.where(inside, kept, 0)
+                at = tl.where(is_mixed, moved, at)
         else:
             if kind == _MIX_MASK:
                 inside = _is_in(own, at // a % b)

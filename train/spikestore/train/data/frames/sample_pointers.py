@@ -16,7 +16,7 @@ from spikestore.store_schemas.errors import DamagedError
 from spikestore.train.data.batch import SparseBatch, padded_bins, signed_view
 from spikestore.train.data.frames.augmentation_steps import AugmentationStep, columns_of_steps
 from spikestore.train.data.frames.augmented_frames import fill_augmented_frames
-from spikestore.train.data.frames.frame_kernels import fill_frames, gather
+from spikestore.train.data.frames.frame_kernels import fill_frames, find_centres, gather
 from spikestore.train.data.packed import PackedColumns
 
 _Int64s = npt.NDArray[np.int64]
@@ -97,6 +97,15 @@ class SamplePointers:
 
         self._refuse(max(parallel(part, len(self)), default=-1))
         return np.zeros((0, len(self), 2, 2)) if columns is None else columns.totals
+
+    def centres(self, parallel: ParallelFor) -> _Int64s:
+        """Return the centre of each sample's events: int64, shape (batch, 3); see `StepInput`."""
+        width, height = self.sites[-1], 1 if len(self.sites) < 3 else self.sites[-2]
+        sites = (int(np.prod(self.sites, dtype=np.int64)), height, width)
+        own = (self.index_at, self.value_at, self.counts, self.room, *self.like)
+        out = np.empty((len(self), 3), np.int64)
+        parallel(lambda first, last: find_centres(*own, sites, out, first, last), len(self))
+        return out
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
         """Return the samples as packed columns on the host; if `pin` is true, in page-locked memory, which torch reuses."""

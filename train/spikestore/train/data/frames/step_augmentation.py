@@ -16,7 +16,7 @@ from torch import Tensor
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.batch import SparseBatch
 from spikestore.train.data.device_samples import sent_to
-from spikestore.train.data.frames.applied_steps import applied
+from spikestore.train.data.frames.applied_steps import applied, centres_of
 from spikestore.train.data.frames.augmentation_steps import (
     MOST_MIXES,
     AugmentationStep,
@@ -39,6 +39,11 @@ class StepAugmentation(ABC):
     @property
     def counts_events(self) -> bool:
         """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
+        return False
+
+    @property
+    def needs_centres(self) -> bool:
+        """Whether it uses the centres of samples."""
         return False
 
     @property
@@ -68,7 +73,8 @@ class StepAugmentation(ABC):
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the augmented batch."""
         rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), batch.labels.cpu()
-        for step in self.steps(StepInput(rows, lengths, labels, batch.sites, epoch)):
+        centres = centres_of(batch) if self.needs_centres and batch.centres is None else batch.centres
+        for step in self.steps(StepInput(rows, lengths, labels, batch.sites, epoch, centres)):
             batch = applied(step.to(batch.index.device), batch)
         return batch
 
@@ -121,6 +127,11 @@ class Augmentations:
                 one.check(sites, longest, self._classes)
 
     @property
+    def needs_centres(self) -> bool:
+        """Whether an augmentation uses the centres of samples."""
+        return any(isinstance(one, StepAugmentation) and one.needs_centres for one in self._augment)
+
+    @property
     def mixes_labels(self) -> bool:
         """Whether batches have weights of all classes instead of class numbers; a callable of the user may do so too."""
         return any(isinstance(one, StepAugmentation) and one.mixes == "labels" for one in self._augment)
@@ -163,7 +174,12 @@ class Augmentations:
         """Return the augmented batch, made by operations of torch."""
         batch = replace(batch, classes=self._classes)
         for augmentation in self._augment:
+            # Thinning comes before the alignment of samples, and does not change their centres, as in the compiled loop.
+            if self.needs_centres and batch.centres is None:
+                batch = replace(batch, centres=centres_of(batch))
             batch = augmentation(batch, epoch)
+            if not isinstance(augmentation, StepAugmentation):
+                batch = replace(batch, centres=None)
         return batch
 
 

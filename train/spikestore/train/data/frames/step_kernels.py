@@ -240,6 +240,21 @@ def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float6
 
 
 @compiled
+def align(
+    shift: _Float64s, sign: int, b: int, c: int, end: int, at: _Int64s, amount: _Float64s, count: int
+) -> None:
+    """Move the first `count` non-zeros as ``MIX_ALIGNED`` says; `shift` has whole numbers, and `sign` is -1 for a partner."""
+    per_size, per_height = 1.0 / b, 1.0 / c
+    time, y, x = sign * int(shift[0]), sign * int(shift[1]), sign * int(shift[2])
+    for k in range(count):
+        rows = quotient(at[k], per_size)
+        new_x, new_y = at[k] - rows * b + x, rows - quotient(rows, per_height) * c + y
+        at[k] += time + y * b + x
+        inside = 0 <= new_x < b and 0 <= new_y < c and 0 <= at[k] < end
+        amount[k] = amount[k] if inside else 0.0
+
+
+@compiled
 def mix_by_mask(
     kind: int,
     a: int,

@@ -36,6 +36,11 @@ def test_any_rows(rows: list[int]) -> None:
     assert same(FEATURES.read(start, stop), SMALL.truth, start, stop)
 
 
+def test_an_unknown_column_is_not_damage() -> None:
+    with pytest.raises(UsageError, match=r"has no column 'spk'; its columns are nnz, n_bins, label"):
+        FEATURES.column("spk")
+
+
 def test_all_rows() -> None:
     """Without bounds all rows are read; the fragments, one after the other, are the same rows."""
     assert same(FEATURES.read(), SMALL.truth)

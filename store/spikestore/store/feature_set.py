@@ -232,6 +232,8 @@ class FeatureSet:
 
         Raises
         ------
+        UsageError
+            The set has no such column; the message lists its columns.
         DamagedError
             A stored object differs from the committed one; the message names it.
         """
@@ -240,6 +242,9 @@ class FeatureSet:
         from spikestore.store.columns.reader import DirectReader
         from spikestore.store.trust.rows import refuse_untrue_column
 
+        known = ("nnz", "n_bins", "label", *self.manifest.extras)
+        if name not in known:
+            raise UsageError(f"{self!r} has no column {name!r}; its columns are {', '.join(known)}")
         refuse_giant_set(self.manifest)
         of_source = self.manifest.source_columns
         if name in of_source:

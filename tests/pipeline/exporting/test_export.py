@@ -77,8 +77,15 @@ def test_refusals(tmp_path: Path, features: FeatureSet) -> None:
         ((features, tmp_path / "file"), "is a file: pass --to a new folder"),
         ((features, tmp_path / "left"), r"\.left\.part exists: an export was interrupted"),
         ((features, "s3://bucket/out"), "exports are written into a folder"),
-        ((features, tmp_path / "out", "pickle"), "form must be zarr, npz, hdf5, webdataset, got 'pickle'"),
+        (
+            (features, tmp_path / "out", "pickle"),
+            "form must be one of zarr, npz, hdf5, webdataset, got 'pickle'",
+        ),
         (({}, tmp_path / "out"), "pass a feature set, or a mapping"),
+        (
+            ("demo", tmp_path / "out"),
+            "pass a feature set, or a mapping from names of splits to feature sets, got 'demo'",
+        ),
         (({"../up": features}, tmp_path / "out"), "pass a feature set, or a mapping"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -117,10 +117,15 @@ def export(
     DamagedError
         A stored object differs from the committed one; nothing is exported.
     """
-    sets = {features.manifest.source.split: features} if isinstance(features, FeatureSet) else dict(features)
+    given: object = features  # callers may pass other types
+    sets = {features.manifest.source.split: features} if isinstance(features, FeatureSet) else features
     if form not in _FORMS:
-        raise UsageError(f"form must be {', '.join(get_args(ExportForm))}, got {form!r}")
-    if not sets or any(NAME.match(split) is None for split in sets):
+        raise UsageError(f"form must be one of {', '.join(get_args(ExportForm))}, got {form!r}")
+    if (
+        not isinstance(given, FeatureSet | Mapping)
+        or not sets
+        or any(NAME.match(split) is None for split in sets)
+    ):
         raise UsageError(
             f"pass a feature set, or a mapping from names of splits to feature sets, got {sets!r}"
         )

@@ -311,9 +311,7 @@ class _Table:
 def _table_of(features: FeatureSet | Items) -> _Table:
     if isinstance(features, FeatureSet):
         rows = subset_rows(features, None)
-        return _Table(
-            rows, rows, features.classes, features.digest, lambda name: _column(features, name)[rows]
-        )
+        return _Table(rows, rows, features.classes, features.digest, lambda name: features.column(name)[rows])
     columns = getattr(features, "columns", None)
     if not isinstance(columns, PackedColumns):
         raise UsageError(f"features must be a FeatureSet or a FeatureDataset, got {features!r}")
@@ -333,10 +331,3 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
         if name not in table.classes:
             raise UsageError(f"no class {name!r}; the classes are {', '.join(table.classes)}")
     return [table.classes.index(name) for name in wanted]
-
-
-def _column(features: FeatureSet, name: str) -> npt.NDArray[Any]:
-    known = ["nnz", "n_bins", "label", *features.manifest.extras]
-    if name not in known:
-        raise UsageError(f"{features!r} has no column {name!r}; its columns are {', '.join(known)}")
-    return features.column(name)

@@ -181,11 +181,16 @@ def test_names(run: Run, store: Path) -> None:
     assert (answer.status, "move this one (--move" in answer.err) == (2, True)
     assert run("tag", "r:test", "paper", "--store", "store", "--move").status == 0
     assert run("rm", "r:test", "paper", "--store", "store").status == 0
+    before = contents(store)
+    answer = run("rm", "r", "nope", "--store", "store")
+    assert (answer.status, "removed" in answer.err, contents(store)) == (2, False, before)
     answer = run("rm", "paper", "--store", "store")
     assert (answer.status, "no 'paper'" in answer.err) == (2, True)
     listed = json.loads(run("ls", "--store", "store", "--json").out)["feature_sets"]
     assert sorted(one["name"] for one in listed) == ["", "r:train"]
     assert run("verify", "--store", "store").status == 0
+    answer = run("rm", "r", "r:train", "r", "--store", "store")
+    assert (answer.status, answer.said[0]) == (0, "removed r (train)"), answer.err
 
 
 def test_gc(run: Run, store: Path) -> None:

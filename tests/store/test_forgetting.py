@@ -166,6 +166,14 @@ def test_forget_in_a_store(store: Store) -> None:
             use()
 
 
+def test_an_empty_split_does_not_mean_all_splits(store: Store) -> None:
+    """``demo:``, as an empty variable makes it, selects and removes nothing."""
+    for use in (store.forget, store.select):
+        with pytest.raises(UsageError, match=r"the split in 'demo:' is empty .*: pass demo for all splits"):
+            use("demo:")
+    assert store.names() == ["demo"]
+
+
 def test_a_name_for_a_set_that_is_being_removed(store: Store) -> None:
     """If gc removes the set at the same time, the error is raised where the name is given, and not at the next read."""
     features = store["demo:train"]

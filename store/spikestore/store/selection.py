@@ -18,6 +18,7 @@ from spikestore.store_schemas.errors import (
     MissingObjectError,
     NewerFormatError,
     UnknownNameError,
+    UsageError,
 )
 from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.wording import did_you_mean
@@ -108,7 +109,7 @@ class Selection:
 
 def select(storage: Storage, text: str) -> Selection:
     """Return the sets that a text selects; `Store.select` documents the errors."""
-    name, _, split = text.partition(":")
+    name, split = name_and_split(text)
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is None:
         address = _address(storage, text)
@@ -121,6 +122,37 @@ def select(storage: Storage, text: str) -> Selection:
         if split in ("", each)
     )
     return Selection(storage, text, name, tuple(sets))
+
+
+def name_and_split(text: str) -> tuple[str, str]:
+    """Return the name and the split of ``NAME:SPLIT``; the split of ``NAME`` is empty.
+
+    Raises
+    ------
+    UsageError
+        Nothing follows the colon.
+    """
+    name, colon, split = text.partition(":")
+    if colon and not split:
+        raise UsageError(
+            f"the split in {text!r} is empty (is a variable not set?): pass {name} for all splits", name=text
+        )
+    return name, split
+
+
+def refuse_unknown_name(storage: Storage, text: str) -> None:
+    """Raise the error of `Store.forget` if ``NAME`` or ``NAME:SPLIT`` does not exist. A name whose newest entry is damaged exists, but not its splits."""
+    name, split = name_and_split(text)
+    try:
+        ref = refs.read(storage, name) if NAME.match(name) else None
+    except DamagedError:
+        if split:
+            raise
+        return
+    if ref is None:
+        raise no_such_name(storage, text)
+    if split and split not in ref.splits:
+        raise no_such_split(storage, name, split, ref.splits)
 
 
 def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:

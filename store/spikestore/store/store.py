@@ -14,7 +14,13 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import user_data_folder
 from spikestore.store.names import NamedSet, point, refuse_move, refuse_other_classes
 from spikestore.store.notebook.tables import table_of_store
-from spikestore.store.selection import Selection, all_addresses, no_such_name, no_such_split, select
+from spikestore.store.selection import (
+    Selection,
+    all_addresses,
+    name_and_split,
+    refuse_unknown_name,
+    select,
+)
 from spikestore.store.storage import Storage, open_storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Ref
@@ -209,16 +215,13 @@ class Store:
         ------
         UnknownNameError
             The name or split does not exist.
+        UsageError
+            Nothing follows the colon.
         """
-        text, _, split = name.partition(":")
+        text, split = name_and_split(name)
         lost = refs.forget(self.storage, text, split or None) if NAME.match(text) else ()
         if not lost:
-            ref = self.ref(text) if NAME.match(text) else None
-            raise (
-                no_such_name(self.storage, name)
-                if ref is None
-                else no_such_split(self.storage, text, split, ref.splits)
-            )
+            refuse_unknown_name(self.storage, name)
         return lost
 
     def push(

@@ -53,6 +53,28 @@ def test_operations_without_a_spec_are_rejected_by_name(
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize("name", ["Bad Name", "../x", "x" * 64])
+def test_an_invalid_name_is_rejected_before_the_build(
+    tmp_path: Path, data: Path, recipe: Path, name: str, move: bool
+) -> None:
+    """Nothing is computed for a name that cannot be written, neither for a recipe nor for a data set."""
+    for source in (recipe, ssc(data, transform=seeds_transform())):
+        with pytest.raises(UsageError, match="a name must have 1 to 63 characters"):
+            preprocess(source, store=tmp_path / "store", name=name, move=move, workers=0)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_name_that_a_suffix_makes_too_long_is_rejected_before_the_build(
+    tmp_path: Path, recipe: Path
+) -> None:
+    """In a sweep, the name of each variant is checked with its suffix."""
+    recipe.write_text(f'{recipe.read_text()}\n[[sweep]]\nsuffix = "4ms"\n')
+    with pytest.raises(UsageError, match="a name must have 1 to 63 characters"):
+        preprocess(recipe, store=tmp_path / "store", name="x" * 60, move=True, workers=0)
+    assert not (tmp_path / "store").exists()
+
+
 def test_other_datasets_are_refused_by_name(tmp_path: Path, data: Path) -> None:
     """Unknown data sets, a cache around SSC or SHD, and a list are rejected; none is mistaken for another data set."""
     for dataset in (tonic.MemoryCachedDataset(ssc(data)), [1, 2], object()):

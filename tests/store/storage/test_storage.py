@@ -20,7 +20,7 @@ from tests.store.s3_server import BUCKET, options
 from tests.store.small_sets import files_of, same, small_set
 
 from spikestore.store import Store
-from spikestore.store.storage import FolderStorage, Storage, StoredObject, open_storage
+from spikestore.store.storage import FolderStorage, Storage, StoredObject
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -28,7 +28,6 @@ from spikestore.store_schemas.errors import (
     ReadOnlyStoreError,
     StorageFullError,
     StoreError,
-    UsageError,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -361,30 +360,3 @@ class TestS3:
             assert "AKIAWRONG" not in str(caught.value)
             assert "wrong-secret" not in str(caught.value)
             assert not isinstance(caught.value, MissingObjectError)
-
-
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [("plain/folder", "plain/folder"), ("file:///tmp/a%20b", "/tmp/a b"), (Path("x"), "x")],  # noqa: S108
-    ids=["text", "file-url", "path"],
-)
-def test_open_a_folder(location: str | Path, expected: str) -> None:
-    """Text without a scheme, a file URL and a Path are folders."""
-    storage = open_storage(location)
-    assert isinstance(storage, FolderStorage)
-    assert storage.root == Path(expected).absolute()
-
-
-def test_open_a_bucket() -> None:
-    """An s3 URL is a bucket; opening it sends no request."""
-    storage = open_storage("s3://bucket/some/prefix")
-    assert isinstance(storage, ObjectStorage)
-    assert storage.url == "s3://bucket/some/prefix"
-
-
-def test_open_anything_else() -> None:
-    """An unknown scheme is rejected with the known ones."""
-    with pytest.raises(
-        UsageError, match=r"ftp://x/y: a store must be a folder, file://…, s3://…, gs://… or az://…"
-    ):
-        open_storage("ftp://x/y")

@@ -14,6 +14,7 @@ from spikestore.pipeline.recipes.requested_sets import set_of_dataset
 from spikestore.pipeline.recipes.resolve import OpenedRecipe
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.feature_set import FeatureSet
+from spikestore.store.refs import refuse_wrong_names
 from spikestore.store.store import Store, default_location
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
@@ -166,6 +167,8 @@ def preprocess(
         raise UsageError("data= is for recipes; a data set has its own folder: omit data=")
     if lock is not None:
         raise UsageError("lock= is for recipes; a data set has no lock: omit lock=")
+    if name is not None:
+        refuse_wrong_names(name)
     wanted = set_of_dataset(
         source_or_dataset, transform, version=version, hash_events=hash_events, split=split
     )

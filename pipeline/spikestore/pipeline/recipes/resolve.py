@@ -20,6 +20,7 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet, data_folder
 from spikestore.pipeline.recipes.shipped import result_name
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.progress import Progress
+from spikestore.store.refs import refuse_wrong_names
 from spikestore.store.store import Store
 from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.documents.address import Address
@@ -210,13 +211,20 @@ class OpenedRecipe:
         ----------
         name : str, optional
             Name that takes precedence over `result_name`; with ``[[sweep]]`` the suffix of each variant is added.
+
+        Raises
+        ------
+        UsageError
+            A name is invalid.
+        SpecError
+            The values of a variant, or a lock, are invalid.
         """
-        if name is None or not self.recipe.sweep:
-            return [(name or variant.result_name, variant) for variant in self.variants()]
-        suffixes = [sweep.suffix for sweep in self.recipe.sweep]
-        return [
-            (f"{name}-{suffix}", variant) for suffix, variant in zip(suffixes, self.variants(), strict=True)
-        ]
+        variants = self.variants()
+        names = [variant.result_name for variant in variants]
+        if name is not None:
+            names = [f"{name}-{sweep.suffix}" for sweep in self.recipe.sweep] or [name]
+        refuse_wrong_names(*names)
+        return [*zip(names, variants, strict=True)]
 
     @property
     def result_name(self) -> str:

@@ -24,7 +24,7 @@ def open_storage(location: str | Path) -> Storage:
     Raises
     ------
     UsageError
-        The location is empty, has an unknown scheme, or contains credentials.
+        The location is empty, has an unknown scheme, names no folder or bucket, or contains credentials.
     """
     if not str(location).strip():
         raise UsageError("the store's location is empty: pass a folder or a URL (is a variable not set?)")
@@ -32,16 +32,34 @@ def open_storage(location: str | Path) -> Storage:
         return FolderStorage(location)
     parts = urlsplit(location)
     if parts.scheme == "file":
-        return FolderStorage(unquote(parts.path))
+        return FolderStorage(_folder_of(location, parts))
     if parts.scheme in _BUCKETS:
         from spikestore.store.storage.aws_profiles import profile_options
         from spikestore.store.storage.objects import ObjectStorage
 
         _refuse_credentials(parts)
+        if not parts.netloc:
+            raise UsageError(
+                f"{location} names no bucket: pass a URL such as {parts.scheme}://team/features", url=location
+            )
         return ObjectStorage.from_url(location, **(profile_options() if parts.scheme in _S3 else {}))
     raise UsageError(
         f"{location}: a store must be a folder, file://…, s3://…, gs://… or az://…", url=location
     )
+
+
+def _folder_of(location: str, parts: SplitResult) -> str:
+    """Return the path in a ``file://`` URL; raise `UsageError` unless it is absolute.
+
+    In ``file://store``, ``store`` is a host and the path is empty, which would mean the current folder.
+    """
+    if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
+        raise UsageError(
+            f"{location}: a file URL must have an absolute path, in which '?' and '#' are percent-encoded, such as "
+            "file:///shared/features; pass a relative path without file://",
+            url=location,
+        )
+    return unquote(parts.path)
 
 
 def _refuse_credentials(parts: SplitResult) -> None:

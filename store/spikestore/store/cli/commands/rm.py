@@ -24,8 +24,14 @@ def rm(
     spikestore rm old-experiment --store ./feature_store
     spikestore rm ssc-100ch-4ms:valid
     """
+    from spikestore.store.selection import refuse_unknown_name
+
     opened = open_store(store, must_exist=True)
-    for name in names:
+    wanted = [*dict.fromkeys(names)]
+    wanted = [name for name in wanted if ":" not in name or name.partition(":")[0] not in wanted]
+    for name in names:  # before any name is removed
+        refuse_unknown_name(opened.storage, name)
+    for name in wanted:
         lost = opened.forget(name)
         say(f"removed {name} ({', '.join(lost)})" if ":" not in name else f"removed {name}")
     say("the feature sets are kept; gc --unreferenced removes those without a name")

@@ -1,0 +1,60 @@
+"""`open_storage`: which folder or bucket a text or URL means, and which texts are rejected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spikestore.store.storage import FolderStorage, open_storage
+from spikestore.store.storage.objects import ObjectStorage
+from spikestore.store_schemas.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("location", "expected"),
+    [
+        ("plain/folder", "plain/folder"),
+        ("file:///tmp/a%20b", "/tmp/a b"),  # noqa: S108
+        ("file://localhost/tmp/a%23b", "/tmp/a#b"),  # noqa: S108
+        (Path("x"), "x"),
+    ],
+    ids=["text", "file-url", "localhost", "path"],
+)
+def test_open_a_folder(location: str | Path, expected: str) -> None:
+    """Text without a scheme, a file URL and a Path are folders."""
+    storage = open_storage(location)
+    assert isinstance(storage, FolderStorage)
+    assert storage.root == Path(expected).absolute()
+
+
+@pytest.mark.parametrize(
+    "location", ["file://store", "file://./store", "file://", "file:///a#b", "file:///a?b"]
+)
+def test_a_file_url_without_an_absolute_path(location: str) -> None:
+    """A relative path after file:// is rejected: its first part would be a host, and the store would be in another folder."""
+    with pytest.raises(
+        UsageError, match=r": a file URL must have an absolute path, .*pass a relative path without file://"
+    ):
+        open_storage(location)
+
+
+def test_a_url_without_a_bucket() -> None:
+    """The error shows a URL with a bucket."""
+    with pytest.raises(UsageError, match=r"s3:// names no bucket: pass a URL such as s3://team/features"):
+        open_storage("s3://")
+
+
+def test_open_a_bucket() -> None:
+    """An s3 URL is a bucket; opening it sends no request."""
+    storage = open_storage("s3://bucket/some/prefix")
+    assert isinstance(storage, ObjectStorage)
+    assert storage.url == "s3://bucket/some/prefix"
+
+
+def test_open_anything_else() -> None:
+    """An unknown scheme is rejected with the known ones."""
+    with pytest.raises(
+        UsageError, match=r"ftp://x/y: a store must be a folder, file://…, s3://…, gs://… or az://…"
+    ):
+        open_storage("ftp://x/y")

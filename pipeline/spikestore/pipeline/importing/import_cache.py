@@ -300,4 +300,4 @@ def _refuse_unknown_split(recipe: Recipe, split: str) -> None:
 
 def _refuse_empty(manifest: Manifest, root: Path) -> None:
     if not manifest.nnz:
-        raise SourceError(f"no frame in {root} has a count: fill the cache again", path=str(root))
+        raise SourceError(f"all frames in {root} are empty: fill the cache again", path=str(root))

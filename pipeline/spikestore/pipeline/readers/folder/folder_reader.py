@@ -45,7 +45,7 @@ class FolderReader(FileReader):
     def __init__(self, root: Path, source: Source, first_row: int) -> None:
         if source.folder is None:
             raise UsageError(
-                f"the source {source.dataset}/{source.split} has no member folder: create it with its recipe"
+                f"the source {source.dataset}/{source.split} has no member folder: create the source from its recipe"
             )
         self._content_of: FolderContent = source.folder
         decoding = source.folder.decoding

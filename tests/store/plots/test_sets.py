@@ -54,7 +54,7 @@ def test_a_row() -> None:
     assert features.plot(5, axes=axes) is axes
     skipped = features.plot(3)
     assert (skipped.get_title(), len(skipped.images)) == ("row 3: skipped", 0)
-    with pytest.raises(UsageError, match="not in a set"):
+    with pytest.raises(UsageError, match="outside of a set"):
         features.plot(1000)
 
 

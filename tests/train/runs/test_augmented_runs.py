@@ -95,6 +95,10 @@ def test_a_loss_that_needs_classes_says_so(
         UsageError, match="needs class numbers, but CutMix or EventMix mixes the labels of this batch"
     ):
         loss(outputs.log_softmax(1), batch.labels)
+    with pytest.raises(
+        UsageError, match="one_hot needs class numbers, but the labels of this batch are weights"
+    ):
+        torch.nn.functional.one_hot(batch.labels)
     torch.nn.functional.cross_entropy(outputs, batch.labels).backward()
     assert type(outputs.grad) is torch.Tensor
     assert type(batch.labels + 1) is torch.Tensor

@@ -190,7 +190,7 @@ def test_blend_is_that_of_eventprop() -> None:
         x = x + (bits_of(8, FIRST_ROW + i) >> 11) % 79 - 39  # int(rng.uniform(-40, 40))
         inside = (x >= 0) & (x < channels)
         expected = np.zeros((bins, channels))
-        np.add.at(expected, (t[inside], x[inside]), 1)
+        np.add.at(expected, (t[inside].astype(int), x[inside].astype(int)), 1)
         assert np.array_equal(frames[i].reshape(bins, channels), expected), i
     assert 0 < blended < len(labels)
 

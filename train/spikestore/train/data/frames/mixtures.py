@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import multi_margin_loss, nll_loss
+from torch.nn.functional import multi_margin_loss, nll_loss, one_hot
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, REGION
@@ -98,7 +98,7 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class MixedLabels(Tensor):
-    """Weights of all classes. A loss of torch that needs class numbers raises `UsageError`; all other functions, and copies, are those of `Tensor`."""
+    """Weights of all classes. A loss of torch that needs class numbers, or `one_hot`, raises `UsageError`; all other functions, and copies, are those of `Tensor`."""
 
     @classmethod
     def __torch_function__(
@@ -109,6 +109,11 @@ class MixedLabels(Tensor):
             raise UsageError(
                 f"{func.__name__} needs class numbers, but CutMix or EventMix mixes the labels of this batch: "
                 "use cross_entropy, or a loader without them"
+            )
+        if func is one_hot:
+            raise UsageError(
+                "one_hot needs class numbers, but the labels of this batch are weights of all classes already, because CutMix or EventMix "
+                "mixes them: use them without one_hot"
             )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))

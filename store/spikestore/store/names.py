@@ -99,7 +99,8 @@ def point(
     for change in changed:
         if change.split in pins:
             old, new = change.before.digest[:12], pins[change.split].digest[:12]
-            logger.info("moved %s:%s from digest %s to %s in %s", name, change.split, old, new, storage.url)
+            now = "other keys with the same digest" if old == new else new
+            logger.info("moved %s:%s from digest %s to %s in %s", name, change.split, old, now, storage.url)
     return ref
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,23 @@ def test_the_log_of_a_sweep(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     build(recipe, tmp_path / "store")
     assert sum("all 70 recordings have the label 1 (one)" in message for message in caplog.messages) == 3
     assert not [message for message in caplog.messages if "stored already" in message]
+
+
+def test_what_a_part_of_a_sweep_reports(
+    recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fragments that this job has built are counted for each variant. The JSON has the sets that are complete: none."""
+    caplog.set_level(logging.INFO)
+    arguments = ("--workers", "0", "--part", "1/2", "--fragment-samples", "64", "--json")
+    assert main(["preprocess", str(recipe), "--store", str(tmp_path / "store"), *arguments]) == 0
+    assert caplog.messages.count("SSC train: part 1/2 has 1 fragment, of which this job built 1") == 3
+    assert not [message for message in caplog.messages if "committed" in message]
+    written = json.loads(capsys.readouterr().out)
+    assert [(each["name"], each["feature_sets"]) for each in written] == [
+        ("ssc-4ms", {}),
+        ("ssc-10ms", {}),
+        ("ssc-140ch", {}),
+    ]
 
 
 @pytest.mark.slow

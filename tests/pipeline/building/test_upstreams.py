@@ -93,6 +93,16 @@ def test_with_a_lock_no_recordings_are_needed(
 
 
 @pytest.mark.usefixtures("no_computing")
+def test_a_recipe_of_some_splits_keeps_the_others_in_its_lock(team: Path, desk: Path) -> None:
+    """Without recordings, they could not be found again. With another transform, they would be of no use."""
+    lock = (desk / "r.lock").read_bytes()
+    recipe = desk / "r.toml"
+    recipe.write_text(recipe.read_text().replace("[source]", '[source]\nsplits = ["train"]'))
+    assert list(preprocess(recipe, store=desk / "store")) == ["train"]
+    assert (desk / "r.lock").read_bytes() == lock
+
+
+@pytest.mark.usefixtures("no_computing")
 def test_with_recordings_upstreams_are_asked_first(
     team: Path, desk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

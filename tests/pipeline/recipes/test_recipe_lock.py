@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.pipeline.recipes.recipe_lock import RecipeLock, lock_path, read_lock, write_lock
+from spikestore.pipeline.recipes.recipe_lock import LockFile, RecipeLock, lock_path, read_lock, write_lock
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import NewerFormatError, SpecError
 
@@ -110,3 +110,18 @@ def test_a_failed_write_leaves_the_old_lock(tmp_path: Path, monkeypatch: pytest.
         write_lock(path, lock("test"))
     assert read_lock(path) == lock("train")
     assert [one.name for one in tmp_path.iterdir()] == ["r.lock"]
+
+
+def test_which_pins_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Other splits of the same transform stay if the caller says so; the warning does not name the same digest twice."""
+    path = tmp_path / "r.lock"
+    file, old = LockFile(path, True), lock("train", "test")
+    moved = old.splits["train"].model_copy(update={"source_key": "d" * 64})
+    file.update(old, {"train": moved}, keep_others=True)
+    assert read_lock(path) == RecipeLock(splits={"train": moved, "test": old.splits["test"]})
+    assert "but this build has the same digest under other keys: the recordings" in caplog.text
+    other = moved.model_copy(update={"transform_key": "e" * 64})
+    file.update(read_lock(path), {"train": other}, keep_others=True)
+    assert read_lock(path) == RecipeLock(splits={"train": other})
+    file.update(old, {"train": moved})
+    assert read_lock(path) == RecipeLock(splits={"train": moved})

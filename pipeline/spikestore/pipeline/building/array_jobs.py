@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.building.options import BuildOptions
@@ -21,6 +22,10 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
+
+if TYPE_CHECKING:
+    from spikestore.pipeline.execution.fragment_content import FragmentContent
+    from spikestore.store_schemas.documents.address import Address
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +43,7 @@ def build_part(
     store: Store,
     options: BuildOptions,
     reuse: Reuse,
+    stored: Mapping[Address, Sequence[FragmentContent]],
 ) -> None:
     """Build the fragments of one part in each missing set, and commit nothing.
 
@@ -55,6 +61,8 @@ def build_part(
         Options of the build.
     reuse : Reuse
         The sets from which rows are taken.
+    stored : mapping of Address to sequence of FragmentContent
+        Summaries of the fragments that a sweep of this job has built.
 
     Raises
     ------
@@ -92,5 +100,5 @@ def build_part(
                 of,
                 len(share),
                 "fragment" if len(share) == 1 else "fragments",
-                len(unfinished),
+                len(unfinished) + len(stored.get(build.address, ())),
             )

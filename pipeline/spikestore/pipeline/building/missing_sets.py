@@ -69,7 +69,7 @@ def build_sets(
         # Imported here, as in `_build`: a run with nothing to do needs neither Dask nor HDF5.
         from spikestore.pipeline.building.array_jobs import build_part
 
-        build_part(options.part, missing, existing, store, options, reuse)
+        build_part(options.part, missing, existing, store, options, reuse, stored or {})
         return existing
     built = _build(missing, existing, store, options, reuse, stored or {})
     for wanted in requested:

@@ -84,7 +84,8 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
     pins = {split: features.pin for split, features in sets.items()}
     recipe.lock_file.refuse_other_digests(recipe.lock, pins)
     store.point(name, sets, move=move)
-    recipe.lock_file.update(recipe.lock, pins)
+    # A recipe that names its splits says nothing about the others.
+    recipe.lock_file.update(recipe.lock, pins, keep_others=recipe.recipe.source.splits is not None)
     return sets
 
 

@@ -114,8 +114,8 @@ def _build_group(
         missing = sum(len(plan.rows(fragment)) for fragment in unfinished)
         if options.part is not None:
             unfinished &= set(fragments_of_part(options.part, plan.fragments))
-        label = f"{first.wanted.label}, {len(together)} variants"
-        logger.info("%s: their recordings are read once, then each set is committed", label)
+        label = f"{first.wanted.label}, {len(together)} {'variant' if len(together) == 1 else 'variants'}"
+        logger.info("%s: each recording is read once", label)
         report_resumed(label, plan.samples - missing, plan)
         samples, done = sum(len(plan.rows(fragment)) for fragment in unfinished), 0
         for report in scheduler.run(SweepJob(tuple(together)), sorted(unfinished)):

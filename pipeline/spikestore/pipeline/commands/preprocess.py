@@ -178,7 +178,7 @@ def preprocess(
             copy_progress=copy_lines(),
         )
         built = preprocess_recipes(recipes, opened, options, move=move)
-    if share is None:
+    if share is None or as_json:
         results = {result: sets for (result, _), sets in zip(recipes, built, strict=True)}
         _report(opened.storage.url, results, as_json=as_json)
 

@@ -104,22 +104,32 @@ class LockFile:
                     path=str(self.path),
                 )
 
-    def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
-        """Write `pins` to the lock if they changed; log a warning for each pin that is replaced."""
-        if not self.writable or self.path is None or (lock is not None and lock.splits == pins):
+    def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
+        """Write `pins` to the lock if they changed; log a warning for each pin that is replaced.
+
+        With `keep_others`, the pins of other splits are kept if they have the same transform, as for names.
+        """
+        former = {} if lock is None else lock.splits
+        transforms = {pin.transform_key for pin in pins.values()}
+        kept = {
+            split: pin for split, pin in former.items() if keep_others and pin.transform_key in transforms
+        }
+        splits = {**kept, **pins}
+        if not self.writable or self.path is None or former == splits:
             return
-        for split, old in lock.splits.items() if lock is not None else ():
+        for split, old in former.items():
             if split in pins and pins[split] != old:
+                same = pins[split].digest == old.digest
                 logger.warning(
                     "%s has %s with digest %s, but this build has %s: the recordings or the transform changed. The lock "
                     "is rewritten; version control shows the change",
                     self.path,
                     split,
                     old.digest[:12],
-                    pins[split].digest[:12],
+                    "the same digest under other keys" if same else pins[split].digest[:12],
                 )
         try:
-            write_lock(self.path, RecipeLock(splits=dict(pins)))
+            write_lock(self.path, RecipeLock(splits=splits))
         except OSError as error:
             logger.warning(
                 "cannot write the lock %s: %s. The feature sets themselves are complete",

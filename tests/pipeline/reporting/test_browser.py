@@ -159,6 +159,28 @@ def test_a_page_of_a_camera(tmp_path: Path) -> None:
     assert last != first
 
 
+@pytest.mark.parametrize(
+    "operation",
+    [
+        'op = "to_voxel_grid"\nsensor_size = [24, 16, 2]\nn_time_bins = 10',
+        'op = "to_averaged_timesurface"\nsensor_size = [24, 16, 2]\ncell_size = 8\ntime_window = 20000\ntau = 10000',
+    ],
+)
+def test_a_page_of_real_numbers(tmp_path: Path, operation: str) -> None:
+    write_recordings(tmp_path / "data")
+    (tmp_path / "r.toml").write_text(f"{RECIPE.partition('op =')[0]}{operation}\n")
+    options = BuildOptions(workers=0)
+    sets = preprocess(tmp_path / "r.toml", data=tmp_path / "data", store=tmp_path / "store", options=options)
+    write_page(
+        make_report("cameras", sets, data=tmp_path / "data"), sets["train"].layout, tmp_path / "page.html"
+    )
+    found, console = probed(tmp_path / "page.html", 1280)
+    assert console == []
+    check(found)
+    assert found["titles"]["values"] == ["value", "share of the non-zeros"]
+    assert [position for position, _ in found["frames"]] == ["0%", "100%"]
+
+
 def test_a_page_of_a_cochlea(tmp_path: Path) -> None:
     storage = memory_storage()
     extras = ("speaker", "n_events", "n_cropped", "n_dropped")

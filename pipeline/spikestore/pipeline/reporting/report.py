@@ -12,7 +12,7 @@ from spikestore.pipeline.reporting.facts.costs import column_costs, memory
 from spikestore.pipeline.reporting.facts.distributions import distributions
 from spikestore.pipeline.reporting.facts.findings import findings
 from spikestore.pipeline.reporting.facts.identity import identity
-from spikestore.pipeline.reporting.facts.losses import losses, value_counts
+from spikestore.pipeline.reporting.facts.losses import losses, real_values, value_counts
 from spikestore.pipeline.reporting.facts.observers import KeptSample
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts, bin_ms, kept_rows
 from spikestore.pipeline.reporting.facts.sites import site_facts
@@ -91,19 +91,12 @@ def make_report(
     Raises
     ------
     UsageError
-        All recordings were skipped, or values are real numbers.
+        All recordings were skipped.
     DamagedError
         A stored object differs from the committed one.
     SourceNotFoundError, SourceError
         `data` does not have the recordings of the sets.
     """
-    for features in splits.values():
-        operation = features.manifest.transform.float_operation
-        if operation is not None:
-            raise UsageError(
-                f"a report counts events, but the values of {features!r} are real numbers of {operation.op}: spikestore show "
-                "prints what is known of this set"
-            )
     empty = [split for split, features in splits.items() if not kept_rows(features).any()]
     if empty:
         raise UsageError(f"all recordings of {', '.join(empty)} were skipped: there is nothing to report on")
@@ -115,12 +108,15 @@ def make_report(
         scans = scan_splits(splits, progress)
         facts, chosen = scans.facts, scans.chosen
         document: dict[str, Any] = {"report": 1, "identity": identity(name, splits)}
+        real = next(iter(splits.values())).manifest.transform.float_operation
         document |= {
+            "real_numbers": None if real is None else real.op,
             "bin_ms": bin_ms(next(iter(splits.values())).manifest.transform),
             "classes": classes_by_split(facts),
             "groups": groups_by_split(facts),
             "losses": losses(facts),
             "values": value_counts(facts),
+            "real_values": real_values(facts),
             "time_grid": None
             if recordings is None
             else {split: recordings.time_grid(split, [row for row, _ in chosen[split]]) for split in splits},
@@ -155,7 +151,7 @@ def _described(shown: ShownSample, facts: SetFacts) -> dict[str, Any]:
         "row": row,
         "reasons": [*shown.reasons],
         "class": facts.features.classes[label],
-        "events": float(facts.events[row]),
+        "absolute_sum" if facts.is_real else "events": float(facts.events[row]),
         "non_zeros": len(shown.sample.index),
         "bins": shown.sample.n_bins,
     }

@@ -22,6 +22,7 @@ from spikestore.pipeline.reporting.facts.observers import (
     ColumnHistograms,
     Contents,
     KeptRows,
+    RealHistogram,
     SampleEvents,
     SiteEvents,
 )
@@ -90,12 +91,13 @@ def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
     hold_out = 0 if len(order) > 1 else max(HELD_OUT, len(first) // MOST_HELD_OUT)
     fit = LinearFit(inputs, len(first.classes), hold_out)
     facts: dict[str, SetFacts] = {}
+    largest = max(float(features.manifest.max_value) for features in splits.values())
 
     def look(split: str, *more: Observer) -> None:
         rows = [row for row, _ in chosen[split]]
         rows += [row for part in sweep if part.split == split for row in part.rows]
         report = labelled(progress, split)
-        facts[split] = _scan(splits[split], columns[split], rows, more, report)
+        facts[split] = _scan(splits[split], columns[split], rows, largest, more, report)
 
     look(fitted, fit)
     confusions: dict[str, npt.NDArray[np.int64]] = {}
@@ -153,12 +155,21 @@ def _scan(
     features: FeatureSet,
     columns: Mapping[str, npt.NDArray[Any]],
     rows: list[int],
+    largest: float,
     more: tuple[Observer, ...],
     report: UnlabelledProgress,
 ) -> SetFacts:
     events, sites = SampleEvents(), SiteEvents(features.layout.site_count)
     histograms, contents, samples = ColumnHistograms(), Contents(), KeptRows(rows)
-    scan(features, (events, sites, histograms, contents, samples, *more), report)
+    real_values = RealHistogram(largest or 1.0)
+    scan(features, (events, sites, histograms, real_values, contents, samples, *more), report)
     return SetFacts(
-        features, columns, events.events, sites.events, histograms, contents.hashes, samples.samples
+        features,
+        columns,
+        events.events,
+        sites.events,
+        histograms,
+        real_values,
+        contents.hashes,
+        samples.samples,
     )

@@ -34,6 +34,10 @@ def bin_widths(
     transform = facts[rows.fitted.split].features.manifest.transform
     sites = facts[rows.fitted.split].features.layout.sites
     frame = transform.to_frame
+    if transform.float_operation is not None:
+        return _missing(
+            f"real numbers of {transform.float_operation.op} cannot be summed to those of wider bins", False
+        )
     has_width = isinstance(frame, ToFrame) and frame.time_window is not None
     if recordings is not None and has_width:
         read = recordings.samples

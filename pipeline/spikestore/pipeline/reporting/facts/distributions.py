@@ -48,13 +48,16 @@ def _measures(facts: SetFacts) -> Iterator[tuple[str, str, npt.NDArray[np.float6
     events = facts.events[kept]
     nnz, n_bins = (facts.columns[name][kept].astype(np.float64) for name in ("nnz", "n_bins"))
     sites = facts.features.layout.site_count
-    yield "events in frames", "events", events
+    if facts.is_real:
+        yield "sum of absolute values", "sum", events
+        yield "mean absolute value", "of the non-zeros", events / np.maximum(nnz, 1)
+    else:
+        yield "events in frames", "events", events
     yield "non-zeros", "non-zeros", nnz
     width = bin_ms(facts.features.manifest.transform)
-    if width is None:
-        yield "length", "time bins", n_bins
-        yield "rate", "events per time bin", events / np.maximum(n_bins, 1)
-    else:
-        yield "length", "ms", n_bins * width
-        yield "rate", "events per ms", events / np.maximum(n_bins * width, width)
+    length = n_bins if width is None else n_bins * width
+    yield "length", "time bins" if width is None else "ms", length
+    if not facts.is_real:
+        unit = "events per time bin" if width is None else "events per ms"
+        yield "rate", unit, events / np.maximum(length, width or 1)
     yield "density", "% of cells", 100 * nnz / np.maximum(n_bins * sites, 1)

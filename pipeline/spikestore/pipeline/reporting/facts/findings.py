@@ -46,10 +46,11 @@ def _events(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"{split}: clip_counts removed {lost['clipped']:,} events."
     sites = document["sites"]
     what = "pixel" if "y" in sites["axes"] else "channel"
+    event, events = ("event", "events") if document["real_numbers"] is None else ("value", "sum")
     if sites["silent"]:
-        yield f"{plural(sites['silent'], what)} without any event."
+        yield f"{plural(sites['silent'], what)} without any {event}."
     if sites["hot"]:
-        yield f"{plural(sites['hot'], what)} with more than {sites['hot_means_times_the_median']:g} times the events of the median {what}."
+        yield f"{plural(sites['hot'], what)} with more than {sites['hot_means_times_the_median']:g} times the {events} of the median {what}."
 
 
 def _splits(document: Mapping[str, Any]) -> Iterator[str]:

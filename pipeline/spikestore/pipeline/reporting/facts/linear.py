@@ -56,7 +56,7 @@ def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
 
 
 class Inputs:
-    """Computes the inputs of the read-out: log(1 + events) for each part of time and group of sites.
+    """Computes the inputs of the read-out for each part of time and group of sites: log(1 + events), or sign(sum) · log(1 + abs(sum)) of real numbers.
 
     Parameters
     ----------
@@ -77,7 +77,11 @@ class Inputs:
         place = (piece.row * PARTS + part.astype(np.int64)) * self._groups.number
         place += self._groups.group[piece.site]
         counts = summed(place, piece.columns.value, len(piece) * self.size)
-        return np.log1p(counts.astype(np.float32)).reshape(len(piece), self.size)
+        sums = counts.astype(np.float32)
+        inputs: npt.NDArray[np.float32] = np.log1p(np.abs(sums))
+        if piece.columns.value.dtype.kind == "f":
+            np.copysign(inputs, sums, out=inputs)
+        return inputs.reshape(len(piece), self.size)
 
 
 class ReadOut(NamedTuple):

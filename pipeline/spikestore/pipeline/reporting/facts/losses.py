@@ -17,7 +17,8 @@ def losses(splits: Mapping[str, SetFacts]) -> dict[str, dict[str, Any]]:
         ``read``, ``cropped``, ``in_no_bin``: events; ``counted``: the sum of all values; ``clipped``: events above the maximum of
         ``clip_counts``, 0 without it, None if bins overlap; ``merged``: events that share their place with another one; ``non_zeros``;
         ``at_maximum``: places whose value is the maximum of ``clip_counts``, None without it; ``lossy_samples``: samples with more
-        than 5 % of their events in no bin; ``empty_samples``: samples without non-zeros.
+        than 5 % of their events in no bin; ``empty_samples``: samples without non-zeros. For real numbers, ``counted``, ``clipped``, ``merged`` and
+        ``at_maximum`` are None.
     """
     return {split: _losses(facts) for split, facts in splits.items()}
 
@@ -25,17 +26,19 @@ def losses(splits: Mapping[str, SetFacts]) -> dict[str, dict[str, Any]]:
 def _losses(facts: SetFacts) -> dict[str, Any]:
     manifest = facts.features.manifest
     events, transform = manifest.events, manifest.transform
-    counted = int(facts.events.sum())
+    counted = None if facts.is_real else int(facts.events.sum())
     in_bins = events.n_events - events.n_cropped - events.n_dropped
     most = transform.max_count
-    clipped = in_bins - counted if most is not None and transform.to_frame.windows_per_event == 1 else None
+    clipped: int | None = None if counted is None else 0
+    if most is not None:
+        clipped = in_bins - (counted or 0) if transform.to_frame.windows_per_event == 1 else None
     return {
         "read": events.n_events,
         "cropped": events.n_cropped,
         "in_no_bin": events.n_dropped,
-        "clipped": 0 if most is None else clipped,
+        "clipped": clipped,
         "counted": counted,
-        "merged": counted - manifest.nnz,
+        "merged": None if counted is None else counted - manifest.nnz,
         "non_zeros": manifest.nnz,
         "at_maximum": None if most is None else facts.histograms.values.counts().get(most, 0),
         "lossy_samples": events.lossy_samples,
@@ -55,3 +58,23 @@ def value_counts(splits: Mapping[str, SetFacts], most: int = 16) -> list[dict[st
             for value, count in groups.items()
         ]
     return rows
+
+
+def real_values(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
+    """Return how many non-zeros are in each part of the range of real numbers, by split; an empty list for counts.
+
+    Returns
+    -------
+    list of dict
+        ``split``; ``from`` and ``to``: ends of the part; ``non_zeros``. If no value is negative, there are only the parts above 0.
+    """
+    real = {split: facts.real_values for split, facts in splits.items() if facts.is_real}
+    has_negative = any(one.counts[one.edges[:-1] < 0].any() for one in real.values())
+    return [
+        {"split": split, "from": low, "to": high, "non_zeros": count}
+        for split, one in real.items()
+        for low, high, count in zip(
+            one.edges[:-1].tolist(), one.edges[1:].tolist(), one.counts.tolist(), strict=True
+        )
+        if has_negative or low >= 0
+    ]

@@ -1,4 +1,4 @@
-"""Observers of a scan: events of each sample and site, histograms, hashes of samples, and chosen samples."""
+"""Observers of a scan: values of each sample and site, histograms, hashes of samples, and chosen samples."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ SMALL = 2**16
 """Numbers below this are counted in an array, larger ones in a dictionary."""
 
 
+REAL_BINS = 80
+"""Parts of the range of real numbers, of which half are negative."""
+
+
 class SampleEvents:
-    """Sum of the values of each sample: the number of events in its frames."""
+    """Sum of the values of each sample: the number of events in its frames. For real numbers, the sum of the absolute values."""
 
     def __init__(self) -> None:
         self._parts: list[npt.NDArray[np.float64]] = []
@@ -26,7 +30,7 @@ class SampleEvents:
         """Process the next piece of the set."""
         events, filled = np.zeros(len(piece)), piece.columns.nnz > 0
         # Starts of samples without non-zeros are left out: reduceat would give them the value at their start.
-        events[filled] = np.add.reduceat(piece.columns.value, piece.offsets[:-1][filled], dtype=np.float64)
+        events[filled] = np.add.reduceat(piece.absolute, piece.offsets[:-1][filled], dtype=np.float64)
         self._parts.append(events)
 
     @property
@@ -36,7 +40,7 @@ class SampleEvents:
 
 
 class SiteEvents:
-    """Sum of the values at each site.
+    """Sum of the values at each site; for real numbers, of the absolute values.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ class SiteEvents:
 
     def add(self, piece: Piece) -> None:
         """Process the next piece of the set."""
-        self.events += summed(piece.site, piece.columns.value, len(self.events))
+        self.events += summed(piece.site, piece.absolute, len(self.events))
 
 
 class Histogram:
@@ -98,6 +102,27 @@ class ColumnHistograms:
         first = piece.offsets[:-1][columns.nnz > 0]
         gaps[first] = columns.index[first]
         self.gaps.count(gaps)
+
+
+class RealHistogram:
+    """Number of the real values in each of `REAL_BINS` equal parts of a range. Counts are left out.
+
+    Parameters
+    ----------
+    largest : float
+        Largest absolute value. The range is from its negative to it.
+    """
+
+    def __init__(self, largest: float) -> None:
+        self.edges = np.linspace(-largest, largest, REAL_BINS + 1)
+        """Edges of the parts, shape (parts + 1,)."""
+        self.counts = np.zeros(REAL_BINS, np.int64)
+        """Number of values in each part, shape (parts,). The last part includes its upper edge."""
+
+    def add(self, piece: Piece) -> None:
+        """Process the next piece of the set."""
+        if piece.columns.value.dtype.kind == "f":
+            self.counts += np.histogram(piece.columns.value.astype(np.float64), self.edges)[0]
 
 
 class Contents:

@@ -58,6 +58,12 @@ class Piece:
         return sites.astype(np.int64)
 
     @cached_property
+    def absolute(self) -> npt.NDArray[Any]:
+        """Absolute value of each non-zero, shape (non-zeros,): the value itself for counts."""
+        value = self.columns.value
+        return np.abs(value) if value.dtype.kind == "f" else value
+
+    @cached_property
     def row(self) -> npt.NDArray[np.int64]:
         """Row of each non-zero, from 0 in this piece: shape (non-zeros,)."""
         return np.repeat(np.arange(len(self)), self.columns.nnz)

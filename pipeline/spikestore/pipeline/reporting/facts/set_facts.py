@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.reporting.facts.observers import ColumnHistograms, KeptSample
+from spikestore.pipeline.reporting.facts.observers import ColumnHistograms, KeptSample, RealHistogram
 from spikestore.store import FeatureSet
 from spikestore.store.plots.time_axis import time_axis
 from spikestore.store_schemas.specs.transform import Transform
@@ -26,11 +26,13 @@ class SetFacts:
     columns : mapping of str to array, shape (rows,) each
         The columns with one value for each sample: nnz, n_bins, label and extras.
     events : float64 array, shape (rows,)
-        Sum of the values of each sample.
+        Sum of the values of each sample; of the absolute values if they are real numbers.
     site_events : float64 array, shape (sites,)
-        Sum of the values at each site.
+        The same at each site.
     histograms : ColumnHistograms
         Of values and gaps.
+    real_values : RealHistogram
+        Of real numbers.
     hashes : uint64 array, shape (rows,)
         Hash of the frames of each sample.
     samples : mapping of int to KeptSample
@@ -42,8 +44,14 @@ class SetFacts:
     events: npt.NDArray[np.float64]
     site_events: npt.NDArray[np.float64]
     histograms: ColumnHistograms
+    real_values: RealHistogram
     hashes: npt.NDArray[np.uint64]
     samples: Mapping[int, KeptSample]
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the values are real numbers instead of counts."""
+        return self.features.manifest.transform.float_operation is not None
 
     @property
     def kept(self) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Event rate of each channel or pixel, and which channels or pixels are silent or hot."""
+"""Event rate, or mean of real numbers, of each channel or pixel, and which channels or pixels are silent or hot."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
         ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of the shape `sizes`; ``mean_seconds``: mean length of
         a sample, None if bins have no common length; ``silent``: number of channels or
         pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``hot_means_times_the_median``:
-        the constant `HOT`; ``listed``: the hottest, with position and the ratio to the median.
+        the constant `HOT`; ``listed``: the hottest, with position and the ratio to the median. For real numbers, sums of absolute values replace numbers of events, and ``mean_absolute_sum`` replaces ``mean_events``.
     """
     layout = next(iter(splits.values())).features.layout
     by_site = np.sum([facts.site_events for facts in splits.values()], axis=0).reshape(layout.sites)
@@ -35,11 +35,12 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     median = float(np.median(active)) if len(active) else 0.0
     hot = np.flatnonzero(events > HOT * median) if median else np.zeros(0, np.int64)
     hottest = hot[np.argsort(-events[hot], kind="stable")][:MOST_LISTED]
+    is_real = next(iter(splits.values())).is_real
     axes, sizes = layout.axes[2:], layout.sites[1:]
     return {
         "axes": list(layout.axes[1:]),
         "sizes": list(layout.sites),
-        "mean_events": (by_site / samples).tolist(),
+        "mean_absolute_sum" if is_real else "mean_events": (by_site / samples).tolist(),
         "mean_seconds": mean_seconds(splits),
         "silent": int((events == 0).sum()),
         "hot": len(hot),

@@ -61,9 +61,13 @@ def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
         for split, lost in losses.items()
         for order, (part, field) in enumerate(parts.items())
     ]
+    return _shares(rows, [*parts], len(losses))
+
+
+def _shares(rows: Sequence[Mapping[str, Any]], parts: Sequence[str], bars: int) -> Chart:
     return _chart(
         rows,
-        height=34 * len(losses),
+        height=34 * bars,
         mark={"type": "bar", "tooltip": True},
         encoding={
             "y": _name("split", "split"),
@@ -72,6 +76,41 @@ def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
             ),
             "color": _name("part", None, scale={"domain": [*parts]}, legend={"columns": 3}),
             "order": {"field": "order"},
+        },
+    )
+
+
+def events_of_real_numbers(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
+    """Return bars with the shares of the events that are in the frames of real numbers, cropped, and in no bin."""
+    parts = ("in the frames", "in no bin", "cropped")
+    rows = [
+        {"split": split, "part": part, "order": order, "events": events}
+        for split, lost in losses.items()
+        for order, (part, events) in enumerate(
+            zip(
+                parts,
+                (lost["read"] - lost["in_no_bin"] - lost["cropped"], lost["in_no_bin"], lost["cropped"]),
+                strict=True,
+            )
+        )
+    ]
+    return _shares(rows, parts, len(losses))
+
+
+def real_values(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Return a line with the share of the non-zeros in each part of the range of real numbers."""
+    totals: dict[str, int] = {}
+    for row in rows:
+        totals[row["split"]] = totals.get(row["split"], 0) + row["non_zeros"]
+    shares = [{**row, "share": row["non_zeros"] / max(totals[row["split"]], 1)} for row in rows]
+    return _chart(
+        shares,
+        height=180,
+        mark={"type": "line", "interpolate": "step-after", "tooltip": True},
+        encoding={
+            "x": _number("from", "value", scale={"nice": False}),
+            "y": _number("share", "share of the non-zeros", axis={"format": "%"}),
+            "color": _split_colour(),
         },
     )
 
@@ -134,8 +173,11 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
     """Return a line over the channels for each polarity; or, with y, a map of the pixels for each polarity."""
     seconds = sites["mean_seconds"]
-    events = np.array(sites["mean_events"]) / (seconds or 1.0)
-    unit = "events per second" if seconds else "events per sample"
+    if "mean_absolute_sum" in sites:
+        events, unit = np.array(sites["mean_absolute_sum"]), "sum of absolute values per sample"
+    else:
+        events = np.array(sites["mean_events"]) / (seconds or 1.0)
+        unit = "events per second" if seconds else "events per sample"
     if "y" in sites["axes"]:
         return [_pixels(events[p], unit, p, len(events)) for p in range(len(events))]
     rows = [

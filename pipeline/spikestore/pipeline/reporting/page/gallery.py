@@ -60,7 +60,7 @@ class Figure:
     frames : Picture
         The frames.
     strip : tuple of str
-        Times of the frames of a camera, such as "0 to 20 ms"; empty without y.
+        Times of the frames of a camera, such as "0 to 20 ms", or numbers, such as "0 to 3 cells"; empty without y.
     width, height : int
         Size of a frame of a camera in pixels of the picture.
     raster : Picture, optional
@@ -83,6 +83,9 @@ def figures(
     described: Iterable[Mapping[str, Any]],
     layout: Layout,
     bin_ms: float | None,
+    *,
+    unit: str = "bins",
+    is_real: bool = False,
 ) -> list[Figure]:
     """Return the figures of the gallery, as many as fit the page.
 
@@ -96,14 +99,20 @@ def figures(
         Axes and sites.
     bin_ms : float, optional
         Time from bin to bin in ms; None if it differs between samples.
+    unit : str
+        What the first axis counts, if `bin_ms` is None.
+    is_real : bool
+        Whether the values are real numbers.
     """
     shown = [*gallery]
     bins = max((one.sample.n_bins for one in shown), default=1)
     found: list[Figure] = []
     size = 0
     for one, about in zip(shown, described, strict=True):
-        draw = _camera if "y" in layout.axes else _cochlea
-        figure = draw(one, about, layout, bin_ms, bins)
+        if "y" in layout.axes:
+            figure = _camera(one, about, layout, bin_ms, bins, unit, is_real=is_real)
+        else:
+            figure = _cochlea(one, about, layout, bin_ms, bins)
         size += len(figure.frames.data) + (0 if figure.raster is None else len(figure.raster.data))
         if size > LARGEST:
             break
@@ -135,7 +144,14 @@ def _cochlea(
 
 
 def _camera(
-    shown: ShownSample, about: Mapping[str, Any], layout: Layout, bin_ms: float | None, bins: int
+    shown: ShownSample,
+    about: Mapping[str, Any],
+    layout: Layout,
+    bin_ms: float | None,
+    bins: int,
+    unit: str,
+    *,
+    is_real: bool,
 ) -> Figure:
     factor = max(1, -(-shown.sample.n_bins // FRAMES))
     sample = coarser(shown.sample, factor, layout.site_count)
@@ -145,14 +161,16 @@ def _camera(
     side = -(-max(height, width) // SIDE)
     frames = _summed(_summed(dense, side, axis=2), side, axis=3)
     column = frames.transpose(1, 0, 2, 3).reshape(polarities, -1, frames.shape[3])
-    unit = "bins" if bin_ms is None else "ms"
     length = factor * (1.0 if bin_ms is None else bin_ms)
-    notes = [f"each frame is the sum of {factor} bins"] if factor > 1 else []
+    notes = [f"each frame is the sum of {factor} {unit}"] if factor > 1 else []
     notes += [f"{side} × {side} pixels are summed"] if side > 1 else []
     return Figure(
         about=about,
-        frames=Picture(_both(column), width - 1, _end(bins, bin_ms)),
-        strip=tuple(f"{n * length:,.4g} to {(n + 1) * length:,.4g} {unit}" for n in range(len(frames))),
+        frames=Picture(_signed(column) if is_real else _both(column), width - 1, _end(bins, bin_ms)),
+        strip=tuple(
+            f"{n * length:,.4g} to {(n + 1) * length:,.4g} {unit if bin_ms is None else 'ms'}"
+            for n in range(len(frames))
+        ),
         width=frames.shape[3],
         height=frames.shape[2],
         raster=_raster(shown.raster, bins, bin_ms),
@@ -167,6 +185,16 @@ def _end(bins: int, bin_ms: float | None) -> str:
 def _both(counts: npt.NDArray[np.float64]) -> str:
     """Return the picture of counts of shape (polarity, rows, columns)."""
     return picture(counts[0]) if len(counts) == 1 else picture(counts[1], counts[0])
+
+
+def _signed(values: npt.NDArray[np.float64]) -> str:
+    """Return the picture of real numbers of shape (polarity, rows, columns); with negative ones, in the colours of the signs."""
+    if (values < 0).any():
+        total = values.sum(axis=0)
+        return picture(np.maximum(total, 0), np.maximum(-total, 0), is_real=True)
+    return (
+        picture(values[0], is_real=True) if len(values) == 1 else picture(values[1], values[0], is_real=True)
+    )
 
 
 def _summed(counts: npt.NDArray[np.float64], side: int, axis: int) -> npt.NDArray[np.float64]:

@@ -51,11 +51,18 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
     )
     environment.filters |= {"bytes": size_text, "number": number_text}
     document = report.document
-    shown = figures(report.gallery, document["gallery"], layout, document["bin_ms"])
+    is_real = document["real_numbers"] is not None
+    unit = "cells" if document["real_numbers"] == "to_averaged_timesurface" else "bins"
+    shown = figures(
+        report.gallery, document["gallery"], layout, document["bin_ms"], unit=unit, is_real=is_real
+    )
     specs = dict(_charts(document))
     return environment.get_template("page.html.jinja").render(
         mark=mark,
         doc=document,
+        is_real=is_real,
+        unit=unit,
+        has_negative=any(row["from"] < 0 for row in document["real_values"]),
         identity=document["identity"],
         figures=shown,
         shown_first=SHOWN_FIRST,
@@ -64,7 +71,7 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
         measures=[*dict.fromkeys(row["measure"] for row in document["distributions"])],
         all_classes=ALL_CLASSES,
         charts=specs,
-        code=code(document["identity"]),
+        code=code(document["identity"], "float32" if is_real else "int16"),
         version=importlib.metadata.version("spikestore"),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script=(_HERE / "page.js").read_text(encoding="utf-8"),
@@ -81,7 +88,11 @@ def number_text(value: float | None) -> str:
 
 def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
     """Yield name and specification of each chart."""
-    yield "losses", charts.events_of_each_split(document["losses"])
+    if document["real_numbers"] is None:
+        yield "losses", charts.events_of_each_split(document["losses"])
+    else:
+        yield "losses", charts.events_of_real_numbers(document["losses"])
+        yield "values", charts.real_values(document["real_values"])
     if document["values"]:
         yield "values", charts.values(document["values"])
     for number, chart in enumerate(charts.sweep(document["bin_widths"]["results"], document["bin_ms"])):
@@ -99,8 +110,8 @@ def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
             yield f"confusion-{number}", charts.confusion(test["confusion"], document["identity"]["classes"])
 
 
-def code(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return pieces of code that load the first set of a report, by their titles."""
+def code(identity: Mapping[str, Any], dtype: str) -> dict[str, str]:
+    """Return pieces of code that load the first set of a report, by their titles; `dtype` is that of the items of `FeatureDataset`."""
     name, store = identity["name"], identity["store"]
     split = identity["splits"][0]["split"]
     label = name if ":" in name or "/" in name else f"{name}:{split}"
@@ -112,5 +123,5 @@ def code(identity: Mapping[str, Any]) -> dict[str, str]:
         'loader = FeatureLoader(features, 128, shuffle=True, seed=0, device="auto")\n'
         f"for frames, labels, lengths, samples in loader:\n    ...  # frames: float32 (batch, {axes})",
         "A PyTorch data set": f"{opened}\nfrom spikestore.train import FeatureDataset\n\n"
-        f"dataset = FeatureDataset(features)\nframes, label = dataset[0]  # int16 ({axes})",
+        f"dataset = FeatureDataset(features)\nframes, label = dataset[0]  # {dtype} ({axes})",
     }

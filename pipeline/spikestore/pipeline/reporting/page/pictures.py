@@ -1,4 +1,4 @@
-"""Small pictures of counts, as PNG in data URIs. Their background is transparent, so that they fit light and dark pages."""
+"""Small pictures of counts and real numbers, as PNG in data URIs. Their background is transparent, so that they fit light and dark pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ _FAINTEST = 80
 """Opacity of the lowest level, of 255."""
 
 
-def picture(on: npt.NDArray[np.float64], off: npt.NDArray[np.float64] | None = None) -> str:
+def picture(
+    on: npt.NDArray[np.float64], off: npt.NDArray[np.float64] | None = None, *, is_real: bool = False
+) -> str:
     """Return the data URI of a PNG with one pixel for each place; the opacity grows with the logarithm of the count.
 
     Parameters
@@ -26,8 +28,12 @@ def picture(on: npt.NDArray[np.float64], off: npt.NDArray[np.float64] | None = N
         Counts of polarity 1, or of the only polarity.
     off : float64 array, shape (rows, columns), optional
         Counts of polarity 0.
+    is_real : bool
+        The values are real numbers of at least 0. The opacity is then proportional to the value, and the largest value has the full opacity.
     """
-    most = max(on.max(initial=0), 0 if off is None else off.max(initial=0), 1.0)
+    most = max(on.max(initial=0), 0 if off is None else off.max(initial=0))
+    if not is_real:
+        on, off, most = np.log1p(on), None if off is None else np.log1p(off), np.log1p(max(most, 1.0))
     pixels = _levels(on, most) * _LEVELS
     if off is not None:
         pixels += _levels(off, most)
@@ -39,9 +45,9 @@ def picture(on: npt.NDArray[np.float64], off: npt.NDArray[np.float64] | None = N
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def _levels(counts: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.int64]:
-    """Return a level from 0 to 15 for each count; only a count of 0 has level 0."""
-    levels: npt.NDArray[np.float64] = np.ceil(np.log1p(counts) / np.log1p(most) * (_LEVELS - 1))
+def _levels(values: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.int64]:
+    """Return a level from 0 to 15 for each value from 0 to `most`; only 0 has level 0."""
+    levels: npt.NDArray[np.float64] = np.ceil(values / (most or 1.0) * (_LEVELS - 1))
     return levels.clip(0, _LEVELS - 1).astype(np.int64)
 
 

@@ -28,6 +28,7 @@ from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, UsageError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
+from spikestore.store_schemas.specs.column_values import array_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,7 +229,7 @@ class FeatureSet:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
         The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's record. Columns
-        of a folder whose values are in the source are int32, with 0 in skipped rows.
+        of a folder whose values are in the source are int32, float64 or texts (``<U…``), with 0 or an empty text in skipped rows.
 
         Raises
         ------
@@ -248,8 +249,8 @@ class FeatureSet:
         refuse_giant_set(self.manifest)
         of_source = self.manifest.source_columns
         if name in of_source:
-            values = np.array(of_source[name][: len(self)], np.int32)
-            values[self.manifest.skipped_rows(range(len(self)))] = 0
+            values = array_of(of_source[name][: len(self)])
+            values[self.manifest.skipped_rows(range(len(self)))] = values.dtype.type()  # 0 or ""
             return values
         reader = self._rows.reader
         if not isinstance(reader, DirectReader):

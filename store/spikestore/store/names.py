@@ -257,5 +257,5 @@ def _recordings(source: Source) -> list[tuple[str, ...]]:
     folder = source.folder
     if folder is None:
         return [(sha256,) for sha256 in hashes]
-    columns = [map(str, values) for _, values in sorted(folder.columns.items())]
+    columns = [map(str, values) for _, values in sorted(folder.values.items())]
     return list(zip(hashes, map(str, folder.labels), *columns, strict=True))

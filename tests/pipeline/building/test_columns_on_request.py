@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
+import zarr
 from tests.pipeline.event_files import write_dvsgesture, write_nmnist
 from tests.pipeline.folders import draw, recipe_for, save
 
@@ -14,10 +18,11 @@ from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.exporting.export import export
 from spikestore.pipeline.reporting.report import make_report
 from spikestore.store import Store
+from spikestore.store.cli.commands.show import show
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.documents.zarr_metadata import documents
-from spikestore.store_schemas.errors import LayoutError, SpecError
+from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.layout import EXTRAS
 from spikestore.store_schemas.specs.folder import RESERVED_COLUMNS
 
@@ -78,8 +83,11 @@ def test_a_column_that_does_not_exist(tmp_path: Path) -> None:
         build(tmp_path, "DVSGesture", 'columns = ["users"]')
 
 
-TABLE = "file,label,user,trial,hand,place\n" + "".join(
-    f"{row}.npy,{'left' if row % 2 else 'right'},{row // 3},{row % 4 - 1},{row},lab\n" for row in range(8)
+PLACES = ["lab", "", "garden", "lab", "garden", "lab", "garden", "Küche"]
+GAINS = [0.1, 1.0, -2.5, 1e-9, 3.0, 4.0, 0.30000000000000004, 1e300]
+TABLE = "file,label,user,trial,hand,place,gain\n" + "".join(
+    f"{row}.npy,{'left' if row % 2 else 'right'},{row // 3},{row % 4 - 1},{row},{PLACES[row]},{GAINS[row]!r}\n"
+    for row in range(8)
 )
 
 
@@ -122,12 +130,123 @@ def test_any_column_of_a_folder_is_kept(folder: Path) -> None:
     assert make_report("mine", {"all": build_folder(folder, "trial")}).document["groups"]["column"] == "trial"
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        "zarr",
+        "hdf5",
+        pytest.param("npz", marks=pytest.mark.slow),
+        pytest.param("webdataset", marks=pytest.mark.slow),
+    ],
+)
+def test_texts_and_real_numbers_are_kept(folder: Path, form: Any) -> None:
+    """Arrays and digest are those of a set without them; exports and the report have them."""
+    plain, asked = build_folder(folder), build_folder(folder, "place", "gain", "trial")
+    assert asked.address.source_key != plain.address.source_key
+    assert (asked.digest, asked.layout) == (plain.digest, plain.layout)
+    assert verify(asked, depth="deep") == []
+    place, gain = asked.column("place"), asked.column("gain")
+    assert place.dtype.kind == "U"
+    assert gain.dtype == np.float64
+    skipped = 5
+    assert place.tolist() == ["" if row == skipped else value for row, value in enumerate(PLACES)]
+    assert gain.tolist() == [0 if row == skipped else value for row, value in enumerate(GAINS)]
+    kept = [row for row in range(8) if row != skipped]
+    export(asked, folder / "out", form)
+    found = exported(folder / "out", form)
+    assert {name: found[name] for name in ("place", "gain", "trial")} == {
+        "place": [PLACES[row] for row in kept],
+        "gain": [GAINS[row] for row in kept],
+        "trial": [row % 4 - 1 for row in kept],
+    }
+
+
+def exported(out: Path, form: str) -> dict[str, list[Any]]:
+    """Return the columns of an export of seven samples, by name."""
+    if form == "zarr":
+        group = zarr.open_group(out / "all.zarr", mode="r")
+        return {name: np.asarray(array[:]).tolist() for name, array in group.arrays()}
+    if form == "hdf5":
+        with h5py.File(out / "all.h5") as file:
+            return {
+                name: (array.asstr() if h5py.check_string_dtype(array.dtype) else array)[:].tolist()
+                for name, array in file.items()
+            }
+    if form == "webdataset":
+        (shard,) = out.rglob("*.tar")
+        with tarfile.open(shard) as archive:
+            archive.extractall(out / "all", filter="data")
+    files = [np.load(path) for path in sorted(out.rglob("*.npz"), key=row_of)]
+    return {name: [file[name].item() for file in files] for name in ("place", "gain", "trial")}
+
+
+def row_of(path: Path) -> int:
+    """Return the row of an exported sample."""
+    return int(np.load(path)["row"])
+
+
+def test_a_report_groups_by_texts(folder: Path) -> None:
+    """The samples of each device or place, in each split; real numbers are no groups."""
+    groups = make_report("mine", {"all": build_folder(folder, "gain", "place")}).document["groups"]
+    assert (groups["column"], groups["groups"]) == ("place", {"all": 4})
+    assert groups["samples"][0] == {"group": "garden", "split": "all", "samples": 3}
+
+
+def test_show_names_the_types(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The parts of texts and real numbers are not listed."""
+    build_folder(folder, "gain", "place", "trial")
+    show("mine", str(folder / "store"), provenance=True)
+    text = capsys.readouterr().out
+    assert "gain float64, place text, trial int32" in text
+    assert "columns = gain, place, trial" in text
+    assert "text-0" not in text
+
+
+def test_all_splits_have_the_same_columns(folder: Path) -> None:
+    """Also if the longest text is in one split only, and if a whole number is in a column of real numbers."""
+    table = "file,label,split,place,gain\n" + "".join(
+        f"{row}.npy,a,{'train' if row < 6 else 'test'},{'laboratory' if row == 7 else 'x'},{row if row else 0.5}\n"
+        for row in range(8)
+    )
+    (folder / "data/labels.csv").write_text(table)
+    recipe = recipe_for(
+        folder / "data", {"columns": ["place", "gain"], "on_error": "skip"}, table="labels.csv"
+    )
+    sets = preprocess(recipe, store=folder / "store", workers=0)
+    assert sets["train"].manifest.source.columns == sets["test"].manifest.source.columns
+    assert sets["train"].column("gain").tolist() == [0.5, 1, 2, 3, 4, 0]
+    assert sets["train"].column("place").tolist() == ["x"] * 5 + [""]
+    assert sets["test"].column("place").tolist() == ["x", "laboratory"]
+
+
+def test_a_name_moves_if_only_longer_texts_are_added(folder: Path) -> None:
+    """The number of parts changes, but no value of the former recordings."""
+    build_folder(folder, "place")
+    save(folder / "data/8.npy", draw(8))
+    with (folder / "data/labels.csv").open("a") as file:
+        file.write("8.npy,left,1,1,1,a very long description,1\n")
+    recipe = recipe_for(folder / "data", {"columns": ["place"], "on_error": "skip"}, table="labels.csv")
+    features = preprocess(recipe, store=folder / "store", workers=0)["all"]
+    assert features.column("place").tolist()[-2:] == ["Küche", "a very long description"]
+
+
+def test_a_typing_error_in_a_column_of_numbers_is_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The column is kept as text."""
+    table = folder / "data/labels.csv"
+    table.write_text(table.read_text().replace("1e-09", "1e-o9"))
+    with caplog.at_level(logging.INFO):
+        assert build_folder(folder, "gain").column("gain")[3] == "1e-o9"
+    assert (
+        "gain is kept as text, because 1 of 8 values are no numbers, such as '1e-o9' of 3.npy" in caplog.text
+    )
+
+
 def test_columns_that_cannot_be_kept(folder: Path) -> None:
-    """Columns of texts, and columns with the name of a column of the set, are rejected."""
-    with pytest.raises(
-        LayoutError, match=r"0\.npy has place = 'lab': .* Write numbers instead, or do not list place"
-    ):
-        build_folder(folder, "place")
+    """Columns with the name of a column of the set, or of a part of a text, are rejected."""
+    with pytest.raises(SpecError, match=r"cannot be stored under the name 'place\.text-0', .* rename it"):
+        build_folder(folder, "place.text-0")
     with pytest.raises(SpecError, match=r"cannot be stored under the name 'label', .* rename it"):
         build_folder(folder, "label")
     with pytest.raises(SpecError, match="'speed'"):

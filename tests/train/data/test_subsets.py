@@ -85,6 +85,33 @@ def test_columns_of_a_folder_select_rows(tmp_path: Path) -> None:
         hold_out(features, 0.4, by="trials")
 
 
+def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
+    """They select and divide rows like whole numbers; numbers are not compared with texts."""
+    devices, gains = ["a", "b", "a", "1", "c", "b", "d", "a"], [0.5, 1, 2.5, 0.5, 1, 3, 4, 0.5]
+    for row in range(8):
+        save(tmp_path / f"data/{row}.npy", draw(row))
+    lines = [
+        f"{row}.npy,{row % 2},{device},{gain}\n"
+        for row, (device, gain) in enumerate(zip(devices, gains, strict=True))
+    ]
+    (tmp_path / "data/labels.csv").write_text("".join(["file,label,device,gain\n", *lines]))
+    recipe = recipe_for(tmp_path / "data", {"columns": ["device", "gain"]}, table="labels.csv")
+    features = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
+    items = FeatureDataset(features)
+    for data, column in ((features, features.column), (items, items.column)):
+        assert column("device").tolist() == devices
+        assert rows_where(data, "device", ["a", "1"]).tolist() == [0, 2, 3, 7]
+        assert rows_where(data, "gain", [0.5]).tolist() == [0, 3, 7]
+        for by in ("device", "gain"):
+            kept, held = (set(column(by)[rows].tolist()) for rows in hold_out(data, 0.4, by=by))
+            assert (len(held), kept & held) == (2, set())
+    with pytest.raises(UsageError, match="values of the column device must be texts, got 1"):
+        rows_where(features, "device", [1])
+    with pytest.raises(UsageError, match="values of the column gain must be numbers, got 'a'"):
+        rows_where(features, "gain", ["a"])
+    assert sorted(rows_of(FeatureLoader(features, 4, rows=rows_where(features, "device", "a")))) == [0, 2, 7]
+
+
 def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
     """`hold_out` must not hold out single rows if the user means that column."""
     save(tmp_path / "data/0.npy", draw(0))

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spikestore.pipeline.exporting.columns import CHUNK, Array, write_columns
 from spikestore.pipeline.exporting.description import SplitToWrite
@@ -27,7 +28,7 @@ def write_zarr(split: SplitToWrite) -> None:
             name,
             shape=(length,),
             chunks=(max(1, min(length, CHUNK)),),
-            dtype=dtype,
+            dtype="string" if dtype.kind == "U" else dtype,
             compressors=[ZstdCodec(level=3)],
             attributes={"meaning": split.arrays[name]},
             dimension_names=[_AXIS.get(name, "sample")],
@@ -63,9 +64,10 @@ def write_hdf5(split: SplitToWrite) -> None:
             packed = (
                 {"chunks": (min(length, CHUNK),), "compression": "gzip", "shuffle": True} if length else {}
             )
-            array = file.create_dataset(name, (length,), dtype, **packed)
+            is_text = dtype.kind == "U"
+            array = file.create_dataset(name, (length,), h5py.string_dtype() if is_text else dtype, **packed)
             array.attrs["meaning"] = split.arrays[name]
-            return array  # type: ignore[no-any-return]
+            return _Texts(array) if is_text else array
 
         def report(done: int, total: int) -> None:
             disk.raise_error()
@@ -74,6 +76,16 @@ def write_hdf5(split: SplitToWrite) -> None:
         write_columns(split.features, create, report)
         file.close()
         disk.raise_error()
+
+
+class _Texts:
+    """A data set of HDF5 that accepts texts as NumPy arrays."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __setitem__(self, place: slice, values: npt.NDArray[Any], /) -> None:
+        self._array[place] = values.astype(object)
 
 
 class _KeptError(io.FileIO):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from spikestore.pipeline.exporting.kept_samples import index_dtype, kept_samples, sample_count, value_dtype
 from spikestore.store import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
+from spikestore.store_schemas.specs.column_values import array_of, kind_of
 
 CHUNK = 2**20
 """Number of values in a chunk."""
@@ -23,7 +24,7 @@ class Array(Protocol):
 
 
 CreateArray = Callable[[str, int, np.dtype[Any]], Array]
-"""Called with the name of a column, its length and its dtype."""
+"""Called with the name of a column, its length and its dtype; texts have a dtype such as ``<U9``."""
 
 
 class Appender:
@@ -56,7 +57,10 @@ class Appender:
 def write_columns(features: FeatureSet, create: CreateArray, progress: UnlabelledProgress) -> None:
     """Write all columns of a set; needs memory for one fragment and one chunk of each column."""
     manifest, samples = features.manifest, sample_count(features.manifest)
-    per_value = {"index": index_dtype(manifest), "value": value_dtype(manifest)}
+    dtypes = {"index": index_dtype(manifest), "value": value_dtype(manifest)}
+    for name, values in manifest.source_columns.items():
+        if kind_of(values) != "whole":
+            dtypes[name] = array_of(values).dtype
     names = ("label", "row", "n_bins", *manifest.extras)
     lengths = {
         "index": manifest.nnz,
@@ -66,7 +70,7 @@ def write_columns(features: FeatureSet, create: CreateArray, progress: Unlabelle
     }
     appenders = {}
     for name, length in lengths.items():
-        dtype = per_value.get(name, np.dtype(np.int64))
+        dtype = dtypes.get(name, np.dtype(np.int64))
         appenders[name] = Appender(create(name, length, dtype), dtype)
     done = end = 0
     appenders["offsets"].append(np.zeros(1, np.int64))

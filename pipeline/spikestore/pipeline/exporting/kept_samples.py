@@ -37,11 +37,14 @@ class KeptSamples:
     def __len__(self) -> int:
         return len(self.row)
 
-    def per_sample(self) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the columns with one value for each sample: int64, shape (samples,) each."""
+    def per_sample(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns with one value for each sample: int64, float64 or texts, shape (samples,) each."""
         columns = self.columns
         named = {"label": columns.label, "row": self.row, "n_bins": columns.n_bins, **columns.extras}
-        return {name: column.astype(np.int64) for name, column in named.items()}
+        return {
+            name: column.astype(np.int64) if column.dtype.kind in "iu" else column
+            for name, column in named.items()
+        }
 
     def frames(self) -> Iterator[npt.NDArray[Any]]:
         """Yield the dense frames of each sample: shape (n_bins, polarity, [y,] x), dtype of `value_dtype`.

@@ -20,6 +20,7 @@ from spikestore.store_schemas.errors import (
     UnknownNameError,
     UsageError,
 )
+from spikestore.store_schemas.specs.column_values import is_part
 from spikestore.store_schemas.specs.folder import RESERVED_COLUMNS, Decoding
 from spikestore.store_schemas.specs.source import OnError, Source
 
@@ -67,7 +68,7 @@ def make_folder_sources(
     """
     root = existing_folder(folder)
     asked = sorted(set(columns))
-    reserved = sorted(RESERVED_COLUMNS.intersection(asked))
+    reserved = [name for name in asked if name in RESERVED_COLUMNS or is_part(name)]
     if reserved:
         raise UnknownNameError(
             f"a column cannot be stored under the name {reserved[0]!r}, which has another meaning in a set: rename it in the table or the pattern",
@@ -109,7 +110,7 @@ def make_folder_sources(
                 "on_error": on_error,
                 "limit": limit,
                 "files": identified,
-                **({"columns": asked} if asked else {}),
+                **({"columns": sorted(own.columns)} if asked else {}),
                 "folder": {
                     "decoding": decoding_mapping,
                     "classes": listing.classes,

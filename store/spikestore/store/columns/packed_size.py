@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.specs.column_values import array_of
 
 WINDOW_SAMPLES = 8192
 WINDOW_BYTES = 256 * 2**20
@@ -30,7 +31,7 @@ def packed_bytes(manifest: Manifest) -> int:
     """Return the number of bytes of a whole set in memory, computed from its manifest."""
     index, value = narrow_dtypes(manifest)
     extras = sum(manifest.layout.dtype(name).itemsize for name in manifest.layout.extras)
-    extras += 4 * len(manifest.source_columns)
+    extras += sum(array_of(values).itemsize for values in manifest.source_columns.values())
     per_sample = 8 + 4 + 8 + 8 + extras  # offsets, n_bins, label, rows
     return manifest.nnz * (index.itemsize + value.itemsize) + (manifest.samples + 1) * per_sample
 

@@ -13,6 +13,7 @@ from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import FILL, Layout, layout_of
 from spikestore.store_schemas.specs.canonical import FORMAT, newer_format, unseal
+from spikestore.store_schemas.specs.column_values import Values
 from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha256, Size
 from spikestore.store_schemas.specs.operations import OPERATIONS
 from spikestore.store_schemas.specs.source import Source
@@ -116,10 +117,10 @@ class Manifest(Document):
         return self.plan[:12]
 
     @property
-    def source_columns(self) -> dict[str, tuple[int, ...]]:
+    def source_columns(self) -> dict[str, Values]:
         """Requested columns of a folder whose values are in the source, not in the arrays: for each name, one value per file."""
         folder = self.source.folder
-        columns = {} if folder is None else folder.columns
+        columns = {} if folder is None else folder.values
         return {name: values for name, values in columns.items() if name not in self.layout.extras}
 
     @property

@@ -6,10 +6,12 @@ of the key; only the resulting labels and files are (docs/decisions/0057-a-folde
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from spikestore.store_schemas.specs.column_values import Values, values_of
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Size, Spec
 
 EventField = Literal["t", "x", "y", "p"]
@@ -90,7 +92,7 @@ class FolderContent(Spec):
     labels: Annotated[tuple[Count, ...], AsTuple]
     """Label of each file."""
     columns: dict[Name, Annotated[tuple[Integer32, ...], AsTuple]] = Field(default_factory=dict)
-    """Columns that were requested: a value for each file, by the name of the column."""
+    """Columns that were requested: a value for each file, by the name of the column. Texts and real numbers are in parts (`values`)."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,7 +107,14 @@ class FolderContent(Spec):
                 raise ValueError(f"a requested column cannot be called {name}")
         return self
 
+    @cached_property
+    def values(self) -> dict[str, Values]:
+        """Columns that were requested, with texts and real numbers: a value for each file, by the name of the column, sorted."""
+        return values_of(self.columns, RESERVED_COLUMNS)
+
     def part(self, rows: slice) -> FolderContent:
         """Return labels and columns of some files."""
         columns = {name: values[rows] for name, values in self.columns.items()}
-        return self.model_copy(update={"labels": self.labels[rows], "columns": columns})
+        part = self.model_copy(update={"labels": self.labels[rows], "columns": columns})
+        part.__dict__.pop("values", None)  # a copy has the cached values of all files
+        return part

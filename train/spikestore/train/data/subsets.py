@@ -41,7 +41,9 @@ class Items(Protocol):
 
 
 def rows_where(
-    features: FeatureSet | Items, column: str, values: Iterable[int] | Iterable[str] | int | str
+    features: FeatureSet | Items,
+    column: str,
+    values: Iterable[int] | Iterable[float] | Iterable[str] | float | str,
 ) -> Rows:
     """Return the rows whose `column` has one of `values`: int64, ascending; skipped rows are left out.
 
@@ -51,13 +53,13 @@ def rows_where(
         The set, to get its rows; a data set, to get its items.
     column : str
         A column with one value a sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
-    values : int or str, or iterable of such
-        Values to select. Labels can also be class names.
+    values : int, float or str, or iterable of such
+        Values to select: texts for a column of texts. Labels can also be class names.
 
     Raises
     ------
     UsageError
-        The column does not exist, or no row has any of the values.
+        The column does not exist, no row has any of the values, or the values are no texts and the column has texts, or the reverse.
     DamagedError
         Stored data differ from the committed data.
 
@@ -117,15 +119,20 @@ def hold_out(
         raise UsageError(
             f"{features!r} has a column named sample, and by = 'sample' means single rows: rename the column"
         )
-    groups = table.rows if by == "sample" else table.column(by).astype(np.int64)
+    groups = table.rows if by == "sample" else table.column(by)
     names = np.unique(groups)
     if len(names) < 2:
         raise UsageError(f"{features!r} has only one {by}: nothing can be held out")
     count = min(max(round(part * len(names)), 1), len(names) - 1)
     text = f"hold out:{table.digest}:{seed}:{by}"
-    held = names[np.argsort(random_keys(names, text), kind="stable")[:count]]
+    held = names[np.argsort(random_keys(_as_numbers(names), text), kind="stable")[:count]]
     mask = np.isin(groups, held)
     return table.numbers[~mask], table.numbers[mask]
+
+
+def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return a number for each of the sorted values of a column: itself, or its position if it is a text or a real number."""
+    return values.astype(np.int64) if values.dtype.kind in "iu" else np.arange(len(values))
 
 
 def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
@@ -323,7 +330,12 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     """Return the values to look for in a column; class names become labels."""
     several = as_array(list(values) if isinstance(values, Set | range) else values)
     wanted = several.reshape(-1).tolist()
+    has_texts = table.column(column).dtype.kind == "U"
     if several.dtype.kind not in "USO":
+        if has_texts and wanted:
+            raise UsageError(f"values of the column {column} must be texts, got {wanted[0]!r}")
+        return wanted
+    if has_texts and all(isinstance(value, str) for value in wanted):
         return wanted
     if column != "label":
         raise UsageError(f"values of the column {column} must be numbers, got {wanted[0]!r}")

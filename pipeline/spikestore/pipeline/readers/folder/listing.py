@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from spikestore.pipeline.readers.folder.kept_column import KeptColumn
 from spikestore.pipeline.readers.folder.pattern import Pattern
 from spikestore.pipeline.readers.folder.settings import FolderSettings
 from spikestore.pipeline.readers.folder.splits import split_of
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_SPLIT = "all"
 """Name of the only split of a folder without splits."""
 
-_INT32 = 2**31
-
 
 @dataclass(frozen=True, slots=True)
 class FolderSplit:
@@ -38,7 +37,7 @@ class FolderSplit:
     labels : tuple of int
         Label of each file.
     columns : dict of str to tuple of int
-        Values of the requested columns for each file.
+        Values of the requested columns for each file, as in `FolderContent`.
     """
 
     files: tuple[str, ...]
@@ -107,9 +106,10 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     unused = [name for name in known if name not in used]
     if unused:
         logger.info(
-            "not stored: %s; to store a column of whole numbers, list it in columns under [source]",
+            "not stored: %s; to store a column, list it in columns under [source]",
             ", ".join(unused),
         )
+    kept = [KeptColumn.of(column, facts) for column in columns]
     classes = _classes((one[settings.label] for one in facts.values()), settings)
     splits: dict[str, FolderSplit] = {}
     for split in _in_order(set(split_by_file.values()) | set(settings.shares)):
@@ -127,10 +127,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
         splits[split] = FolderSplit(
             own,
             tuple(classes.index(_label(file, facts[file], settings, classes)) for file in own),
-            {
-                column: tuple(_integer(column, file, facts[file][column]) for file in own)
-                for column in columns
-            },
+            {name: values for one in kept for name, values in one.parts(facts, own).items()},
         )
     return Listing(classes, formats, splits)
 
@@ -317,17 +314,3 @@ def _label(file: str, values: dict[str, str], settings: FolderSettings, classes:
         )
         raise LayoutError(f"{file} {why}", path=file)
     return label
-
-
-def _integer(column: str, file: str, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = _INT32
-    if not -_INT32 < value < _INT32:
-        raise LayoutError(
-            f"{file} has {column} = {text!r}: a column has whole numbers from {1 - _INT32:,} to {_INT32 - 1:,}. "
-            f"Write numbers instead, or do not list {column} in columns under [source]",
-            path=file,
-        )
-    return value

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts
+from spikestore.store_schemas.specs.column_values import kind_of
 
 GROUPS = ("speaker", "user")
-"""Columns that say which samples belong together, such as all of one speaker; without them, the first column of the folder is taken."""
+"""Columns that say which samples belong together, such as all of one speaker; without them, the first column of the folder with whole numbers or texts is taken."""
 
 MOST_LISTED = 200
 
@@ -37,11 +38,15 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
         ``column``; ``groups``: their number in each split; ``shared``: number of groups in more than one split; ``samples``: the number
         of samples of each group in each split, the largest groups first.
     """
-    columns = *GROUPS, *(name for facts in splits.values() for name in facts.features.manifest.source_columns)
+    of_sources = [facts.features.manifest.source_columns for facts in splits.values()]
+    columns = (
+        *GROUPS,
+        *(name for one in of_sources for name, values in one.items() if kind_of(values) != "real"),
+    )
     name = next((name for name in columns if all(name in facts.columns for facts in splits.values())), None)
     if name is None:
         return None
-    counts: dict[int, dict[str, int]] = {}
+    counts: dict[Any, dict[str, int]] = {}  # numbers or texts
     for split, facts in splits.items():
         groups, samples = np.unique(facts.columns[name][facts.kept], return_counts=True)
         for group, number in zip(groups.tolist(), samples.tolist(), strict=True):

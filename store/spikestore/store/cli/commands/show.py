@@ -9,12 +9,16 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
+from spikestore.store_schemas.specs.column_values import kind_of
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
     from spikestore.store.overview.distributions import Distributions
     from spikestore.store_schemas.specs.items import ItemContent
     from spikestore.store_schemas.specs.source import Source
+
+
+_TYPES = {"whole": "int32", "real": "float64", "text": "text"}
 
 
 def show(
@@ -88,7 +92,7 @@ def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
         f"  stored      {stored:,} bytes ({stored / max(manifest.nnz, 1):.3f} per non-zero)",
         f"  events      {events.n_events:,} read, {events.n_cropped:,} cropped, {events.n_dropped:,} in no bin",
-        f"  columns     {', '.join([f'{name} {dtype}' for name, dtype in layout.columns] + [f'{name} int32' for name in manifest.source_columns])}",
+        f"  columns     {', '.join([f'{name} {dtype}' for name, dtype in layout.columns] + [f'{name} {_TYPES[kind_of(values)]}' for name, values in manifest.source_columns.items()])}",
         *(() if read is None else _sparklines(features, read)),
     ]
     if manifest.skipped:
@@ -118,7 +122,7 @@ def _provenance(features: FeatureSet) -> list[str]:
     lines.append(f"  bounds      max_bins = {manifest.transform.max_bins:,}")
     options = {name: getattr(source, name) for name in ("sort", "on_error", "limit")}
     if source.columns:
-        options["columns"] = ", ".join(source.columns)
+        options["columns"] = ", ".join(source.columns if source.folder is None else source.folder.values)
     lines.append(f"  source      {', '.join(f'{name} = {value}' for name, value in options.items())}")
     if source.items is not None:
         lines.append(f"  items       {_parts(source.items)}")

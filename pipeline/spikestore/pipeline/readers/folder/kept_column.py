@@ -1,0 +1,131 @@
+"""A requested column of a folder: the type of its values, and the values as the source stores them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from spikestore.store_schemas.errors import LayoutError
+from spikestore.store_schemas.specs.column_values import LONGEST_NAME, MOST_BYTES, Kind, parts_of
+
+logger = logging.getLogger(__name__)
+
+_INT32 = 2**31
+
+Facts = Mapping[str, Mapping[str, str]]
+"""Texts of all fields of each file."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptColumn:
+    """A column of all splits.
+
+    Attributes
+    ----------
+    name : str
+        Name of the field.
+    kind : {"whole", "real", "text"}
+        Whole numbers if all values are such numbers of 32 bits, real numbers if all are finite numbers of 64 bits, else texts.
+    size : int
+        Number of parts of a text.
+    """
+
+    name: str
+    kind: Kind
+    size: int
+
+    @classmethod
+    def of(cls, name: str, facts: Facts) -> KeptColumn:
+        """Return the column, with the type that all of its values have.
+
+        Raises
+        ------
+        LayoutError
+            Some recordings have numbers and others have no value; or a text or the name is too long.
+        """
+        texts = {file: values[name] for file, values in facts.items()}
+        given = {file: text for file, text in texts.items() if text}
+        kind: Kind = "text"
+        if given and all(_whole(text) is not None for text in given.values()):
+            kind = "whole"
+        elif given and all(_real(text) is not None for text in given.values()):
+            kind = "real"
+        if kind != "text" and len(given) < len(texts):
+            file = next(file for file in texts if file not in given)
+            raise LayoutError(
+                f"{file} has no {name}, but other recordings have numbers: add a number, or do not list {name} in columns under [source]",
+                path=file,
+            )
+        if kind != "whole" and len(name) > LONGEST_NAME:
+            raise LayoutError(
+                f"{name} has values that are not whole numbers, and a name of more than {LONGEST_NAME} characters: use a shorter name"
+            )
+        size = 0
+        if kind == "text":
+            for file, text in texts.items():
+                _refuse_text(name, file, text)
+            _report_numbers(name, given)
+            size = len(parts_of(name, "text", [*texts.values()]))
+        return cls(name, kind, size)
+
+    def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """Return the values of some files as columns of whole numbers, which are the same columns for all files."""
+        texts = [facts[file][self.name] for file in files]
+        if self.kind == "whole":
+            return {self.name: tuple(int(text) for text in texts)}
+        if self.kind == "real":
+            return parts_of(self.name, "real", [float(text) for text in texts])
+        return parts_of(self.name, "text", texts, self.size)
+
+
+def _whole(text: str) -> int | None:
+    """Return a whole number of 32 bits, or None."""
+    try:
+        value = int(text)
+    except ValueError:
+        return None
+    return value if -_INT32 < value < _INT32 else None
+
+
+def _real(text: str) -> float | None:
+    """Return a finite number, or None; also None for a whole number that float64 cannot hold."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    try:
+        exact = int(text) == value
+    except ValueError:
+        exact = True
+    return value if math.isfinite(value) and exact else None
+
+
+def _refuse_text(name: str, file: str, text: str) -> None:
+    size = len(text.encode("utf-8"))
+    if size > MOST_BYTES:
+        raise LayoutError(
+            f"{file} has a value of {name} with {size:,} bytes, and at most {MOST_BYTES} are kept: shorten it, or do not list {name} in "
+            "columns under [source]",
+            path=file,
+        )
+    if not text.isprintable():
+        raise LayoutError(
+            f"{file} has {name} = {text!r}, which has a control character: remove it, or do not list {name} in columns under [source]",
+            path=file,
+        )
+
+
+def _report_numbers(name: str, given: Mapping[str, str]) -> None:
+    """Log one line if only some values are numbers: a typing error makes texts of all."""
+    others = [file for file, text in given.items() if _real(text) is None]
+    if 0 < len(others) < len(given):
+        logger.info(
+            "%s is kept as text, because %s of %s values are no numbers, such as %r of %s",
+            name,
+            f"{len(others):,}",
+            f"{len(given):,}",
+            given[others[0]],
+            others[0],
+        )

@@ -35,6 +35,8 @@ class Panel:
         Events, each a mark: a dot for polarity 1, a square for 0.
     counts : tuple of (across, up, polarity, value)
         Values of cells of length 1; the two polarities share a cell, 1 above 0.
+    has_own_scale : bool
+        Whether the largest value of this panel has the full colour; otherwise, the largest value of all panels has it.
     """
 
     across: str
@@ -42,6 +44,7 @@ class Panel:
     size: tuple[float, float]
     events: tuple[tuple[float, float, int], ...] = ()
     counts: tuple[tuple[int, int, int, float], ...] = ()
+    has_own_scale: bool = False
 
 
 def picture(title: str, subtitle: str, panels: Sequence[Panel], joins: Sequence[str]) -> str:
@@ -56,7 +59,7 @@ def picture(title: str, subtitle: str, panels: Sequence[Panel], joins: Sequence[
     joins : sequence of str
         What is between two neighbouring panels: ``→`` or ``+``.
     """
-    largest = max((abs(value) for panel in panels for *_, value in panel.counts), default=1)
+    largest = _largest(panels)
     width = len(panels) * WIDTH + (len(panels) - 1) * GAP + 2 * 15
     height = TOP + HEIGHT + BOTTOM
     parts = [
@@ -67,12 +70,16 @@ def picture(title: str, subtitle: str, panels: Sequence[Panel], joins: Sequence[
     ]
     for number, panel in enumerate(panels):
         left = 15 + number * (WIDTH + GAP)
-        parts += _drawn(panel, left, largest)
+        parts += _drawn(panel, left, _largest([panel]) if panel.has_own_scale else largest)
         if number == 0:
             parts.append(f'<text x="4" y="{TOP + HEIGHT / 2:g}">{escape(panel.up)}</text>')
         else:
             parts.append(_join(joins[number - 1], left - GAP / 2))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _largest(panels: Iterable[Panel]) -> float:
+    return max((abs(value) for panel in panels for *_, value in panel.counts), default=1)
 
 
 def _join(kind: str, middle: float) -> str:

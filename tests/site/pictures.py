@@ -6,6 +6,7 @@ an event every 4 ms, and some noise. A new operation or augmentation needs an ex
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -141,6 +142,8 @@ def _of_operation(table: dict[str, Any]) -> str:
     elif table["op"] in _AFTER_FRAMES:
         counting = _AFTER_FRAMES[table["op"]]
         before, after = _frames_panel(counting), _frames_panel(counting, table)
+        # Numbers of bits are from 0 to 1, so on a scale with counts they would be pale.
+        after = replace(after, has_own_scale=table["op"] == "to_bina_rep")
     elif table["op"] in _FRAMES:
         after = _frames_panel(table)
     else:

@@ -85,3 +85,21 @@ def test_cameras() -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["polarity 0", "polarity 1"]
     assert axes.images[0].get_array().shape == (6, 8 * 4 + 7, 3)  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("pyplot")
+@pytest.mark.parametrize("shape", [(4, 1, 6), (4, 1, 5, 6)])
+def test_signs_have_two_colours(shape: tuple[int, ...]) -> None:
+    """The scale of negative values has 0 in its middle; values that are all above 0 are grey."""
+    frames = np.random.default_rng(0).normal(-0.5, 1, shape).astype(np.float32)
+    (image,) = plot_frames(frames, MS, title="a").images
+    low, high = image.get_clim()
+    assert low == -high == frames.min() < 0
+    blue, white, red = (image.to_rgba(np.array(value))[:3] for value in (high, 0.0, low))
+    assert blue[2] > blue[0]
+    assert min(white) > 0.95
+    assert red[0] > red[2]
+    (grey,) = plot_frames(abs(frames), MS, title="a").images
+    assert grey.get_clim()[0] == 0
+    assert grey.to_rgba(np.array(0.0))[:3] == (1, 1, 1)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from spikestore.store.plots.images import (
     COLOURS,
     GAP_COLOUR,
+    Image,
     centres_of_frames,
     image_of_channels,
     strip_of_frames,
@@ -31,12 +32,12 @@ def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: A
     """Plot the frames of one sample, and return the axes.
 
     Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each the
-    sum of its time bins.
+    sum of its time bins. If one polarity has negative values, blue is above 0 and red is below.
 
     Parameters
     ----------
     frames : array, shape (time, polarity, [y,] x)
-        Counts.
+        Counts or real numbers.
     axis : TimeAxis
         Time axis of the frames.
     title : str
@@ -74,14 +75,22 @@ def _draw(frames: npt.NDArray[Any], axis: TimeAxis, axes: Axes) -> AxesImage | N
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
     if frames.ndim == 3:
         extent = (axis.at(0), axis.at(len(frames)), -0.5, frames.shape[2] - 0.5)
-        return axes.imshow(
-            image_of_channels(frames), origin="lower", aspect="auto", extent=extent, cmap="gray_r", vmin=0
-        )
+        image = image_of_channels(frames)
+        return axes.imshow(image, origin="lower", aspect="auto", extent=extent, **_scale(image))
     strip, spans = strip_of_frames(frames)
     axes.set_facecolor(str(GAP_COLOUR))
     labels = [f"{axis.at(start):.4g} to {axis.at(stop):.4g}" for start, stop in spans]
     axes.set_xticks(centres_of_frames(frames.shape[3], len(spans)), labels, rotation=30, ha="right")
-    return axes.imshow(strip, cmap="gray_r", vmin=0)
+    return axes.imshow(strip, **_scale(strip))
+
+
+def _scale(image: Image) -> dict[str, Any]:
+    """Return the colours of the values of an image, almost white for 0; images of colours do not use them."""
+    lowest = np.nanmin(image, initial=0)
+    if lowest == 0:
+        return {"cmap": "gray_r", "vmin": 0}
+    largest = max(-lowest, np.nanmax(image, initial=0))
+    return {"cmap": "RdBu", "vmin": -largest, "vmax": largest}
 
 
 def plot_samples(samples: Sequence[tuple[npt.NDArray[Any], str]], axis: TimeAxis) -> npt.NDArray[np.object_]:

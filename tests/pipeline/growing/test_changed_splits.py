@@ -69,3 +69,22 @@ def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest
     grown(root, tmp_path / "store", **by_folder)
     (message,) = [record.message for record in caplog.records if "another split" in record.message]
     assert message.endswith("such as test/a/2.npy, which moves from train to test")
+
+
+def test_a_split_that_is_not_built_and_has_the_same_recordings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name keeps the set of a split that this command does not build, so a recording can be in two splits of the name."""
+    root = tmp_path / "data"
+    by_folder: dict[str, Any] = {"folder": {"pattern": "{split}/{label}/*"}}
+    add(root, train_a_1=1, train_a_2=2, test_a_3=3, test_a_4=4)
+    grown(root, tmp_path / "store", **by_folder)
+    (root / "test/a/3.npy").rename(root / "train/a/3.npy")
+    grown(root, tmp_path / "store", source={"splits": ("train",)}, **by_folder)
+    assert (
+        "mine:test is not built by this command, and still has 1 of these recordings, so they are in two splits of mine: build it too, "
+        "or remove it from the name with spikestore rm mine:test"
+    ) in caplog.messages
+    caplog.clear()
+    grown(root, tmp_path / "store", **by_folder)
+    assert "is not built by this command" not in caplog.text

@@ -43,6 +43,8 @@ class Table:
         self.path = root / name
         header, *lines = self._lines() or [[]]
         names = [one.strip() for one in header]
+        if not any(names):
+            raise self._wrong("has no columns: its first line must name them")
         twice = sorted({one for one in names if names.count(one) > 1})
         if twice:
             raise self._wrong(f"names the column {twice[0]!r} twice")

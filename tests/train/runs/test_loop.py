@@ -347,3 +347,16 @@ def test_batches_are_padded_and_cut_as_configured(splits: dict[str, FeatureSet],
         go(with_data(truncate_to=n_bins + 1), splits, tmp_path)
     with pytest.raises(UsageError, match="pad_to and pad_at_least cannot be combined"):
         go(with_data(pad_to=n_bins, pad_at_least=1), splits, tmp_path)
+
+
+def test_shorter_splits_are_not_cut(tmp_path: Path) -> None:
+    """``truncate_to`` must fit the samples to train on; a valid or test split whose samples are all shorter is measured as it is."""
+    store = Store(tmp_path / "store")
+    parts = {"train": small_set(64), "valid": small_set(2, split="valid"), "test": small_set(1, split="test")}
+    store.point("small", {name: one.build(store.storage) for name, one in parts.items()})
+    longest = {name: features.manifest.n_bins for name, features in store.splits("small").items()}
+    assert max(longest["valid"], longest["test"]) < longest["train"]
+    data = {"name": "small", "batch_size": 16, "truncate_to": longest["train"]}
+    run(config(epochs=1, data=data), store, tmp_path / "run", device="cpu", progress=silent)
+    for split in parts:
+        evaluate(tmp_path / "run/best.pt", store, split=split, device="cpu", progress=silent)

@@ -17,7 +17,9 @@ import pytest
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import Store
+from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
+from spikestore.train import load_network
 from spikestore.train.data import loader
 from spikestore.train.runs.run import run
 from spikestore.train.runs.run_folder import LOCK, only_writer, refuse_unwritable
@@ -205,3 +207,26 @@ def test_a_run_that_cannot_begin_leaves_no_folder(store_folder: Path, tmp_path: 
     with pytest.raises(LookupError, match="smaal"):
         run(plan, Store(store_folder), tmp_path / "run", device="cpu", progress=silent)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_run_drops_the_network_of_the_run_before(store_folder: Path, tmp_path: Path) -> None:
+    """With --restart: from its first checkpoint on, the folder has no best.pt of other weights."""
+    store = Store(store_folder)
+    run(config(epochs=1), store, tmp_path, device="cpu", progress=silent)
+
+    def stopping_at(batches: int) -> Progress:
+        def progress(done: int, total: int, label: str) -> None:
+            if label.startswith("epoch") and done >= batches * 16:
+                raise KeyboardInterrupt
+
+        return progress
+
+    plan = config(seed=1, epochs=1, checkpoint_batches=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, store, tmp_path, device="cpu", restart=True, progress=stopping_at(1))
+    assert load_network(tmp_path).config.seed == 0  # nothing of the new run is there yet
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, store, tmp_path, device="cpu", restart=True, progress=stopping_at(3))
+    assert load_network(tmp_path).config.seed == 1
+    run(plan, store, tmp_path, device="cpu", progress=silent)
+    assert {load_network(tmp_path / name).config.seed for name in ("best.pt", "last.pt")} == {1}

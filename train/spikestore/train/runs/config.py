@@ -56,13 +56,17 @@ class DataConfig(Spec):
     pad_at_least: Size | None = None
     """Smallest number of time bins of a batch; not with `pad_to`."""
     truncate_to: Size | None = None
-    """Time bins after which samples are cut; by default they are not cut."""
+    """Time bins after which samples are cut, at most those of the longest sample to train on; by default they are not cut."""
     residence: Residence = "auto"
     """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None
     """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
     max_frame_bytes: Size | None = None
     """Bytes that the dense frames of a batch may take; 4 GiB, or half of the machine's memory, by default."""
+
+    def cut_of(self, longest: int) -> int | None:
+        """Return `truncate_to` for a set that is not trained on, whose longest sample has `longest` bins; None if nothing is cut."""
+        return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:
         """Return the split of the store that has the samples of `split`: the train split for ``shd-speaker``."""

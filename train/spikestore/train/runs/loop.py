@@ -123,7 +123,7 @@ def train(
             augment=augmentations_of(config.augment, config.seed) if training else (),
             pad_to=data.pad_to,
             pad_at_least=data.pad_at_least,
-            truncate_to=data.truncate_to,
+            truncate_to=data.truncate_to if training else data.cut_of(features[split].manifest.n_bins),
             window=data.window,
             max_frame_bytes=data.max_frame_bytes,
             rows=data.rows(split),
@@ -196,6 +196,8 @@ def train(
                 ):
                     position = replace(position, spikes=spikes.totals())
                     keep("last.pt")
+                    if position.epoch == 0 and ranks.first:  # best.pt is that of a run before --restart
+                        (folder / "best.pt").unlink(missing_ok=True)
             right = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
             result = EpochResult(epoch + 1, position.loss_sum / position.samples, right, spikes.rates())
             spikes.clear()

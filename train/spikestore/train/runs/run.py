@@ -197,7 +197,7 @@ def evaluate(
         device=torch_device,
         pad_to=data.pad_to,
         pad_at_least=data.pad_at_least,
-        truncate_to=data.truncate_to,
+        truncate_to=data.cut_of(features.manifest.n_bins),
         max_frame_bytes=data.max_frame_bytes,
         rows=data.rows(split) if split == data.valid else None,
         progress=progress,

@@ -81,19 +81,20 @@ def point(
     pins = {split: features.pin for split, features in splits.items()}
     sets = {split: NamedSet.of(features) for split, features in splits.items()}
     changed: list[Move] = []
+    kept: dict[str, FeatureSet] = {}
 
     def check(before: Mapping[str, Pin], after: Mapping[str, Pin]) -> None:
         changed[:] = moves(find, before, sets)
         if not move:
             _refuse(name, storage.url, changed)
-        classes = {f"{name}:{split}": features.classes for split, features in splits.items()}
+        kept.clear()
         for split, pin in after.items():
             if split not in splits:
                 with contextlib.suppress(StoreError):  # opening that set reports its damage
-                    kept = find(Address(pin.transform_key, pin.source_key))
-                    if kept is not None:
-                        classes[f"{name}:{split}"] = kept.classes
-        refuse_other_classes(classes)
+                    features = find(Address(pin.transform_key, pin.source_key))
+                    if features is not None:
+                        kept[split] = features
+        refuse_other_classes({f"{name}:{split}": each.classes for split, each in {**splits, **kept}.items()})
 
     ref = refs.update(storage, name, pins, check=check)
     for change in changed:
@@ -101,7 +102,34 @@ def point(
             old, new = change.before.digest[:12], pins[change.split].digest[:12]
             now = "other keys with the same digest" if old == new else new
             logger.info("moved %s:%s from digest %s to %s in %s", name, change.split, old, now, storage.url)
+    _warn_of_recordings_in_two_splits(name, splits, kept)
     return ref
+
+
+def _warn_of_recordings_in_two_splits(
+    name: str, splits: Mapping[str, FeatureSet], kept: Mapping[str, FeatureSet]
+) -> None:
+    """Log a warning for each split that keeps its set and has recordings of the new sets of the other splits."""
+    new = set().union(*map(_files_of_recordings, splits.values()))
+    for split, features in kept.items():
+        shared = new & _files_of_recordings(features)
+        if shared:
+            logger.warning(
+                "%s:%s keeps its set, and has %s of the recordings that other splits of %s have now: build or copy this split too, or "
+                "remove it from the name with spikestore rm %s:%s",
+                name,
+                split,
+                f"{len(shared):,}",
+                name,
+                name,
+                split,
+            )
+
+
+def _files_of_recordings(features: FeatureSet) -> set[str]:
+    """Return the hashes of the files of a set if each file is one recording, else none."""
+    files = features.manifest.source.files
+    return {file.sha256 for file in files} if len(files) == len(features) else set()
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:

@@ -148,7 +148,7 @@ class Store:
 
         Without `move`, a split moves to another set only if that set has the same transform and all recordings of the former
         one (compared by content). Other splits of the name are kept if they have the same transform, else removed: a
-        name never mixes transforms.
+        name never mixes transforms. A warning names a split that is kept and has recordings of the new sets.
 
         Parameters
         ----------

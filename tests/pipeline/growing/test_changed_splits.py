@@ -9,6 +9,7 @@ import pytest
 from tests.pipeline.growing.growing_folders import add, grown
 
 from spikestore.pipeline.readers.folder.splits import split_of
+from spikestore.store import Store
 from spikestore.store_schemas.errors import UsageError
 
 SHARES = {"train": 0.5, "test": 0.5}
@@ -71,20 +72,29 @@ def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest
     assert message.endswith("such as test/a/2.npy, which moves from train to test")
 
 
-def test_a_split_that_is_not_built_and_has_the_same_recordings(
+def test_a_split_that_keeps_recordings_of_another_split(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A name keeps the set of a split that this command does not build, so a recording can be in two splits of the name."""
+    """A name keeps the set of a split that a command does not write, so a recording can be in two splits of the name."""
     root = tmp_path / "data"
     by_folder: dict[str, Any] = {"folder": {"pattern": "{split}/{label}/*"}}
     add(root, train_a_1=1, train_a_2=2, test_a_3=3, test_a_4=4)
     grown(root, tmp_path / "store", **by_folder)
+    store, other = Store(tmp_path / "store"), Store(tmp_path / "other")
+    store.push("mine", other)
+    assert "keeps its set" not in caplog.text
+    warning = (
+        "mine:test keeps its set, and has 1 of the recordings that other splits of mine have now: build or copy this split too, or "
+        "remove it from the name with spikestore rm mine:test"
+    )
     (root / "test/a/3.npy").rename(root / "train/a/3.npy")
-    grown(root, tmp_path / "store", source={"splits": ("train",)}, **by_folder)
-    assert (
-        "mine:test is not built by this command, and still has 1 of these recordings, so they are in two splits of mine: build it too, "
-        "or remove it from the name with spikestore rm mine:test"
-    ) in caplog.messages
+    for write in (
+        lambda: grown(root, tmp_path / "store", source={"splits": ("train",)}, **by_folder),
+        lambda: store.push("mine:train", other),
+    ):
+        caplog.clear()
+        write()
+        assert caplog.messages.count(warning) == 1
     caplog.clear()
     grown(root, tmp_path / "store", **by_folder)
-    assert "is not built by this command" not in caplog.text
+    assert "keeps its set" not in caplog.text

@@ -87,13 +87,7 @@ class Reuse:
             }
             from spikestore.pipeline.growing.changed_splits import report_changed_splits
 
-            transforms = {named.address.transform_key for named in wanted.values()}
-            kept = [
-                split
-                for split, pin in ref.splits.items()
-                if split not in wanted and pin.transform_key in transforms
-            ]
-            report_changed_splits(self._name, self._named, sources, kept, advice)
+            report_changed_splits(self._name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         """Return what is known of a new set before its recordings are read, and its rows that stored sets have or determine.

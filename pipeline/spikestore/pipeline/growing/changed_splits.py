@@ -7,7 +7,7 @@ test split. Such moves are reported.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from spikestore.pipeline.growing.former_rows import FormerSet
 from spikestore.store_schemas.specs.source import Source
@@ -19,10 +19,9 @@ def report_changed_splits(
     name: str,
     named: Sequence[FormerSet],
     sources: Mapping[str, Source],
-    kept: Collection[str] = (),
     advice: str = "",
 ) -> None:
-    """Log one warning if recordings change their split, compared by content, and one for each kept split that still has some of them.
+    """Log one warning if recordings change their split, compared by content.
 
     Parameters
     ----------
@@ -32,8 +31,6 @@ def report_changed_splits(
         Sets of the name now.
     sources : mapping of str to Source
         Sources of the new sets, by split.
-    kept : collection of str
-        Splits of the name that keep their sets.
     advice : str
         Advice for the user, as the end of the sentence.
     """
@@ -42,7 +39,7 @@ def report_changed_splits(
         for file in former.features.manifest.source.files:
             before.setdefault(file.sha256, set()).add(former.split)
     moved = [
-        (file.name, splits, split)
+        (file.name, min(splits), split)
         for split, source in sources.items()
         for file in source.files
         if split not in (splits := before.get(file.sha256, {split}))
@@ -55,20 +52,7 @@ def report_changed_splits(
             "recording is" if len(moved) == 1 else "recordings are",
             name,
             first,
-            min(old),
+            old,
             new,
             advice,
         )
-    for split in kept:
-        shared = sum(split in old for _, old, _ in moved)
-        if shared:
-            logger.warning(
-                "%s:%s is not built by this command, and still has %s of these recordings, so they are in two splits of %s: build it "
-                "too, or remove it from the name with spikestore rm %s:%s",
-                name,
-                split,
-                f"{shared:,}",
-                name,
-                name,
-                split,
-            )

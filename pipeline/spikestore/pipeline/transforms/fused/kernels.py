@@ -28,7 +28,10 @@ from spikestore.store.bit_operations import compared, ones, trailing_zeros
 TODO, SKIP, UNUSUAL = 0, 1, 2
 """States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, because it is not ordinary."""
 
-SLACK = 4
+_FEW, _MANY = 4, 10
+"""Number of sites that are written at once: more at once mean fewer branches, and more superfluous elements if few sites of a word have events."""
+
+SLACK = _MANY
 """Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""
 
 _U64, _U32 = np.uint64, np.uint32
@@ -39,6 +42,8 @@ _MOST_SMALL = 2**16 - 1
 """Largest number of events of a bin that is counted with 2 bytes per site; so the counts of most sensors fit the fastest cache."""
 _SCAN_ALWAYS = 4
 """Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
+_MANY_EVENTS = 5
+"""Number of events per word from which `_MANY` is faster than `_FEW` (measured)."""
 _SCAN_SITES = 24
 """Largest number of sites per event of a bin for which comparing all sites is faster than marking (measured)."""
 
@@ -85,20 +90,22 @@ def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Arr
     return True
 
 
-@inner
-def _emit(mask: Any, word: Any, base: Any, counts: Array, index: Array, value: Array, filled: Any) -> Any:
+@inlined
+def _emit(
+    mask: Any, word: Any, base: Any, counts: Array, index: Array, value: Array, filled: Any, at_once: Any
+) -> Any:
     """Append the sites of one word of 64 whose bits in `mask` are 1, and their counts; return the new end of the output."""
     after = filled + ones(mask)
     first = _U64(word) << _SIX
     while filled < after:
-        # Several sites per iteration, for fewer branches. Superfluous elements are overwritten or cut off; they have site 64 of the word.
-        for k in range(SLACK):
+        # Superfluous elements are overwritten or cut off; they have site 64 of the word.
+        for k in range(at_once):
             site = first + trailing_zeros(mask)
             to = _U64(filled + k)
             index[to] = base + site
             value[to] = counts[site]
             mask &= mask - _ONE
-        filled += SLACK
+        filled += at_once
     return after
 
 
@@ -139,9 +146,14 @@ def _count_bin(
             marks[site >> _U32(6)] |= _ONE << _U64(site & _U32(63))
             summary[site >> _U32(12)] |= _ONE << _U64((site >> _U32(6)) & _U32(63))
     if scan:
-        for word in range(words):
-            mask = _non_zeros(counts, word * 64)
-            filled = _emit(mask, word, base, counts, index, value, filled)
+        if until - behind >= _MANY_EVENTS * words:
+            for word in range(words):
+                mask = _non_zeros(counts, word * 64)
+                filled = _emit(mask, word, base, counts, index, value, filled, _MANY)
+        else:
+            for word in range(words):
+                mask = _non_zeros(counts, word * 64)
+                filled = _emit(mask, word, base, counts, index, value, filled, _FEW)
         counts[: words * 64] = 0
         return filled
     for group in range(len(summary)):
@@ -149,7 +161,7 @@ def _count_bin(
         summary[group] = _ZERO
         while marked != _ZERO:
             place = group * 64 + np.int64(trailing_zeros(marked))
-            filled = _emit(marks[place], place, base, counts, index, value, filled)
+            filled = _emit(marks[place], place, base, counts, index, value, filled, _FEW)
             counts[place * 64 : place * 64 + 64] = 0
             marks[place] = _ZERO
             marked &= marked - _ONE

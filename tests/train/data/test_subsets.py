@@ -105,7 +105,7 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
         for by in ("device", "gain"):
             kept, held = (set(column(by)[rows].tolist()) for rows in hold_out(data, 0.4, by=by))
             assert (len(held), kept & held) == (2, set())
-    with pytest.raises(UsageError, match="values of the column device must be texts, got 1"):
+    with pytest.raises(UsageError, match="values of the column device must be strings, got 1"):
         rows_where(features, "device", [1])
     with pytest.raises(UsageError, match="values of the column gain must be numbers, got 'a'"):
         rows_where(features, "gain", ["a"])

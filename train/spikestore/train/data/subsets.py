@@ -333,7 +333,7 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     has_texts = table.column(column).dtype.kind == "U"
     if several.dtype.kind not in "USO":
         if has_texts and wanted:
-            raise UsageError(f"values of the column {column} must be texts, got {wanted[0]!r}")
+            raise UsageError(f"values of the column {column} must be strings, got {wanted[0]!r}")
         return wanted
     if has_texts and all(isinstance(value, str) for value in wanted):
         return wanted

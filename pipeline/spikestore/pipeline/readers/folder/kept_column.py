@@ -122,7 +122,7 @@ def _report_numbers(name: str, given: Mapping[str, str]) -> None:
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(
-            "%s is kept as text, because %s of %s values are no numbers, such as %r of %s",
+            "%s is kept as text, because %s of %s values are not numbers, such as %r of %s",
             name,
             f"{len(others):,}",
             f"{len(given):,}",

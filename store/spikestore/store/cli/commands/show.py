@@ -9,7 +9,6 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
-from spikestore.store_schemas.specs.column_values import kind_of
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
@@ -75,6 +74,10 @@ def _document(features: FeatureSet, read: Distributions | None) -> dict[str, Any
 
 
 def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
+    from spikestore.store_schemas.specs.column_values import (
+        kind_of,
+    )  # imports numpy, which --help does not need
+
     manifest = features.manifest
     source, layout, events = manifest.source, features.layout, manifest.events
     stored = sum(entry.size for entry in features.storage.list(features.address.folder))

@@ -23,12 +23,11 @@ from spikestore.train.data.frames.augmentation_steps import (
     MIX_MASK,
     MIX_REGION,
     NOISE,
-    ONE,
     AugmentationStep,
     Mixture,
     StepInput,
 )
-from spikestore.train.data.frames.mixtures import regions
+from spikestore.train.data.frames.mixtures import regions, shifts
 from spikestore.train.data.frames.random_bits import cut_boxes, cut_times, event_threshold, partners, several
 
 
@@ -207,10 +206,7 @@ class Blend(CheckedAugmentation):
             self.align is None or batch.centres is None
         ):  # None: a loader checks the augmentation without samples
             return (AugmentationStep(MIX_EVENTS, drawn, number, mixture=Mixture(partner)),)
-        others = batch.centres[partner.clamp(min=0)]
-        shift = torch.div(others - batch.centres, 2 * ONE, rounding_mode="trunc")
-        shift[(partner < 0) | (others[:, 0] < 0) | (batch.centres[:, 0] < 0)] = 0
-        shift[:, 0] *= math.prod(batch.sites)
+        shift = shifts(batch.centres, partner, math.prod(batch.sites))
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
         mixture = Mixture(partner, shift=shift)
         return (

@@ -204,6 +204,23 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 
 
 @compiled
+def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
+    """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to that of its partner, rounded towards 0.
+
+    It is 0 without a partner and where one of both has no centre. `centres` are those of `StepInput`; along time, the way is
+    multiplied by `stride`.
+    """
+    for sample in range(len(centres)):
+        partner = partners[sample]
+        out[sample] = 0
+        if partner >= 0 and centres[sample, 0] >= 0 and centres[partner, 0] >= 0:
+            for axis in range(3):
+                way = centres[partner, axis] - centres[sample, axis]
+                half = abs(way) >> 17
+                out[sample, axis] = (half if way > 0 else -half) * (stride if axis == 0 else 1)
+
+
+@compiled
 def shares_of_events(totals: npt.NDArray[np.float64], out: _Float64s) -> None:
     """Fill `out` with what `share_of_events` returns."""
     for sample in range(len(totals)):

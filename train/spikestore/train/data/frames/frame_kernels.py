@@ -131,15 +131,20 @@ def find_centres(
         value = carray(pointer_to(value_at[sample], value_like), counts[sample])
         total: Any = 0
         time: Any = 0
-        y: Any = 0
-        x: Any = 0
+        rows: Any = 0
+        places: Any = 0
+        planes: Any = 0
         for k in range(len(index)):
             place, events = np.int64(index[k]), np.int64(value[k])
-            rows = quotient(place, per_width)  # type: ignore[arg-type]
             total += events
+            places += events * place
             time += events * quotient(place, per_stride)  # type: ignore[arg-type]
-            y += events * (rows - quotient(rows, per_height) * height)
-            x += events * (place - rows * width)
+            rows += events * quotient(place, per_width)  # type: ignore[arg-type]
+        if height > 1:
+            for k in range(len(index)):
+                planes += np.int64(value[k]) * quotient(quotient(int(index[k]), per_width), per_height)
+        # Sums of remainders: y is a row's number modulo the height, x a place modulo the width.
+        y, x = rows - height * planes if height > 1 else 0, places - width * rows
         if total > 0:
             centres[sample, 0] = (time << 16) // total
             centres[sample, 1] = (y << 16) // total

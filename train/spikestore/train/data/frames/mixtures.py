@@ -20,6 +20,7 @@ from spikestore.train.data.frames.draw_kernels import (
     HALVINGS,
     densities,
     draw_regions,
+    find_shifts,
     mix_labels,
     shares_of_events,
 )
@@ -63,6 +64,13 @@ def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
     """Return regions drawn with random bits, as in `Mixture`; see `draw_regions` for the parameters."""
     out = np.empty((len(lengths), REGION))
     draw_regions(bits.numpy(), lengths.numpy(), height, width, out)
+    return torch.from_numpy(out)
+
+
+def shifts(centres: Tensor, partner: Tensor, stride: int) -> Tensor:
+    """Return how far the events of samples move to the common centre with their partners: int64, shape (batch, 3); see `find_shifts`."""
+    out = np.empty((len(centres), 3), np.int64)
+    find_shifts(centres.numpy(), partner.numpy(), stride, out)
     return torch.from_numpy(out)
 
 

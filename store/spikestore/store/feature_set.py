@@ -31,12 +31,15 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 from spikestore.store_schemas.specs.column_values import array_of
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     import numpy as np
     import numpy.typing as npt
 
     from spikestore.store.columns.samples import SampleColumns
     from spikestore.store.trust.checked_reader import CheckedReader
-    from spikestore.store.trust.narrow_rows import NarrowRows
+    from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
+    from spikestore.store.trust.scanned_rows import ScannedRows
 
 
 class FeatureSet:
@@ -216,6 +219,13 @@ class FeatureSet:
         ):
             return self._rows.read_narrow(RowRange(fragment, first, last), dtypes)
         return NarrowRows.of(self.read(start, stop), dtypes)
+
+    def scanned(self, rows: RowRange) -> AbstractContextManager[ScannedRows | None]:
+        """Return a context with whole blocks of rows that are checked chunk by chunk; None in it if only Zarr can decode them.
+
+        Its errors are those of `read`, and each means that no row may be used.
+        """
+        return self._rows.scanned(rows)
 
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""

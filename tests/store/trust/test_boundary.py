@@ -15,7 +15,7 @@ DOCUMENTS = {"Manifest", "Partition", "Plan", "Record", "Ref"}
 DECODES = {
     "columns/reader.py",
     "trust/fragments.py",
-    "trust/scanned_fragment.py",
+    "trust/scanned_rows.py",
     "feature_set.py",
     "build.py",
 }

@@ -26,7 +26,7 @@ from spikestore.store.columns.reader import FragmentTable
 from spikestore.store.columns.samples import largest_index, largest_value
 from spikestore.store.trust.narrow_rows import NarrowReader, RowRange
 from spikestore.store.trust.rows import refuse_untrue_rows
-from spikestore.store.trust.scanned_fragment import ScannedFragment
+from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas import ToTimesurface, Transform, layout_of
 from spikestore.store_schemas.errors import DamagedError, UsageError
 
@@ -111,13 +111,13 @@ def scan(features: FeatureSet, columns: SampleColumns, reader: Any, *, is_true: 
     """Check that a whole fragment passes if its rows are true, and gets the hashes of whole columns."""
     if not is_true:
         with pytest.raises(DamagedError):
-            ScannedFragment(features.address, features.manifest, 0, reader).scan([])
+            ScannedRows(features.address, features.manifest, RowRange(0, 0, 64), reader).scan([])
         return
     layout, pieces = features.layout, []
-    scanned = ScannedFragment(features.address, features.manifest, 0, reader)
+    scanned = ScannedRows(features.address, features.manifest, RowRange(0, 0, 64), reader)
     check = BlockChecks(scanned.samples, scanned.offsets, layout, 7, 3)
     digests = BlockDigests(scanned.samples, scanned.offsets, layout)
-    largest = scanned.scan([check, digests], lambda piece: pieces.append(piece.copy()))
+    largest = scanned.scan([check, digests], lambda _, piece: pieces.append(piece.copy()))
     assert largest == (largest_index(columns), largest_value(columns.value))
     assert largest.max_index == columns.index.max()
     assert np.array_equal(check.finish(), block_checks(columns, layout, 7, 3))

@@ -19,6 +19,7 @@ import numpy as np
 
 from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
+from spikestore.pipeline.growing.moved_rows import moved_rows
 from spikestore.pipeline.growing.whole_fragments import WholeFragment, whole_fragment
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
@@ -252,7 +253,8 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
         return _FragmentRows(*transform_rows(job, reader, rows)[:2])
-    runs, problems = job.former.read(rows)
+    moved = moved_rows(job.former, rows)
+    runs, problems = job.former.read(rows) if moved is None else ([moved], [])
     runs = [RowRun(run.first, _with_labels(run, reader, layout)) for run in runs]
     columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, runs))
     taken = sum(len(run.columns) for run in runs)

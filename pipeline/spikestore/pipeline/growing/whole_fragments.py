@@ -19,7 +19,7 @@ from spikestore.store.columns.fragment_facts import FragmentFacts, without_value
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store.feature_set import FeatureSet
-from spikestore.store.trust.scanned_fragment import ScannedFragment
+from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, StoreError
 from spikestore.store_schemas.layout import BLOCK
@@ -101,7 +101,7 @@ def _read(
         if sha256_hex(objects[entry.path]) != entry.sha256:
             raise DamagedError(f"{entry.path} is damaged")
     layout, sites = build.plan.layout, _Sites(build.plan.layout.site_count)
-    opened = ScannedFragment.opened(features.address, features.manifest, features.root, fragment, objects)
+    opened = ScannedRows.opened(features.address, features.manifest, features.root, fragment, objects)
     with opened as scanned:
         if scanned is None:
             return None
@@ -125,7 +125,7 @@ class _Sites:
         self._count = count
         self.range: tuple[int, int] | None = None
 
-    def add(self, index: npt.NDArray[Any]) -> None:
+    def add(self, _begins: int, index: npt.NDArray[Any]) -> None:
         """Add indices; they are skipped once two sites are known."""
         if self.range is None or self.range[0] == self.range[1]:
             site = index % self._count

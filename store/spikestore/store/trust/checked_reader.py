@@ -15,6 +15,7 @@ from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.trust.narrow_rows import NarrowReader, NarrowRows, RowRange
 from spikestore.store.trust.rows import refuse_untrue_rows
+from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError, StoreError
@@ -90,6 +91,17 @@ class CheckedReader:
             if narrow is not None:
                 return narrow
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
+
+    @contextmanager
+    def scanned(self, rows: RowRange) -> Iterator[ScannedRows | None]:
+        """Yield rows to check them chunk by chunk; None if only Zarr can decode them. The ``with`` block raises the errors of `read`."""
+        self._refuse_giant(rows.fragment)
+        reader = self.reader
+        with self._diagnosed(rows.fragment):
+            if not isinstance(reader, DirectReader):
+                yield None
+                return
+            yield ScannedRows(self._address, self._manifest, rows, reader)
 
     def _refuse_giant(self, fragment: int) -> None:
         try:

@@ -10,10 +10,10 @@ import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Values = tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 """Values of a column, all of one type."""
@@ -104,6 +104,8 @@ def kind_of(values: Values) -> Kind:
 
 def array_of(values: Values) -> npt.NDArray[Any]:
     """Return the values as an int32, float64 or ``<U…`` array, shape (values,)."""
+    import numpy as np  # commands that read no rows start without it
+
     dtypes: dict[Kind, type[Any]] = {"whole": np.int32, "real": np.float64, "text": np.str_}
     return np.array(values, dtypes[kind_of(values)])
 

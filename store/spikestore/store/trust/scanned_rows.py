@@ -1,4 +1,4 @@
-"""Whole fragments that are checked chunk by chunk, for a set that takes a fragment with its stored bytes from another set.
+"""Rows that are checked chunk by chunk, for a set that takes them from another set, with or without their stored bytes.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. Here each decoded chunk is
 checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, faults are not described: a caller that gets
@@ -17,40 +17,50 @@ import numpy.typing as npt
 from spikestore.store.columns.digest import BlockChecks, BlockHashes, check_seed
 from spikestore.store.columns.reader import DirectReader, FragmentDecoder, FragmentTable
 from spikestore.store.columns.samples import largest_value, range_problem
+from spikestore.store.trust.narrow_rows import RowRange
 from spikestore.store.trust.rows import fault_of_samples
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK
 
+See = Callable[[int, npt.NDArray[Any]], object]
+"""Called with each piece of a column, and with the position of the piece; the piece is valid only during the call."""
+
+
+def _ignore(begins: int, piece: npt.NDArray[Any]) -> None:
+    """Do nothing."""
+
 
 class Largest(NamedTuple):
-    """Largest numbers of a fragment; 0 without non-zeros."""
+    """Largest numbers of some rows; 0 without non-zeros."""
 
     max_index: int
     max_value: float
 
 
-class ScannedFragment:
-    """A fragment of a committed set; `opened` returns it.
+class ScannedRows:
+    """Whole blocks of rows of a fragment of a committed set; `opened` and `FeatureSet.scanned` return them.
 
     Attributes
     ----------
     samples : dict of str to array
-        All columns with one value per sample, shape (samples,), checked.
-    offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, and the end.
+        All columns with one value per row, shape (rows,), checked; they are shared and must not be changed.
+    offsets : int64 array, shape (rows + 1,)
+        Start of the non-zeros of each row, counted from those of the first row, and the end.
     """
 
-    def __init__(self, address: Address, manifest: Manifest, fragment: int, reader: DirectReader) -> None:
-        self._address, self._manifest, self._fragment, self._reader = address, manifest, fragment, reader
-        self._table: FragmentTable = reader.table(fragment)
-        self.samples, self.offsets = self._table.columns, self._table.offsets
-        first = manifest.rows(fragment).start
+    def __init__(self, address: Address, manifest: Manifest, rows: RowRange, reader: DirectReader) -> None:
+        self._address, self._manifest, self._rows, self._reader = address, manifest, rows, reader
+        table: FragmentTable = reader.table(rows.fragment)
+        self.samples = {name: column[rows.start : rows.stop] for name, column in table.columns.items()}
+        self.offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
+        self._check = table.check[rows.start // BLOCK : -(-rows.stop // BLOCK)]
+        first = manifest.rows(rows.fragment).start + rows.start
         wrong_dtype = any(
             column.dtype != manifest.layout.dtype(name) for name, column in self.samples.items()
         )
-        if wrong_dtype or fault_of_samples(manifest, fragment, self.samples, first) is not None:
+        if wrong_dtype or fault_of_samples(manifest, rows.fragment, self.samples, first) is not None:
             raise self._damaged()
 
     @classmethod
@@ -63,7 +73,7 @@ class ScannedFragment:
         fragment: int,
         objects: Mapping[str, bytes],
     ) -> Iterator[Self | None]:
-        """Yield a fragment; None if only Zarr can decode it.
+        """Yield the rows of a whole fragment; None if only Zarr can decode it.
 
         Parameters
         ----------
@@ -80,10 +90,11 @@ class ScannedFragment:
             The objects cannot be decoded, also inside of the ``with`` block; or the format or the manifest forbids the columns.
         """
         with FragmentDecoder(manifest, root).opened(fragment, objects) as reader:
-            yield cls(address, manifest, fragment, reader) if isinstance(reader, DirectReader) else None
+            rows = RowRange(fragment, 0, len(manifest.rows(fragment)))
+            yield cls(address, manifest, rows, reader) if isinstance(reader, DirectReader) else None
 
     def scan(
-        self, hashes: Sequence[BlockHashes], see_index: Callable[[npt.NDArray[Any]], None] = lambda _: None
+        self, hashes: Sequence[BlockHashes] = (), see_index: See = _ignore, see_value: See = _ignore
     ) -> Largest:
         """Decode and check all values, and return the largest.
 
@@ -91,8 +102,8 @@ class ScannedFragment:
         ----------
         hashes : sequence of BlockHashes
             Hashes to which all values are added.
-        see_index : callable
-            Called with each piece of ``index``; the piece is valid only during the call.
+        see_index, see_value : callable
+            Called with the pieces of ``index`` and ``value``.
 
         Raises
         ------
@@ -100,18 +111,16 @@ class ScannedFragment:
             The values differ from the stored hashes, or the format or the manifest forbids them.
         """
         manifest = self._manifest
-        first_block = manifest.rows(self._fragment).start // BLOCK
+        first_block = (manifest.rows(self._rows.fragment).start + self._rows.start) // BLOCK
         seed = check_seed(*self._address)
         checks = BlockChecks(self.samples, self.offsets, manifest.layout, seed, first_block)
         index = self._scan_index([checks, *hashes], see_index)
-        value = self._scan_value([checks, *hashes])
-        if not np.array_equal(checks.finish(), self._table.check):
+        value = self._scan_value([checks, *hashes], see_value)
+        if not np.array_equal(checks.finish(), self._check):
             raise self._damaged()
         return Largest(index, value)
 
-    def _scan_index(
-        self, hashes: Sequence[BlockHashes], see_index: Callable[[npt.NDArray[Any]], None]
-    ) -> int:
+    def _scan_index(self, hashes: Sequence[BlockHashes], see: See) -> int:
         layout, filled = self._manifest.layout, self.samples["nnz"] > 0
         starts, ends = self.offsets[:-1][filled], self.offsets[1:][filled] - 1
         last = np.zeros(len(ends), layout.dtype("index"))  # of each row with non-zeros: its largest
@@ -121,7 +130,7 @@ class ScannedFragment:
                 raise self._damaged()
             for each in hashes:
                 each.update(begins, piece)
-            see_index(piece)
+            see(begins, piece)
             falls = np.flatnonzero(piece[1:] <= piece[:-1]) + (begins + 1)
             if begins and piece[0] <= before:
                 falls = np.concatenate([[begins], falls])
@@ -141,7 +150,7 @@ class ScannedFragment:
             raise self._damaged()
         return largest
 
-    def _scan_value(self, hashes: Sequence[BlockHashes]) -> float:
+    def _scan_value(self, hashes: Sequence[BlockHashes], see: See) -> float:
         dtype, largest = self._manifest.layout.dtype("value"), 0.0
         for begins, piece in self._pieces("value"):
             for each in hashes:
@@ -152,13 +161,16 @@ class ScannedFragment:
                 or not (piece.min() > 0 if dtype.kind == "u" else piece.all())
             ):
                 raise self._damaged()
+            see(begins, piece)
             largest = max(largest, largest_value(piece))
         if largest > self._manifest.max_value:
             raise self._damaged()
         return largest
 
     def _pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        return self._reader.pieces(self._fragment, name, 0, len(self.offsets) - 1)
+        return self._reader.pieces(self._rows.fragment, name, self._rows.start, self._rows.stop)
 
     def _damaged(self) -> DamagedError:
-        return DamagedError(f"fragment {self._fragment} has rows that the format or the manifest forbids")
+        return DamagedError(
+            f"fragment {self._rows.fragment} has rows that the format or the manifest forbids"
+        )

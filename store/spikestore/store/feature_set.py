@@ -220,13 +220,6 @@ class FeatureSet:
             return self._rows.read_narrow(RowRange(fragment, first, last), dtypes)
         return NarrowRows.of(self.read(start, stop), dtypes)
 
-    def scanned(self, rows: RowRange) -> AbstractContextManager[ScannedRows | None]:
-        """Return a context with whole blocks of rows that are checked chunk by chunk; None in it if only Zarr can decode them.
-
-        Its errors are those of `read`, and each means that no row may be used.
-        """
-        return self._rows.scanned(rows)
-
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
         from spikestore.store.trust.narrow_rows import RowRange
@@ -317,3 +310,11 @@ class FeatureSet:
     def record_bytes(self, fragment: int) -> bytes:
         """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
         return self._build.record_bytes(fragment)
+
+
+def scanned(features: FeatureSet, rows: RowRange) -> AbstractContextManager[ScannedRows | None]:
+    """Return a context with whole blocks of rows of a set that are checked chunk by chunk; None in it if only Zarr can decode them.
+
+    Its errors are those of `FeatureSet.read`, and each means that no row may be used.
+    """
+    return features._rows.scanned(rows)

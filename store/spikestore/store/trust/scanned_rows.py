@@ -40,7 +40,7 @@ class Largest(NamedTuple):
 
 
 class ScannedRows:
-    """Whole blocks of rows of a fragment of a committed set; `opened` and `FeatureSet.scanned` return them.
+    """Whole blocks of rows of a fragment of a committed set; `opened` and `feature_set.scanned` return them.
 
     Attributes
     ----------

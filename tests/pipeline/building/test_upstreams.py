@@ -149,13 +149,14 @@ def test_a_lying_upstream(team: Path, desk: Path, caplog: pytest.LogCaptureFixtu
     assert refused in caplog.text
 
 
-def test_a_store_that_contradicts_the_lock(team: Path, desk: Path) -> None:
-    """Also without recordings, one key can have only one content."""
+def test_a_store_that_contradicts_the_lock(team: Path, desk: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Also without recordings, one key can have only one content; no line says that the set matches the lock."""
     lock = json.loads((desk / "r.lock").read_text())
     lock["splits"]["train"]["digest"] = "0" * 64
     (desk / "r.lock").write_text(json.dumps(lock))
     with pytest.raises(ConflictError, match="has SSC train with digest 000000000000"):
         preprocess(desk / "r.toml", store=team / "store")
+    assert "SSC train is in the store already" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ def test_a_lock_is_next_to_its_recipe() -> None:
     """It has the recipe's own name, so that several recipes can share a folder."""
     assert lock_path(Path("recipes/ssc.toml")) == Path("recipes/ssc.lock")
     assert lock_path(Path("ssc.v2.toml")) == Path("ssc.v2.lock")
+    names = ["ssc", "ssc.v1", "ssc.v2", "ssc.lock"]
+    assert [lock_path(Path(name)).name for name in names] == [f"{name}.lock" for name in names]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -39,8 +39,13 @@ class RecipeLock(Spec):
 
 
 def lock_path(recipe: Path) -> Path:
-    """Return the default path of the lock of a recipe: in the same folder, with the suffix ``.lock``."""
-    return recipe.with_suffix(".lock")
+    """Return the default path of the lock of a recipe: ``mine.lock`` for ``mine.toml``.
+
+    To another name, ``.lock`` is added, so that ``mine.v1`` and ``mine.v2`` have locks of their own, and ``mine.lock`` is not its own lock.
+    """
+    if recipe.suffix == ".toml":
+        return recipe.with_suffix(".lock")
+    return recipe.with_name(f"{recipe.name}.lock")
 
 
 @dataclass(frozen=True, slots=True)

@@ -352,6 +352,8 @@ def _find(
         if copy:
             return upstreams.fetch(store, wanted.address, label=label, digest=digest, progress=progress)
         return upstreams.look(store, wanted.address, label=label, digest=digest)
+    if isinstance(wanted, LockedSet):  # before a line that says so
+        wanted.refuse_other_set(features)
     if copy:
         logger.info(
             "%s is in the store already (%d samples, digest %s): nothing to compute%s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from spikestore.train import (
     UniformNoise,
     rows_where,
 )
+from spikestore.train.data.batch import SparseBatch, widen
 from spikestore.train.data.frames import mixtures, random_bits
 from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
@@ -221,6 +223,26 @@ def test_loaders_with_another_callable_give_the_same_batches(features: FeatureSe
         assert torch.equal(one.frames, other.frames)
         assert torch.equal(one.labels, other.labels)
         torch.testing.assert_close(one.labels.sum(1), torch.ones(len(one.labels)))
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"frames": "sparse_coo"}, {"pad_at_least": 3}, {"pad_at_least": 99}, {"pad_to": 99}]
+)
+def test_a_callable_of_the_user_may_lengthen_samples(features: FeatureSet, more: dict[str, Any]) -> None:
+    """The batch has the bins of the new lengths, and no event of a sample is in the next one."""
+
+    def later(batch: SparseBatch, _epoch: int) -> SparseBatch:
+        sites = int(np.prod(batch.sites))
+        return replace(batch, index=widen(batch.index) + 2 * sites, lengths=batch.lengths + 2)
+
+    plain = FeatureLoader(features, 40, "host", reuse=False)
+    for one, other in zip(plain, FeatureLoader(features, 40, "host", augment=later, **more), strict=True):
+        frames = other.frames.to_dense() if other.frames.is_sparse else other.frames
+        bins = one.frames.shape[1]
+        assert frames.shape[1] == max(bins + 2, more.get("pad_at_least", 0), more.get("pad_to", 0))
+        assert not frames[:, :2].any()
+        assert torch.equal(frames[:, 2 : bins + 2], one.frames)
+        assert torch.equal(other.mask.sum(1), other.lengths)
 
 
 @pytest.mark.parametrize(

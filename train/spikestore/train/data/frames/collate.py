@@ -162,7 +162,8 @@ class Assembly:
             packed = samples.packed()
         if (fill := self._fill(packed.value)) is not None:
             return self._augmented(samples, packed.stored(), fill, epoch, parallel)
-        return self.augment(packed, epoch).batch(self._pad_to(packed), sparse=self._sparse)
+        augmented = self.augment(packed, epoch)
+        return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
         """Return the kernel that augments these values while it writes dense frames, if there is one."""

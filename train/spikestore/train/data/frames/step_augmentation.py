@@ -177,9 +177,11 @@ class Augmentations:
             # Thinning comes before the alignment of samples, and does not change their centres, as in the compiled loop.
             if self.needs_centres and batch.centres is None:
                 batch = replace(batch, centres=centres_of(batch))
-            batch = augmentation(batch, epoch)
+            before, batch = batch, augmentation(batch, epoch)
             if not isinstance(augmentation, StepAugmentation):
-                batch = replace(batch, centres=None)
+                # It may have changed the lengths; on a GPU, finding the longest one would synchronise.
+                same = batch.lengths is before.lengths and batch.lengths.device.type != "cpu"
+                batch = replace(batch, centres=None, longest=batch.longest if same else None)
         return batch
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +27,16 @@ SMALL.build(STORAGE)
 FEATURES = FeatureSet.open(STORAGE, SMALL.address)
 
 
+class IndexOnly:
+    """A whole number without arithmetic, as a tensor on another device."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __index__(self) -> int:
+        return self._number
+
+
 @given(
     st.tuples(st.integers(0, len(SMALL)), st.integers(0, len(SMALL)))
     .map(sorted)
@@ -34,6 +46,16 @@ def test_any_rows(rows: list[int]) -> None:
     """Any range of rows, across blocks and fragments, has the values and dtypes of the original."""
     start, stop = rows
     assert same(FEATURES.read(start, stop), SMALL.truth, start, stop)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64, np.array, IndexOnly])
+def test_rows_are_any_whole_numbers(kind: Callable[[int], Any]) -> None:
+    """Also those of NumPy, which overflow or become floats, and tensors of one number, such as `Batch.samples` has."""
+    for row in (0, 65, 169):
+        assert same(FEATURES.read(kind(row), kind(row + 1)), SMALL.truth, row, row + 1)
+        assert np.array_equal(FEATURES.frames(kind(row)), FEATURES.frames(row))
+    with pytest.raises(UsageError, match="outside of a set of 170 samples"):
+        FEATURES.frames(kind(255))
 
 
 def test_an_unknown_column_is_not_damage() -> None:

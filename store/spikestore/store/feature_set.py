@@ -5,6 +5,7 @@ Methods that read rows import NumPy and the readers: a run with nothing to do op
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -168,7 +169,8 @@ class FeatureSet:
         from spikestore.store.columns.samples import concatenate
         from spikestore.store.trust.narrow_rows import RowRange
 
-        stop = len(self) if stop is None else stop
+        # An unsigned integer of NumPy overflows in the arithmetic below, and a tensor is no index of a list.
+        start, stop = operator.index(start), len(self) if stop is None else operator.index(stop)
         if not 0 <= start < stop <= len(self):
             raise UsageError(f"rows {start}:{stop} are empty, or outside of a set of {len(self)} samples")
         size, parts = self.manifest.fragment_samples, []
@@ -295,6 +297,7 @@ class FeatureSet:
         """
         import numpy as np
 
+        row = operator.index(row)
         columns = self.read(row, row + 1)
         n_bins, dtype = int(columns.n_bins[0]), columns.value.dtype
         places = n_bins * self.layout.site_count

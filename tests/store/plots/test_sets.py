@@ -53,6 +53,8 @@ def test_a_row() -> None:
     axes.figure.canvas.draw()
     assert features.plot(5, axes=axes) is axes
     skipped = features.plot(3)
+    like_a_tensor = type("Row", (), {"__index__": lambda _self: 3})()
+    assert features.plot(like_a_tensor).get_title() == skipped.get_title()
     assert (skipped.get_title(), len(skipped.images)) == ("row 3: skipped", 0)
     with pytest.raises(UsageError, match="outside of a set"):
         features.plot(1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
     from spikestore.store.plots.figures import plot_frames
     from spikestore.store.plots.time_axis import time_axis
 
+    row = operator.index(row)
     label = int(features.read(row, row + 1).label[0])
     title = f"row {row}: {features.classes[label] if label >= 0 else 'skipped'}"
     return plot_frames(features.frames(row), time_axis(features.manifest.transform), title=title, axes=axes)

@@ -282,7 +282,8 @@ def densify(bench: Bench) -> Row:
     import numpy as np
 
     from spikestore.train import pack
-    from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+    from spikestore.train.data.frames.parallel_for import ParallelFor
+    from spikestore.train.data.frames.sample_pointers import host_pointers
 
     columns = pack(bench.features)
     places = int(columns.n_bins.max()) * columns.site_count

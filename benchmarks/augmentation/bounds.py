@@ -26,8 +26,8 @@ def _fill_halves(
     frames: npt.NDArray[np.float32],
     first: int,
     last: int,
-) -> None:
-    """Write every second non-zero of each sample and of the next sample, with nothing drawn and nothing checked."""
+) -> int:
+    """Write every second non-zero of each sample and of the next sample, with nothing drawn and nothing checked; return -1."""
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):
@@ -37,13 +37,15 @@ def _fill_halves(
             value = carray(pointer_to(value_at[source], value_like), counts[source])
             for k in range(start, len(index), 2):
                 row[np.uint64(index[k])] += np.float32(value[k])
+    return -1
 
 
 def mixture_bound(name: str, shape: Shape) -> Row:
     """Throughput of the bare loop, from columns in memory to dense frames, against a loader without augmentation."""
     from spikestore.store.concurrency import DaemonThreads
     from spikestore.train.data.frames.frame_buffers import FrameBuffers
-    from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+    from spikestore.train.data.frames.parallel_for import ParallelFor
+    from spikestore.train.data.frames.sample_pointers import host_pointers
 
     bench, buffers = Bench(shape), FrameBuffers()
     order = np.random.default_rng(1).permutation(SAMPLES)
@@ -56,7 +58,7 @@ def mixture_bound(name: str, shape: Shape) -> Row:
                 pointers = host_pointers(bench.columns, order[first : first + BATCH])
                 frames = buffers.take(BATCH * shape.bins * int(np.prod(shape.sites))).reshape(BATCH, -1)
                 own = (pointers.index_at, pointers.value_at, pointers.counts, *pointers.like, frames)
-                parallel(lambda first, last: _fill_halves(*own, first, last), BATCH)
+                parallel.begin(lambda first, last: _fill_halves(*own, first, last), BATCH).largest()
 
             make(0)  # compiles
             began = time.perf_counter()

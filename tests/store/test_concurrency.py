@@ -106,6 +106,19 @@ def test_threads_are_left_in_the_middle_of_something() -> None:
     waiter.join(60)
 
 
+def test_a_pool_can_be_abandoned_while_it_gets_work() -> None:
+    """A garbage collection may end a pass in any allocation, also within `submit`, which holds the pool's lock."""
+    pool, ended = DaemonThreads(1, "spikestore-test"), threading.Event()
+
+    def abandon_in_submit() -> None:
+        with pool._lock:
+            pool.abandon()
+        ended.set()
+
+    threading.Thread(target=abandon_in_submit, daemon=True).start()
+    assert ended.wait(10)
+
+
 def test_threads_do_their_work() -> None:
     """Calls run in turn, in at most the requested number of threads, and no more than there are calls; errors are raised to the caller."""
     with DaemonThreads(3, "spikestore-test") as pool:

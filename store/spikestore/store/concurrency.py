@@ -6,6 +6,7 @@ Threads that may wait for a slow disk or an unresponsive server are daemons, so 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import time
@@ -113,7 +114,8 @@ class Prefetcher(Generic[Item]):
     """Iterator that computes up to `depth` items ahead in a thread.
 
     The thread ends when the items end, at `close`, when the iterator is garbage-collected, and at the interpreter's
-    exit. After `close`, ``next`` raises `ValueError`, so that no loop ends early in silence.
+    exit. After `close`, ``next`` raises `ValueError`, so that no loop ends early in silence. In a forked process, `close` does
+    nothing, because the thread is not there.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ class Prefetcher(Generic[Item]):
         self._thread = threading.Thread(
             target=_make, args=(items, self._channel), name="spikestore-prefetch", daemon=True
         )
-        self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon)
+        self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon, os.getpid())
         self._end.atexit = abandon is not None  # otherwise a slow disk would delay the exit of the process
         self._thread.start()
 
@@ -219,7 +221,11 @@ def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
         channel.end(error)
 
 
-def _stop(channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[], object] | None) -> None:
+def _stop(
+    channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[], object] | None, process: int
+) -> None:
+    if os.getpid() != process:  # after a fork, the thread is not here, and its locks may be held for ever
+        return
     channel.stop()
     if abandon is not None:
         abandon()
@@ -245,7 +251,8 @@ class DaemonThreads(Executor):
         self._name = name
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._lock = threading.Lock()
+        # Reentrant: a garbage collection in `submit` may end the pass of this pool, and calls `abandon`.
+        self._lock = threading.RLock()
         self._unfinished: set[Future[Any]] = set()
         self._closed = False
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from spikestore.store.columns.samples import SampleColumns
     from spikestore.store.trust.checked_reader import CheckedReader
-    from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
+    from spikestore.store.trust.narrow_rows import Empty, NarrowRows, RowRange
     from spikestore.store.trust.scanned_rows import ScannedRows
 
 
@@ -183,7 +183,13 @@ class FeatureSet:
             parts.append(columns.rows(first - block_start, last - block_start))
         return concatenate(parts)
 
-    def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
+    def read_narrow(
+        self,
+        start: int,
+        stop: int,
+        dtypes: tuple[np.dtype[Any], np.dtype[Any]],
+        empty: Empty | None = None,
+    ) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
 
         This is faster than `read` and a conversion, if the rows are whole blocks of one fragment (``benchmarks.loading --rows
@@ -195,6 +201,9 @@ class FeatureSet:
             The rows.
         dtypes : tuple of two dtypes
             Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+        empty : callable, optional
+            Called with a number of elements and a dtype; returns memory that may be used for ``index`` or ``value``. By default
+            `numpy.empty`.
 
         Raises
         ------
@@ -219,7 +228,7 @@ class FeatureSet:
             and last <= self.manifest.fragments[fragment].samples
             and (last % BLOCK == 0 or stop == len(self))
         ):
-            return self._rows.read_narrow(RowRange(fragment, first, last), dtypes)
+            return self._rows.read_narrow(RowRange(fragment, first, last), dtypes, empty or np.empty)
         return NarrowRows.of(self.read(start, stop), dtypes)
 
     def fragments(self) -> Iterator[SampleColumns]:

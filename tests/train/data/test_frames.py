@@ -17,7 +17,8 @@ from spikestore.store_schemas.errors import DamagedError
 from spikestore.train import FeatureLoader, PackedColumns, pack
 from spikestore.train.data.device_samples import TensorColumns
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
-from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import host_pointers
 
 pytestmark = pytest.mark.bits
 

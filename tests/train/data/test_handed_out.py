@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import gc
 import itertools
 import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -75,15 +79,24 @@ def test_other_weights_are_another_order(features: FeatureSet) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork")
 def test_a_pass_ends_at_a_fork(features: FeatureSet) -> None:
     """The threads of the pass are not in the new process, which would wait for them for ever."""
-    iterator = iter(FeatureLoader(features, 8, "host"))
+    iterator: Any = iter(FeatureLoader(features, 8, "host"))
     next(iterator)
-    child = os.fork()
-    if child == 0:
-        try:
-            next(iterator)
-        except UsageError:
-            os._exit(7)
-        os._exit(1)
+    ahead, pool = (iterator.gi_frame.f_locals[name] for name in ("ahead", "pool"))
+    with concurrent.futures.ThreadPoolExecutor(1) as others, contextlib.ExitStack() as locks:
+        # As if its threads were at work: in the new process, nobody will release their locks.
+        for lock in (ahead._channel._changed, pool._lock):
+            others.submit(lock.acquire).result()
+            locks.callback(others.submit, lock.release)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)  # ends the process if it waits
+            try:
+                next(iterator)
+            except UsageError:
+                del ahead, pool, iterator
+                gc.collect()
+                os._exit(7)
+            os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 

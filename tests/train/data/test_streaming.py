@@ -25,7 +25,7 @@ from tests.train.conftest import learnable
 from spikestore.store import FeatureSet, Store
 from spikestore.store.columns import reader as column_readers
 from spikestore.store.columns.zarr_reader import ZarrReader
-from spikestore.store.trust.narrow_rows import NarrowRows
+from spikestore.store.trust.narrow_rows import Empty, NarrowRows
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store_schemas.errors import DamagedError, UsageError
 from spikestore.store_schemas.specs.canonical import canonical_json
@@ -177,9 +177,11 @@ def test_an_epoch_begins_early(many: FeatureSet) -> None:
     read = []
 
     class Counting(FeatureSet):
-        def read_narrow(self, start: int, stop: int, dtypes: tuple[Any, Any]) -> NarrowRows:
+        def read_narrow(
+            self, start: int, stop: int, dtypes: tuple[Any, Any], empty: Empty | None = None
+        ) -> NarrowRows:
             read.append((start, stop))
-            return super().read_narrow(start, stop, dtypes)
+            return super().read_narrow(start, stop, dtypes, empty)
 
     counting = Counting(many.storage, many.address, many.manifest)
     list(FeatureLoader(counting, 64, "stream", shuffle=True, window=512))

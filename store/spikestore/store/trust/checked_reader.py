@@ -13,7 +13,7 @@ import numpy as np
 from spikestore.store.columns.limits import refuse_giant_fragment
 from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader
 from spikestore.store.columns.samples import SampleColumns
-from spikestore.store.trust.narrow_rows import NarrowReader, NarrowRows, RowRange
+from spikestore.store.trust.narrow_rows import Empty, NarrowReader, NarrowRows, RowRange
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.address import Address
@@ -78,8 +78,10 @@ class CheckedReader:
             refuse_untrue_rows(self._address, self._manifest, rows.fragment, columns, check, rows.start)
         return columns
 
-    def read_narrow(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
-        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers.
+    def read_narrow(
+        self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
+    ) -> NarrowRows:
+        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers; see `NarrowReader.read`.
 
         Errors are those of `read`.
         """
@@ -87,7 +89,7 @@ class CheckedReader:
         reader = self._narrow
         if reader is not None:
             with self._diagnosed(rows.fragment):
-                narrow = reader.read(rows, dtypes)
+                narrow = reader.read(rows, dtypes, empty)
             if narrow is not None:
                 return narrow
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong

@@ -27,6 +27,10 @@ _Int64s = npt.NDArray[np.int64]
 _Pieces = Iterator[tuple[int, npt.NDArray[Any]]]
 
 
+Empty = Callable[[int, np.dtype[Any]], npt.NDArray[Any]]
+"""Called with a number of elements and a dtype; returns an uninitialised array, as `numpy.empty` does."""
+
+
 @dataclass(frozen=True, eq=False)
 class NarrowRows:
     """Rows of a set in the dtypes that a reader requested.
@@ -90,7 +94,9 @@ class NarrowReader:
         # The columns with one value per sample are checked once, when their fragment is read first.
         self._true_tables: WeakSet[FragmentTable] = WeakSet()
 
-    def read(self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows | None:
+    def read(
+        self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
+    ) -> NarrowRows | None:
         """Return rows with narrower index and value; None if a check fails.
 
         Parameters
@@ -99,6 +105,8 @@ class NarrowReader:
             The rows.
         dtypes : tuple of two dtypes
             Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+        empty : callable
+            Returns the memory of index and of value.
 
         Raises
         ------
@@ -112,7 +120,7 @@ class NarrowReader:
         offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
         first_block = (self._manifest.rows(rows.fragment).start + rows.start) // BLOCK
         checks = BlockChecks(samples, offsets, layout, self._seed, first_block)
-        index, value = (np.empty(int(offsets[-1]), dtype) for dtype in dtypes)
+        index, value = (empty(int(offsets[-1]), dtype) for dtype in dtypes)
         if not (
             _take_index(self._pieces(rows, "index"), self._manifest, samples, offsets, checks, index)
             and _take_value(self._pieces(rows, "value"), self._manifest, checks, value)

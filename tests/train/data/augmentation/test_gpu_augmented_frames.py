@@ -21,7 +21,8 @@ from spikestore.train.data.frames import collate
 from spikestore.train.data.frames.augmentation_steps import MIX_ALIGNED, StepInput
 from spikestore.train.data.frames.collate import Assembly
 from spikestore.train.data.frames.padding import Padding
-from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
 
 LISTS = (

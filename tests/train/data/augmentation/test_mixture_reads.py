@@ -12,7 +12,8 @@ from tests.train.data.augmentation.test_steps import compiled, packed
 
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.train import Blend, CutMix, EventDrop, EventThinning, TimeMask, TimeShift
-from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
 from spikestore.train.data.packed import PackedColumns
 

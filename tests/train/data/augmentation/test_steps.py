@@ -39,7 +39,8 @@ from spikestore.train.data.batch import SparseBatch, widen
 from spikestore.train.data.frames import mixtures, random_bits
 from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
-from spikestore.train.data.frames.sample_pointers import ParallelFor, host_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
 from spikestore.train.data.frames.step_kernels import mix_region, quotient, tabulate
 from spikestore.train.data.packed import PackedColumns

@@ -313,6 +313,8 @@ class FeatureLoader(IterableDataset[Batch]):
                 yield self._take(ahead, number, current)
         finally:
             ahead.close()
+            if os.getpid() == process:  # a forked process has no threads, but perhaps their locks
+                pool.shutdown()  # only now: its threads work on batches until they are taken
         if self._pass is current:
             self._go_to(epoch + 1, 0, self._own_order)
 
@@ -381,10 +383,9 @@ class FeatureLoader(IterableDataset[Batch]):
         self._go_to(epoch, batch, order)
 
     def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:
-        with pool:
-            samples = self._source.batches(order, epoch, first, self.batch_size, pool)
-            for batch in itertools.islice(samples, max(len(self) - first, 0)):
-                yield self._assembly.make(batch, epoch, pool)
+        samples = self._source.batches(order, epoch, first, self.batch_size, pool)
+        for batch in itertools.islice(samples, max(len(self) - first, 0)):
+            yield self._assembly.make(batch, epoch, pool)
 
 
 def _rank_share(rank: int, ranks: int) -> RankShare:

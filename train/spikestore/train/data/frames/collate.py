@@ -19,27 +19,40 @@ from spikestore.train.data.device_samples import DeviceSamples
 from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.padding import Padding
-from spikestore.train.data.frames.sample_pointers import ParallelFor, SamplePointers, host_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import SamplePointers, host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
 
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch that may still be in progress, and the CUDA event after which it is complete."""
+    """A batch that may still be in progress, on the host or until a CUDA event."""
 
-    batch: Batch
+    finish: Callable[[], Batch]
+    """Waits until the work on the host is done, and returns the batch."""
     event: Any = None
 
     def taken(self) -> Batch:
-        """Return the batch; the current CUDA stream then waits until it is complete."""
+        """Return the batch; the current CUDA stream then waits until it is complete.
+
+        Raises
+        ------
+        DamagedError
+            A sample has a non-zero outside of its frames.
+        """
+        batch = self.finish()
         if self.event is not None:
-            stream = torch.cuda.current_stream(self.batch.frames.device)
+            stream = torch.cuda.current_stream(batch.frames.device)
             stream.wait_event(self.event)
             # Made on another stream: its memory, which tensors may share, must not be reused too early.
-            parts = itertools.chain.from_iterable(map(_dense_parts, self.batch))
+            parts = itertools.chain.from_iterable(map(_dense_parts, batch))
             for part in {part.untyped_storage().data_ptr(): part for part in parts if part.is_cuda}.values():
                 part.record_stream(stream)
-        return self.batch
+        return batch
+
+
+def _complete(batch: Batch) -> PendingBatch:
+    return PendingBatch(lambda: batch)
 
 
 def _dense_parts(tensor: Tensor) -> tuple[Tensor, ...]:
@@ -103,7 +116,7 @@ class Assembly:
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
     ) -> PendingBatch:
-        """Return the batch of these samples; on a GPU, the work may still be in progress.
+        """Return the batch of these samples; the work may still be in progress.
 
         Parameters
         ----------
@@ -126,8 +139,9 @@ class Assembly:
         parallel = ParallelFor(pool, self.threads)
         on_host = self._device.type == "cpu" and not self._sparse and self.augment.are_steps
         if on_host and isinstance(samples, SamplePointers):
-            return PendingBatch(self._finished(self._dense(samples, epoch, parallel)))
-        return PendingBatch(self._finished(self._on_device(samples, epoch, parallel)))
+            dense = self._dense(samples, epoch, parallel)
+            return dense if self._transform is None else _complete(self._transform(dense.taken()))
+        return _complete(self._finished(self._on_device(samples, epoch, parallel)))
 
     def _refuse_giant(self, samples: SamplePointers | DeviceSamples) -> None:
         bins = samples.bins(self._pad_to(samples))
@@ -137,18 +151,21 @@ class Assembly:
             row, n_bins = int(samples.samples[longest]), max(bins, int(samples.lengths[longest]))
             refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=len(samples))
 
-    def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> Batch:
+    def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> PendingBatch:
         bins = samples.bins(self._pad_to(samples))
         shape = (len(samples), bins, *samples.sites)
         own = self._input_of_steps(samples, epoch, parallel)
         steps = self.augment.steps(own)
         lease = self._buffers.take(int(torch.Size(shape).numel()))
-        totals = samples.fill(
+        filled = samples.begin_fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
-        labels = self.augment.labels(own.labels, steps, torch.from_numpy(totals))
-        # From the lease itself: any tensor over this memory keeps the lease alive.
-        return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
+
+        def finish() -> Batch:
+            labels = self.augment.labels(own.labels, steps, torch.from_numpy(filled()))
+            return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
+
+        return PendingBatch(finish)
 
     def _on_device(self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor) -> Batch:
         if isinstance(samples, SamplePointers):
@@ -210,7 +227,7 @@ class Assembly:
             batch = self._finished(self._on_device(samples, epoch, parallel))
             event = torch.cuda.Event()
             event.record(self._stream)
-        return PendingBatch(batch, event)
+        return PendingBatch(lambda: batch, event)
 
     def _pad_to(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> int | None:
         """Return the time bins of the batch of these samples; None for those of its longest sample."""

@@ -41,9 +41,10 @@ class FrameBuffers:
         buffer = None
         while buffer is None or len(buffer) < count:  # drop buffers that are too small by now
             try:
-                buffer = self._free.popleft()
+                buffer = self._free.pop()
             except IndexError:
                 buffer = np.empty(self._largest, np.float32)
-        lease = buffer[:count]
+        # Over a memoryview, not the buffer itself: NumPy would make the buffer the base of the lease's views.
+        lease = np.frombuffer(buffer.data, np.float32)
         weakref.finalize(lease, self._free.append, buffer).atexit = False
-        return lease
+        return lease[:count]

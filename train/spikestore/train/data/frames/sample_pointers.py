@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +15,7 @@ from spikestore.train.data.batch import SparseBatch, padded_bins, signed_view
 from spikestore.train.data.frames.augmentation_steps import AugmentationStep, columns_of_steps
 from spikestore.train.data.frames.augmented_frames import fill_augmented_frames
 from spikestore.train.data.frames.frame_kernels import fill_frames, find_centres, gather
+from spikestore.train.data.frames.parallel_for import ParallelFor
 from spikestore.train.data.packed import PackedColumns
 
 _Int64s = npt.NDArray[np.int64]
@@ -86,6 +85,12 @@ class SamplePointers:
         DamagedError
             A sample has a non-zero outside of its frames.
         """
+        return self.begin_fill(frames, parallel, steps)()
+
+    def begin_fill(
+        self, frames: npt.NDArray[np.float32], parallel: ParallelFor, steps: Sequence[AugmentationStep] = ()
+    ) -> Callable[[], npt.NDArray[np.float64]]:
+        """Begin to write the dense frames; return a function that waits until they are written, with the result and errors of `fill`."""
         places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
         own = (self.index_at, self.value_at, self.counts, self.room, places, *self.like)
         columns = columns_of_steps(steps) if steps else None
@@ -95,8 +100,13 @@ class SamplePointers:
                 return fill_frames(*own, frames, first, last)
             return fill_augmented_frames(*own, *columns, frames, first, last)
 
-        self._refuse(max(parallel(part, len(self)), default=-1))
-        return np.zeros((0, len(self), 2, 2)) if columns is None else columns.totals
+        work = parallel.begin(part, len(self))
+
+        def filled() -> npt.NDArray[np.float64]:
+            self._refuse(work.largest())
+            return np.zeros((0, len(self), 2, 2)) if columns is None else columns.totals
+
+        return filled
 
     def centres(self, parallel: ParallelFor) -> _Int64s:
         """Return the centre of each sample's events: int64, shape (batch, 3); see `StepInput`."""
@@ -104,7 +114,12 @@ class SamplePointers:
         sites = (int(np.prod(self.sites, dtype=np.int64)), height, width)
         own = (self.index_at, self.value_at, self.counts, self.room, *self.like)
         out = np.empty((len(self), 3), np.int64)
-        parallel(lambda first, last: find_centres(*own, sites, out, first, last), len(self))
+
+        def part(first: int, last: int) -> int:
+            find_centres(*own, sites, out, first, last)
+            return -1
+
+        parallel.begin(part, len(self)).largest()
         return out
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
@@ -123,7 +138,7 @@ class SamplePointers:
         def part(first: int, last: int) -> int:
             return gather(self.index_at, self.value_at, self.room, offsets, into[0], into[1], first, last)
 
-        self._refuse(max(parallel(part, len(self)), default=-1))
+        self._refuse(parallel.begin(part, len(self)).largest())
 
         def tensor_of(array: _Int64s) -> torch.Tensor:
             tensor = torch.from_numpy(array)
@@ -145,32 +160,6 @@ class SamplePointers:
             raise DamagedError(
                 f"row {self.samples[sample]} has a non-zero outside its frames, or more non-zeros than were read"
             )
-
-
-class ParallelFor:
-    """Divides work on the samples of a batch among threads.
-
-    Parameters
-    ----------
-    pool : Executor, optional
-        The threads; None for the calling thread only.
-    parts : int
-        Number of parts, one for each thread.
-    """
-
-    def __init__(self, pool: Executor | None, parts: int) -> None:
-        self._pool = pool
-        self._parts = parts
-
-    def __call__(self, part: Callable[[int, int], Any], samples: int) -> list[Any]:
-        """Call ``part(first, last)`` in the threads, for ranges that cover `samples` samples; return the results."""
-        parts = min(self._parts, samples)
-        if self._pool is None or parts < 2:
-            return [part(0, samples)] if samples else []
-        edges = [samples * number // parts for number in range(parts + 1)]
-        others = [self._pool.submit(part, first, last) for first, last in itertools.pairwise(edges[1:])]
-        # The caller would only wait, so it does the first part itself.
-        return [part(edges[0], edges[1]), *(future.result() for future in others)]
 
 
 def host_pointers(columns: PackedColumns, positions: _Int64s) -> SamplePointers:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from spikestore.store import FeatureSet, SampleColumns
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store.rebinning.rebinning import Rebinning, has_whole_times, sums_problem, uniform_sites
-from spikestore.store.trust.narrow_rows import NarrowRows
+from spikestore.store.trust.narrow_rows import Empty, NarrowRows
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import FILL
 from spikestore.train.data.arguments import whole_number
@@ -78,8 +78,15 @@ class RebinnedSet(FeatureSet):
         """Return rows as `FeatureSet.read` does, summed."""
         return self._rebinning.rows(self._fine.read(start, stop), self.layout)
 
-    def read_narrow(self, start: int, stop: int, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
-        """Return rows as `FeatureSet.read_narrow` does, summed."""
+    def read_narrow(
+        self,
+        start: int,
+        stop: int,
+        dtypes: tuple[np.dtype[Any], np.dtype[Any]],
+        empty: Empty | None = None,
+    ) -> NarrowRows:
+        """Return rows as `FeatureSet.read_narrow` does, summed; `empty` is not used."""
+        del empty
         return NarrowRows.of(self.read(start, stop), dtypes)
 
     def fragments(self) -> Iterator[SampleColumns]:

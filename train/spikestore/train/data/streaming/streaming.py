@@ -24,6 +24,7 @@ from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.padding import truncated
 from spikestore.train.data.frames.sample_pointers import SamplePointers
 from spikestore.train.data.placement import set_label
+from spikestore.train.data.streaming.span_buffers import SpanBuffers
 from spikestore.train.data.streaming.stream_order import (
     LANES,
     SpanCut,
@@ -113,6 +114,7 @@ class Stream:
         self.samples = len(rows)
         among = self._cut.lanes * self._cut.together * self._cut.span_rows
         self.window_samples = min(among, len(rows)) if self._shuffle else 1
+        self._buffers = SpanBuffers(self.nbytes)
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         logger.info(
             "%s: samples are shuffled within a window of %d samples (%s); at most %s are in memory",
@@ -186,7 +188,7 @@ class Stream:
 
     def read(self, start: int, stop: int) -> NarrowRows:
         """Return the span of rows `start` to `stop`, read, checked and cut."""
-        rows = self._features.read_narrow(start, stop, self._dtypes)
+        rows = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
         return truncated(rows, self._truncate_to, self._features.layout.site_count)
 
 

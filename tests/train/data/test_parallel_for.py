@@ -1,0 +1,145 @@
+"""Work on a batch is done by whoever has time: threads of the pool, or those that wait for it."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spikestore.store import FeatureSet
+from spikestore.store.concurrency import DaemonThreads, Prefetcher
+from spikestore.train import FeatureLoader
+from spikestore.train.data.frames import frame_kernels, sample_pointers
+from spikestore.train.data.frames.parallel_for import ParallelFor
+
+
+@pytest.mark.parametrize(("threads", "parts"), [(0, 1), (0, 3), (1, 2), (3, 3), (2, 8)])
+def test_each_sample_is_in_one_part(threads: int, parts: int) -> None:
+    """Whatever the number of threads; the result may be asked for again."""
+    counts = np.zeros(7, np.int64)
+
+    def part(first: int, last: int) -> int:
+        counts[first:last] += 1
+        return last
+
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        work = ParallelFor(pool if threads else None, parts).begin(part, len(counts))
+        assert [work.largest(), work.largest()] == [7, 7]
+        assert ParallelFor(pool, parts).begin(part, 0).largest() == -1
+    assert counts.tolist() == [1] * 7
+
+
+def test_nobody_waits_for_a_busy_pool() -> None:
+    """Its threads may read for long: whoever needs the result does all parts."""
+    begun, go_on = threading.Event(), threading.Event()
+    done_by = set()
+
+    def part(_first: int, _last: int) -> int:
+        done_by.add(threading.current_thread())
+        return 0
+
+    def busy() -> None:
+        begun.set()
+        go_on.wait()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(busy)
+        begun.wait()
+        work = ParallelFor(pool, 2).begin(part, 10)
+        assert work.largest() == 0
+        assert done_by == {threading.current_thread()}
+        go_on.set()
+
+
+def test_an_error_of_any_part_is_raised() -> None:
+    """The other parts are done nevertheless: they may be in memory that the caller reuses."""
+    done = []
+
+    def part(first: int, last: int) -> int:
+        if first == 0:
+            raise ZeroDivisionError
+        done.append((first, last))
+        return 1
+
+    with ThreadPoolExecutor(2) as pool:
+        work = ParallelFor(pool, 3).begin(part, 3)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                work.largest()
+    assert sorted(done) == [(1, 2), (2, 3)]
+
+
+def test_finished_work_holds_no_memory() -> None:
+    """A thread that comes late to help finds nothing, also no reference to the batch."""
+
+    class Frames:
+        pass
+
+    frames = Frames()
+    gone = weakref.ref(frames)
+
+    def part(_first: int, _last: int, frames: Frames = frames) -> int:
+        return int(frames is None)
+
+    work = ParallelFor(None, 2).begin(part, 4)
+    work.largest()
+    del part, frames
+    gc.collect()
+    assert gone() is None
+    assert work.largest() == 0
+
+
+def test_the_end_of_a_pool_ends_the_wait() -> None:
+    """As when an iterator is garbage-collected in a thread of the pool, which then waits for the thread that waits for it."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    here = threading.current_thread()
+
+    def part(_first: int, _last: int) -> int:
+        if threading.current_thread() is here:
+            begun.wait()
+            pool.abandon()
+        else:
+            begun.set()
+            go_on.wait()
+        return 0
+
+    pool = DaemonThreads(1, "abandoned")
+    work = ParallelFor(pool, 2).begin(part, 2)
+    with pytest.raises(CancelledError):
+        work.largest()
+    go_on.set()
+    pool.shutdown()
+
+
+def test_whoever_takes_a_batch_helps(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While all threads of the pool are busy, the next batches only begin, and taking one does its work."""
+    loader = FeatureLoader(features, 16, "host", threads=2)
+    truth = [(batch.samples.tolist(), batch.frames.numpy().copy()) for batch in loader]
+    done_by, fill_frames = set(), frame_kernels.fill_frames
+
+    def watched(*arguments: Any) -> int:
+        done_by.add(threading.current_thread())
+        return int(fill_frames(*arguments))
+
+    monkeypatch.setattr(sample_pointers, "fill_frames", watched)
+    go_on = threading.Event()
+    pool = DaemonThreads(2, "busy")
+    for _ in range(2):
+        pool.submit(go_on.wait)
+    batches = Prefetcher(loader._make(loader._order, 0, 0, pool), 2, pool.abandon)
+    with pool, closing(batches):
+        for number, (rows, frames) in enumerate(truth):
+            batch = next(batches).taken()
+            assert batch.samples.tolist() == rows
+            assert np.array_equal(batch.frames.numpy(), frames)
+            if number == len(truth) // 2:
+                assert done_by == {threading.current_thread()}
+                go_on.set()
+        assert next(batches, None) is None

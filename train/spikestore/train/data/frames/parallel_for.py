@@ -1,0 +1,88 @@
+"""Division of the work on a batch among threads."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+Part = Callable[[int, int], int]
+"""Works on samples `first` to `last` - 1 of a batch; returns a number."""
+
+
+class SharedWork:
+    """Work on a batch that has begun; each thread that helps takes the next part that no other thread has.
+
+    Parameters
+    ----------
+    part : callable
+        Does a part of the work.
+    ranges : list of (int, int)
+        First sample, and last sample + 1, of each part.
+    pool : Executor, optional
+        Threads that help; None if only the thread that waits does the work.
+    """
+
+    def __init__(self, part: Part, ranges: list[tuple[int, int]], pool: Executor | None) -> None:
+        self._part: Part | None = part
+        self._ranges = deque(ranges)
+        self._numbers: list[int] = []
+        self._errors: list[BaseException] = []
+        self._helpers = [] if pool is None else [pool.submit(self._help) for _ in ranges]
+
+    def _help(self) -> None:
+        """Do parts until all have been taken."""
+        part = self._part
+        while part is not None:
+            try:
+                first, last = self._ranges.popleft()
+            except IndexError:
+                return
+            try:
+                self._numbers.append(part(first, last))
+            except BaseException as error:  # raised by `largest`
+                self._errors.append(error)
+
+    def largest(self) -> int:
+        """Help until all parts are done, and return the largest of their numbers, at least -1; raise the error of a part.
+
+        A second call returns the same. Only one thread may call it at a time.
+        """
+        self._help()
+        for helper in self._helpers:
+            # Helpers that have not begun are not waited for: the pool may be reading.
+            if not helper.cancel():
+                helper.result()
+        self._helpers = []
+        # A thread of the pool may look at cancelled work long after this, and the part refers to the batch's memory.
+        self._part = None
+        if self._errors:
+            raise self._errors[0]
+        return max(self._numbers, default=-1)
+
+
+class ParallelFor:
+    """Divides work on the samples of a batch among threads.
+
+    Parameters
+    ----------
+    pool : Executor, optional
+        The threads; None for the calling thread only.
+    parts : int
+        Number of parts, one for each thread.
+    """
+
+    def __init__(self, pool: Executor | None, parts: int) -> None:
+        self._pool = pool
+        self._parts = parts
+
+    def begin(self, part: Part, samples: int) -> SharedWork:
+        """Begin to call ``part(first, last)`` in the threads, for ranges that cover `samples` samples.
+
+        Threads that are busy may come late, or not at all: whoever asks for the result does the parts that are left.
+        """
+        parts = min(self._parts, samples)
+        edges = [samples * number // parts for number in range(parts + 1)] if parts else [0]
+        ranges = [*itertools.pairwise(edges)]
+        return SharedWork(part, ranges, self._pool if parts > 1 else None)

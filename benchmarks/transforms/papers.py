@@ -97,7 +97,7 @@ def fixed_duration(scale: Scale) -> Row:
 def fixed_frames_number(scale: Scale) -> Row:
     """``fixed_frames_number`` of 16 by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
 
-    The bound is memory: both sides count each event in a frame of 128 KiB, and write 16 frames.
+    The bound is memory: each event is counted in a frame, which has 64 KiB on our side, and 16 frames are written.
     """
     rng = np.random.default_rng(0)
     count, events = scale.recordings or (8 if scale.small else 32), 300_000

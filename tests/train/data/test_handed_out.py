@@ -109,11 +109,12 @@ class _Wrapped(IterableDataset[Batch]):
 
 
 @pytest.mark.slow  # torch waits ten seconds for its workers
-def test_several_workers_would_repeat_every_sample(features: FeatureSet) -> None:
-    """Each worker would yield all samples."""
-    wrapped = _Wrapped(FeatureLoader(features, 8, "host"))
-    with pytest.raises(UsageError, match="would yield every sample"):
-        list(DataLoader(wrapped, batch_size=None, num_workers=2))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_would_repeat_samples_or_epochs(features: FeatureSet, workers: int) -> None:
+    """Each of several would hand out all samples, and a new one in each pass would begin with the same epoch."""
+    wrapped = _Wrapped(FeatureLoader(features, 8, "host", shuffle=True))
+    with pytest.raises(UsageError, match="DataLoader worker, which would repeat samples or epochs"):
+        list(DataLoader(wrapped, batch_size=None, num_workers=workers))
 
 
 @pytest.mark.parametrize("state", [None, [], torch.zeros(2), {}, {"epoch": 0, "batch": 0}])

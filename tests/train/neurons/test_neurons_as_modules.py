@@ -184,8 +184,9 @@ def test_thresholds_are_not_learned(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("spike_threshold gets no gradient") == 1
 
 
-def test_reset_and_zero_grad_as_in_sinabs() -> None:
-    """Potentials are drawn between bounds; `zero_grad` and `detach_` drop their graph."""
+@pytest.mark.parametrize("axes", [(), (5, 6)])
+def test_reset_and_zero_grad_as_in_sinabs(axes: tuple[int, ...]) -> None:
+    """Potentials are drawn between bounds; `zero_grad` and `detach_` drop their graph, also with several axes of neurons."""
     layer = IAF()
     layer(COUNTS.requires_grad_(False))
     layer.reset_states(randomize=True, value_ranges={"v_mem": (-3.0, -2.0)})
@@ -195,7 +196,7 @@ def test_reset_and_zero_grad_as_in_sinabs() -> None:
     for let_go in (layer.zero_grad, lambda: layer.v_mem.detach_()):
         x = COUNTS.clone().requires_grad_()
         for _ in range(2):
-            layer(x).sum().backward()
+            layer(x.unflatten(2, axes) if axes else x).sum().backward()
             let_go()
             assert layer.v_mem.grad_fn is None
 

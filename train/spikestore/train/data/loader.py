@@ -283,14 +283,12 @@ class FeatureLoader(IterableDataset[Batch]):
         DamagedError, StoreError
             ``stream``: the data are damaged, missing, or can't be reached.
         UsageError
-            The loader streams, and this process was forked after its construction; or the loader is in one of several
-            DataLoader workers.
+            The loader streams, and this process was forked after its construction; or this is a DataLoader worker.
         """
-        worker = torch.utils.data.get_worker_info()
-        if worker is not None and worker.num_workers > 1:
+        if torch.utils.data.get_worker_info() is not None:
             raise UsageError(
-                f"each of {worker.num_workers} DataLoader workers would yield every sample: iterate over the loader itself, "
-                "whose threads replace workers, or use FeatureDataset with workers"
+                "a loader can't be used in a DataLoader worker, which would repeat samples or epochs: iterate over the loader "
+                "itself, whose threads replace workers, or use FeatureDataset with workers"
             )
         if self.residence == "stream" and os.getpid() != self._process:
             raise UsageError(

@@ -110,8 +110,8 @@ class IAF(MembraneState):
             self.neuron,
             record=self.record_states,
         )
-        # No view if possible: users of Sinabs detach the state in place, which views do not allow.
-        self.v_mem = done.v_mem if done.v_mem.shape == shape else done.v_mem.view(shape)
+        # Not a view: users of Sinabs detach the state in place, which views do not allow.
+        self.v_mem = done.v_mem if done.v_mem.shape == shape else done.v_mem.view(shape).clone()
         self.recordings = {} if done.v_record is None else {"v_mem": done.v_record.view(x.shape)}
         return done.spikes.view(x.shape)
 

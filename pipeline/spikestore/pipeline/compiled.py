@@ -21,6 +21,9 @@ inner = compiled
 
 
 def inlined(function: _Function) -> _Function:
-    """Like `inner`, for functions that are called in inner loops: their code is always put into the caller, because a call with many arrays takes long."""
+    """Compile a function that compiled functions call in inner loops; its code is always put into the caller.
+
+    A call with many arrays would take long.
+    """
     dispatcher: Any = cached_njit(function, nogil=True, forceinline=True)
     return dispatcher  # type: ignore[no-any-return]

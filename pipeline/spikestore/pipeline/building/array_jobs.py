@@ -1,8 +1,8 @@
 """Builds by job arrays, without a Dask cluster: each of n jobs builds one part, then one more job commits.
 
-All jobs use the same plan: the first job stores it, the others read it. Part i of n has the fragments i - 1, i - 1 + n,
-i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for another. Only a job with
-``finalise`` commits; it computes nothing and reports missing fragments.
+All jobs use the same plan: the job that runs first stores the plan, and the others read it. Part i of n has the fragments
+i - 1, i - 1 + n, i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for another.
+Only a job with ``finalise`` commits. This job computes nothing, and reports missing fragments.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def build_part(
     missing : sequence of RequestedSet
         Sets to build.
     existing : mapping of str to FeatureSet
-        The other splits; all splits must have the same classes.
+        The sets that the store has already, by split. All splits must have the same classes.
     store : Store
         Store for the fragments.
     options : BuildOptions

@@ -1,8 +1,9 @@
 """Warnings about feature sets that are valid but probably a mistake, for example because all events have one position.
 
-Other examples are no events, mostly cropped events, a single time bin, and a single class. An empty set is an error unless
-the caller allows it; the others are committed, with one warning each. To state the times of recordings in a warning, some
-of the recordings are read again, but not if the set was derived from a finer one.
+Other examples are a set without events, a set whose events are mostly cropped, and a set with a single time bin or a single
+class. If the caller does not allow an empty set, it is an error. In all other cases the set is committed, and each property is
+reported in a warning. If a warning states the times of recordings, some of the recordings are read again for it; for a set that
+was derived from a finer set, no recordings are read.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class SetReview:
         manifest : Manifest
             Manifest of the set.
         contents : sequence of FragmentContent
-            Summaries of the fragments of this run; fragments of earlier runs are not checked.
+            Summaries of the fragments of this run. Fragments of earlier runs are not checked.
         """
         if manifest.nnz:
             self._report_times(manifest, contents)
@@ -254,7 +255,7 @@ def _crops(transform: Transform) -> list[CropTime]:
 
 
 def _numbers(frame: FrameOperation) -> dict[str, float]:
-    """Return the numbers by which an operation divides recordings into bins, by their names."""
+    """Return the parameters with which an operation divides recordings into bins: a mapping of names to numbers."""
     names: tuple[str, ...] = (*SLICING_MODES, "start_time", "end_time", "duration", "frames_number", "dt")
     if isinstance(frame, ToAveragedTimesurface):
         names = ("cell_size",)  # its time_window divides no recording
@@ -271,7 +272,7 @@ def _state(transform: Transform) -> str:
 
 
 def _filters(transform: Transform) -> dict[str, str]:
-    """Return the names of the filters of a transform, and what to change in each to keep more events."""
+    """Return, for the name of each filter of a transform, the advice how to change the filter to keep more events."""
     advice: dict[str, str] = {}
     for operation in transform.on_events:
         if isinstance(operation, Denoise):

@@ -32,7 +32,7 @@ class Estimate:
     recordings : int
         Number of recordings in the source.
     reused, derived : int
-        Number of these recordings whose rows are taken from stored sets, and whose rows are computed from a finer set.
+        Number of recordings whose rows are taken from stored sets (`reused`), or computed from a finer set (`derived`).
     fragments : int
         Number of fragments; each is one task.
     seconds : float
@@ -62,7 +62,8 @@ def estimate(
 ) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
-    Time and size are scaled by the number of events. Events of rows that `reuse` finds in stored sets count only in part towards the time.
+    Time and size are scaled by the number of events. If `reuse` takes a row from a stored set, only a part of the events of
+    this row counts towards the time.
 
     Raises
     ------

@@ -53,7 +53,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     former : FormerRows, optional
-        Positions of rows of the new set in committed sets. The new set gets the fragment size of the first of these sets if that is suitable.
+        Positions of rows of the new set in committed sets. If the fragment size of the first of these sets is suitable, the new
+        set gets it too.
     """
 
     workers: int = 1
@@ -69,9 +70,10 @@ def open_build(
     request: BuildRequest,
     look: SourceLook | None = None,
 ) -> Build:
-    """Return the unfinished build of a feature set to resume it, or start a new build.
+    """Return the unfinished build of a feature set; if there is none, start a new build.
 
-    `look` has what is known of the source before its recordings are read; by default, the source is opened to get it.
+    `look` has the properties of the source that are known before its recordings are read. By default, the source is opened to
+    get these properties.
 
     Raises
     ------
@@ -99,7 +101,7 @@ def plan_of_build(
     n_events: npt.NDArray[np.int64],
     request: BuildRequest,
 ) -> Plan:
-    """Return the plan of a new build; `n_events` has the number of events of each recording, or an estimate."""
+    """Return the plan of a new build; `n_events` has the number of events of each recording, or an estimate of this number."""
     wanted = functools.partial(make_plan, transform, located.source.key, layout, n_events)
     own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
     if any(place.live is not None for place in located.parts):  # their events are estimated from some items
@@ -139,14 +141,14 @@ def build_features(
 ) -> FeatureSet:
     """Build the unfinished fragments, commit the feature set, and return it.
 
-    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. `stored` has the
-    summaries of fragments that the caller has just built, as it does for a sweep.
+    Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. If the caller has
+    built fragments before this call, as for a sweep, `stored` has the summaries of these fragments.
 
     Raises
     ------
     SourceError
-        The recordings cannot be used; or the set is empty and `allow_empty` is False. In the second case the fragments
-        are kept, but nothing is committed.
+        The recordings cannot be used; or the set is empty and `allow_empty` is False. If the set is empty, the fragments are
+        kept, but nothing is committed.
     StoreError
         The store cannot be written to, is full, or has an object that contradicts this build.
     """

@@ -32,8 +32,8 @@ def build_sets(
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built.
 
-    With ``options.part``, only complete sets are returned. New sets reuse the rows that `reuse` finds in committed sets. `stored` has
-    the summaries of fragments (`FragmentContent`) that a sweep has built.
+    If ``options.part`` is set, only complete sets are returned. New sets reuse the rows that `reuse` finds in committed sets.
+    `stored` has the summaries (`FragmentContent`) of the fragments that a sweep has built.
 
     Raises
     ------

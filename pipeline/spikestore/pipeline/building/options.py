@@ -24,8 +24,8 @@ class BuildOptions:
     Attributes
     ----------
     workers : int, optional
-        Number of local worker processes; with 0, this process builds the fragments itself. By default one per core, or threads of this
-        process if these finish sooner.
+        Number of local worker processes; if it is 0, this process builds the fragments itself. By default, one worker process
+        per core; if threads of this process finish sooner, these threads are used instead.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional
@@ -33,20 +33,23 @@ class BuildOptions:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
-        Code that computes the transform; all compute the same samples. ``auto`` is ``fused`` if it supports the
-        transform, else plain NumPy; without a `scheduler`, sets of fewer than 2,000,000 events are computed by NumPy too.
+        Code that computes the transform; all compute the same samples. ``auto`` is plain NumPy if ``fused`` does not support
+        the transform, or if there is no `scheduler` and the set has fewer than 2,000,000 events; otherwise ``auto`` is
+        ``fused``.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool
         Compute nothing: commit the fragments of all parts, or report which are missing.
     allow_empty : bool
-        Accept a set without any event in a time bin; otherwise such a set is an error.
+        If True, a set in which no time bin has an event is accepted; if False, such a set is an error.
     reuse : bool
-        Take rows from committed sets of the same transform, if these have the same recordings; False reads all recordings.
+        If committed sets of the same transform have some of the recordings, take the rows of these recordings from them; False
+        reads all recordings.
     derive : bool
-        Compute a set from a finer set of the same source, if that gives the same samples; False reads the recordings.
+        If a finer set of the same source gives the same samples, compute the new set from the finer set; False reads the
+        recordings.
     upstreams : tuple of str
-        Stores to search before a set is computed; those of a recipe are searched after these.
+        Stores to search before a set is computed; the upstreams of a recipe are searched after these stores.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, label)``.
     copy_progress : callable, optional
@@ -81,7 +84,7 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy with the recipe's values for options that the caller left at their defaults."""
+        """Return a copy in which every option that the caller left at its default has the value of the recipe."""
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers
         return replace(

@@ -83,33 +83,35 @@ def preprocess(
 ) -> FeatureSet | dict[str, FeatureSet] | None:
     """Return the feature sets of a recipe or a data set; compute those that neither the store nor an upstream has.
 
-    The recordings are not needed if the recipe has a lock, and the store or an upstream has the sets in the lock.
+    If the recipe has a lock, and the store or an upstream has the sets in the lock, the recordings are not needed.
 
     Parameters
     ----------
     source_or_dataset : Tonic dataset, other dataset, LocatedSource, path of a recipe, or Recipe
-        The source. A Tonic dataset (such as ``tonic.datasets.SSC``) is converted to a spec; events are read from its
-        files, also through torch's ``Subset`` and ``ConcatDataset``. Any other object with ``__len__`` and ``__getitem__`` needs `version` or
-        `hash_events`; its items are pairs of a structured array of events and a target. `source_of_dataset` has more options.
+        The source. A Tonic dataset (such as ``tonic.datasets.SSC``) is converted to a spec, and events are read from its files;
+        torch's ``Subset`` or ``ConcatDataset`` of Tonic datasets is supported too. For any other object with ``__len__`` and
+        ``__getitem__``, `version` or `hash_events` is required; each item of the object must be a pair of a structured array of
+        events and a target. `source_of_dataset` has more options.
     transform : tonic.transforms.Compose or Transform, optional
-        Transform of each recording; by default that of the Tonic dataset. Not allowed with a recipe, which has its own.
+        Transform of each recording; by default the transform of the Tonic dataset. If the source is a recipe, this parameter is
+        not allowed, because the recipe states the transform.
     version : str, optional
         Identifies the recordings of a dataset without known files; change it whenever they change.
     hash_events : bool
-        Identify the recordings of such a dataset by a hash of all events, instead of by `version`.
+        Identify the recordings of a dataset without known files by a hash of all events, instead of by `version`.
     split : str, optional
-        Name of the split of a dataset; by default that of Tonic's dataset, else ``all``.
+        Name of the split of a dataset; by default the split of the Tonic dataset, else ``all``.
     store : Store, str or Path, optional
         Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data folder.
     name : str, optional
-        Name of the result: a ref with one feature set per split. By default the name of the recipe; for a shipped recipe
+        Name of the result: a ref with one feature set per split. By default the name of the recipe; if a shipped recipe is used
         with `data`, the name of the folder is appended.
     move : bool
         Move the name even if it refers to other recordings or another transform.
     data : str or Path, optional
-        Folder with the recordings, only for recipes; takes precedence over the recipe's.
+        Folder with the recordings, only for recipes; it takes precedence over the folder in the recipe.
     lock : str or Path, optional
-        The lock of a recipe; by default next to the recipe, and none for a shipped recipe.
+        The lock of a recipe; by default the lock next to the recipe. A shipped recipe has no lock by default.
     workers : int, optional
         Number of worker processes; the same as ``options=BuildOptions(workers=…)``.
     options : BuildOptions, optional
@@ -118,8 +120,9 @@ def preprocess(
     Returns
     -------
     FeatureSet, or dict of str to FeatureSet
-        The feature set of a data set, or those of a recipe by split; for a recipe with ``[[sweep]]`` by ``NAME:SPLIT``. With ``options.part`` nothing is committed, no name
-        is set, and only sets that were complete before are returned: None for an incomplete data set.
+        The feature set of a data set, or those of a recipe by split; for a recipe with ``[[sweep]]`` by ``NAME:SPLIT``. If
+        ``options.part`` is set, nothing is committed, no name is set, and only sets that were complete before are returned; for
+        an incomplete data set, None is returned.
 
     Raises
     ------

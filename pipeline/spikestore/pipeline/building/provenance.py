@@ -1,4 +1,4 @@
-"""Provenance of a build: versions, executor, time, counts. No user, host or path."""
+"""Provenance of a build: versions, executor, time and counts, but no user, host or path."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def provenance(
     executor : str
         Implementation that ran the transform.
     workers : int
-        Tasks that ran at the same time.
+        Number of tasks that ran at the same time.
     seconds : float
         Wall time of this run.
     reused_fragments : int
-        Fragments stored by interrupted runs or other builders.
+        Number of fragments that interrupted runs or other builders had stored.
     taken : int
-        Recordings that this run did not read, because a former or a finer set had their rows; recorded only if there are any.
+        Number of recordings that this run did not read, because a former or a finer set had their rows. The number 0 is not
+        recorded.
     finer : dict, optional
         Identity of the finer set.
     """

@@ -1,4 +1,4 @@
-"""Builds of recipes: the sets of each recipe, its name and its lock; the variants of a sweep are built together."""
+"""Builds of recipes: the sets, the name and the lock of each recipe; the variants of a sweep are built together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHARES_BY_PATH = (
 
 
 class _Prepared(NamedTuple):
-    """A recipe whose sets may get the name."""
+    """A recipe, its sets, and the name that they may get."""
 
     name: str
     recipe: OpenedRecipe
@@ -92,7 +92,8 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
     """Build the fragments of all sets whose recordings must be read, and return the recipes with options to commit them.
 
-    A recipe with a set that stored rows determine is left out: its recordings are not all read.
+    If stored sets have or determine rows of a set of a recipe, not all of its recordings must be read. The sets of this recipe
+    are not built here.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 
@@ -134,7 +135,7 @@ def reuse_of(
 
 
 def named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
-    """Return the requested sets by split, for `Store.refuse_move`; sets that only the lock identifies are left out."""
+    """Return the requested sets by split, for `Store.refuse_move`, without the sets that only the lock identifies."""
     return {
         wanted.split: NamedSet(wanted.address, wanted.located.source)
         for wanted in requested

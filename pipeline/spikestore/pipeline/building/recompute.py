@@ -16,7 +16,7 @@ from spikestore.store_schemas.specs.source import Source
 
 
 def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
-    """Return a function that recomputes fragments of a feature set, with only its manifest and the recordings.
+    """Return a function that recomputes fragments of a feature set. It needs only the manifest of the set and the recordings.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
 
 
 def located_recordings(source: Source, data: Path | str) -> LocatedSource:
-    """Return the recordings of a committed set that was built from files, not from an object in Python or a cache.
+    """Return the recordings of a committed set. The set must have been built from files, not from an object in Python or a cache.
 
     Parameters
     ----------

@@ -38,13 +38,14 @@ class Reuse:
     name : str, optional
         Name of the new sets.
     requested : collection of Address
-        The new sets. If one of them is missing or damaged in the store, the build itself restores or reports it.
+        The new sets. If a set of this collection is missing or damaged in the store, this class reports nothing, because the
+        build itself restores or reports the set.
     enabled : bool
         If False, no rows are taken from sets of the same transform.
     derive : bool
-        If False, no set is derived from a finer one.
+        If False, no set is derived from a finer set.
     upstreams : Upstreams, optional
-        Stores in which finer sets are searched after the store.
+        Stores that are searched for finer sets after `store`.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Reuse:
         return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
-        """Log one warning if recordings are in other splits of the new sets than of the current sets of the name."""
+        """Log one warning if recordings change their split: the new sets have them in another split than the current sets of the name."""
         ref = None if self._name is None else self._store.ref(self._name)
         if self._name is None or ref is None:
             return
@@ -90,9 +91,12 @@ class Reuse:
             report_changed_splits(self._name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
-        """Return what is known of a new set before its recordings are read, and its rows that stored sets have or determine.
+        """Return the properties of the source of a new set, and the rows of the new set that stored sets have or determine.
 
-        If a finer set determines all rows, no file of the source is opened. A second call for a set returns the same objects.
+        No recording is read for this.
+
+        If a finer set determines all rows, no file of the source is opened. A second call for the same set returns the same
+        objects.
         """
         if wanted.address not in self._looked:
             self._looked[wanted.address] = self._look(wanted)
@@ -129,7 +133,8 @@ class Reuse:
         Raises
         ------
         SourceNotFoundError
-            No finer set determines all rows: `error`, or an error that says which rows are missing.
+            No finer set determines all rows. If a finer set determines some rows, the error says how many are missing; else it
+            is `error`.
         """
         rows = self._find_finer_rows(wanted)
         if rows is None or wanted.address is None:
@@ -176,7 +181,10 @@ class Reuse:
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
-    """Return the number of events to read, and a larger number for estimates of time, which includes a part of the events of taken rows."""
+    """Return the number of events to read, and a number of events for estimates of time.
+
+    The second number is larger if rows are taken from stored sets: it includes a part of the events of these rows.
+    """
     total = int(look.n_events.sum())
     if former is None:
         return total, float(total)

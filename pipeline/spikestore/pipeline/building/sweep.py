@@ -1,6 +1,7 @@
 """Sweeps: several sets of the same recordings are built together, so that each recording is read once.
 
-Only fragments are built here. Afterwards each set is built as usual: its fragments are stored already, and it is committed.
+Only fragments are built here. Afterwards each set goes through the usual build, which finds all fragments stored and commits
+the set.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class SetToBuild(NamedTuple):
-    """A set whose recordings must all be read, and what is known of its source."""
+    """A set whose recordings must all be read, and the known properties of its source."""
 
     wanted: RequestedSet
     look: SourceLook
@@ -42,7 +43,9 @@ class SetToBuild(NamedTuple):
 def build_together(
     sets: Sequence[SetToBuild], storage: Storage, options: BuildOptions
 ) -> dict[Address, list[FragmentContent]]:
-    """Build the fragments of sets, those of the same source together, and commit nothing; return the summaries of the fragments (`FragmentContent`).
+    """Build the fragments of sets, commit nothing, and return the summaries of the fragments (`FragmentContent`).
+
+    Fragments of sets of the same source are built together.
 
     Parameters
     ----------
@@ -93,7 +96,11 @@ def _build_group(
     scheduler: Scheduler,
     options: BuildOptions,
 ) -> dict[Address, list[FragmentContent]]:
-    """Build the fragments of sets of one source, and return the summaries of the fragments; sets whose fragments have other sizes are built one after the other."""
+    """Build the fragments of sets of one source, and return the summaries of the fragments.
+
+    Sets with the same fragment size are built together. An unfinished build may have another fragment size: its set is built
+    separately.
+    """
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)
     smallest = min(

@@ -1,4 +1,4 @@
-"""Checks that a version that a user stated still identifies the recordings of a committed set.
+"""Checks whether the version that a user stated still identifies the recordings of a committed set.
 
 If a set has the stated version, no recordings need to be read. But a user who changes recordings and forgets to change the version
 would get the old set. Therefore some rows are read again and compared.
@@ -68,7 +68,10 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set of the transform and of the split has the same class and version with another number of items."""
+    """Raise `UsageError` if a committed set was built from another number of items of the same class and version.
+
+    Only sets of the same transform and split are compared.
+    """
     stated = _stated(wanted.located.source)
     if not stated:
         return
@@ -89,7 +92,10 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the length of each data set with a version, by class and version; objects of one class with several lengths are left out."""
+    """Return the length of each data set with a version, by class and version.
+
+    If data sets of one class and version have different lengths, they are left out.
+    """
     parts = () if source.items is None else source.items.parts
     lengths: dict[tuple[str, str], set[int]] = {}
     for part in parts:

@@ -36,8 +36,8 @@ def plan(
 ) -> None:
     """Report which sets of a recipe are missing, and the time and space to compute them, without computing them.
 
-    Time and size are estimated from the first recordings of each split. Recordings that a stored set contains already are not read, and
-    take less time.
+    Time and size are estimated from the first recordings of each split. If a stored set contains a recording already, this
+    recording is not read and takes less time.
 
     Examples
     --------

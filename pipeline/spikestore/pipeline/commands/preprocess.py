@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def _shipped_names(incomplete: str) -> list[str]:
-    """Return the shipped recipes whose names begin with some letters, for completion in a shell."""
+    """Return the shipped recipes whose names begin with `incomplete`, for completion in a shell."""
     from spikestore.pipeline.recipes.shipped import paper_recipes, shipped_recipes
 
     return [name for name in shipped_recipes() | paper_recipes() if name.startswith(incomplete)]
@@ -146,7 +146,8 @@ def preprocess(
 ) -> None:
     """Compute feature sets from recordings, except those that the store has already.
 
-    Without a recipe, the files in the folder of --data determine it. An interrupted run resumes when it is started again.
+    If no recipe is given, the files in the folder of --data determine the recipe. An interrupted run resumes when it is started
+    again.
 
     Examples
     --------

@@ -93,7 +93,7 @@ def recipe(
 ) -> None:
     """Write a commented recipe; on a terminal, ask for each value that no flag gives.
 
-    If a shipped recipe has the data set, values that you do not choose are those of this recipe.
+    If there is a shipped recipe for the data set, it gives the values that you do not choose.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def recipe(
 
 
 def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
-    """Return the data set of the flags or of the user; that of the files in `data` by default."""
+    """Return the data set that the flags or the user name; by default the data set of the files in `data`."""
     from spikestore.pipeline.readers.folder.settings import FOLDER
     from spikestore.pipeline.readers.registry import DATASETS, dataset_named, find_dataset
     from spikestore.store_schemas.errors import SourceNotFoundError, UsageError

@@ -76,8 +76,9 @@ def repair(
 ) -> None:
     """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    Objects that follow from the rest of the set are computed from it. Others are copied from the store --from (else the upstreams
-    of --recipe), or recomputed from the recordings in --data (else those of --recipe). Only bytes that match the set are stored.
+    If the rest of the set determines an object, the object is computed from it. Other objects are copied from the store --from,
+    or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used; without --data, its
+    recordings. Only bytes that match the set are stored.
 
     Examples
     --------
@@ -139,7 +140,7 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Yield the selected sets; repair the logs of the names first, also of names that were removed."""
+    """Yield the selected sets. Before that, repair the log of each name, even if the name was removed."""
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store_schemas.errors import UnknownNameError
@@ -160,7 +161,7 @@ def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Ite
 def _upstream(
     upstreams: Upstreams, store: Store, address: Address, label: str, digest: str | None
 ) -> Storage | None:
-    """Return the storage of the first upstream that has the set, with `digest` unless that is None; else None."""
+    """Return the storage of the first upstream that has the set, or None; if `digest` is not None, the set must have this digest."""
     features = upstreams.look(store, address, label=label, digest=digest)
     return None if features is None else features.storage
 
@@ -189,7 +190,10 @@ def _report(results: dict[str, Repair]) -> None:
 def _opened(
     store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
 ) -> tuple[FeatureSet | None, tuple[Repaired, ...]]:
-    """Open a set, after repair of its manifest if necessary; return None if `uncommit` removed the manifest."""
+    """Open a set; if its manifest is damaged or missing, copy it from `upstream` first.
+
+    If there is no upstream and `uncommit` is true, remove a damaged manifest and return None.
+    """
     from spikestore.store.feature_set import FeatureSet
     from spikestore.store.upkeep.repair_documents import Repaired, repair_manifest
     from spikestore.store_schemas.errors import DamagedError, MissingObjectError

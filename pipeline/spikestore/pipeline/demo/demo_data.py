@@ -1,12 +1,12 @@
 """Files of the demo data: speech-like recordings with the same file layout as Spiking Speech Commands.
 
-1. Each recording has its own seed (seed, split, number): a small set is the beginning of a large one, and a file always
-   has the same bytes.
-2. The three files have what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units, labels, class
-   names, speakers. No speaker is in two splits. Next to each file is an empty ``.zip``, without which Tonic would
-   start a download.
-3. A file gets its name only when it is complete. A demo file of the same arguments is kept; any other file is never
-   overwritten, because it may be the real SSC.
+1. Each recording has its own seed (seed, split, number). Therefore the recordings of a small set are the first recordings of a
+   large set, and the same arguments always give the same bytes.
+2. The three files have what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units, labels, class names,
+   speakers. No speaker is in two splits. An empty ``.zip`` is written next to each file, because Tonic would start a download
+   without it.
+3. A file gets its name only when it is complete. A demo file of the same arguments is kept, and a demo file of other arguments
+   is replaced. A file that is not demo data is never overwritten, because it may be the real SSC.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def write_demo_data(
     Raises
     ------
     UsageError
-        A number is out of range, the path is not a folder, or it has SSC files that are not demo data.
+        A number is out of range, the path is not a folder, or the folder has SSC files that are not demo data.
     ReadOnlyStoreError
         The folder cannot be written to.
     StorageFullError
@@ -177,7 +177,7 @@ def _voice(seed: int, speaker: int) -> Voice:
 
 
 def _draw_labels(stream: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
-    """Return labels, uint16, shape (count,), with each class once per 35 recordings."""
+    """Return labels: uint16, shape (count,). Each class occurs once per 35 recordings."""
     runs = [
         np.random.default_rng((seed, _FOR_LABELS, stream, run)).permutation(len(WORDS))
         for run in range(-(-count // len(WORDS)))

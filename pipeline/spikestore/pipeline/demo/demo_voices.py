@@ -1,18 +1,20 @@
 """Words, voices and cochlea of the demo data: functions that draw one artificial recording.
 
 1. A *word* is a sequence of sounds. Each sound has four resonances (three formants and a hiss) at places along the cochlea;
-   between two sounds, the places move continuously. Twenty of the words are pairs that are mirror images in time, such
-   as ``on`` and ``off``: both have the same sum over time, so a network must use the order to distinguish them.
+   between two sounds, the places move continuously. Twenty of the words form ten pairs, such as ``on`` and ``off``: the two
+   words of a pair are mirror images in time. Both words have the same sum over time, so a network must use the order to
+   distinguish them.
 2. A *voice*, one per speaker, shifts and stretches the places of the resonances, and has a pitch, a tempo and a share of
    noise.
 3. A recording of 0.8 to 1.2 s has one utterance of a word, at a random time, with random deviations and with background
    noise.
 4. The utterance is a map of rates over (time, place), from which events are drawn. First, the sorted times of all events are
-   drawn from the rate summed over places and the pulses of the pitch. Then a place is drawn for each event, from the rates at
-   its time.
+   drawn: their rate is the sum of the rates over all places, multiplied by the pulses of the pitch. Then a place is drawn for
+   each event, from the rates at the time of the event.
 
-Resonances are squared Lorentz curves, and random factors are polynomials of normal numbers: the demo data must have the
-same bytes on every machine. Results of sums, products and quotients are the same everywhere, those of ``exp`` and ``log`` are not.
+The demo data must have the same bytes on every machine. Sums, products and quotients have the same results everywhere, but
+``exp`` and ``log`` do not. Therefore resonances are squared Lorentz curves, and random factors are polynomials of normal
+numbers.
 """
 
 from __future__ import annotations
@@ -181,7 +183,7 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     Parameters
     ----------
     rng : numpy.random.Generator
-        Random numbers of this speaker; no other speaker may use them.
+        Random generator of this speaker; no other speaker may use it.
     """
     z = _normal(rng, 6)
     return Voice(
@@ -200,7 +202,7 @@ def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recordi
     Parameters
     ----------
     rng : numpy.random.Generator
-        Random numbers of this recording; no other recording may use them.
+        Random generator of this recording; no other recording may use it.
     word : str
         One of `WORDS`.
     voice : Voice
@@ -226,7 +228,7 @@ def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
 def _draw_rates(
     rng: np.random.Generator, sounds: str, voice: Voice, duration: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Return the rates of a random utterance over time and place, and how much of each row is voiced.
+    """Return the rates of a random utterance over time and place, and the share of voiced sound in each row.
 
     Returns
     -------

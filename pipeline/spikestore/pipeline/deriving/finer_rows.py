@@ -1,4 +1,4 @@
-"""Rows of a coarse set that a task computes from those of a finer set of the same source, instead of the recordings."""
+"""Rows of a coarse set that a task computes from the rows of a finer set of the same source; the recordings are not read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FinerRows(FormerRows):
     compiled : bool
         Whether a compiled loop sums the cells.
     compares_digests : bool
-        Whether rows are also compared with the digests of their blocks, because the finer set is in an upstream.
+        Whether rows are also compared with the digests of their blocks: True if the finer set is in an upstream.
     """
 
     kind: ClassVar[str] = "the finer"
@@ -55,7 +55,10 @@ class FinerRows(FormerRows):
         return {"transform_key": self.finer.address.transform_key, "digest": self.finer.digest}
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return the available rows among consecutive rows of the new set, complete; see `FormerRows.read`."""
+        """Return the available rows of a range of rows of the new set; see `FormerRows.read`.
+
+        Their labels and columns are already those of the new set.
+        """
         runs, problems = FormerRows.read(self, rows)
         return [
             RowRun(first, self.rebinning.rows(columns, self.layout, compiled=self.compiled))

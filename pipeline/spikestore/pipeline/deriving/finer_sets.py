@@ -37,7 +37,7 @@ class _Candidate(NamedTuple):
 def find_finer_rows(
     store: Store, upstreams: Upstreams, address: Address, transform: Transform, *, label: str
 ) -> FinerRows | None:
-    """Return the rows of a new set that a finer set determines; None if no set determines most of them.
+    """Return the rows of a new set that a finer set determines; None if no finer set determines more than half of the rows.
 
     Sets of the store are tried before those of upstreams, and sets with fewer non-zeros before others.
 
@@ -71,7 +71,7 @@ def find_finer_rows(
 
 
 def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candidate]:
-    """Yield the sets from which the new set can be derived: its cells are sums of their cells."""
+    """Yield the sets from which the new set can be derived: each cell of the new set is a sum of their cells."""
     for features in sets:
         layout = features.layout
         if (

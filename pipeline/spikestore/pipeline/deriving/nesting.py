@@ -1,6 +1,6 @@
-"""Decides whether one transform gives sums of the cells of another (docs/decisions/0070-coarse-rows-from-fine-ones.md).
+"""Decides whether the cells of one transform are sums of the cells of another (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-The answer depends on the transforms alone. It holds for recordings whose times are whole numbers (`has_whole_times`).
+The answer depends on the transforms alone. It holds only for recordings whose times are whole numbers (`has_whole_times`).
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Before(NamedTuple):
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations that may differ, or why they do not have the same effect on times and polarities."""
+    """Return the operations that may differ; if they do not have the same effect on times and polarities, return the reason."""
     equal = 0
     for first, second in zip(fine.on_events, coarse.on_events, strict=False):
         if first != second:

@@ -41,7 +41,7 @@ def pipeline_checks() -> Iterator[Finding]:
 def small_build(executor: ExecutorName = "fused") -> Finding:
     """Build a set from artificial recordings, and compare its digest with the one that every machine computes.
 
-    By default with compiled code, which so few events would not need.
+    By default the build uses compiled code, although a build of so few events would otherwise use NumPy.
     """
     with tempfile.TemporaryDirectory(prefix="spikestore-doctor-") as folder:
         write_demo_data(folder, train=RECORDINGS, valid=1, test=1)

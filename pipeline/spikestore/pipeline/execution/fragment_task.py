@@ -1,7 +1,7 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-Rows that a former set has already are taken from it (`growing`), and rows that a finer set determines are computed from it
-(`deriving`); their recordings are not read.
+If a former set has a row already, the row is taken from that set (`growing`). If a finer set determines a row, the row is
+computed from the finer set (`deriving`). In both cases the recording is not read.
 
 Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
 a stored fragment only looks up its record.
@@ -87,12 +87,12 @@ class FragmentJob:
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
-    """Inputs of the tasks that build the same fragment of several sets of one source, and read its recordings once.
+    """Inputs of tasks that each build the same fragment of several sets of one source, and read its recordings once.
 
     Attributes
     ----------
     jobs : tuple of FragmentJob
-        The builds: of the same recordings, with fragments of the same size, and without `former`.
+        The builds. All have the same recordings and the same fragment size, and none has `former`.
     """
 
     jobs: tuple[FragmentJob, ...]
@@ -249,7 +249,7 @@ class _FragmentRows(NamedTuple):
 
 
 def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment: from former sets if these have them, else from their recordings."""
+    """Return the rows of a fragment. Rows that former sets have are taken from these sets; the other rows are read from recordings."""
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
         return _FragmentRows(*transform_rows(job, reader, rows)[:2])
@@ -262,7 +262,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
 
 
 def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment: computed from the finer set if that has them, else from their recordings."""
+    """Return the rows of a fragment. Rows that the finer set determines are computed from it; the other rows are read from recordings."""
     runs, problems = former.read(rows)
     taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, runs)
     if not missing:
@@ -296,7 +296,7 @@ def _with_missing_rows(
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:
-    """Return rows of a former set with the labels and columns that the reader gives these recordings now."""
+    """Return rows of a former set, with the labels and columns that the reader of the new set gives for the same recordings."""
     label, extras = reader.labels_and_extras(run.first, run.first + len(run.columns))
     given = {"label": label, **extras}
     for name, column in given.items():
@@ -324,7 +324,7 @@ def _transform(
 def _transform_each(
     jobs: Sequence[FragmentJob], reader: Reader, spans: Sequence[range]
 ) -> list[tuple[SampleColumns, list[SkippedRow]]]:
-    """Return rows and skipped rows of each job; the recordings are read once, and only those of the first job are opened."""
+    """Return the rows and the skipped rows of each job. All jobs have the same recordings, which are read once."""
     source = jobs[0].located.source
     chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]
     errors: list[dict[int, RecordingError]] = [{} for _ in jobs]

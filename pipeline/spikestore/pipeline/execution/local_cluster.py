@@ -59,9 +59,9 @@ class WorkerProcesses:
     Attributes
     ----------
     ends : list of str
-        For each worker that ended unexpectedly, a text that says how, in order.
+        For each worker that ended unexpectedly, a text that says how it ended; in the order in which the workers ended.
     given_up : int
-        Number of workers that ended too often to be replaced again.
+        Number of workers that are not replaced again, because they ended too often.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -118,7 +118,9 @@ def how_it_ended(returncode: int) -> str:
 
 @contextlib.contextmanager
 def worker_processes(count: int, environment: Mapping[str, str]) -> Iterator[WorkerProcesses]:
-    """Start `count` processes, which become workers later; the end of the ``with`` block kills the processes that did not.
+    """Start `count` processes, which become workers later.
+
+    The end of the ``with`` block kills the processes that have not become workers.
 
     Raises
     ------

@@ -149,7 +149,7 @@ class DaskScheduler:
 
     @property
     def workers(self) -> int:
-        """Number of threads of all workers; started local workers count before they connect."""
+        """Number of threads of all workers; local workers that were started are counted even before they connect."""
         return self._coming or max(1, int(sum(self._client.nthreads().values())))
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
@@ -263,15 +263,15 @@ def open_scheduler(
     Parameters
     ----------
     workers : int, optional
-        Number of local worker processes; with 0, all tasks run in this process. By default one per core, or the same
-        number of threads if these finish sooner (`threads_suffice`).
+        Number of local worker processes; if it is 0, all tasks run in this process. By default, one worker process per core; if
+        threads finish sooner (`threads_suffice`), the same number of threads is used instead.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     seconds : float
         Approximate time of the work on one core.
     not_sendable : callable
-        Returns why the recordings cannot be sent to worker processes, or None; called only before processes are used. Threads of this
-        process then do the work, after a warning.
+        Returns why the recordings cannot be sent to worker processes, or None; called only before processes are used. If it
+        returns a reason, a warning is logged, and threads of this process do the work.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def _run_in_worker(job: Job[Result], number: int) -> Result:
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:
-    """Return whether threads finish sooner than worker processes and their start; `seconds` is the time on one core."""
+    """Return whether threads finish sooner than worker processes, which need time to start; `seconds` is the time on one core."""
     return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
 
 

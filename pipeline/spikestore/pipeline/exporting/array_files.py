@@ -89,7 +89,10 @@ class _Texts:
 
 
 class _KeptError(io.FileIO):
-    """A file that keeps the error of a failed write for `raise_error`. HDF5 can crash the process if it sees the error, for example of a full disk."""
+    """A file that keeps the error of a failed write for `raise_error`.
+
+    If HDF5 got such an error, for example because the disk is full, it could crash the process.
+    """
 
     _error: OSError | None = None
 

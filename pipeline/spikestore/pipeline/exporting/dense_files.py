@@ -35,7 +35,7 @@ class DenseSample(NamedTuple):
 
 
 def write_class_folders(split: SplitToWrite) -> None:
-    """Write ``SPLIT/NUMBER-CLASS/ROW.npz``; the sorted names of the folders give the classes their numbers."""
+    """Write ``SPLIT/NUMBER-CLASS/ROW.npz``; folders that are sorted by name are in the order of the class numbers."""
     folders = [split.path_with("") / name for name in class_folders(split.features.classes)]
     for path in folders:  # also for classes without samples: a reader numbers the folders that it finds
         path.mkdir(parents=True)
@@ -56,7 +56,8 @@ def class_folders(classes: tuple[str, ...]) -> list[str]:
 def write_shards(split: SplitToWrite) -> None:
     """Write ``SPLIT-NUMBER.tar`` with ``ROW.npz`` and ``ROW.cls`` of each sample.
 
-    A hash of the row chooses the shard: rows are often sorted by class, and readers shuffle only within a part of a shard.
+    A hash of the row chooses the shard, because rows are often sorted by class, and readers shuffle only within a part of a
+    shard.
     """
     count = min(MOST_SHARDS, -(-sample_count(split.features.manifest) // SHARD_SAMPLES)) or 1
     with contextlib.ExitStack() as stack:

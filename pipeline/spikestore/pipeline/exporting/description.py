@@ -87,7 +87,8 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
     features : FeatureSet
         The set.
     sparse : bool
-        Whether the frames are exported as their non-zeros, for all samples together, or as dense arrays.
+        True if the non-zeros of all samples are exported together; False if the frames of each sample are exported as a dense
+        array.
     """
     layout, dtype = features.layout, value_dtype(features.manifest)
     count = "number of events" if dtype.kind in "iu" else "value"
@@ -158,7 +159,7 @@ def readme(
 
 
 def _array_texts(arrays: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the text about the arrays: one for all splits, or one for each split if dtypes differ."""
+    """Return the text about the arrays. If dtypes differ between splits, it has one part for each split, else one part for all."""
     texts = {
         split: "\n".join(f"{name}: {text}" for name, text in own.items()) for split, own in arrays.items()
     }

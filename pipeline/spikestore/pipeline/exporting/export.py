@@ -69,7 +69,7 @@ class Exported:
     form : str
         Name of the form.
     samples : mapping of str to int
-        Samples of each split, without skipped recordings.
+        Number of samples in each split; skipped recordings are not counted.
     nbytes : int
         Size of all files, in bytes.
     """
@@ -89,8 +89,9 @@ def export(
 ) -> Exported:
     """Write feature sets into a folder of plain files, which other programs read without spikestore.
 
-    Every block is checked while it is read. The files are written into a temporary folder beside `to`, which is renamed at the
-    end, so an interrupted export never looks complete. Skipped recordings are left out. docs/exports.md describes the forms.
+    Every block is checked while it is read. The files are written into a temporary folder beside `to`. At the end, the
+    temporary folder is renamed to `to`, so an interrupted export never looks complete. Skipped recordings are left out.
+    docs/exports.md describes the forms.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def export(
     to : str or Path
         Folder that does not exist, or is empty.
     form : {"zarr", "npz", "hdf5", "webdataset"}
-        ``zarr`` and ``hdf5`` contain non-zeros, as a CSR matrix; ``npz`` and ``webdataset`` a file with dense frames for each sample.
+        ``zarr`` and ``hdf5`` contain non-zeros, as a CSR matrix; ``npz`` and ``webdataset`` contain one file with dense frames
+        for each sample.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, split)``.
 
@@ -150,7 +152,7 @@ def export(
 
 @contextlib.contextmanager
 def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the folder to create, and the folder that the end of the ``with`` block renames to it."""
+    """Yield the path of the final folder, and a temporary folder; the end of the ``with`` block renames the temporary folder to this path."""
     if "://" in str(to):
         raise UsageError(
             f"{to}: exports are written into a folder; copy its files into the bucket afterwards"

@@ -98,7 +98,10 @@ def sample_count(manifest: Manifest) -> int:
 
 
 def value_dtype(manifest: Manifest) -> np.dtype[Any]:
-    """Return the smallest dtype for counts that torch computes with: uint8, int16, int32 or int64; float32 for real values."""
+    """Return the dtype of values: for counts, the smallest sufficient one of uint8, int16, int32 and int64; for real values, float32.
+
+    torch computes with all these dtypes.
+    """
     if manifest.layout.dtype("value").kind == "f":
         return np.dtype(np.float32)
     fits = (dtype for dtype in (np.uint8, *_SIGNED) if manifest.max_value <= np.iinfo(dtype).max)
@@ -106,6 +109,6 @@ def value_dtype(manifest: Manifest) -> np.dtype[Any]:
 
 
 def index_dtype(manifest: Manifest) -> np.dtype[Any]:
-    """Return int32, as in SciPy's sparse matrices, if it can hold every index of the longest sample, else int64."""
+    """Return int32 if it can hold every index of the longest sample, else int64; SciPy's sparse matrices use these dtypes too."""
     places = manifest.n_bins * manifest.layout.site_count
     return np.dtype(np.int32 if places <= np.iinfo(np.int32).max else np.int64)

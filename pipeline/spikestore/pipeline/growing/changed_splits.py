@@ -1,7 +1,7 @@
 """Recordings that change their split: in the new sets of a name, they are in another split than in its current sets.
 
-With `shares` and no `group`, a hash of the path decides the split, so a file that is renamed may move from the training split to the
-test split. Such moves are reported.
+If a recipe has `shares` but no `group`, a hash of the path decides the split. A file that is renamed may then move from the
+training split to the test split. Such moves are reported.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def report_changed_splits(
     sources: Mapping[str, Source],
     advice: str = "",
 ) -> None:
-    """Log one warning if recordings change their split, compared by content.
+    """Log one warning if recordings change their split; the content of a file identifies its recording.
 
     Parameters
     ----------
     name : str
         The name.
     named : sequence of FormerSet
-        Sets of the name now.
+        The sets that the name has now.
     sources : mapping of str to Source
         Sources of the new sets, by split.
     advice : str

@@ -1,7 +1,7 @@
-"""Rows of a new set that committed sets have already: a task reads them from these sets, instead of the recordings.
+"""Rows of a new set that committed sets have already: a task reads these rows from the committed sets, and does not read the recordings.
 
-Every row passes the checks of `FeatureSet.read`. Rows that cannot be read are left out, with the reason, so that the task reads
-their recordings.
+Every row passes the checks of `FeatureSet.read`. If rows cannot be read, they are left out and the reason is returned; the task
+then reads their recordings.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class FormerRows:
     Attributes
     ----------
     sets : tuple of FormerSet
-        Committed sets of the same transform; the sources in their manifests may lack files.
+        Committed sets of the same transform. The source in a manifest may list only its first file.
     set_of : int16 array, shape (rows,)
-        For each row of the new set, the number of the set that has it; -1 if none has it.
+        For each row of the new set, the position in `sets` of the set that has the row; -1 if no set has it.
     row_of : int64 array, shape (rows,)
         The row in that set.
     first_row : int
-        Row of the first entry in the whole new set; 0 except in a result of `part`.
+        Row of the new set to which the first entry belongs. It is 0, except in a result of `part`.
     """
 
     kind: ClassVar[str] = "a former"
@@ -81,7 +81,7 @@ class FormerRows:
         return None
 
     def describe(self) -> str:
-        """Return a text that names the sets with rows of the new set, with the beginnings of their digests."""
+        """Return a text that names the sets that have rows of the new set, and the beginnings of the digests of these sets."""
         used = [self.sets[number] for number in np.unique(self.set_of[self.available])]
         return " and ".join(f"{label}@{features.digest[:12]}" for label, _, features in used)
 
@@ -123,7 +123,10 @@ class FormerRows:
 
 
 def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
-    """Yield parts of ascending rows of a set: each in one fragment, not too many at once, without gaps of a block or more."""
+    """Yield slices of ascending rows of a set, so that each slice can be read at once.
+
+    The rows of a slice are in one fragment, they are not too many, and no gap between them is as long as a block.
+    """
     most = max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
     begin = 0
     while begin < len(rows):
@@ -137,7 +140,7 @@ def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
 
 
 def _runs(columns: SampleColumns, new: npt.NDArray[np.int64], old: npt.NDArray[np.int64]) -> Iterator[RowRun]:
-    """Yield the rows `old` of `columns`, ascending, as runs of rows that are consecutive in both sets."""
+    """Yield the rows `old` of `columns` as runs: the rows of a run are consecutive in both sets."""
     breaks = np.flatnonzero((np.diff(new) != 1) | (np.diff(old) != 1)) + 1
     for begin, end in itertools.pairwise([0, *breaks.tolist(), len(new)]):
         run = columns.rows(int(old[begin]), int(old[end - 1]) + 1)

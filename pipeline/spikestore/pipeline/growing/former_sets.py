@@ -1,8 +1,8 @@
 """Search for committed sets that have rows of a new set: first among the sets of its name, then among others of the same transform.
 
-A row is the same if the content of its recording is the same (SHA-256), and is read in the same way: data set, reader with
-version, format with version, decoding, sorting and transform. The file's name, the label, requested columns and the
-order may differ: these come from the new source.
+Two rows are the same if their recordings have the same content (SHA-256) and are read in the same way, which means: the same
+data set, the same reader and version, the same format and version, and the same decoding, sorting and transform. The file's
+name, the label, requested columns and the order may differ: these come from the new source.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Recording = tuple[str, str, int]
 
 
 def sets_of_name(store: Store, name: str, requested: Collection[Address] = ()) -> list[FormerSet]:
-    """Return the sets of a name; a set that cannot be opened is left out, and reported unless it is one of `requested`."""
+    """Return the sets of a name. A set that cannot be opened is left out; if it is not one of `requested`, it is also reported."""
     try:
         if store.ref(name) is None:
             return []
@@ -68,12 +68,12 @@ def find_former_rows(
     store : Store
         The store.
     named : sequence of FormerSet
-        The sets of the name that the new set will have; that of the new set's split is searched first. Other sets of the store are
-        searched only if these have no rows.
+        The sets that the name of the new set has now. The set of the same split as the new set is searched first. If none of
+        these sets has rows, other sets of the store are searched.
     source, transform, layout : Source, Transform and Layout
-        Those of the new set; each recording is one file.
+        Source, transform and layout of the new set. In the source, each recording is one file.
     samples : int
-        Rows of the new set.
+        Number of rows of the new set.
     """
     wanted = _recordings(source, samples)
     own_first = sorted(named, key=lambda former: former.split != source.split)
@@ -85,7 +85,7 @@ def find_former_rows(
 
 
 def _other_sets(store: Store, transform: Transform, named: Sequence[FormerSet]) -> Iterator[FormerSet]:
-    """Yield sets of a transform that are not in `named`; those that cannot be opened are left out."""
+    """Yield sets of a transform that are not in `named`. Sets that cannot be opened are left out."""
     seen = {former.features.address for former in named}
     addresses = (each for each in all_addresses(store.storage, transform.key) if each not in seen)
     for address in itertools.islice(addresses, OTHER_SETS):
@@ -139,7 +139,7 @@ def _shape(layout: Layout) -> tuple[object, ...]:
 
 
 def _reading(source: Source) -> tuple[object, ...]:
-    """Return everything except content, format and transform that determines the row of a recording."""
+    """Return what determines the row of a recording, except for its content, format and transform."""
     decoding = None
     if source.folder is not None:
         decoding = source.folder.decoding.model_copy(update={"formats": {}})
@@ -174,7 +174,10 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
 
 
 def without_files(features: FeatureSet) -> FeatureSet:
-    """Return the set with only the first file in its source: each task contains the set, and 60,000 files would take 12 MB."""
+    """Return a copy of the set whose source lists only its first file.
+
+    Each task contains the set, and a list of 60,000 files would take 12 MB.
+    """
     manifest = features.manifest
     folder = None if manifest.source.folder is None else manifest.source.folder.part(slice(0, 1))
     source = manifest.source.model_copy(update={"files": manifest.source.files[:1], "folder": folder})

@@ -1,7 +1,7 @@
 """Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
 
-The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they need
-not be encoded again, which would take most of the time, and only one chunk at a time is in memory.
+The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they
+are not encoded again, because that would take most of the time. Only one chunk at a time is in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
 class WholeFragment(NamedTuple):
-    """A whole fragment of a former set, checked."""
+    """A whole fragment of a former set. It has been checked."""
 
     samples: SampleColumns
     """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
@@ -44,8 +44,8 @@ def whole_fragment(
 ) -> WholeFragment | None:
     """Return the fragment of a former set that has exactly the rows `rows` of a new set, in order.
 
-    Returns None if there is none, if the plan of the new set encodes fragments in another way, or if the fragment is damaged.
-    `FormerRows.read` then returns the rows that can be read.
+    Returns None if there is no such fragment, if the plan of the new set encodes fragments in another way, or if the fragment
+    is damaged. If the result is None, `FormerRows.read` returns the rows that can be read.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def whole_fragment(
 
 
 def _is_encoded_alike(features: FeatureSet, plan: Plan) -> bool:
-    """Return whether the plan encodes index and value as a set does, in objects of the same length."""
+    """Return whether the plan and a set encode index and value in the same way, in objects of the same length."""
     theirs, ours = packed_objects(features.manifest, features.root), packed_objects(plan, plan.zarr)
     if theirs is None or ours is None:
         return False

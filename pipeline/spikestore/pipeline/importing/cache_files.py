@@ -31,7 +31,8 @@ class CachedSample(NamedTuple):
     Attributes
     ----------
     indices, values : integer arrays, shape (non-zeros,); int64 as `read_sample` returns them
-        Place (row-major over the axes of the frames, increasing) and count of each non-zero.
+        `indices` has the place of each non-zero: its row-major index over the axes of the frames, in ascending order. `values`
+        has the counts.
     n_bins : int
         Number of frames.
     has_y : bool
@@ -55,7 +56,7 @@ def list_cache(folder: Path) -> list[str]:
     SourceNotFoundError
         The folder does not exist.
     LayoutError
-        The folder is no cache, an item is missing, or there are several copies of an item.
+        The folder is not a cache, an item is missing, or there are several copies of an item.
     """
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"

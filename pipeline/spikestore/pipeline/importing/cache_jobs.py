@@ -1,6 +1,6 @@
 """Tasks of an import: read a cache before anything is stored, then store its items, fragment by fragment.
 
-Opening a file takes most of the time, and HDF5 opens one file at a time in a process. So several workers are several processes.
+Opening a file takes most of the time, and HDF5 opens one file at a time in a process. Therefore each worker is a process.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class ReadJob:
     root : pathlib.Path
         The cache.
     names : tuple of str
-        Its files in the order of items, from item `first` on.
+        Names of the files of the cache in the order of items, from item `first` on.
     transform : Transform
         The transform that filled the cache.
     keep : bool
         Whether results contain the items, and not only facts about them.
     first : int
-        Number of the first item; 0 except in a result of `only`.
+        Number of the first item of `names`. It is 0, except in a result of `only`.
     """
 
     root: Path
@@ -108,7 +108,7 @@ class StoreJob:
     build : Build
         The build.
     stamps : tuple of FileStamp
-        The files when they were hashed, in the order of items, from item `first` on.
+        State of each file when it was hashed, in the order of items, from item `first` on.
     transform : Transform
         The transform that filled the cache.
     classes : tuple of str
@@ -116,7 +116,7 @@ class StoreJob:
     samples : sequence of CachedSample, optional
         All items, if they are in memory; otherwise their files are read.
     first : int
-        Number of the first item; 0 except in a result of `only`.
+        Number of the first item of `stamps`. It is 0, except in a result of `only`.
     """
 
     build: Build

@@ -35,11 +35,11 @@ def compare_rows(
     Parameters
     ----------
     root, names
-        The cache, and its files in the order of rows.
+        Folder of the cache, and the names of its files in the order of rows.
     rows : sequence of int
         Rows to compare.
     recipe, origin
-        The recipe, and its file if there is one.
+        The recipe, and the path of its file; None if the recipe has no file.
     split : str
         Split of the recordings.
     data : str or Path
@@ -52,7 +52,7 @@ def compare_rows(
     UnknownNameError
         The recordings have no such split.
     SourceError
-        The number of recordings, or a row, differs.
+        The cache and the recordings differ in their number, or in a row.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

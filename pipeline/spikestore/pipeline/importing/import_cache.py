@@ -1,6 +1,7 @@
 """`import_cache`: store the frames in a cache of Tonic's ``DiskCachedDataset`` as a feature set.
 
-The source of the set is the cache itself, and never the recordings: see docs/decisions/0066-a-cache-is-its-own-source.md.
+The source of the set is always the cache itself, even if the recordings are given: see
+docs/decisions/0066-a-cache-is-its-own-source.md.
 """
 
 from __future__ import annotations
@@ -79,22 +80,24 @@ def import_cache(
     store, name, move
         See `spikestore.pipeline.preprocess`.
     classes : sequence of str or int, optional
-        Names of the classes in the order of their numbers, or their number. By default ``0`` to the largest target, or all targets that are
-        text, sorted. Class names are part of the key.
+        Names of the classes in the order of the class numbers, or how many classes there are. By default, if the targets are
+        numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
+        names are part of the key.
     data : str or Path, optional
-        Folder with the recordings. Then some rows are compared with frames and labels that are computed from the recordings.
+        Folder with the recordings. If it is given, some rows are compared with frames and labels that are computed from the
+        recordings.
     compare_all : bool
         Compare all rows, not only some; needs `data`.
     workers : int, optional
-        Number of worker processes that read the cache and store its items; with 0, this process does the work. By default one per core, or none if
-        this process finishes sooner.
+        Number of worker processes that read the cache and store its items; if it is 0, this process does the work. By default,
+        one worker process per core; if this process alone finishes sooner, no worker is started.
     progress : callable, optional
         Called as ``progress(items_done, items_total, label)``, first for the check, then while samples are stored.
 
     Raises
     ------
     LayoutError
-        A file is missing, damaged or no cache of frames, or its shape or counts do not fit the transform.
+        A file is missing or damaged, a file has no frames, or its shape or counts do not fit the transform.
     SourceError
         A row differs from the recordings, a file changed during the import, or no frame has a count.
     UsageError
@@ -196,7 +199,7 @@ def import_cache(
 
 
 def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
-    """Return the first chunk, and the time in seconds that this process takes for all chunks."""
+    """Return the first chunk, and an estimate of the time in seconds that this process needs for all chunks."""
     began = time.perf_counter()
     first = reads.run(0)
     return first, (time.perf_counter() - began) / len(first.nnz) * len(reads.names)
@@ -212,7 +215,7 @@ def _processes(workers: int | None, seconds: float) -> int | None:
 
 @dataclass(slots=True)
 class _Contents:
-    """Properties of all items of a cache, and the items themselves, or None instead of the items if they are not kept in memory."""
+    """Properties of all items of a cache. `samples` has the items themselves; it is None if the items are not kept in memory."""
 
     has_y: bool
     nnz: list[int]
@@ -249,7 +252,7 @@ def _look_into(
 
 
 def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -> None:
-    """Raise `LayoutError` if some items have other axes, or targets of another kind, than the first item."""
+    """Raise `LayoutError` if an item differs from the first item in its axes, or in the kind of its target."""
     for name, with_y, target in zip(reads.names, has_y, targets, strict=True):
         path = reads.root / name
         if with_y != has_y[0]:

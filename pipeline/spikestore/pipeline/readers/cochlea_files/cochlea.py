@@ -13,8 +13,8 @@ dataset                 type, shape                content
 ======================  =========================  ==========================================
 
 Events equal those of `tonic.datasets.SSC` bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to
-int64 µs. Other floating-point times are read in the same way. A fault of the whole file, or of all recordings of a block, is a
-`LayoutError`. A fault of one recording is a `RecordingError`, which is returned in place of the recording.
+int64 µs. Times of other floating-point types are read in the same way. If the whole file or all recordings of a block have a
+fault, a `LayoutError` is raised. If one recording has a fault, a `RecordingError` is returned in place of the recording.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class CochleaReader(HDF5Reader):
         return lengths is not None and are_few(int(lengths.sum()))
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
-        """Read sequences of a form that `VlenHeap` does not support. h5py never returns from some damaged collections."""
+        """Read sequences of a form that `VlenHeap` does not support; for some damaged collections, h5py does not return."""
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
 
     def _from_heap(self, start: int, stop: int) -> list[Sequences]:

@@ -98,7 +98,7 @@ def cochlea_block(
 
 @functools.cache
 def float16_table() -> npt.NDArray[np.int64]:
-    """Return the time in µs of each bit pattern of a float16 in seconds; `NO_TIME` if it is not finite.
+    """Return the time in µs of each bit pattern of a float16 in seconds; `NO_TIME` for a bit pattern that is not finite.
 
     Seconds are widened to float64 first, as Tonic does: 10^6 times a float16 overflows (tonic issue 321).
 
@@ -138,7 +138,7 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return, for the first of `places` in each row: the row in the block, the event in the row, the place in the column."""
+    """Return three things for the first of `places` in each row: the row in the block, the event in the row, and the place in the column."""
     if not len(places):
         return []
     offsets = column.offsets()

@@ -41,7 +41,7 @@ class CochleaLayout:
         return dataset
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
-        """Return the values of a dataset of integers: int64, shape (n,); larger values become the largest int64."""
+        """Return the values of a dataset of integers: int64, shape (n,). Values that are too large for int64 become the largest int64."""
         dataset = self._dataset(name, "integers")
         if dataset.dtype.kind not in "iu":
             self.refuse(f"{name} holds {type_text(dataset)}, should hold integers")

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Literal, Never
 
@@ -300,7 +300,10 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch, first, process = self.epoch, self._batch, os.getpid()
         self._pass = current = object()
         pool = DaemonThreads(self._assembly.threads + self._source.waiting, "spikestore-loader")
-        ahead = Prefetcher(self._make(self._order, epoch, first, pool), DEPTH, pool.abandon, errors="first")
+        batches = self._make(self._order, epoch, first, pool)
+        ahead: Prefetcher[PendingBatch] | Generator[PendingBatch] = batches
+        if self.residence != "device" or not self._assembly.only_starts:
+            ahead = Prefetcher(batches, DEPTH, pool.abandon, errors="first")
         try:
             # No variable holds a batch while the next one is built, so that its memory can be reused.
             for number in range(first, len(self)):
@@ -316,7 +319,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if self._pass is current:
             self._go_to(epoch + 1, 0, self._own_order)
 
-    def _take(self, ahead: Prefetcher[PendingBatch], number: int, current: object) -> Batch:
+    def _take(self, ahead: Iterator[PendingBatch], number: int, current: object) -> Batch:
         batch = next(ahead).taken()
         if self._pass is current:  # only now: after an error or Ctrl-C the batch was not yielded
             self._batch, self._under_way = number + 1, True
@@ -380,7 +383,9 @@ class FeatureLoader(IterableDataset[Batch]):
                 )
         self._go_to(epoch, batch, order)
 
-    def _make(self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads) -> Iterator[PendingBatch]:
+    def _make(
+        self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads
+    ) -> Generator[PendingBatch]:
         samples = self._source.batches(order, epoch, first, self.batch_size, pool)
         for batch in itertools.islice(samples, max(len(self) - first, 0)):
             yield self._assembly.make(batch, epoch, pool)

@@ -113,6 +113,12 @@ class Assembly:
             None if operation is None else operation.op,
         )
 
+    @property
+    def only_starts(self) -> bool:
+        """Whether `make` needs no thread for samples on a GPU, because it starts a few operations there and waits for none."""
+        is_plain = not self.augment and self._transform is None and not self._sparse
+        return self._device.type == "cuda" and is_plain
+
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
     ) -> PendingBatch:
@@ -134,6 +140,10 @@ class Assembly:
         """
         if not self._sparse and len(samples):
             self._refuse_giant(samples)
+        if self.only_starts and isinstance(samples, DeviceSamples):
+            # In the caller's stream: no stream has to wait for another one, or to keep memory for it.
+            with torch.cuda.device(self._device):
+                return _complete(samples.batch(self._pad_to(samples)))
         if self._device.type == "cuda":
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)

@@ -102,6 +102,8 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
         assert column("device").tolist() == devices
         assert rows_where(data, "device", ["a", "1"]).tolist() == [0, 2, 3, 7]
         assert rows_where(data, "gain", [0.5]).tolist() == [0, 3, 7]
+        for several in (iter(["a", "1"]), {"a": 0, "1": 1}.keys(), {0: "a", 1: "1"}.values()):
+            assert rows_where(data, "device", several).tolist() == [0, 2, 3, 7]
         for by in ("device", "gain"):
             kept, held = (set(column(by)[rows].tolist()) for rows in hold_out(data, 0.4, by=by))
             assert (len(held), kept & held) == (2, set())

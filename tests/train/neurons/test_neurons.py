@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -268,6 +269,8 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
         (lambda: IAF(reset_fn="none"), "must be 'subtract', 'zero' or an amount to subtract, got 'none'"),
         (lambda: IAF(reset_fn="MembraneReset"), "an amount to subtract, got 'MembraneReset'"),
         (lambda: IAF(reset_fn=torch.relu), "an amount to subtract, got builtin"),
+        (lambda: IAF(reset_fn=math.nan), "an amount to subtract, got nan"),
+        (lambda: IAF(reset_fn=-math.inf), "an amount to subtract, got -inf"),
         (lambda: IAF()(torch.zeros(3)), r"must have shape \(batch, time, \*neurons\), got \(3,\)"),
         (lambda: IAF()(torch.zeros(3, 2, 2).double()), r"float64: use .float\(\)"),
         (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: use the backend sinabs"),

@@ -17,7 +17,7 @@ from tests.store.small_sets import small_set
 from tests.train.conftest import learnable
 
 from spikestore.store import FeatureSet, Store
-from spikestore.store_schemas.errors import MissingExtraError, UsageError
+from spikestore.store_schemas.errors import MissingExtraError, SpecError, UsageError
 from spikestore.train import FeatureLoader, build_network, training_step
 from spikestore.train.runs.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from spikestore.train.runs.config import TrainConfig
@@ -158,6 +158,10 @@ def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tm
         go(wild, splits, tmp_path)
     assert error.value.details["epoch"] == 1
     assert not (tmp_path / "last.pt").exists()
+    with pytest.raises(
+        SpecError, match=r"optimiser\.learning_rate: must be less than or equal to 1e\+30, got 1e\+38"
+    ):
+        config(optimiser={"learning_rate": 1e38})  # AdamW would end with an error of torch
 
 
 def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:

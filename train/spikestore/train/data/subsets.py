@@ -8,12 +8,13 @@ is then valid for all transforms of the source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import refuse_giant_set
@@ -328,7 +329,9 @@ def _table_of(features: FeatureSet | Items) -> _Table:
 
 def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     """Return the values to look for in a column; class names become labels."""
-    several = as_array(list(values) if isinstance(values, Set | range) else values)
+    if isinstance(values, Iterable) and not isinstance(values, str | np.ndarray | Tensor):
+        values = list(values)
+    several = as_array(values)
     wanted = several.reshape(-1).tolist()
     has_texts = table.column(column).dtype.kind == "U"
     if several.dtype.kind not in "USO":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,7 +198,7 @@ def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
         return None, False
     if reset_fn == "zero":
         return 0.0, True
-    if isinstance(reset_fn, int | float):
+    if isinstance(reset_fn, int | float) and math.isfinite(reset_fn):
         return float(reset_fn), False
     if hasattr(reset_fn, "reset_value") and name == "MembraneReset":
         return float(reset_fn.reset_value), True
@@ -209,4 +210,4 @@ def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
 
 
 def _shown(value: Any, name: str) -> str:
-    return repr(value) if isinstance(value, str) else name
+    return repr(value) if isinstance(value, str | float) else name

@@ -24,6 +24,12 @@ Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
 
 
+def _in_range(rate: float) -> float:
+    if rate > 1e30:  # the first step of AdamW is ten times as large, in float32
+        raise ValueError("must be at most 1e30")
+    return rate
+
+
 def _tables(table: dict[str, Any]) -> list[dict[str, Any]]:
     try:
         return checked_tables(table)
@@ -82,7 +88,7 @@ class DataConfig(Spec):
 class OptimiserConfig(Spec):
     """The table ``[optimiser]``: AdamW."""
 
-    learning_rate: Positive = 1e-3
+    learning_rate: Annotated[Positive, AfterValidator(_in_range)] = 1e-3
     weight_decay: NotNegative = 0.01
     clip_norm: Positive | None = 1.0
     """Largest norm of the gradient of all parameters together; None for no clipping."""

@@ -158,9 +158,7 @@ def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tm
         go(wild, splits, tmp_path)
     assert error.value.details["epoch"] == 1
     assert not (tmp_path / "last.pt").exists()
-    with pytest.raises(
-        SpecError, match=r"optimiser\.learning_rate: must be less than or equal to 1e\+30, got 1e\+38"
-    ):
+    with pytest.raises(SpecError, match=r"optimiser\.learning_rate: must be at most 1e30"):
         config(optimiser={"learning_rate": 1e38})  # AdamW would end with an error of torch
 
 

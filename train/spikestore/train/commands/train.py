@@ -63,8 +63,8 @@ def train(
 ) -> None:
     """Train a network on feature sets; resume a run that was interrupted.
 
-    Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. Processes that torchrun
-    starts train together, each on its share of every batch; the result is that of a single process.
+    Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. If torchrun starts several
+    processes, they train together, each on its share of every batch. The result is that of a single process.
 
     Examples
     --------

@@ -46,12 +46,12 @@ def true_or_false(name: str, value: object) -> bool:
 
 
 def callables(name: str, value: object, example: str) -> tuple[Callable[..., Any], ...]:
-    """Return a callable or a sequence of callables as a tuple; an empty one for None.
+    """Return a callable or a sequence of callables as a tuple; None gives an empty tuple.
 
     Raises
     ------
     UsageError
-        A value is not callable; the message names it, and `example` as a valid value.
+        A value is not callable; the message names this value, and `example` as a valid value.
     """
     if value is None:
         return ()

@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
         Counts or real numbers, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
     labels : int64 Tensor, shape (batch,), or float32 Tensor, shape (batch, classes)
-        Class numbers; with an augmentation that mixes labels, weights of all classes, which add up to 1.
+        Class numbers. If an augmentation mixes labels: weights of all classes, which add up to 1.
     lengths : int64 Tensor, shape (batch,)
         Time bins of each sample before padding.
     samples : int64 Tensor, shape (batch,)
@@ -110,7 +110,7 @@ class SparseBatch:
     centres : int64 Tensor, shape (batch, 3), optional
         Centres of the samples on the host, for augmentations that align them; see `StepInput`.
     longest : int, optional
-        Time bins of the longest sample, if it is known on the host; reading it from a GPU would synchronise.
+        Time bins of the longest sample, if this number is known on the host. Reading it from a GPU would synchronise.
     unique : bool
         True if all non-zeros of a sample have different places, as in a feature set. False after an augmentation that may
         move non-zeros to the same place, where their values are added.

@@ -33,9 +33,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     """Map-style data set with the samples of a feature set; it replaces ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
     Items are (frames, label) as in Tonic: frames of shape (time, polarity, [y,] x), and an int64 class number. Counts are
-    int16, or int64 if one of the set needs it; real numbers are float32. Skipped recordings are left out, so item numbers differ from rows of the set: `rows`
-    is the row of each item, `targets` and `column` have one value for each item, and `hold_out` and `rows_where` return
-    item numbers if they are called with the data set.
+    int16, or int64 if one of the set needs it; real numbers are float32. Skipped recordings are left out, so item numbers
+    differ from rows of the set. `rows` has the row of each item; `targets` and `column` have one value for each item. If
+    `hold_out` and `rows_where` are called with the data set, they return item numbers.
 
     The constructor loads the whole set into packed arrays. The object holds no thread, lock or Rust object, so it works in
     a DataLoader with any number of workers and any start method.
@@ -122,7 +122,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names: label i is the i-th."""
+        """Class names, in the order of labels: index i is the name of label i."""
         return self.columns.classes
 
     @property

@@ -27,10 +27,10 @@ BATCHES_PER_TABLE = 64
 
 @dataclass(frozen=True, eq=False)
 class DeviceSamples:
-    """Samples of a batch of a set on a device.
+    """Samples of a batch, whose set has its columns on a device.
 
-    The sources of batches return this object instead of tensors: work on a GPU must be started in the CUDA stream of the code
-    that uses its results, because kernels of two streams do not wait for each other.
+    Batch sources return this object instead of tensors, because kernels of two CUDA streams do not wait for each other: work
+    on a GPU must be started in the stream of the code that uses its results.
 
     Attributes
     ----------

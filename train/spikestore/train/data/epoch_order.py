@@ -73,7 +73,7 @@ class EpochSamples:
 class BatchOrder(Protocol):
     """Protocol of an order: the rows of each batch in each epoch, and each rank's share of them, as a pure function.
 
-    It does not depend on the residence, so every residence can yield every order.
+    An order does not depend on the residence, so every residence can yield every order.
     """
 
     name: str
@@ -103,7 +103,7 @@ class SlicedOrder:
     rows_of : callable
         Called with the number of an epoch; returns all its rows in order: int64 array, shape (samples,).
     scattered : bool
-        Whether neighbours in this order may be anywhere in the set.
+        Whether samples that are neighbours in this order may be far apart in the set.
     """
 
     def __init__(self, name: str, rows_of: Callable[[int], Rows], *, scattered: bool) -> None:

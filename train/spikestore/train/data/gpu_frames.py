@@ -1,6 +1,6 @@
 """Dense frames on a GPU, written by one kernel that Triton compiles at its first use.
 
-A sequence of torch operations would start about twenty kernels for a batch, which takes the CPU longer than the GPU.
+A sequence of torch operations would start about twenty kernels for a batch; starting them takes longer than running them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _fill(
 def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Tensor) -> None:
     """Write the non-zeros of a batch to its frames.
 
-    No sample has two non-zeros at the same place. A non-zero outside its row of `frames` is left out.
+    A sample must not have two non-zeros at the same place. A non-zero outside its row of `frames` is left out.
 
     Parameters
     ----------

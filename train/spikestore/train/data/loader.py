@@ -65,8 +65,9 @@ class FeatureLoader(IterableDataset[Batch]):
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Memory that holds the columns of the set. ``auto``: ``stream`` if they do not fit on the host, where they are loaded
-        first; else ``device`` if it is a GPU and they fit there; else ``host``.
+        Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory. Otherwise
+        it is ``device`` if the device is a GPU and the columns fit there, else ``host``. For ``device`` too, the columns are
+        loaded into host memory first.
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store (`keep_partition`). See `subsets`.
@@ -74,8 +75,8 @@ class FeatureLoader(IterableDataset[Batch]):
         Numbers of neighbouring time bins and of neighbouring channels to sum, such as ``(4, 7)``: the batches are those of a
         set with longer bins and fewer channels (docs/loading.md). With ``y``, the second number applies to x and y.
     shuffle : bool
-        Reshuffle in each epoch: all samples with ``host`` and ``device``, within a window with ``stream``. Otherwise
-        samples are in the order of the set.
+        True: reshuffle in each epoch. The residences ``host`` and ``device`` shuffle all samples; ``stream`` shuffles within
+        a window. False: samples are in the order of the set.
     seed : int
         Seed of the order; augmentations have seeds of their own.
     weights : float array, shape (rows of the set,) or (samples,), optional

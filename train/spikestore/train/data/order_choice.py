@@ -1,4 +1,4 @@
-"""Orders of a loader: its own order, and orders of other loaders, in which it can finish an epoch that they began."""
+"""Orders of a loader: its own order, and orders of other loaders, so that it can finish an epoch that another loader began."""
 
 from __future__ import annotations
 

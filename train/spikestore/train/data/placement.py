@@ -41,7 +41,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def named_device(device: str | torch.device) -> torch.device:
-    """Return the torch device of a name without using the device: a GPU reserves memory for each process that uses it.
+    """Return the torch device of a name without using the device, because a GPU reserves memory for each process that uses it.
 
     Raises
     ------
@@ -85,8 +85,8 @@ def try_device(device: torch.device) -> None:
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
     """Return the residence of a set's columns, chosen by their estimated size before they are loaded.
 
-    ``auto`` takes ``stream`` if the set does not fit on the host, where it is loaded first; else ``device`` if it is a GPU and
-    the set fits there; else ``host``. The choice is logged.
+    ``auto`` is ``stream`` if the set does not fit into host memory. Otherwise it is ``device`` if the device is a GPU and the
+    set fits there, else ``host``. For ``device`` too, the set is loaded into host memory first. The choice is logged.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Subsets of a feature set: functions that select rows by number or column, or hold out samples, speakers or users.
 
 A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
-If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns
-numbers of its argument, rows for a set and items for a data set. A subset can be stored under a name for a whole team; it
-is then valid for all transforms of the source.
+If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns row
+numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored under a name for
+a whole team; it is then valid for all transforms of the source.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Items(Protocol):
 
     @property
     def columns(self) -> PackedColumns:
-        """Columns of its samples."""
+        """Columns of the data set's samples."""
 
 
 def rows_where(
@@ -132,7 +132,7 @@ def hold_out(
 
 
 def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return a number for each of the sorted values of a column: itself, or its position if it is a text or a real number."""
+    """Return a number for each of the sorted values of a column: whole numbers stay, other values are replaced by their positions."""
     return values.astype(np.int64) if values.dtype.kind in "iu" else np.arange(len(values))
 
 
@@ -153,7 +153,7 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     Raises
     ------
     UsageError, SpecError
-        The rows are not in the set or have duplicates, or a name is invalid or that of the built-in partition.
+        The rows are not in the set or have duplicates, a name is invalid, or it is the name of the built-in partition.
     ConflictError
         The source has another partition of this name.
 
@@ -289,7 +289,7 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     Raises
     ------
     UsageError
-        The number of weights is neither that of rows of the set nor that of `rows`; or weights are negative, not finite,
+        There is neither one weight for each row of the set nor one for each of `rows`; or weights are negative, not finite,
         or all 0.
     """
     array = as_array(weights).astype(np.float64)

@@ -1,8 +1,8 @@
 """Builds sinabs-exodus against the torch and CUDA that are installed: ``python -m spikestore.train.models.build_exodus``.
 
 The package is published as source only, and its ``setup.py`` imports torch, which pip's build isolation hides. With a CPU
-build of torch it fails with a message about ``CUDA_HOME``, even if this variable is set. Therefore this module checks all
-requirements first, and reports missing ones.
+build of torch, ``setup.py`` fails with a message about ``CUDA_HOME``, even if this variable is set. Therefore this module
+checks all requirements first, and reports missing ones.
 """
 
 from __future__ import annotations

@@ -96,8 +96,8 @@ def build_network(
     Raises
     ------
     UsageError
-        Convolutions of frames without y, or larger than the frame at their layer; a backend that does not support
-        the spec.
+        The spec has convolutions and the frames have no y, a window is larger than the frame at its layer, or the backend
+        does not support the spec.
     MissingExtraError
         The backend is not installed; the message explains how to install it.
     """

@@ -131,7 +131,7 @@ def _node(nir: Any, layer: nn.Module, shape: _Shape) -> tuple[Any, _Shape]:
 
 
 def _neuron(layer: nn.Module) -> Neuron | None:
-    """Return the parameters of a layer's neurons, ours or Sinabs'; None if it has none."""
+    """Return the parameters of a layer's neurons, of this package or of Sinabs; None if the layer has no neurons."""
     if isinstance(layer, IAF):
         return layer.neuron
     if type(layer).__name__ != "IAF" or not hasattr(layer, "spike_threshold"):

@@ -1,4 +1,4 @@
-"""The neurons of the backends ``sinabs`` and ``exodus``: those libraries' layers, with states outside of a network's buffers.
+"""The neurons of the backends ``sinabs`` and ``exodus``: layers of these libraries whose states are not in a network's buffers.
 
 Only `spikestore.train.models.backends` imports this module, after it has checked that Sinabs is installed.
 """

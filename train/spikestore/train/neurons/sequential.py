@@ -47,7 +47,8 @@ def watch_spikes(
 ) -> RemovableHandle:
     """Call a function with the spikes of a layer after each of its calls.
 
-    A forward hook would also get the neurons' input, for which the linear layer before must run separately.
+    A forward hook would also get the neurons' input; for this, the linear layer before the neurons would have to run
+    separately.
 
     Parameters
     ----------

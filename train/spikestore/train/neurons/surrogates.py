@@ -116,7 +116,7 @@ class MultiGaussian:
     h : float
         Relative height of the wider Gaussians.
     s : float
-        Their relative width.
+        Relative width of the wider Gaussians.
     grad_scale : float
         Factor for the sum.
     """

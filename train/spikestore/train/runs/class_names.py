@@ -51,8 +51,8 @@ def refuse_other_labels(
     Parameters
     ----------
     checkpoint : Checkpoint
-        The network. If an early version wrote it without class names, those of its train split are used, if `store`
-        has that set.
+        The network. Early versions wrote checkpoints without class names; then the names are read from the train split, if
+        `store` has it.
     features : FeatureSet
         The set to compare.
     label : str

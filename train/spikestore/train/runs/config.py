@@ -48,7 +48,7 @@ AugmentationTables = Annotated[
 
 
 class DataConfig(Spec):
-    """The table ``[data]``: which feature sets, and how they are loaded."""
+    """The table ``[data]``: the feature sets, and how they are loaded."""
 
     name: Name
     """Name of the feature sets in the store."""
@@ -71,7 +71,7 @@ class DataConfig(Spec):
     """Bytes that the dense frames of a batch may take; 4 GiB, or half of the machine's memory, by default."""
 
     def cut_of(self, longest: int) -> int | None:
-        """Return `truncate_to` for a set that is not trained on, whose longest sample has `longest` bins; None if nothing is cut."""
+        """Return `truncate_to` for a valid or test set whose longest sample has `longest` bins; None if nothing is cut."""
         return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:
@@ -79,14 +79,14 @@ class DataConfig(Spec):
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:
-        """Return the part of a partition that a run loads of `split`, as `rows` of `FeatureLoader`; None for all rows."""
+        """Return which rows of `split` a run loads, as `rows` of `FeatureLoader`: a part of a partition, or None for all rows."""
         if self.valid != SHD_SPEAKER:
             return None
         return f"{SHD_SPEAKER}:{'valid' if split == self.valid else 'train'}"
 
 
 class OptimiserConfig(Spec):
-    """The table ``[optimiser]``: AdamW."""
+    """The table ``[optimiser]``: parameters of AdamW."""
 
     learning_rate: Annotated[Positive, AfterValidator(_in_range)] = 1e-3
     weight_decay: NotNegative = 0.01

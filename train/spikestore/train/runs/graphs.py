@@ -116,7 +116,7 @@ class TrainingStep:
     network, optimiser, clip_norm, arithmetic, ranks
         See `training_step`; the same objects in every step.
     cuda_graphs : "auto" or bool
-        Whether to replay: where possible, always, or never.
+        ``auto`` replays steps where possible, True always, False never.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """Reads the rank of this process from the environment variables that launchers set.
 
 torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
-MASTER_ADDR and MASTER_PORT must name where the processes meet. If a process is one of several and its rank or the
-meeting point is unknown, an error is raised. Otherwise each process would train alone, and all would write the same files.
+MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several and
+its rank or the meeting point is unknown, an error is raised. Otherwise each process would train alone, and all would write
+the same files.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Launched:
     local : int, optional
         Number of this process on its machine, if the launcher sets it.
     meeting_point : str
-        ``address:port`` where they meet, for messages.
+        ``address:port`` where the processes meet, for messages.
     """
 
     rank: int

@@ -83,9 +83,9 @@ def train(
     device : torch.device
         Device of the network and the batches.
     start : Checkpoint, optional
-        Checkpoint to resume from; the result equals that of a run that was never interrupted. An epoch that began with another
-        residence is finished in its order. If the train split has changed, the epoch restarts; if the valid split has
-        changed, the best accuracy is reset.
+        Checkpoint to resume from; the result equals that of a run that was never interrupted. An epoch that began with
+        another residence is finished in the order of that residence. If the train split has changed, the epoch restarts; if
+        the valid split has changed, the best accuracy is reset.
     origin : str
         File or object from which `config` was read, for messages.
     ranks : Ranks

@@ -77,7 +77,7 @@ def loss_and_gradients(
     arithmetic : Arithmetic
         Precision.
     share : float, optional
-        Factor for the loss summed over samples; the mean over samples by default.
+        Factor by which the loss, summed over samples, is multiplied; by default the loss is the mean over samples.
 
     Returns
     -------

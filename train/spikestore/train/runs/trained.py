@@ -84,7 +84,7 @@ def load_network(
     NewerFormatError
         A newer version wrote it.
     StoreError
-        The file may not be read.
+        The file can't be read, for example because a permission is missing.
     UsageError
         The path is empty; or the device or the backend is not available.
 
@@ -116,7 +116,7 @@ def load_network(
 
 
 def checkpoint_path(path: Path) -> Path:
-    """Return the checkpoint at a path: the file itself, or in the folder of a run ``best.pt``, or else ``last.pt``.
+    """Return the checkpoint at a path: the file itself; for the folder of a run, its ``best.pt``, or else its ``last.pt``.
 
     Raises
     ------

@@ -2,8 +2,8 @@
 
 Each class is a callable from (SparseBatch, epoch) to SparseBatch, for the loader's ``augment``. Random numbers of a
 sample depend only on the seed, the epoch and the sample's row: not on its position in a batch, the batch size, ranks,
-threads or the device. Only augmentations that mix samples depend on the batch, from which they draw partners. So a run that resumes
-within an epoch gets the same samples.
+threads or the device. So a run that resumes within an epoch gets the same samples. Augmentations that mix samples also depend
+on the batch, because they draw partners from it.
 
 Events that leave their sample's frames are dropped; counts that move to the same place are added. Two augmentations of one class with
 the same seed draw the same numbers.

@@ -58,7 +58,7 @@ class UniformNoise(CheckedAugmentation):
 
 
 class _LabelMixture(CheckedAugmentation):
-    """An augmentation that mixes samples of any two classes, and their labels."""
+    """An augmentation that mixes samples of different classes, and their labels."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "labels"
     other_class: bool
@@ -83,21 +83,22 @@ class _LabelMixture(CheckedAugmentation):
 class CutMix(_LabelMixture):
     """Replace a part of each sample by the same part of another sample, and mix the labels.
 
-    The label is (1 - part) times the own label plus part times that of the other sample; see `Batch`. The part is drawn
-    uniformly from 0 to 1.
+    The size of the part, as a share of the sample, is drawn uniformly from 0 to 1. The label is (1 - share) times the own
+    label plus share times the label of the other sample; see `Batch`.
 
     Attributes
     ----------
     region : {"time", "xy"}
-        ``time``: adjacent time bins; their number is the part times the sample's length, rounded down. ``xy``: a
-        rectangle of the sensor, whose centre is drawn uniformly, and which is cut at the edges. With ``xy``, the part in
-        the label is the area after the cut.
+        ``time``: adjacent time bins; their number is the share times the sample's length, rounded down. ``xy``: a rectangle
+        of the sensor; its centre is drawn uniformly, and it is cut at the edges. With ``xy``, the share in the label is the
+        area of the rectangle after the cut, divided by the sensor's area.
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
         Another seed draws other parts and partners.
     other_class : bool
-        True: the other sample is of another class; a sample without one in its batch stays as it is. False: it may be of any class.
+        True: the other sample is of another class; if the batch has no such sample, the sample stays as it is. False: the
+        other sample may be of any class.
     """
 
     region: str = "time"
@@ -121,11 +122,11 @@ class CutMix(_LabelMixture):
 
 @dataclass(frozen=True)
 class EventMix(_LabelMixture):
-    """Replace the events of a random region of each sample by those of another sample, and mix the labels by their events.
+    """Replace the events of a random region of each sample by those of another sample; mix the labels by shares of events.
 
-    The region is where a mixture of 2 to 4 Gaussians over time, y and x is above its density at a place that is drawn
-    uniformly. The weight of the own label is a / (a + b), where a is the share of the own events that remain, and b the share of
-    the events of the other sample that are taken.
+    For each sample, a mixture of 2 to 4 Gaussians over time, y and x and one place are drawn. The region contains all places
+    at which the density of the mixture is higher than at this place. The weight of the own label is a / (a + b), where a is
+    the share of the own events that remain, and b the share of the events of the other sample that are taken.
 
     Attributes
     ----------
@@ -134,7 +135,8 @@ class EventMix(_LabelMixture):
     seed : int
         Another seed draws other regions and partners.
     other_class : bool
-        True: the other sample is of another class; a sample without one in its batch stays as it is. False: it may be of any class.
+        True: the other sample is of another class; if the batch has no such sample, the sample stays as it is. False: the
+        other sample may be of any class.
     """
 
     probability: float = 1.0
@@ -162,10 +164,10 @@ class EventMix(_LabelMixture):
 
 @dataclass(frozen=True)
 class Blend(CheckedAugmentation):
-    """Blend each sample with another sample of its class: each event of either is kept or dropped on its own.
+    """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
     The label stays. Blend is applied before the other augmentations of a list except `EventThinning`, because the others may move two
-    counts to one place. A list can have one Blend.
+    counts to one place. A list can have at most one Blend.
 
     Attributes
     ----------
@@ -176,9 +178,10 @@ class Blend(CheckedAugmentation):
     seed : int
         Another seed draws other events and partners.
     align : {"centre"}, optional
-        Before both are blended, they are moved to their common centre: half of the way between the mean places of their events, along time, x
-        and y, in whole bins and pixels rounded towards 0. The centres are those before `EventThinning`. Events that leave the sample are
-        dropped. A sample is not moved if it or the other one has no events.
+        Before the two samples are blended, they are moved to their common centre: each by half of the way between the mean
+        places of their events, along time, x and y. Moves are whole bins and pixels, rounded towards 0. The mean places are
+        computed before `EventThinning` drops events. Events that leave the sample are dropped. If one of the two samples has
+        no events, neither is moved.
     """
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "events"
@@ -189,7 +192,7 @@ class Blend(CheckedAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: each event of a count is drawn."""
+        """True: each event of a count is drawn separately."""
         return True
 
     @property

@@ -21,13 +21,13 @@ _IN_PLACE = (EventDrop, EventThinning, TimeMask, ChannelMask, AreaMask)
 
 @dataclass(frozen=True)
 class OneOf(CheckedAugmentation):
-    """Apply one of several augmentations to each sample, all with the same chance.
+    """Apply one of several augmentations to each sample; each of them has the same chance.
 
     Attributes
     ----------
     choices : tuple of augmentations
-        One or more augmentations; none of them may mix samples or be a `OneOf`. If one draws for each event of a count
-        (`EventThinning`), the others must leave events in their places.
+        One or more augmentations; none of them may mix samples or be a `OneOf`. If one of them draws for each event of a
+        count (`EventThinning`), the others must leave events in their places.
     probability : float
         Chance of a sample to be changed by one of them; from 0 to 1.
     seed : int
@@ -80,7 +80,7 @@ class OneOf(CheckedAugmentation):
             one.check(sites, longest, classes)
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the steps of all choices, each for the samples that drew it."""
+        """Return the steps of all choices; a choice changes only the samples that drew it."""
         chance, which = several(batch.bits(self.seed, 19), 2)
         changed = below(chance, threshold(float(self.probability)))
         choice = whole(which, len(self.choices))

@@ -17,7 +17,7 @@ _CHOICES = {"axis": ("x", "y"), "region": ("time", "xy"), "align": ("centre",)}
 
 
 class CheckedAugmentation(StepAugmentation):
-    """An augmentation that is a dataclass; the name of a field determines which values it accepts."""
+    """An augmentation that is a dataclass; the name of a field determines which values the field accepts."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]

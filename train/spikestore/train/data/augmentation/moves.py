@@ -113,7 +113,7 @@ class ChannelShift(CheckedAugmentation):
 def _mirror(
     bits: Tensor, probability: float, places: int | Tensor, *, stride: int, size: int
 ) -> tuple[AugmentationStep, ...]:
-    """Return the step that mirrors an axis of `places` places in the samples that `bits` choose with a probability."""
+    """Return the step that mirrors an axis of `places` places; `bits` choose samples with the given probability."""
     chosen = below(bits, threshold(float(probability)))
     return (AugmentationStep(MIRROR, chosen * places, stride=stride, size=size),)
 
@@ -220,8 +220,8 @@ class Translate(CheckedAugmentation):
 class Rotate(CheckedAugmentation):
     """Rotate each sample around the centre of the sensor by an angle, drawn uniformly from -degrees to degrees.
 
-    Angles are multiples of 1/16 of a degree. Each pixel moves to the nearest pixel of its rotated place; several may
-    move to one pixel, where they add up, and some pixels stay empty.
+    Angles are multiples of 1/16 of a degree. Each pixel moves to the nearest pixel of its rotated place. If several pixels
+    move to the same pixel, their counts are added; some pixels stay empty.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ _NDA = "Li, Kim, Park, Geller and Panda, Neuromorphic data augmentation for trai
 
 
 def _nda(pixels: int, degrees: int) -> Preset:
-    """Return NDA with its sizes for a data set: a roll, a rotation or a shear."""
+    """Return the preset NDA for a data set: each sample gets a roll, a rotation or a shear, with these largest sizes."""
     choices = [
         {"op": "roll", "pixels": pixels},
         {"op": "rotate", "degrees": degrees},

@@ -54,7 +54,7 @@ class EventThinning(ChanceAugmentation):
     Attributes
     ----------
     levels : int
-        With more than 1, the probability of a sample is drawn from this number of values in equal steps; the largest is
+        If it is more than 1, the probability is drawn for each sample from this number of values: equal steps up to
         `probability`. For example, 3 levels of 0.9 are 0.3, 0.6 and 0.9.
     """
 
@@ -62,7 +62,7 @@ class EventThinning(ChanceAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: each event of a count is drawn."""
+        """True: each event of a count is drawn separately."""
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
@@ -78,8 +78,8 @@ class EventThinning(ChanceAugmentation):
 class TimeMask(CheckedAugmentation):
     """Drop all events in adjacent time bins of each sample.
 
-    Their number is drawn uniformly from 0 to `bins`, or is given by `share`; then their first bin is drawn. If a sample has fewer
-    bins than the drawn number, all of its bins are masked.
+    The number of these bins is drawn uniformly from 0 to `bins`, or is given by `share`; then the first of them is drawn. If
+    a sample has fewer bins than the drawn number, all of its bins are masked.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class TimeMask(CheckedAugmentation):
     share : float, optional
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     levels : int
-        With more than 1, the share is drawn for each sample from this number of values in equal steps; the largest is `share`.
+        If it is more than 1, the share is drawn for each sample from this number of values: equal steps up to `share`.
     """
 
     bins: int | None = None
@@ -173,7 +173,7 @@ class AreaMask(CheckedAugmentation):
     share : float
         Share of the width and of the height; from 0 to 1.
     levels : int
-        With more than 1, the share is drawn for each sample from this number of values in equal steps; the largest is `share`.
+        If it is more than 1, the share is drawn for each sample from this number of values: equal steps up to `share`.
     seed : int
         Another seed draws other rectangles.
     """
@@ -197,5 +197,5 @@ class AreaMask(CheckedAugmentation):
 
 
 def _share(share: float, levels: int, bits: Tensor) -> Tensor:
-    """Return the share of each sample, drawn with random bits if it has several levels: float64, shape (batch,)."""
+    """Return the share of each sample: float64, shape (batch,). If `levels` is more than 1, it is drawn with random bits."""
     return float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels

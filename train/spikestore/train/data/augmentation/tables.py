@@ -66,7 +66,9 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
 
 
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a table with the defaults of the fields that it leaves out, except the seed; for a preset, all tables of the preset.
+    """Return a list with the checked table; if it names a preset, with all tables of the preset.
+
+    Fields that a table leaves out get their defaults, except the seed.
 
     Raises
     ------
@@ -87,7 +89,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table, and the tables of its choices, with another seed if `seed` has one."""
+    """Return a copy of a table in which the table and its choices have the seed of `seed`, which may be empty."""
     choices = {"choices": [_with_seed(one, seed) for one in table["choices"]]} if "choices" in table else {}
     return {**table, **choices, **seed}
 
@@ -143,7 +145,7 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
 
 
 def _made(table: Mapping[str, Any], seed: int, earlier: Counter[str]) -> CheckedAugmentation:
-    """Return the augmentation of a checked table; `earlier` counts the tables before it by operation."""
+    """Return the augmentation of a checked table; `earlier` has the number of tables before this one for each operation."""
     name = table["op"]
     values = {"seed": seed + earlier[name] * _SEED_STEP} | {
         field: value for field, value in table.items() if field != "op"

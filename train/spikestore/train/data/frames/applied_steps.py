@@ -1,4 +1,4 @@
-"""Effect of augmentation steps on the packed batch, in torch on any device; `augmented_frames` computes the same in one loop."""
+"""Augmentation steps applied to the packed batch, in torch on any device; `augmented_frames` computes the same in one loop."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> 
 
 
 def _lost(bits: Tensor, value: Tensor, number: Tensor) -> Tensor:
-    """Return, for each non-zero, how many events of its count have random bits below its number."""
+    """Return, for each non-zero, how many of its events have random bits below the non-zero's `number`."""
     counts = value.to(torch.int64)
     cell = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     event = torch.arange(len(cell), device=counts.device) - (torch.cumsum(counts, 0) - counts)[cell]

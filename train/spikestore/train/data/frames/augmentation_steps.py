@@ -1,6 +1,7 @@
-"""Augmentations as numbers (`AugmentationStep`): what the loops of `augmented_frames` and `applied_steps` apply.
+"""Augmentations as numbers (`AugmentationStep`), which `augmented_frames` and `applied_steps` apply.
 
-The random numbers of a sample come from `random_bits`, those of a non-zero from the bits of the sample and the index.
+The random bits of a sample come from `random_bits`. Those of a non-zero are computed from the bits of its sample and from its
+index.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ class Mixture:
     partner : int64 Tensor, shape (batch,)
         Position of each sample's partner in the batch; -1 for a sample that stays as it is.
     share : float64 Tensor, shape (batch,), optional
-        Weight of each sample's own label in a mixed label. None if labels stay as they are, and with `region`, where the weight
-        depends on the events (`share_of_events`).
+        Weight of each sample's own label in a mixed label. None if labels stay as they are. Also None with `region`, because
+        the weight then depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
-        A density, and the parameters of `density`.
+        The density above which a place is in the region, and the parameters of `density`.
     shift : int64 Tensor, shape (batch, 3), optional
-        How far the own events of each sample move with ``MIX_ALIGNED``: the difference of the index for their time bins, and pixels along y
-        and x. Events of the partner move as far in the opposite direction.
+        How far the own events of each sample move with ``MIX_ALIGNED``: along time as a difference of the index, along y and
+        x in pixels. Events of the partner move as far in the opposite direction.
     """
 
     partner: Tensor
@@ -67,28 +68,31 @@ class AugmentationStep:
     - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -n to n, where n is in the second row of `drawn`;
       stop at the edge. The first row has the random bits of the sample, as for ``DROP`` and ``THIN``.
     - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
-    - ``THIN``: drop each event of a count if 21 of its random bits are below this number (`events_below`).
+    - ``THIN``: drop each event of a count if 21 of its random bits are below the number in the second row of `drawn`
+      (`events_below`).
     - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.
-    - ``MASK``: drop non-zeros with a coordinate in the mask that `mask_of` made.
+    - ``MASK``: drop non-zeros whose coordinate is in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
     - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
-    - ``BOX``: drop non-zeros with x and y, of `size` and `height` places, in the masks in the two rows of `drawn`.
+    - ``BOX``: drop non-zeros whose x is in the mask in the first row of `drawn` and whose y is in the mask in the second row.
+      x has `size` places, y has `height` places.
     - ``STRETCH``: multiply the time bin by `drawn` / 2^16, rounded down; drop what leaves the sample.
-    - ``ROTATE``: rotate x, of `size` places, and y, of `height` places, around the centre, with the cosine and the sine times
-      2^16 in the two rows of `drawn`; drop what leaves the sensor.
+    - ``ROTATE``: rotate x, of `size` places, and y, of `height` places, around the centre; drop what leaves the sensor. The
+      two rows of `drawn` are the cosine and the sine of the angle, times 2^16.
     - ``SHEAR``: move x, of `size` places, by `drawn` / 2^16 times the distance of y, of `height` places, from the centre; drop what
       leaves the sensor.
     - ``NOISE``: add as many events as the first row of `drawn` says, with the random bits of the second row.
 
     A mixing step takes a part of each sample, and the other part from its partner:
 
-    - ``MIX_MASK``: coordinates in the mask that `mask_of` made come from the partner.
-    - ``MIX_BOX``: the same for x and y, of `size` and `height` places, with a mask in each row of `drawn`.
-    - ``MIX_EVENTS``: each event of the sample is dropped, and each of the partner is kept, if 21 of its random bits are below
-      `number`. The rows of `drawn` are the random bits of both.
-    - ``MIX_ALIGNED``: the same, then the events move by the `shift` of the mixture; drop what leaves the sensor, of `size` and `height` places,
-      or the sample.
-    - ``MIX_REGION``: places where `density` is above that in the first column of `region` come from the partner.
+    - ``MIX_MASK``: non-zeros whose coordinate is in the mask that `mask_of` made come from the partner.
+    - ``MIX_BOX``: non-zeros whose x and y are in the masks, as for ``BOX``, come from the partner.
+    - ``MIX_EVENTS``: an event of the sample is dropped if 21 of its random bits are below `number`, and an event of the
+      partner is kept if 21 of its random bits are below `number`. The two rows of `drawn` are the random bits of the sample
+      and of its partner.
+    - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events move by the `shift` of the mixture. Drop what leaves the sample, or
+      the sensor of `size` and `height` places.
+    - ``MIX_REGION``: places where `density` is above the first column of `region` come from the partner.
 
     Attributes
     ----------
@@ -125,7 +129,7 @@ class AugmentationStep:
 
 
 def only_where(chosen: Tensor, step: AugmentationStep) -> AugmentationStep:
-    """Return a step that leaves the samples that are not chosen as they are; not for steps that mix samples.
+    """Return a step that changes only the chosen samples; `step` must not mix samples.
 
     Parameters
     ----------

@@ -1,13 +1,14 @@
 """Compiled loops that augment samples and write their dense frames, one sample after the other.
 
 Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, places and
-amounts. Each step changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy of the batch is made. A dropped
-non-zero has the amount 0; later steps may give it any place. The result is that of `applied`, which works on tensors of any device, to
-the last bit.
+amounts. Each step changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy
+of the batch is made. A dropped non-zero has the amount 0; later steps may give it any place. The result has the same bits as
+that of `applied`, which works on tensors of any device.
 
-A sample that is mixed with its partner is made of two reads, one of its own columns and one of its partner's. With m mixing
-steps there are 2^m reads: bit k of a read says whether step k takes the partner. An earlier step changes the columns of a
-partner with what the partner itself drew, as if the steps were applied to the whole batch one after the other.
+A sample that is mixed with its partner is made of two reads: one of its own columns, and one of the columns of its partner.
+With m mixing steps there are 2^m reads: bit k of a read says whether step k takes the partner. If a step comes before the
+mixing step, it changes the columns of the partner by the numbers that the partner drew. So the result is that of applying
+each step to the whole batch, one step after the other.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
 
 @compiled
 def _places_of_tables(numbers: _Int64s, places: int) -> int:
-    """Return how many time bins and places of the sensor the tables of ``MIX_REGION`` have together."""
+    """Return the length of the longest table of a ``MIX_REGION`` step: its time bins plus its places of the sensor."""
     most = 0
     for step in range(len(numbers)):
         if numbers[step, 0] == MIX_REGION:
@@ -82,9 +83,9 @@ def _places_of_tables(numbers: _Int64s, places: int) -> int:
 def _part_to_read(
     index: npt.NDArray[Any], read: int, numbers: _Int64s, drawn: _Int64s, partners: _Int64s, owners: _Int64s
 ) -> tuple[int, int, int, int]:
-    """Return which of a sample's non-zeros to read, if places ascend: two spans, each from a number to before another.
+    """Return two spans of a sample's non-zeros to read: the start and the stop of each. Places must ascend.
 
-    Left out are the time bins that steps mask, if all steps before the mask only drop non-zeros and move none.
+    If all steps before a mask of time bins only drop non-zeros and move none, the spans can leave out what the mask drops.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0
@@ -156,8 +157,8 @@ def fill_augmented_frames(
     Returns
     -------
     int
-        Number of a sample whose stored columns have an index outside its frames or its row of `frames`, or more non-zeros
-        than `room`; these non-zeros are skipped. -1 if there is no such sample.
+        -1, or the number of a sample whose stored columns are invalid: an index is outside the sample's own frames or its row
+        of `frames`, or there are more non-zeros than `room`. These non-zeros are skipped.
     """
     wrong = -1
     steps = len(numbers)

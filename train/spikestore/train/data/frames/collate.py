@@ -240,7 +240,7 @@ class Assembly:
         return PendingBatch(lambda: batch, event)
 
     def _pad_to(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> int | None:
-        """Return the time bins of the batch of these samples; None for those of its longest sample."""
+        """Return the number of time bins of the batch; None if it is that of the longest sample."""
         if not self._padding.pad_at_least:
             return self._padding.pad_to
         return self._padding.bins(samples.bins())
@@ -250,7 +250,7 @@ class Assembly:
 
 
 def augmenting_kernel(value: Tensor) -> Callable[..., Tensor] | None:
-    """Return `gpu_augmented_frames.fill_augmented` for whole numbers on a GPU; None elsewhere, and without Triton."""
+    """Return `gpu_augmented_frames.fill_augmented` for whole numbers on a GPU with Triton; None in all other cases."""
     if value.device.type != "cuda" or value.is_floating_point():
         return None
     try:

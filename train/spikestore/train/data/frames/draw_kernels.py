@@ -34,7 +34,7 @@ _1, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 11, 22, 27, 30, 31, 43))
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function at its first call, without the GIL; cache the machine code for other processes if a folder is writable."""
+    """Compile a function at its first call, without the GIL; cache its machine code for other processes if a cache folder is writable."""
     made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 
@@ -49,7 +49,7 @@ def mixed(key: np.uint64) -> np.uint64:
 
 @compiled
 def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
-    """Return how many of at most three events have 21 of the random bits below `number`; the first event has the highest bits."""
+    """Return how many of at most three events have random bits below `number`: 21 bits for each, the highest for the first event."""
     below = np.int64((bits >> _43) < number) & np.int64(events > 0)
     below += np.int64(((bits >> _22) & _EVENT_MASK) < number) & np.int64(events > 1)
     below += np.int64(((bits >> _1) & _EVENT_MASK) < number) & np.int64(events > 2)
@@ -58,7 +58,7 @@ def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
 
 @compiled
 def redraw(bits: _Int64s, first: int, out: _Int64s) -> None:
-    """Fill `out`, shape (count, samples), with other bits for each sample: those of the numbers from `first` on."""
+    """Fill `out`, shape (count, samples), with new random bits, made from `bits` and the row's number; `first` is that of the first row."""
     for number in range(len(out)):
         for sample in range(len(bits)):
             key = np.uint64(bits[sample]) ^ np.uint64(first + number)
@@ -100,7 +100,7 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 
 @compiled
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask has no place if 53 other bits are not below `number`."""
+    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask is empty unless 53 other bits are below `number`."""
     for sample in range(len(bits)):
         start = mixed(np.uint64(bits[sample]) + STEP)
         width = widths[sample] if np.int64(mixed(start + STEP) >> _11) < number else 0
@@ -110,7 +110,7 @@ def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out:
 
 @compiled
 def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
-    """Fill `masks` and `shares`, shape (samples,), with time bins to cut and the part of a sample that stays.
+    """Fill `masks` with the time bins to cut, and `shares` with the share of each sample that stays; both have the shape (samples,).
 
     `bits`, shape (2, samples), are the random bits of the part to cut and of its place.
     """
@@ -124,7 +124,9 @@ def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Flo
 
 @compiled
 def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
-    """Fill `masks`, shape (2, samples), with rectangles of a sensor with `sizes` along x and y, and `shares` with the area that stays.
+    """Fill `masks`, shape (2, samples), with rectangles of the sensor, and `shares` with the share of its area that stays.
+
+    `sizes` are those of the sensor along x and y.
 
     `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. Rectangles end at the edges.
     """
@@ -144,10 +146,10 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 def draw_partners(
     chance: _Int64s, other: _Int64s, labels: _Int64s, others: bool, number: int, out: _Int64s
 ) -> None:
-    """Fill `out` with the position of another sample with the same label for each sample, or with another label; -1 for none.
+    """Fill `out` with the position of each sample's partner; -1 for a sample without one.
 
-    A sample has a partner if 53 bits of `chance` are below `number`. `other` chooses which of the samples of its
-    label or, if `others` is true, of the other labels; these are in the order of labels, then of the batch.
+    The partner has the same label, or another label if `others` is true. A sample has a partner if 53 bits of `chance` are
+    below `number` and the batch has such a sample. If there are several, the bits of `other` choose one.
     """
     counts = np.zeros(labels.max() + 1 if len(labels) else 0, np.int64)
     for label in labels:
@@ -207,8 +209,8 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
     """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to that of its partner, rounded towards 0.
 
-    It is 0 without a partner and where one of both has no centre. `centres` are those of `StepInput`; along time, the way is
-    multiplied by `stride`.
+    If a sample has no partner, or one of the two has no centre, its row is 0. `centres` are those of `StepInput`. Along time,
+    this half is multiplied by `stride`.
     """
     for sample in range(len(centres)):
         partner = partners[sample]
@@ -244,7 +246,7 @@ def mix_labels(
 
 @compiled
 def exp_of_negative(value: float) -> float:
-    """Return exp(-value) as `FACTORS` and `HALVINGS` say."""
+    """Return exp(-value), computed with the series `FACTORS` and the number `HALVINGS`."""
     small = value * _SMALL
     power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
     power = power * small + 1.0

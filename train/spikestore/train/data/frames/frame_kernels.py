@@ -1,9 +1,9 @@
 """Compiled loops over packed samples: one writes dense frames, one copies samples into common columns.
 
 Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
-many spans of a stream. Each address is passed with the number of elements up to the end of its array: no loop reads
-beyond that or writes outside its buffer; the number of a sample that would require this is returned. The caller keeps the arrays alive
-during the call. The loops release the GIL; threads divide a batch by samples.
+many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop reads beyond
+this end or writes outside its buffer. If a sample would require this, the loop returns the number of the sample. The caller
+must keep the arrays alive during the call. The loops release the GIL; threads divide a batch by samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
 """
@@ -76,8 +76,8 @@ def fill_frames(
     Returns
     -------
     int
-        Number of a sample with an index outside its frames or its row of `frames`, or with more non-zeros than `room`;
-        these non-zeros are skipped. -1 if there is no such sample.
+        -1, or the number of an invalid sample: an index is outside the sample's own frames or its row of `frames`, or there
+        are more non-zeros than `room`. These non-zeros are skipped.
     """
     wrong = -1
     for sample in range(first, last):
@@ -180,7 +180,7 @@ def gather(
     Returns
     -------
     int
-        Number of a sample with more non-zeros than `room`, which is skipped; -1 if there is no such sample.
+        -1, or the number of a sample with more non-zeros than `room`; this sample is skipped.
     """
     wrong = -1
     most = min(len(index), len(value))

@@ -278,7 +278,7 @@ def _fill_augmented(
 def fill_augmented(
     stored: StoredSamples, steps: Sequence[AugmentationStep], places: npt.NDArray[np.int64], frames: Tensor
 ) -> Tensor:
-    """Add the events of a batch, after steps, to its frames; return the events of samples and their partners.
+    """Add the events of a batch, after steps, to its frames; return numbers of events of samples and of their partners.
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def _owners(
 ) -> npt.NDArray[np.int64]:
     """Return the sample whose draws each step uses in each read: int64, shape (reads, steps + 1, batch).
 
-    The last entry after the steps is the sample whose columns are read. -1 where a sample has no partner.
+    The last entry, after those of the steps, is the sample whose columns are read. An entry is -1 if a sample has no partner.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
     for read, owners_of_read in enumerate(owners):
@@ -338,7 +338,7 @@ def _owners(
 
 
 def _sent_together(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> list[Tensor]:
-    """Return arrays on a device, flat, after one copy; each begins at an even place.
+    """Copy arrays to a device together; return them as flat tensors, each of which begins at an even position.
 
     Triton compiles a kernel anew if the address of an argument is a multiple of 16 bytes in one call and not in another.
     """

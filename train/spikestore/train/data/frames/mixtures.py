@@ -1,4 +1,4 @@
-"""Densities of mixtures of Gaussians, which divide a sample between two samples, and labels of mixed samples.
+"""Densities of mixtures of Gaussians, which select what a sample takes from its partner; and labels of mixed samples.
 
 Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
 """
@@ -41,8 +41,8 @@ def density(region: Tensor, bins: Tensor, rows: Tensor, columns: Tensor) -> Tens
     Returns
     -------
     float64 Tensor, shape (places,)
-        Sum of weight · time · (y · x), where each factor is that of a Gaussian along one axis. The relative error of a factor is below
-        1e-7 within 10 standard deviations.
+        Sum of weight · time · (y · x) over the Gaussians, where time, y and x are the values of the Gaussian along these
+        axes. The relative error of such a value is below 1e-7 within 10 standard deviations.
     """
     if is_on_cpu(region):
         out = np.empty(len(region))
@@ -68,14 +68,16 @@ def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
 
 
 def shifts(centres: Tensor, partner: Tensor, stride: int) -> Tensor:
-    """Return how far the events of samples move to the common centre with their partners: int64, shape (batch, 3); see `find_shifts`."""
+    """Return how far the events of each sample move to its common centre with the partner: int64, shape (batch, 3); see `find_shifts`."""
     out = np.empty((len(centres), 3), np.int64)
     find_shifts(centres.numpy(), partner.numpy(), stride, out)
     return torch.from_numpy(out)
 
 
 def share_of_events(totals: Tensor) -> Tensor:
-    """Return the weight of each sample's own label: the share of its events that remain, divided by the sum of both shares.
+    """Return the weight of each sample's own label: a / (a + b).
+
+    a is the share of the sample's events that remain, and b the share of its partner's events that are taken.
 
     Parameters
     ----------
@@ -106,13 +108,16 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class MixedLabels(Tensor):
-    """Weights of all classes. A loss of torch that needs class numbers, or `one_hot`, raises `UsageError`; all other functions, and copies, are those of `Tensor`."""
+    """Weights of all classes, as a tensor. If a loss of torch needs class numbers, it raises `UsageError`; so does `one_hot`.
+
+    All other functions behave as with a plain `Tensor`, and copies are plain tensors.
+    """
 
     @classmethod
     def __torch_function__(
         cls, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Call a function of torch; its results are tensors without this class."""
+        """Call a function of torch; its results are plain tensors."""
         if func in (nll_loss, multi_margin_loss):
             raise UsageError(
                 f"{func.__name__} needs class numbers, but CutMix or EventMix mixes the labels of this batch: "
@@ -130,12 +135,15 @@ class MixedLabels(Tensor):
         return self.as_subclass(Tensor).clone()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Return what is pickled: a tensor without this class, which `torch.load` reads."""
+        """Return what is pickled: a plain tensor, which `torch.load` can read."""
         return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
 def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> MixedLabels:
-    """Return the mixture of each sample's soft label, with weight `share`, and that of its partner (-1: none)."""
+    """Return soft labels: `share` times that of each sample, plus (1 - `share`) times that of its partner.
+
+    A sample without a partner (-1) keeps its label.
+    """
     if is_on_cpu(labels):
         out = np.empty(labels.shape, np.float32)
         mix_labels(labels.numpy(), partner.numpy(), share.numpy(), out)

@@ -17,7 +17,7 @@ _Columns = TypeVar("_Columns", PackedColumns, NarrowRows)
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """Checked values of the arguments of the same names.
+    """The arguments `pad_to`, `pad_at_least` and `truncate_to` of a loader or data set, after their check.
 
     Attributes
     ----------

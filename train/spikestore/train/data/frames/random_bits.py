@@ -2,7 +2,8 @@
 
 The bits depend on nothing else, so they are the same for every device, thread and batch size.
 
-Only `whole`, `below` and `mixed` also accept tensors of other devices, for numbers of each non-zero.
+`whole`, `below`, `mixed`, `event_is_below` and `mask_of` accept tensors on any device, because bits of non-zeros are drawn
+there. All other functions accept tensors on the host only.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
 
 
 def several(bits: Tensor, count: int) -> Tensor:
-    """Return `count` rows of other random bits, made from random bits; int64, shape (count, batch)."""
+    """Return `count` rows of new random bits, made from `bits`; int64, shape (count, batch)."""
     return _redrawn(bits, 0, count)
 
 
 def redrawn(bits: Tensor) -> Tensor:
-    """Return other random bits, made from random bits; int64, shape (batch,)."""
+    """Return new random bits, made from `bits`; int64, shape (batch,)."""
     return _redrawn(bits, 0, 1)[0]
 
 
 def whole(bits: Tensor, count: int | Tensor) -> Tensor:
     """Return whole numbers from 0 to `count` - 1, uniformly distributed, made from random bits.
 
-    The shape of `count` is the last part of that of `bits`.
+    `count` is a number, or has the shape of the last axes of `bits`.
     """
     if not is_on_cpu(bits):
         return _shifted(bits, 11) % count
@@ -64,12 +65,12 @@ def uniform(bits: Tensor) -> Tensor:
 
 
 def threshold(probability: float) -> int:
-    """Return the number below which 53 random bits are with this probability."""
+    """Return a number such that 53 random bits are below it with this probability."""
     return int(probability * 2**53)
 
 
 def event_threshold(probability: float) -> int:
-    """Return the number below which the random bits of an event are with this probability (`events_below`)."""
+    """Return a number such that the random bits of an event are below it with this probability; see `events_below`."""
     return int(probability * 2**kernels.EVENT_BITS)
 
 
@@ -118,21 +119,21 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return masks of `width` adjacent places of `size`, drawn with random bits; empty with the chance 1 - `probability`."""
+    """Return masks of `width` adjacent places, drawn from `size` places; a mask is empty with the chance 1 - `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )
 
 
 def cut_times(bits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return masks of time bins and the parts of the samples that stay; see `draw_cut_times`."""
+    """Return masks of time bins to cut, and the share of each sample that stays; see `draw_cut_times`."""
     masks, shares = np.empty(len(lengths), np.int64), np.empty(len(lengths))
     kernels.draw_cut_times(bits.numpy(), lengths.numpy(), masks, shares)
     return torch.from_numpy(masks), torch.from_numpy(shares)
 
 
 def cut_boxes(bits: Tensor, width: int, height: int) -> tuple[Tensor, Tensor]:
-    """Return masks of x and y, and the parts of the samples that stay; see `draw_cut_boxes`."""
+    """Return masks of x and y to cut, and the share of the area that stays; see `draw_cut_boxes`."""
     masks, shares = np.empty((2, bits.shape[1]), np.int64), np.empty(bits.shape[1])
     kernels.draw_cut_boxes(bits.numpy(), np.array([width, height]), masks, shares)
     return torch.from_numpy(masks), torch.from_numpy(shares)
@@ -151,7 +152,7 @@ def partners(
     Parameters
     ----------
     chance, other : int64 Tensors, shape (batch,)
-        Random bits, of whether there is a partner and of which one.
+        Random bits: `chance` decides whether a sample has a partner, and `other` which one.
     probability : float
         Chance of a sample to have a partner.
     labels : int64 Tensor, shape (batch,), optional
@@ -165,7 +166,7 @@ def partners(
 
 
 def _redrawn(bits: Tensor, first: int, count: int) -> Tensor:
-    """Return other random bits for the numbers from `first` on; int64, shape (count, batch)."""
+    """Return `count` rows of new random bits, made from `bits` and the row's number from `first` on; int64, shape (count, batch)."""
     out = np.empty((count, len(bits)), np.int64)
     kernels.redraw(bits.numpy(), first, out)
     return torch.from_numpy(out)

@@ -133,7 +133,7 @@ class Augmentations:
 
     @property
     def mixes_labels(self) -> bool:
-        """Whether batches have weights of all classes instead of class numbers; a callable of the user may do so too."""
+        """Whether an augmentation of this package replaces class numbers by weights of all classes; callables of the user do not count."""
         return any(isinstance(one, StepAugmentation) and one.mixes == "labels" for one in self._augment)
 
     def check_labels(self, labels: npt.NDArray[np.int64]) -> None:
@@ -146,7 +146,7 @@ class Augmentations:
                 )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:
-        """Return the steps for a batch; only if `are_steps` is true."""
+        """Return the steps for a batch. Call it only if `are_steps` is true."""
         return [step for one in self._augment for step in one.steps(batch)]  # type: ignore[attr-defined]
 
     def labels(self, labels: Tensor, steps: Sequence[AugmentationStep], totals: Tensor) -> Tensor:
@@ -189,8 +189,8 @@ def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
     The first two draw for each event of a count. Others may move two non-zeros to one place, and the events of both would then
-    have the same draws. Thinning before a move has the same distribution as after it. An augmentation is never moved from one
-    side of a callable of the user to the other.
+    have the same draws. Thinning before a move has the same distribution as after it. If the list has a callable of the user,
+    augmentations before it stay before it, and those after it stay after it.
     """
 
     def turn(one: StepAugmentation) -> tuple[bool, bool]:

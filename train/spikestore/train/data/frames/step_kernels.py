@@ -1,7 +1,7 @@
 """Compiled loops of augmentation steps: each changes the non-zeros of one sample, in two short arrays of places and amounts.
 
-A dropped non-zero has the amount 0; later steps may give it any place. Loops without branches that depend on the data are
-several times as fast as loops with them, because the processor cannot predict random masks.
+A dropped non-zero has the amount 0; later steps may give it any place. The loops have no branches that depend on the data:
+the processor cannot predict random masks, so loops with such branches take several times as long.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _is_in(mask: int, coordinate: int) -> bool:
 
 @compiled
 def changes_nothing(kind: int, own: int, second: int) -> bool:
-    """Return whether a step leaves a sample that drew these numbers as it is."""
+    """Return whether a step changes nothing in a sample that drew these numbers."""
     if kind in (JITTER, DROP, THIN):
         return second == 0
     if kind in (STRETCH, ROTATE):
@@ -79,7 +79,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step that moves the first `count` non-zeros, or empties places, by what their sample drew."""
+    """Apply a step that moves or drops the first `count` non-zeros by numbers that their sample drew."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -155,7 +155,7 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """Drop the events of the first `count` non-zeros of which 21 random bits are below `number`; if `keeps`, keep only these.
+    """Drop each event whose 21 random bits are below `number`, of the first `count` non-zeros; if `keeps`, keep only these events.
 
     64 random bits decide about three events. First the first three events of each non-zero are drawn, then the next three of
     those that have more, and so on: a loop over the events of one non-zero after the other takes twice as long, because the
@@ -208,7 +208,7 @@ def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, c
 
 @compiled
 def position(index: npt.NDArray[Any], place: int) -> int:
-    """Return how many non-zeros are before a place, if places ascend."""
+    """Return how many non-zeros are before a place; places must ascend."""
     low, high = 0, len(index)
     while low < high:
         middle = (low + high) >> 1
@@ -221,14 +221,14 @@ def position(index: npt.NDArray[Any], place: int) -> int:
 
 @compiled
 def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
-    """Return the numbers of the first non-zero in a mask of time bins and of the first one after it, if places ascend."""
+    """Return start and stop of the non-zeros that are in a mask of time bins; places must ascend."""
     start = (mask >> 31) * stride
     return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
 
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep the non-zeros inside or outside of a mask of time bins, if places ascend; return the number of non-zeros."""
+    """Keep the non-zeros inside or outside of a mask of time bins, and return their number; places must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0

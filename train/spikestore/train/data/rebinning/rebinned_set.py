@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 class RebinnedSet(FeatureSet):
     """The set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
 
-    Samples, labels and columns equal those of that set, except that a sample may lack its last events, if no bin of the finer
-    set has them; a warning says how many samples this may affect. The number of non-zeros and the largest count in the
-    manifest of a rebinned set are upper limits.
+    Samples, labels and columns equal those of that set, with one exception: if no bin of the finer set has the last events of
+    a sample, the sample lacks them. A warning says how many samples this may affect. The number of non-zeros and the largest
+    count in the manifest of a rebinned set are upper limits.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class RebinnedSet(FeatureSet):
         return hashlib.sha256(f"{self._fine.digest} {self._factors}".encode()).hexdigest()
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
-        """Return rows as `FeatureSet.read` does, summed."""
+        """Return summed rows, in the form of `FeatureSet.read`."""
         return self._rebinning.rows(self._fine.read(start, stop), self.layout)
 
     def read_narrow(
@@ -85,12 +85,12 @@ class RebinnedSet(FeatureSet):
         dtypes: tuple[np.dtype[Any], np.dtype[Any]],
         empty: Empty | None = None,
     ) -> NarrowRows:
-        """Return rows as `FeatureSet.read_narrow` does, summed; `empty` is not used."""
+        """Return summed rows, in the form of `FeatureSet.read_narrow`; `empty` is not used."""
         del empty
         return NarrowRows.of(self.read(start, stop), dtypes)
 
     def fragments(self) -> Iterator[SampleColumns]:
-        """Yield all rows, one checked fragment at a time, summed."""
+        """Yield all summed rows, one checked fragment at a time."""
         for columns in self._fine.fragments():
             yield self._rebinning.rows(columns, self.layout)
 

@@ -7,11 +7,12 @@
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
    position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
-So the samples of a batch come from all lanes, or from nearly as many lanes as it has samples if it is smaller; the first and last
-few batches have samples of fewer lanes. At any time, samples are drawn from at most *lanes × spans of a group × rows of a span*
-rows: the window. With the delays, an epoch can start when the first
-spans of a quarter of the lanes have been read, and lanes need their next spans one after another. Each rank owns some lanes, so no rank reads
-the spans of another; the order itself does not depend on ranks.
+So the samples of a batch come from all lanes. If a batch has fewer samples than there are lanes, they come from nearly as
+many lanes as it has samples. The first and last few batches have samples of fewer lanes. At any time, samples are drawn from
+at most *lanes × spans of a group × rows of a span*
+rows: the window. Because of the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and
+lanes need their next spans one after another. Each rank owns some lanes, so no rank reads the spans of another; the order
+itself does not depend on ranks.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -
     """Return the division that has this name; None if no division can have it.
 
     The set may have fragments of another size now than when the name was made. Names made by version 0.1.0.dev0 contain no
-    size; then that of the set is used.
+    size; then the size of the set's fragments is used.
 
     Parameters
     ----------

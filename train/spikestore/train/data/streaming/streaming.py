@@ -45,12 +45,12 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Reads:
-    """The reads of a pass, in any order: rows `starts` to `stops`, and the number of the read that has each sample."""
+    """The reads of a pass, in any order: read i has the rows ``starts[i]`` to ``stops[i]`` (exclusive)."""
 
     starts: _Int64s
     stops: _Int64s
     of_sample: _Int64s
-    """int64, shape (samples,)"""
+    """Number of the read that has each sample; int64, shape (samples,)."""
     ahead: int
     """Maximum number of reads that are held before a batch needs them."""
 
@@ -65,7 +65,7 @@ class Stream:
     rows : int64 array, shape (samples,)
         Rows in use, ascending.
     order : BatchOrder
-        Order of all epochs, except an epoch that another loader began in another order; memory is planned for this order.
+        Order of the loader's epochs, for which memory is planned. An epoch that another loader began may have another order.
     share : RankShare
         This process's share of each batch.
     threads : int

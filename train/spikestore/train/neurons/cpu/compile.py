@@ -43,11 +43,14 @@ def inner(function: _Function) -> _Function:
 
 @inner
 def keep(memory: Any) -> None:
-    """Do nothing. A call keeps an array alive: numba frees it after the last use of its name, even if its address is still in use."""
+    """Keep an array alive until this call, which does nothing else.
+
+    numba frees an array after the last use of its name, even if its address is still in use.
+    """
 
 
 def task(function: Callable[[Any], None]) -> Any:
-    """Compile a task; cache its machine code for other processes if a folder is writable."""
+    """Compile a task; cache its machine code for other processes if a cache folder is writable."""
     # A task can't raise: a division by 0 has the same result as in torch.
     return cached_cfunc(types.void(types.voidptr), function, error_model="numpy")
 

@@ -1,4 +1,4 @@
-"""Names of the words of a job: the only argument of a compiled task is the address of a block of 8-byte words."""
+"""Names of the words of a job: a block of 8-byte words, whose address is the only argument of a compiled task."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``x`` and ``state``; writes ``spikes``, the last potentials to ``state`` and, where the address is
-        not 0, potentials before the reset to ``kept``, after it to ``record``, spikes as uint8 to ``packed``.
-        ``fired`` counts non-zero spikes and ``unpackable`` those that do not fit uint8, both only with ``packed``.
-        ``spikes`` may be ``x``.
+        Reads ``x`` and ``state``; writes ``spikes``, and the last potentials to ``state``. Three arrays are written only if
+        their address is not 0: ``kept`` (potentials before the reset), ``record`` (potentials after it) and ``packed``
+        (spikes as uint8). With ``packed``, ``fired`` counts non-zero spikes, and ``unpackable`` counts spikes that do not fit
+        uint8. ``spikes`` may have the same address as ``x``.
     """
 
     def forward(data: Any) -> None:
@@ -135,13 +135,13 @@ def backward_task(
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
-        ``width`` holds its inverse, which is exact because the width is a power of two.
+        The word ``width`` holds the inverse of the width, which is exact because the width is a power of two.
 
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``kept`` and ``gradient``, that of the spikes; writes ``input_gradient``. Before the call, ``state`` has the
-        gradient of the last potentials; after the call, it has that of the potentials before the first step.
+        Reads ``kept`` and ``gradient``, the gradient of the spikes; writes ``input_gradient``. Before the call, ``state`` has
+        the gradient of the last potentials; after the call, it has that of the potentials before the first step.
     """
 
     def backward(data: Any) -> None:

@@ -1,8 +1,9 @@
 """Runs a compiled task on torch's own threads.
 
-A second thread pool would slow both down: OpenMP's threads keep spinning for a while after each operation of torch, on
-the cores that the other pool needs. So the task runs in the OpenMP library that torch has loaded, through the entry point
-that compilers use, with as many threads as torch. If torch was built without it, plain threads are used.
+A second thread pool and that of torch would slow each other down: OpenMP's threads keep spinning for a while after each
+operation of torch, on the cores that the other pool needs. So the task runs in the OpenMP library that torch has loaded,
+through the entry point that compilers use, with as many threads as torch. If torch was built without OpenMP, plain threads
+are used.
 """
 
 from __future__ import annotations

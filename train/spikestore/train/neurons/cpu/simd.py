@@ -125,7 +125,7 @@ def list_active(source: Any, active: Any) -> Any:
 
 @inner
 def count_packed(packed: Any) -> Any:
-    """Return the number of bytes that are not 0, and of those that are `UNPACKED`."""
+    """Return the number of bytes that are not 0, and the number of bytes that are `UNPACKED`."""
     not_zero: Any = 0
     too_large: Any = 0
     count = len(packed)

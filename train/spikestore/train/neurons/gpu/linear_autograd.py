@@ -1,12 +1,12 @@
 """A linear layer and its neurons as one step on a GPU. For the backward pass, this step stores spike counts as bytes.
 
-As on the CPU, the layer's input is stored as bytes, which are also the spikes of the layer before, and membrane potentials
-are not stored: the backward pass repeats the matrix product, which has the same bits on the same device, and recomputes
-the potentials from it, for one layer at a time.
+As on the CPU, the layer's input is stored as bytes; the same bytes are the spikes of the layer before. Membrane potentials
+are not stored. For one layer at a time, the backward pass repeats the matrix product, which has the same bits on the same
+device, and recomputes the potentials from it.
 
-Only the device knows how many counts do not fit a byte, and reading that would synchronise: numbers above 254 are written
-to a list of fixed length. It overflows if more than one neuron in 512 spikes more than 254 times in a time bin; gradients
-are then NaN, never silently wrong.
+Only the device knows how many counts do not fit a byte, and reading this number would synchronise. So counts above 254 are
+written to a list of fixed length. The list overflows if more than one neuron in 512 spikes more than 254 times in a time bin;
+gradients are then NaN, never silently wrong.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _linear_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return gradients w.r.t. input, weight and bias, each None if not needed.
 
-    `over_time` is the gradient w.r.t. the output, added up over time, if a kernel has computed it: reading it takes less time.
+    `over_time` is the gradient w.r.t. the output, added up over time; None if no kernel has computed it. Reading this sum
+    takes less time than reading the gradient.
     """
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])

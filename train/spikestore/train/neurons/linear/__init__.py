@@ -9,8 +9,9 @@ input of the next linear layer. Membrane potentials are not stored: the backward
     v(t) = v'(t-1) + i(t)          the neuron integrates,
     s(t), v'(t)                    fires and resets
 
-Outputs equal those of the two separate layers bit for bit, if torch's own results are repeatable: on one processor, with one
-number of threads. This step stores x and s as bytes, W, b and v'(0). Separate layers store x, v and s as float32.
+If torch's own results are repeatable, outputs equal those of the two separate layers bit for bit. They are repeatable on the
+same processor with the same number of threads. This step stores x and s as bytes, W, b and v'(0). Separate layers store x, v
+and s as float32.
 
 **Backward.** From the gradient g(t) of the spikes, in one loop over a row of the batch and its time steps::
 

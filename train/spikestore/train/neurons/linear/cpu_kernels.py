@@ -1,7 +1,7 @@
 """Compiled passes for linear layers whose input consists of spike counts: alone, or with the neurons after them.
 
-The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; for sums over
-the batch, a strip is a group of its rows, so that the order of sums does not depend on the number of threads.
+The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; for sums over the
+batch, a strip is a group of rows of the batch, so that the order of sums does not depend on the number of threads.
 
 Kernels access memory by address: numba counts references of its arrays inside loops, and the compiler can't vectorise over
 their slices. ``active`` lists the non-zero inputs of a time step.
@@ -81,7 +81,7 @@ def padded(count: int) -> int:
 
 @cache
 def linear_task() -> Any:
-    """Return a task that computes a linear layer's output; its sums have the order of `linear_backward_task`, so bits are equal.
+    """Return a task that computes a linear layer's output; its sums have the same order and so the same bits as those of `linear_backward_task`.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def weight_gradient_task() -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). Adds
-        to ``weight_gradient``, shape (groups, inputs, padded neurons): a group is ``group`` rows of the batch.
+        to ``weight_gradient``, shape (groups, inputs, padded neurons): a group has ``group`` rows of the batch.
     """
 
     def weight_gradient(data: Any) -> None:
@@ -177,8 +177,8 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``kept``, the potentials before the first step, shape (batch,
-        neurons); and ``gradient``. Writes ``input_gradient`` and its sums over time to ``sums``, shape (batch,
-        neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used as in `backward_task`.
+        neurons); and ``gradient``. Writes ``input_gradient``, and its sums over time to ``sums``, shape (batch, neurons).
+        Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used as in `backward_task`.
     """
 
     def backward(data: Any) -> None:

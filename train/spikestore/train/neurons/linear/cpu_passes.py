@@ -75,7 +75,7 @@ def pack(x: Tensor) -> Counts | None:
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[NeuronOutput, Tensor | None, Counts | None]:
-    """Return the result of `cpu.forward` and the spikes as counts, None if a neuron spiked more than 254 times in a step.
+    """Return the result of `cpu.forward`, and the spikes as counts; None for the counts if a neuron spiked more than 254 times in a step.
 
     Spikes overwrite `x`: fresh memory costs as much time as the pass itself.
     """
@@ -98,8 +98,8 @@ def _counts(job: Any, packed: Tensor) -> Counts | None:
 def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor) -> bool:
     """Return whether sums over non-zero counts equal torch's matrix product to the last bit.
 
-    They do if the library sums products in order, which depends on its version, the processor and the layer's size. So
-    rows at both ends and in between are compared; all of them if they are few.
+    They are equal if the library of torch adds products in order. This depends on the library's version, the processor and
+    the layer's size. So rows at both ends and in between are compared; if there are few rows, all of them.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def backward_kept(
     kept : Tensor
         Potentials before resets, shape (batch, time, neurons).
     gradients, neuron, needs_x
-        As for `backward_recomputed`, with any surrogate.
+        As for `backward_recomputed`, but the neuron may have any surrogate.
     sparse : bool
         The input is uint8 and mostly 0: the weight's gradient is a sum over non-zeros.
     """
@@ -275,7 +275,7 @@ class _BatchSlices:
     source : Tensor
         The linear layer's input, shape (batch, time, inputs).
     output : Tensor
-        Any tensor of the shape and dtype of its output, (batch, time, neurons).
+        Any tensor with the shape and dtype of the layer's output, (batch, time, neurons).
     """
 
     def __init__(self, source: Tensor, output: Tensor) -> None:

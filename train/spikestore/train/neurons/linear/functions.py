@@ -37,7 +37,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
     neuron : Neuron
         Parameters of the neurons.
     link : Link
-        The linear layer; its ``counts`` are read, and set to those of the spikes.
+        The linear layer, and the counts of its input. The call replaces ``link.counts`` by the counts of the spikes.
     """
     fired: list[Counts | PackedSpikes | None] = []  # autograd functions return tensors only
     spikes, v_mem = _joint_functions(x)[0].apply(
@@ -54,7 +54,7 @@ def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes)
 
 
 def _joint_functions(x: Tensor) -> tuple[Any, Any]:
-    """Return the autograd functions of a device: of a linear layer and its neurons, and of a linear layer alone whose input is counts."""
+    """Return two autograd functions for the device of `x`: of a linear layer with its neurons, and of a linear layer alone."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.linear import cpu_autograd
 

@@ -50,7 +50,7 @@ class Position:
     best : float
         Best accuracy on the valid split so far, -1 before the first.
     spikes : mapping of str to (float, float)
-        Spikes, and neurons times bins, of each layer in this epoch.
+        For each layer in this epoch: number of spikes, and number of neurons times time bins.
     """
 
     epoch: int = 0
@@ -84,14 +84,14 @@ class Checkpoint:
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
     classes : tuple of str
-        Class names of the train split: label i is the i-th. Empty if an early version wrote the checkpoint without
-        them.
+        Class names of the train split, in the order of labels: index i is the name of label i. Empty if an early version
+        wrote the checkpoint without them.
     loader : dict, optional
         State of the loader of the train split; None in checkpoints of 0.1.0.dev0.
     frames : FrameValues, optional
         Transform and axes of the train split; None in checkpoints of early versions.
     origin : str
-        Path of its file, for messages.
+        Path of the checkpoint's file, for messages.
     """
 
     config: TrainConfig
@@ -164,7 +164,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     NewerFormatError
         A newer version of spikestore wrote it.
     StoreError
-        The file may not be read.
+        The file can't be read, for example because a permission is missing.
     """
     content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None

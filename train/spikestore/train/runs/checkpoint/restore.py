@@ -105,7 +105,7 @@ def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     Raises
     ------
     UsageError
-        Both are ``auto``.
+        Both residences are ``auto``.
     """
     then = checkpoint.config.data.residence
     named = then if then != "auto" else residence

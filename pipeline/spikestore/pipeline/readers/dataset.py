@@ -1,8 +1,8 @@
 """Description of a data set: its name, files, splits, reader, columns, licence and citation.
 
-Each data set has a module that creates one `Dataset`. `spikestore.pipeline.readers.registry` lists the built-in ones; other packages
-register theirs as entry points of the group ``spikestore.datasets``. This module imports no library of a reader, because a run
-that finds all feature sets in the store needs none.
+Each data set has a module that creates one `Dataset`. `spikestore.pipeline.readers.registry` lists the built-in data sets.
+Other packages register their data sets as entry points of the group ``spikestore.datasets``. This module does not import the
+libraries of readers, because a run that finds all feature sets in the store needs none of them.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class TonicClass:
     options : tuple of str
         Arguments that change the events that the class reads; spikestore supports only their default, False.
     split_of : callable, optional
-        Returns the split of an object of the class, if neither a file's name nor the attribute ``train`` determines it; raises
-        ValueError with the reason if spikestore cannot read the object.
+        Returns the split of an object of the class; needed if neither a file's name nor the attribute ``train`` determines the
+        split. If spikestore cannot read the object, it raises ValueError with the reason.
     """
 
     module: str
@@ -56,7 +56,7 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Name of the data set in recipes: that of its class in `tonic.datasets`, if there is one.
+        Name of the data set in recipes. If `tonic.datasets` has a class for the data set, it is the name of this class.
     reader : str
         Name of the reader, as in ``Source.reader``; part of the key.
     reader_version : int

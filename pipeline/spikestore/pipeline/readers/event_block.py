@@ -33,10 +33,10 @@ class EventBlock:
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events in the columns, and the end of the last recording.
     t : array, shape (events,)
-        Time stamps: integers or floats in µs; or, with `time_table`, uint16 codes.
+        Time stamps: integers or floats in µs; if there is a `time_table`, uint16 codes.
     time_table : int64 array, shape (65536,), or None
-        Time in µs of each code, for files with float16 times, whose bit patterns are the codes. The entry is `NO_TIME`
-        if a code is not a valid time.
+        Time in µs of each code, for files with float16 times: a code is the bit pattern of a float16. If a code is not a valid
+        time, its entry is `NO_TIME`.
     x : integer array, shape (events,)
         Coordinates x.
     y : integer array, shape (events,), or None
@@ -48,7 +48,7 @@ class EventBlock:
     extras : mapping of str to int64 array, shape (recordings,) each
         Optional columns of the reader, such as ``speaker``.
     errors : mapping of int to RecordingError
-        Errors of invalid recordings, by row; the events of these recordings may be missing here.
+        Errors of invalid recordings, by row; these recordings have no events here.
     """
 
     first_row: int

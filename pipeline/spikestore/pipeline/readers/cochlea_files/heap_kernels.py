@@ -1,6 +1,6 @@
-"""Compiled loop over the global heap collections of an HDF5 file, whose layout and faults `heap_objects` describes.
+"""Compiled loop over the global heap collections of an HDF5 file; `heap_objects` describes their layout and their faults.
 
-It finds objects by number, checks and copies them, as `heap_objects.copy_objects` does.
+The loop finds objects by number, checks them and copies them, as `heap_objects.copy_objects` does.
 """
 
 from __future__ import annotations
@@ -85,14 +85,15 @@ def copy_objects(
     end : int
         End of the file.
     addresses, numbers, sizes, targets : int64 array, shape (objects,)
-        For each object: address of its collection (at least 0, sorted), its number in the collection, its expected size (at
-        least 0), and the position of its data in `out`.
+        For each object: the address of its collection (at least 0, sorted), the number of the object in the collection, the
+        expected size of the object (at least 0), and the position of its data in `out`.
     out : uint8 array
         The column; filled by the call.
     first : int
         The first object to copy.
     seen, where : int64 array, shape (`NUMBERS`,)
-        Scratch memory: zeros at the first call, then unchanged from call to call. ``seen[0]`` counts collections.
+        Scratch memory. The caller passes zeros at the first call, and passes the same arrays, without changing them, at later
+        calls. ``seen[0]`` counts collections.
 
     Returns
     -------
@@ -101,7 +102,8 @@ def copy_objects(
     reached : int
         The first object that is not copied.
     need : int
-        With `NEED`: number of bytes, from the address of the object's collection, that the window must contain; else 0.
+        If the status is `NEED`, the number of bytes that the window must contain, counted from the address of the object's
+        collection; else 0.
     """
     walked = np.int64(-1)
     for i in range(first, len(addresses)):

@@ -7,9 +7,10 @@ reserved bytes, size of the collection (8 bytes); then its objects: number (2), 
 data (8), data padded to a multiple of 8. Object 0 is free space, and its size includes its head. Fewer than 16 bytes at the
 end are free space too.
 
-A collection is read to its end, because HDF5 uses the last object with a number. These faults are damage: an object beyond
-the end of the collection; free space of size 0, on which HDF5 2.0 loops for ever; free space in two places; and free space
-whose size is not a multiple of 8. HDF5 itself accepts the first two. No byte outside the window is read.
+A collection is read to its end: if several objects have the same number, HDF5 uses the last one. These faults are damage: an
+object beyond the end of the collection; free space of size 0; free space in two places; and free space whose size is not a
+multiple of 8. HDF5 2.0 reports only the last two faults: it accepts an object beyond the end, and loops for ever on free space
+of size 0. No byte outside the window is read.
 """
 
 from __future__ import annotations

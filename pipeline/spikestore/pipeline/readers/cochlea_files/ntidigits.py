@@ -3,8 +3,9 @@
 The file has the datasets ``train_labels`` and ``test_labels`` with names of recordings, and the groups ``train_timestamps`` (s),
 ``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` with a dataset for each name. A name ends with the spoken digits.
 
-Only recordings of a single digit are read, as by `tonic.datasets.NTIDIGITS18` with ``single_digits=True``, because a sequence of digits
-is not a class. Events equal Tonic's bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to µs.
+Only recordings of a single digit are read, because a sequence of digits is not a class. `tonic.datasets.NTIDIGITS18` reads the
+same recordings if it is called with ``single_digits=True``. Events equal Tonic's bit for bit: seconds are converted to float64,
+multiplied by 10^6 and truncated to µs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lengths of the sequences in a variable-length HDF5 dataset, without reading the sequences.
 
-Such a dataset stores a 16-byte descriptor for each sequence: length (uint32), address of a heap collection (uint64), and
-number in the collection (uint32), all little-endian (HDF5 file format, "Variable-length data"). The sequences themselves are
-in the collections. 75,000 descriptors take 1.2 MB, their sequences gigabytes.
+Such a dataset stores a 16-byte descriptor for each sequence: length (uint32), address of a heap collection (uint64), and number
+in the collection (uint32), all little-endian (HDF5 file format, "Variable-length data"). The sequences themselves are in the
+collections. 75,000 descriptors take 1.2 MB, but the sequences that belong to them take gigabytes.
 """
 
 from __future__ import annotations

@@ -2,20 +2,22 @@
 
 The HDF5 library converts each sequence separately, under a lock, and copies it several times. This reader is faster:
 
-1. A dataset stores a 16-byte descriptor for each sequence: its length, the address of a heap collection, and its number in
-   the collection. Contiguous descriptors are read from the file, chunked ones through h5py, which knows all chunk indexes.
-2. The collections are read in large windows, in the order of their addresses, each byte once. A loop copies the sequences
-   to their positions: compiled and without a lock (`heap_kernels`), or in Python for small sets (`heap_objects`).
+1. A dataset stores a 16-byte descriptor for each sequence: its length, the address of a heap collection, and its number in the
+   collection. If the descriptors are contiguous, they are read from the file. If they are in chunks, they are read through
+   h5py, which knows all kinds of chunk indexes.
+2. The collections are read in large windows, in the order of their addresses, and each byte is read once. A loop copies the
+   sequences to their positions. The loop is compiled and needs no lock (`heap_kernels`); for small sets, it runs in Python
+   (`heap_objects`).
 
-Windows are read with ``pread``. A memory map would save one copy, but the process would be killed (SIGBUS) if it touched a
-page after the end of a file that was truncated, or a page that a network file system cannot read. ``pread`` returns
-fewer bytes then.
+Windows are read with ``pread``. A memory map would save one copy. But if a file was truncated, or a network file system cannot
+read a page, the process would be killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only returns fewer
+bytes.
 
-For files of an unusual form, the functions return None, and the caller uses h5py: other versions and sizes, user blocks,
-superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, sequences that were
-never written. Certain damage is an error here, because h5py cannot handle it safely. HDF5 2.0 never returns if the free
-space of a collection has size 0, and zeros after a truncation look the same. Older versions copy an object before they
-compare its size with that of their buffer.
+For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are other versions and sizes,
+user blocks, superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, and sequences
+that were never written. Certain damage is an error here, because h5py cannot handle it safely. If the free space of a
+collection has size 0, HDF5 2.0 never returns; zeros after a truncation look like such free space. Older versions copy an object
+before they compare the size of the object with the size of their buffer.
 """
 
 from __future__ import annotations
@@ -80,7 +82,7 @@ class VlenHeap:
         Returns
         -------
         list of Sequences, one for each dataset, or None
-            The same sequences as those of h5py, bit for bit. None if the caller must read this block through h5py.
+            The sequences, which equal those of h5py bit for bit. None if the caller must read this block through h5py.
 
         Raises
         ------
@@ -178,7 +180,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return whether a dataset's descriptors and values are in this file, and in types that need no conversion."""
+    """Return whether a dataset has its descriptors and values in this file, and whether their types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

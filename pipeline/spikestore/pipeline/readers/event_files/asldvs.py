@@ -1,7 +1,8 @@
 """Reader of ASL-DVS: ``a/a_0001.mat`` holds one hand that shows a letter of the American Sign Language.
 
-A file has the vectors ``ts`` (µs), ``x``, ``y`` and ``pol``. Events are those of `tonic.datasets.ASLDVS`: y becomes 179 - y. Labels are
-0 for a to 25 for z; the letters j and z, which are movements, have no recordings.
+A file has the vectors ``ts`` (µs), ``x``, ``y`` and ``pol``. Events are those of `tonic.datasets.ASLDVS`: y becomes 179 - y.
+The label of a letter is its position in the alphabet, from 0 for a. The letters j and z have no recordings, because they are
+movements.
 """
 
 from __future__ import annotations

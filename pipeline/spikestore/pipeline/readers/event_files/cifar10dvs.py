@@ -1,6 +1,7 @@
 """Reader of CIFAR10-DVS as Tonic distributes it: ``airplane/….aedat4`` holds one image that moves on a screen.
 
-Events are those of `tonic.datasets.CIFAR10DVS`. Rows are in the order of the sorted file names; Tonic's order depends on the file system.
+Events are those of `tonic.datasets.CIFAR10DVS`. Rows are in the order of the sorted file names, but Tonic's order depends on
+the file system.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reader of DVS-Lip: ``DVS-Lip/train/accused/0.npy`` holds the lips of a person who says a word.
 
-A file is a structured array with the fields t (µs), x, y and p. Label i is the i-th word in sorted order. Rows are in the order of the sorted
-file names; the order of `tonic.datasets.DVSLip` is that of the file system.
+A file is a structured array with the fields t (µs), x, y and p. Label i is the i-th word in sorted order. Rows are in the order
+of the sorted file names, but the order of `tonic.datasets.DVSLip` depends on the file system.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Base classes of readers with one file per recording.
 
-A block of files is read and decoded together. Each file is one recording, so a fault of a file is a `RecordingError`, which
-is returned in place of the recording, and which ``on_error = "skip"`` skips. The size of a file is compared at every read; if
-the file has changed since it was hashed, a `SourceChangedError` is raised.
+A block of files is read and decoded together. Each file is one recording. If a file has a fault, a `RecordingError` is returned
+in place of the recording; with ``on_error = "skip"``, the recording is skipped. The size of a file is compared at every read;
+if the file has changed since it was hashed, a `SourceChangedError` is raised.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Decoded(NamedTuple):
     offsets : int64 array, shape (files + 1,)
         Start of each file's events, and the end of the last file.
     t, x, y, p : arrays, shape (events,)
-        Columns as in `EventBlock`; ``t`` is in µs. ``y`` is None if events have none, ``p`` if all polarities are 1.
+        Columns as in `EventBlock`; ``t`` is in µs. If events have no ``y``, ``y`` is None. If all polarities are 1, ``p`` is
+        None.
     problems : mapping of int to str
         Faults of files, by the number of the file; these files have no events here.
     """
@@ -63,7 +64,7 @@ def decode_each(
     Parameters
     ----------
     contents : sequence
-        The files: their bytes, or another argument of `columns`.
+        For each file, its bytes or another argument that `columns` accepts.
     columns : callable
         Called with each file; returns t in µs, x, y, p in the dtypes of `event`. Raises ValueError with a description of the fault.
     event : dtype
@@ -267,7 +268,7 @@ class DecodedAlone(FilePerRecording):
 
 
 def class_of_folder(name: str, classes: Sequence[str], expected: str) -> int:
-    """Return the number of the class that a file's folder names; raise `LayoutError` with `expected` if there is none."""
+    """Return the number of the class that is the name of a file's folder; if there is no such class, raise `LayoutError` with `expected`."""
     folder = name.split("/")[-2]
     if folder not in classes:
         raise misplaced(name, expected)

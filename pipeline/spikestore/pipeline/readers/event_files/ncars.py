@@ -1,7 +1,7 @@
 """Reader of N-CARS: ``n-cars_train/cars/obj_004396_td.dat`` holds 100 ms of a car or of the background.
 
-The files are Prophesee's ``.dat``, version 2. Labels are 0 for background and 1 for cars. Tonic has no class for this data set. The
-archive may be unpacked with one more folder, ``n-cars_train/train/cars``.
+The files are Prophesee's ``.dat``, version 2. Labels are 0 for background and 1 for cars. Tonic has no class for this data set.
+The unpacked archive may also have one more level of folders: ``n-cars_train/train/cars``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NCarsReader(DecodedAlone):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return 0 for a file in a folder ``background``, 1 for one in ``cars``."""
+        """Return 0 for a file in a folder ``background``, and 1 for a file in a folder ``cars``."""
         expected = "a file in a folder background or cars, such as n-cars_train/cars/obj_004396_td.dat"
         return class_of_folder(name, _FOLDERS, expected)
 

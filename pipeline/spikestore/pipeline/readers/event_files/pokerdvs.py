@@ -1,8 +1,8 @@
 """Reader of POKER-DVS: ``pips_train/he/…npy`` holds one pip of a playing card that is flipped past a camera.
 
-A file is an array of shape (events, 4) with the columns t (µs), x, y, p. Labels are 0 to 3 for clubs, hearts, diamonds and spades, in
-folders ``cl``, ``he``, ``di`` and ``sp``. Rows are in the order of the sorted file names; the order of
-`tonic.datasets.POKERDVS` is that of the file system.
+A file is an array of shape (events, 4) with the columns t (µs), x, y, p. Labels are 0 to 3 for clubs, hearts, diamonds and
+spades, in folders ``cl``, ``he``, ``di`` and ``sp``. Rows are in the order of the sorted file names, but the order of
+`tonic.datasets.POKERDVS` depends on the file system.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reader of the data set ``folder``: the format of each file decodes it; labels and columns come from the source."""
+"""Reader of the data set ``folder``: each file is decoded by its format; labels and columns come from the source."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FolderReader(FileReader):
     Raises
     ------
     UsageError
-        The source has another version of a format, or a format of a package that is not installed.
+        The source states another version of a format, or a format of a package that is not installed.
     """
 
     name = NAME

@@ -81,8 +81,8 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     SourceNotFoundError
         The folder has no recordings; or the table, or a file that it lists, does not exist.
     LayoutError
-        A file does not fit the pattern or the table, has no label or a value that cannot be stored; files have several formats; or a
-        file is in the folder twice through links.
+        A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; files have several
+        formats; or, because of links, a file is in the folder twice.
     UnknownNameError
         A format, or a field that is used, does not exist.
     SourceError
@@ -183,7 +183,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
 
 
 def walk(root: Path) -> list[str]:
-    """Return the paths of all files below a folder, relative with ``/``, sorted; names that start with a dot are left out.
+    """Return the paths of all files below a folder: relative to it, with ``/``, sorted. Names that start with a dot are left out.
 
     Links to folders are followed. Raises `LayoutError` if a folder would be read twice or a name cannot be stored, `SourceError` if a
     folder cannot be listed.
@@ -300,7 +300,7 @@ def _in_order(splits: Iterable[str]) -> list[str]:
 
 
 def _classes(labels: Iterable[str], settings: FolderSettings) -> tuple[str, ...]:
-    """Return the class names: those of the recipe, or else all labels, sorted; labels that are all numbers are sorted as numbers."""
+    """Return the class names: the classes of the recipe, or else all labels, sorted. If all labels are numbers, they are sorted as numbers."""
     if settings.classes:
         return settings.classes
     present = {label for label in labels if label}

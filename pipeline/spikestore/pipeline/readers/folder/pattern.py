@@ -1,7 +1,7 @@
 """Patterns of paths with named fields, such as ``{split}/{label}/user{user}_*.npy``.
 
-``{name}`` matches one or more characters except ``/``, ``*`` matches any number of them, and the part ``**`` matches any number of
-folders. A pattern must match the whole path.
+``{name}`` matches one or more characters except ``/``. ``*`` matches any number of characters except ``/``. The part ``**``
+matches any number of folders. A pattern must match the whole path.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class Table:
         self._numbers = numbers
 
     def line_of(self, file: str) -> int:
-        """Return the number of a recording's line, from 1."""
+        """Return the number of a recording's line, counted from 1."""
         return self._numbers[file]
 
     def _lines(self) -> list[list[str]]:

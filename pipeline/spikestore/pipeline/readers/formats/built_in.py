@@ -48,7 +48,7 @@ def _bin(content: bytes) -> RawEvents:
 
 
 def _bs2(content: bytes) -> RawEvents:
-    """Return the events of a file of SLAYER, which has the events of ``.bin``, but none that stands for an overflow of the clock."""
+    """Return the events of a file of SLAYER. They have the layout of the events in ``.bin`` files, but no event stands for an overflow of the clock."""
     if not content:
         raise ValueError("the file is empty")
     if len(content) % mnist_bin.BYTES:
@@ -61,7 +61,7 @@ def _dat(content: bytes) -> RawEvents:
 
 
 def _mat(content: bytes) -> RawEvents:
-    """Return the numeric variables of a file by name; if it has only one variable, return that."""
+    """Return the numeric variables of a file by name; if the file has only one variable, return this variable."""
     variables = mat.read_variables(content)
     if len(variables) == 1:
         (array,) = variables.values()

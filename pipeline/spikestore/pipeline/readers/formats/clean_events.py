@@ -63,7 +63,7 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
 
 
 def name_fields(raw: RawEvents, decoding: Decoding) -> dict[EventField, npt.NDArray[Any]]:
-    """Return the columns of a file by field: t, x, and y and p if it has them; raise ValueError if the fields are ambiguous."""
+    """Return the columns of a file by field: t and x, and, if the file has them, y and p. Raise ValueError if the fields are ambiguous."""
     named = raw if isinstance(raw, Mapping) else columns_of(raw)
     if not isinstance(named, Mapping):
         if named.ndim != 2:
@@ -157,7 +157,7 @@ def _microseconds(values: npt.NDArray[Any], decoding: Decoding) -> npt.NDArray[n
 
 
 def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the times; raise ValueError if they seem to be those of a clock that started again from 0."""
+    """Return the times; raise ValueError if they seem to come from a clock that started again from 0."""
     if len(ticks) > 1 and ticks.min() >= 0:
         for bits in _CLOCKS:
             margin = 2 ** (bits - 7)

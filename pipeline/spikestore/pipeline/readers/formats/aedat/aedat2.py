@@ -1,13 +1,15 @@
 """``.aedat`` files of version 2.0, as jAER wrote them, for example the original recordings of CIFAR10-DVS.
 
-A file starts with lines of text that begin with ``#``. Events follow, each with an address and a time in µs (32 bits each, big-endian). What the bits of
-an address mean depends on the chip, which the line ``# AEChip:`` names; jAER has written this line since 2014, and files without it are of a DVS128.
+A file starts with lines of text that begin with ``#``. Events follow, each with an address and a time in µs (32 bits each,
+big-endian). The meaning of the bits of an address depends on the chip. The line ``# AEChip:`` names the chip; jAER has written
+this line since 2014, and a file without this line is from a DVS128.
 
 - DVS128: y in bits 14 to 8, x in bits 7 to 1, and bit 0, which is 0 for ON. Bit 15 marks a signal at the camera's input.
 - DAVIS: y in bits 30 to 22, x in bits 21 to 12, and bit 11, which is 1 for ON. Bit 31 marks samples of images and of the motion sensor, and bit 10 a
   signal at the camera's input.
 
-Both kinds of chips count x from the right and y from the bottom. The events here count from the left and the top, as those of AEDAT 3.1 and 4 do.
+Both kinds of chips count x from the right and y from the bottom. The events that are returned count from the left and the top,
+as events of AEDAT 3.1 and 4 do.
 """
 
 from __future__ import annotations
@@ -104,12 +106,12 @@ def _end_of_header(content: bytes) -> int:
 
 
 def _is_text(line: bytes) -> bool:
-    """Return whether a line is printable ASCII: an event has a byte 0 unless its time is above 2²⁴ µs."""
+    """Return whether a line is printable ASCII; an event is not, because it has a byte 0 if its time is below 2²⁴ µs."""
     return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 
 
 def _chip(header: bytes) -> tuple[str, _Chip]:
-    """Return the name of the chip in a header, for messages, and its addresses."""
+    """Return the name of the chip in a header, for messages, and the meaning of its addresses."""
     named = _CHIP.search(header)
     if named is None:
         return "a DVS128 (the file has no line # AEChip)", _DVS128

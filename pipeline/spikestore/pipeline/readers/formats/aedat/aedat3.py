@@ -1,10 +1,11 @@
 """``.aedat`` files of version 3.1, as iniVation's cAER wrote them, for example the recordings of DVSGesture.
 
-A file starts with lines of text that begin with ``#``; the first is ``#!AER-DAT3.1``, the last ``#!END-HEADER``. Packets follow, little-endian: a
-header of 28 bytes, and ``capacity`` events of ``size`` bytes. The header has the type of the events (16 bits), their source (16), size,
-position of the time in an event, overflow of the times, capacity, number of events, and number of valid events (32 each). An event of a sensor
-(type 1) has 64 bits: x (15), y (15), polarity (1), whether it is valid (1), from the highest bit down, and the time in µs (32), to which
-overflow · 2^31 is added. Events that a filter of cAER has marked as invalid are left out, as cAER's own modules do.
+A file starts with lines of text that begin with ``#``; the first is ``#!AER-DAT3.1``, the last ``#!END-HEADER``. Packets
+follow, little-endian: a header of 28 bytes, and ``capacity`` events of ``size`` bytes. The header has the type of the events
+(16 bits), their source (16), size, position of the time in an event, overflow of the times, capacity, number of events, and
+number of valid events (32 each). An event of a sensor (type 1) has 64 bits. The first 32 bits are, from the highest bit down, x
+(15), y (15), the polarity (1), and whether the event is valid (1). The last 32 bits are the time in µs, to which overflow ·
+2^31 is added. Events that a filter of cAER has marked as invalid are left out, as cAER's own modules do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Function that reads iniVation's ``.aedat4`` files with the library aedat, in a process of its own.
+"""Function that reads iniVation's ``.aedat4`` files with the library aedat, in a separate process.
 
-Some damaged files end the process that decodes them: such a file is reported, and the next one gets a new process.
+Some damaged files end the process that decodes them. Such a file is reported, and the next file is decoded in a new process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A process that decodes ``.aedat4`` files with the library aedat, which aborts at some damaged files.
 
-It reads a path from each line of stdin, in hexadecimal. It answers on stdout with the line ``events SIZE`` and an array of SIZE bytes in
-NumPy's format, or with a line of ``error`` and a message. It imports nothing of spikestore, and ends with its stdin.
+Each line of stdin is a path in hexadecimal. The process answers on stdout with the line ``events SIZE`` and an array of SIZE
+bytes in NumPy's format, or with a line of ``error`` and a message. The process imports nothing of spikestore, and ends when its
+stdin ends.
 """
 
 from __future__ import annotations

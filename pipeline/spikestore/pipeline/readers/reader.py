@@ -113,7 +113,7 @@ class Reader(ClosesOnExit, Protocol):
         """
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Read the recordings ``start`` to ``stop - 1`` as columns; this is faster than `read`, with the same recordings.
+        """Read the recordings ``start`` to ``stop - 1`` as columns; the recordings are those of `read`, but this is faster.
 
         Parameters
         ----------
@@ -123,8 +123,8 @@ class Reader(ClosesOnExit, Protocol):
         Returns
         -------
         EventBlock
-            Its `errors` are those that `read` returns. Invalid recordings have no events in the columns, so every event in
-            them is valid. Do not write to the arrays, because other blocks may share them.
+            The recordings. Its `errors` are the errors that `read` returns. Invalid recordings have no events in the columns,
+            so every event in the columns is valid. Do not write to the arrays, because other blocks may share them.
 
         Raises
         ------

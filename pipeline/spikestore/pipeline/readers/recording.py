@@ -43,11 +43,11 @@ class Sample:
     index : int64 array, shape (nnz,)
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), strictly increasing.
     value : int64 or float32 array, shape (nnz,)
-        Counts of the non-zeros, each at least 1; float32 for real numbers, never 0.
+        Values of the non-zeros: counts are int64 and at least 1, real numbers are float32 and never 0.
     n_bins : int
         Number of time bins.
     n_events, n_cropped, n_dropped : int
-        Number of events that were read, were cropped, and are in no time bin.
+        Numbers of events: events that were read, events that were cropped, and events that are in no time bin.
     """
 
     index: npt.NDArray[np.int64]

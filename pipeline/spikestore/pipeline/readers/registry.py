@@ -95,7 +95,7 @@ def dataset_named(name: str) -> Dataset:
 
 
 def readable_datasets() -> list[Dataset]:
-    """Return all data sets; those of other packages that cannot be loaded are reported and skipped."""
+    """Return all data sets. If a data set of another package cannot be loaded, it is reported and skipped."""
     datasets = list(DATASETS.values())
     for name in _entry_points():
         try:
@@ -107,7 +107,7 @@ def readable_datasets() -> list[Dataset]:
 
 @functools.cache
 def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    """Return data sets of other packages by name; those with the name of a built-in one are reported and skipped."""
+    """Return the data sets of other packages by name. If one has the name of a built-in data set, it is reported and skipped."""
     registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS or entry.name == FOLDER:
@@ -207,8 +207,9 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
     dataset, split : str
         Names of the data set and the split.
     folder : pathlib.Path or str
-        Tonic's ``save_to``, with the files in a subfolder with the data set's name, such as ``folder/SSC``, or the folder with
-        the files themselves. If both have files, the subfolder takes precedence. ``~`` is the home folder.
+        Tonic's ``save_to``, which has the files in a subfolder that is named after the data set, such as ``folder/SSC``; or the
+        folder with the files themselves. If both the folder and the subfolder have files, the subfolder takes precedence. ``~``
+        is the home folder.
 
     Returns
     -------
@@ -264,7 +265,7 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     SourceNotFoundError
         A file is missing.
     SourceChangedError
-        The size of a file differs from that in the source. If each recording is one file, missing and changed files are
+        The size of a file differs from the size in the source. If each recording is one file, missing and changed files are
         noticed only when they are read.
     LayoutError
         A file does not have the expected layout.

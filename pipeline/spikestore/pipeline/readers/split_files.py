@@ -75,7 +75,7 @@ class FileTree:
     downloads : tuple of str
         Possible names of the archive that contains the files.
     folders : tuple of str
-        Sub-folders of which each must have a file, such as one for each class.
+        Sub-folders that must each have at least one file, for example the folders of the classes.
     sign : str
         Pattern of files below `folder` by which the data set is detected; by default any file in a sub-folder.
     """

@@ -30,7 +30,7 @@ _OPERATIONS: dict[str, type[BaseModel]] = {
 
 
 def commented_recipe(stated: Mapping[str, Any], header: Sequence[str]) -> str:
-    """Return the text of a recipe with a comment for each field, also for those that it does not state.
+    """Return the text of a recipe with a comment for each field, including the fields that the recipe does not state.
 
     Parameters
     ----------
@@ -71,5 +71,5 @@ def _fields(model: type[BaseModel], stated: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML, which writes strings, numbers, booleans and lists of them as JSON does."""
+    """Return a value as TOML; strings, numbers, booleans and lists of these are written in the same way as in JSON."""
     return json.dumps(value, ensure_ascii=False)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 @functools.cache
 def field_texts(model: type[BaseModel]) -> Mapping[str, str]:
-    """Return the description of each field of a model that has one, inherited fields too, as one line without marks of reStructuredText."""
+    """Return the descriptions of the fields of a model, including inherited fields, each as one line without marks of reStructuredText."""
     inherited: dict[str, str] = {}
     for base in model.__bases__:
         if issubclass(base, BaseModel) and base is not BaseModel:

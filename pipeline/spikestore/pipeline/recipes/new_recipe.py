@@ -23,9 +23,10 @@ class FrameChoices:
     sensor_size : tuple of int, optional
         Size (x, y, polarity) of the recordings; needed if no shipped recipe has the data set.
     size : tuple of int, optional
-        Size (x) or (x, y) of the frames, by default that of the sensor.
+        Size (x) or (x, y) of the frames; by default the size of the sensor.
     bin_ms, bins, bin_events : float, int and int, optional
-        Length of a time bin in ms, time bins of a recording, or events of a time bin; at most one of them.
+        Length of a time bin in ms, number of time bins of a recording, and number of events of a time bin. At most one of the
+        three may be given.
     max_ms : float, optional
         Events after this time of a recording, in ms, are dropped; 0 keeps all.
     merge_polarities : bool
@@ -50,7 +51,7 @@ class FrameChoices:
 
 
 def default_choices(dataset: str) -> FrameChoices:
-    """Return the choices with which the shipped recipe of a data set was made; without one, bins of 10 ms."""
+    """Return the choices with which the shipped recipe of a data set was made; if there is no shipped recipe, bins of 10 ms."""
     path = shipped_recipes().get(dataset.lower())
     if path is None:
         return FrameChoices(bin_ms=10.0, max_ms=0.0)
@@ -77,7 +78,8 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
     Raises
     ------
     UsageError
-        Time bins are chosen twice, a number is out of range, the size of the sensor is not known, or the frames are larger than it.
+        Time bins are chosen twice, a number is out of range, the size of the sensor is not known, or the frames are larger than
+        the sensor.
     """
     (x, y), (sensor_x, sensor_y, polarities) = _sizes(chosen, defaults)
     operations: list[dict[str, Any]] = []

@@ -126,7 +126,7 @@ class Recipe(Spec):
         return self
 
     def variants(self, *, origin: str) -> tuple[Recipe, ...]:
-        """Return a recipe without ``[[sweep]]`` for each variant; only the recipe itself if it has none.
+        """Return a recipe without ``[[sweep]]`` for each variant; if the recipe has no ``[[sweep]]``, return only the recipe itself.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Recipe(Spec):
 
     @property
     def notes(self) -> dict[str, str]:
-        """`citation` and `licence`, as far as they are stated; the manifest records them as provenance."""
+        """`citation` and `licence`, if they are stated; the manifest records them as provenance."""
         stated = {"citation": self.citation, "licence": self.licence}
         return {name: text for name, text in stated.items() if text is not None}
 

@@ -1,4 +1,4 @@
-"""The lock of a recipe: a file with the keys and digests of its feature sets, to find them without the recordings.
+"""The lock of a recipe: a file with the keys and digests of its feature sets, with which the sets are found without the recordings.
 
 The lock is a file next to the recipe (``mine.toml`` → ``mine.lock``) and belongs in version control. A shipped recipe gets no
 lock unless the caller passes a path.
@@ -65,7 +65,9 @@ class LockFile:
 
     @classmethod
     def of(cls, recipe: Path | None, chosen: str | Path | None = None) -> LockFile:
-        """Return the lock file of a recipe: `chosen`, or else the file next to the recipe, which is read-only if shipped.
+        """Return the lock file of a recipe: `chosen`, or else the file next to the recipe.
+
+        If the recipe is shipped, a build does not write the file next to it.
 
         Raises
         ------
@@ -112,7 +114,8 @@ class LockFile:
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
         """Write `pins` to the lock if they changed; log a warning for each pin that is replaced.
 
-        With `keep_others`, the pins of other splits are kept if they have the same transform, as for names.
+        If `keep_others` is true, pins of other splits that have the same transform are kept, in the same way as a name keeps
+        other splits.
         """
         former = {} if lock is None else lock.splits
         transforms = {pin.transform_key for pin in pins.values()}

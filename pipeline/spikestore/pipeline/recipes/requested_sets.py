@@ -74,10 +74,10 @@ def sets_of_recipe(
     recipe : Recipe
         The recipe.
     origin : Path, optional
-        The file of the recipe; ``data`` in it is relative to the folder of this file. Without a file, it is relative to the working
-        directory.
+        The file of the recipe. The path ``data`` in the recipe is relative to the folder of this file; if there is no file, it
+        is relative to the working directory.
     data : str or Path, optional
-        Folder with the recordings; takes precedence over the recipe's.
+        Folder with the recordings; it takes precedence over the folder in the recipe.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def set_of_dataset(
 
 
 def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
-    """Return the transform that is given, or that of the Tonic data sets."""
+    """Return the transform that is given, or else the transform of the Tonic data sets."""
     own = [(leaf.name, leaf.known.transform) for leaf in leaves if leaf.known is not None]
     if transform is not None:
         for name, other in own:
@@ -224,7 +224,7 @@ def _spec(transform: object) -> Transform:
 
 
 def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
-    """Return the folder with a recipe's recordings: `data`, or else the recipe's, or else None. It need not exist."""
+    """Return the folder with a recipe's recordings: `data`, or else the folder in the recipe, or else None. The folder need not exist."""
     if data is not None:
         return Path(data)
     return None if recipe.source.data is None else beside(recipe.source.data, origin)

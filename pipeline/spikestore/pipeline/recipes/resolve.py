@@ -1,6 +1,6 @@
 """Resolve a recipe: which feature sets it requests, which of them exist, and which are missing.
 
-Used by all commands that take a recipe: preprocess, jobs of an array, plan and repair.
+All commands that take a recipe use this module: preprocess, jobs of an array, plan and repair.
 
 1. `OpenedRecipe` is a recipe with its file, its lock and the folder with its recordings.
 2. `OpenedRecipe.requested_sets` identifies the sets by their recordings, or by the lock if the recordings are missing.
@@ -45,7 +45,7 @@ class LockedSet:
     pin : Pin or None
         The pin of the split; None if the lock has none.
     no_recordings : SourceNotFoundError
-        Why the set cannot be computed.
+        The error that says why the set cannot be computed.
     """
 
     split: str
@@ -65,7 +65,7 @@ class LockedSet:
 
     @property
     def digest(self) -> str | None:
-        """Digest that the lock pins; None without a pin."""
+        """Digest that the lock pins; None if there is no pin."""
         return None if self.pin is None else self.pin.digest
 
     @property
@@ -169,7 +169,7 @@ class OpenedRecipe:
         recipe : Recipe, Path or str
             The recipe, or its file.
         data : str or Path, optional
-            Folder with the recordings; takes precedence over the recipe's.
+            Folder with the recordings; it takes precedence over the folder in the recipe.
         lock : str or Path, optional
             The file of the lock; by default next to the recipe.
 
@@ -188,7 +188,7 @@ class OpenedRecipe:
         return cls(loaded, path, data, lock_file, lock_file.read())
 
     def variants(self) -> tuple[OpenedRecipe, ...]:
-        """Return a recipe for each ``[[sweep]]``, each with a lock of its own; only this recipe if it has none.
+        """Return a recipe for each ``[[sweep]]``, each with its own lock; if there is no ``[[sweep]]``, return only this recipe.
 
         Raises
         ------
@@ -251,7 +251,7 @@ class OpenedRecipe:
         return None
 
     def requested_sets(self) -> Sequence[RequestedSet] | Sequence[LockedSet]:
-        """Return the sets that the recipe requests; without recordings, those of the lock.
+        """Return the sets that the recipe requests; if the recordings are missing, return the sets of the lock.
 
         Raises
         ------
@@ -316,7 +316,8 @@ def resolve(
     Raises
     ------
     ConflictError
-        The store has another digest than the lock pins, and the recordings are missing to decide which is right.
+        The store has another digest than the lock pins. Which of them is right cannot be decided, because the recordings are
+        missing.
     UsageError
         A field of the locked source differs from the recipe.
     StoreError

@@ -1,4 +1,4 @@
-"""The JSON schema of recipes, with which editors complete and check them.
+"""The JSON schema of recipes, with which editors complete and check recipes.
 
 ``docs/recipe.schema.json`` is its published copy: ``spikestore recipe --schema`` writes it.
 """

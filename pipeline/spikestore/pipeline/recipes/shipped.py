@@ -114,14 +114,15 @@ def choose_recipe(
     recipe : str, optional
         A file, or the name of a shipped recipe.
     data : str, optional
-        Folder with recordings; without `recipe` its files identify the data set.
+        Folder with recordings; if `recipe` is None, the files in this folder identify the data set.
     ask : callable, optional
-        Called with the names of several possible data sets, returns the user's choice; None makes this an error.
+        If several data sets are possible, called with their names; returns the user's choice. If `ask` is None, several
+        possible data sets are an error.
 
     Raises
     ------
     UsageError
-        Neither was given, or the files fit several data sets.
+        Neither `recipe` nor `data` was given, or the files fit several data sets.
     SourceNotFoundError
         The folder has no files of a known data set.
     """

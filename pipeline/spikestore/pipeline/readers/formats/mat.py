@@ -1,10 +1,11 @@
 """Numeric variables of MATLAB's ``.mat`` files, versions 5 to 7.
 
-After a header of 128 bytes, a file is a sequence of elements: type and size (32 bits each), data, padding to 8 bytes. Up to 4 bytes of data
-may share 8 bytes with their type and size (16 bits each). A variable is an element ``matrix``, perhaps inside a compressed one. A
-matrix consists of elements too: flags with the class, dimensions, name, values in column-major order.
+After a header of 128 bytes, a file is a sequence of elements: type and size (32 bits each), data, padding to 8 bytes. If an
+element has at most 4 bytes of data, it may be stored in 8 bytes: type and size (16 bits each), then the data. A variable is an
+element ``matrix``, perhaps inside a compressed element. A matrix consists of elements too: flags with the class, dimensions,
+name, and values in column-major order.
 
-SciPy reads these files as well, but damaged ones end the process (SciPy 1.17).
+SciPy reads these files as well, but some damaged files end the process (SciPy 1.17).
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[s
     content : bytes
         The file.
     names : sequence of str, optional
-        Variables to read; all by default. Missing ones are omitted, as are texts, structures, cells, sparse and complex arrays.
+        Variables to read; all by default. Missing variables are left out. Texts, structures, cells, sparse arrays and complex
+        arrays are left out too.
 
     Raises
     ------
@@ -66,7 +68,7 @@ def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[s
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:
-    """Yield the elements in some bytes; raise ValueError where one does not end."""
+    """Yield the elements in some bytes; raise ValueError at an element that does not end."""
     at = 0
     while at < len(data):
         if len(data) - at < 8:
@@ -98,7 +100,7 @@ def _decompressed(element: _Element, order: str) -> _Element:
 def _variable(
     data: memoryview, order: str, names: Sequence[str] | None
 ) -> tuple[str, npt.NDArray[Any]] | None:
-    """Return name and values of a matrix; None if it is not numeric, or not in `names`."""
+    """Return name and values of a matrix; None if the matrix is not numeric, or its name is not in `names`."""
     parts = _elements(data, order)
     flags = np.frombuffer(next(parts, _Element(0, memoryview(b""))).data, f"{order}u4", 1)
     if int(flags[0]) & 0xFF not in _NUMERIC_CLASSES or int(flags[0]) & _COMPLEX:

@@ -1,7 +1,7 @@
 """The ``.bin`` files of N-MNIST and N-Caltech101.
 
-A file is a sequence of events of 40 bits each: x (8 bits), y (8), p (1), t in µs (23), big-endian. An event with y = 240 says
-that the clock overflowed: it adds 2^13 µs to the times of all later events, and is not an event itself. Events are those of
+A file is a sequence of events of 40 bits each: x (8 bits), y (8), p (1), t in µs (23), big-endian. An entry with y = 240 is not
+an event: it says that the clock overflowed, and 2^13 µs are added to the times of all later events. Events are those of
 `tonic.io.read_mnist_file`, bit for bit, with one exception: Tonic adds in uint32, which wraps after 4,295 s.
 
 All files of a block are decoded together, so that NumPy is not called for each file.
@@ -48,14 +48,14 @@ class PackedEvents(NamedTuple):
 def fields_of(
     content: bytes,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return t, x, y and p of all events, also of those with y = 240; `content` has a whole number of events."""
+    """Return t, x, y and p of all entries, including entries with y = 240; `content` must have a whole number of entries."""
     raw = np.frombuffer(content, np.uint8).reshape(-1, BYTES)
     t = (raw[:, 2] & 0x7F).astype(np.int32) << 16 | raw[:, 3].astype(np.int32) << 8 | raw[:, 4]
     return t, raw[:, 0].copy(), raw[:, 1].copy(), raw[:, 2] >> 7
 
 
 def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
-    """Return the files with an invalid size: for the number of each, a description of the fault."""
+    """Return a description of the fault for each file with an invalid size, by the number of the file."""
     problems = {}
     for place, content in enumerate(contents):
         if not content:

@@ -1,7 +1,7 @@
 """Prophesee's ``.raw`` files with events in EVT2 or EVT3; `spikestore.pipeline.readers.formats.evt_kernels` describes the words.
 
-A file starts with lines of text that begin with ``%`` and a space, such as ``% evt 3.0`` or ``% format EVT3;height=720;width=1280``. The line
-``% end``, if there is one, is the last of them.
+A file starts with lines of text that begin with ``%`` and a space, such as ``% evt 3.0`` or ``% format
+EVT3;height=720;width=1280``. If there is a line ``% end``, it is the last of these lines.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_raw(content: bytes) -> RawEvents:
     Raises
     ------
     ValueError
-        The file has no header of this format, another version, or is truncated.
+        The file has no header of this format, has another version, or is truncated.
     """
     version, start = _header(content)
     from spikestore.pipeline.readers.formats import evt_kernels  # imports numba
@@ -54,7 +54,7 @@ def read_raw(content: bytes) -> RawEvents:
 
 
 def _header(content: bytes) -> tuple[int, int]:
-    """Return the version of the words, 2 or 3, and where they start."""
+    """Return the version of the words, 2 or 3, and the position at which the words start."""
     if not content:
         raise ValueError("the file is empty")
     versions: list[bytes] = []

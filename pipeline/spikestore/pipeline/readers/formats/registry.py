@@ -22,9 +22,10 @@ GROUP = "spikestore.formats"
 
 @functools.cache
 def formats() -> Mapping[str, Format]:
-    """Return all formats by name; those of other packages are called ``PACKAGE.NAME``.
+    """Return all formats by name; formats of other packages are called ``PACKAGE.NAME``.
 
-    If a format of another package cannot be loaded or has a suffix of another format, a warning is logged and it is skipped.
+    If a format of another package cannot be loaded or has a suffix of another format, a warning is logged and this format is
+    skipped.
     """
     known = {one.name: one for one in BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda one: (package_of(one), one.name)):

@@ -1,7 +1,8 @@
 """Text files with one event per line: ``.csv`` and ``.txt``, also compressed with gzip.
 
 A line has the values of one event, separated by commas, semicolons, tabs or spaces. Lines that start with ``#`` or ``%`` are
-comments. The first other line may name the columns; so may the last comment before it. ``true`` and ``false`` mean 1 and 0.
+comments. The names of the columns may be in the first line that is not a comment, or in the last comment before that line.
+``true`` and ``false`` mean 1 and 0.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class LocatedPart:
     indices : tuple of int, optional
         Index of each recording in the object; None if recording i is item i.
     events_per_item : float
-        Mean number of events of an item in the object, from some items.
+        Mean number of events of an item in the object, estimated from some items.
     seconds_per_item : float
         Mean time to read an item of the object, in s.
     """
@@ -107,7 +107,7 @@ class ItemsReader(ClosesOnExit):
         return self._first + len(self._numbers)
 
     def name_of(self, row: int) -> str:
-        """Return the name of a recording in messages: that of its file, or class and index of its item."""
+        """Return the name of a recording in messages: the name of its file, or the class of its object and the index of its item."""
         part, number = self._place(row)
         reader, located = self._readers[part], self._located[part]
         if reader is not None:
@@ -265,7 +265,7 @@ class ItemsReader(ClosesOnExit):
         return _Piece((events.t, events.x, events.y, events.p), label, {})
 
     def _label(self, item: Item) -> int:
-        """Return the class number of an item; raise ValueError if it has none, or other fields than the first item."""
+        """Return the class number of an item; raise ValueError if the item has no class, or its fields differ from those of the first item."""
         if item.fields != self._content.fields:
             raise ValueError(
                 f"it has the fields {', '.join(item.fields)}, other recordings have {', '.join(self._content.fields)}"
@@ -286,7 +286,7 @@ class ItemsReader(ClosesOnExit):
 
 
 def first_not_sendable(parts: Iterable[LocatedPart]) -> str | None:
-    """Return which object in Python cannot be sent to worker processes, and why; None if all can."""
+    """Return which object in Python cannot be sent to worker processes, and why; None if all objects can be sent."""
     for place in parts:
         if place.live is not None and (why := place.live.not_sendable()) is not None:
             return f"{place.live.name} can't be sent to worker processes ({why})"
@@ -312,7 +312,7 @@ def common_columns(readers: Sequence[Reader | None]) -> tuple[str, ...]:
 
 
 def label_number(label: int | str, classes: Sequence[str]) -> int:
-    """Return the number of a label; raise ValueError if no class has it."""
+    """Return the number of the class that a label names; raise ValueError if there is no such class."""
     if isinstance(label, str):
         if label not in classes:
             raise ValueError(f"its target {label!r} is none of the {len(classes)} classes")
@@ -327,9 +327,9 @@ def label_number(label: int | str, classes: Sequence[str]) -> int:
 def rows_of_content(
     content: ItemContent, located: Sequence[LocatedPart], rows: slice
 ) -> tuple[ItemContent, tuple[LocatedPart, ...]]:
-    """Return content and places of some rows, to send to a task: without the files and hashes of other rows.
+    """Return the content and the places of some rows, to send to a task. The files and hashes of other rows are left out.
 
-    Files of a data set with several recordings in one file are kept.
+    If a data set has several recordings in one file, all its files are kept.
     """
     numbers = np.asarray(content.row_numbers[rows], np.int64)
     starts = np.cumsum([0, *(part.length for part in content.parts)])

@@ -66,9 +66,9 @@ class LiveDataset:
     Parameters
     ----------
     dataset : object
-        The data set; not modified.
+        The data set; it is not modified.
     time_unit : {"us", "s", "ms", "ns"}
-        Unit of its times.
+        Unit of the times of the events.
     target : int or str, optional
         Position or key of the label in each target.
     """
@@ -110,9 +110,9 @@ class LiveDataset:
         Raises
         ------
         ValueError
-            The item cannot be read, or is no recording; the message describes the fault.
+            The item cannot be read, or is not a recording; the message describes the fault.
         SourceError
-            The system failed, for example because too many files are open: no fault of the item.
+            The system failed, for example because too many files are open; the item itself has no fault.
         """
         self._open()
         return self._read(index)
@@ -161,7 +161,7 @@ class LiveDataset:
         return self._copy
 
     def _open(self) -> None:
-        """Load the copy in a worker process, and compare one item."""
+        """Load the copy in a worker process, and compare the hash of one item with the hash that the first process computed."""
         if self._dataset is not None or self._copy is None:
             return
         self._dataset, self._lock = _load(self._copy, self._path, self.name)
@@ -194,7 +194,7 @@ class LiveDataset:
 
 
 def name_of_class(dataset: object) -> str:
-    """Return module and name of the class of an object, as in keys; the module of a script is left out."""
+    """Return the module and the name of the class of an object, in the form that keys contain; the module of a script is left out."""
     kind = type(dataset)
     return kind.__qualname__ if kind.__module__ == "__main__" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -35,13 +35,13 @@ class BinWidth:
     factor : float
         Bin width, as a multiple of the set's own.
     samples : int
-        Samples of the sweep.
+        Number of samples in the sweep.
     non_zeros : float
         Mean number of non-zeros of a sample.
     stored_bytes : float
-        Mean bytes of a sample in the store, by the entropy of gaps and values.
+        Mean bytes of a sample in the store, estimated from the entropy of gaps and values.
     density : float
-        Share of the places of the frames that have a value.
+        Share of the places of the frames whose value is not 0.
     device_bytes : float
         Mean bytes of the non-zeros of a sample in memory.
     accuracy : float, optional
@@ -65,7 +65,7 @@ def spread(rows: Sequence[int], count: int) -> list[int]:
 
 
 def coarser(sample: KeptSample, factor: int, site_count: int) -> KeptSample:
-    """Return a sample whose bins are the sums of `factor` neighbouring bins; the last bin may have fewer."""
+    """Return a sample whose bins are the sums of `factor` neighbouring bins; the last bin may be the sum of fewer bins."""
     if factor == 1:
         return sample
     time_bin, site = np.divmod(sample.index, site_count)
@@ -84,7 +84,7 @@ def result_for(
     factor : float
         Bin width, as a multiple of the set's own.
     fitted, tested : sequence of KeptSample
-        Samples to fit, at least one, and other samples to test.
+        Samples to fit the read-out with (at least one), and other samples to test it with.
     sites : tuple of int
         Sizes (polarity, [y,] x).
     """

@@ -23,7 +23,7 @@ class ChosenRow(NamedTuple):
 def chosen_rows(
     columns: Mapping[str, npt.NDArray[Any]], kept: npt.NDArray[np.bool_], *, typical: bool
 ) -> list[ChosenRow]:
-    """Return the rows that the gallery shows; of equal candidates, the first one.
+    """Return the rows that the gallery shows. If several rows are equally suitable, the first of them is chosen.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def chosen_rows(
     kept : bool array, shape (rows,)
         Whether a row is a sample.
     typical : bool
-        Also choose a typical sample of each class: the number of its non-zeros is nearest to the median of its class.
+        Also choose a typical sample of each class: the sample whose number of non-zeros is nearest to the median of the class.
     """
     rows = np.flatnonzero(kept)
     if not len(rows):

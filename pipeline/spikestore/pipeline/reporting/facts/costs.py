@@ -1,4 +1,4 @@
-"""Bytes of each column against its entropy, and the memory that each residence of the loader needs."""
+"""Bytes of each column in comparison with its entropy, and the memory that each residence of the loader needs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ _BATCH = 128
 def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return stored bytes and entropy of each column, summed over the splits.
 
-    The entropy is that of an ideal code which only knows how often each number occurs; for ``index``, the numbers are the gaps between
-    the indices of a sample. ``start`` and ``check`` follow from other columns, so no entropy is given for them.
+    The entropy is the length of an ideal code that only knows how often each number occurs. For ``index``, the numbers are the
+    gaps between the indices of a sample. For ``start`` and ``check`` no entropy is given, because they are computed from other
+    columns.
     """
     totals: dict[str, dict[str, Any]] = {}
     for facts in splits.values():
@@ -51,7 +52,7 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 
 
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return, for each split, the bytes of the columns in memory, and of dense float32 frames for comparison.
+    """Return, for each split, the bytes of the columns in memory, and the bytes of dense float32 frames for comparison.
 
     The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps two windows of them: the current one and the next one.
     """

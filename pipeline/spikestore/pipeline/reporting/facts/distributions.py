@@ -43,7 +43,7 @@ def quantiles(values: npt.NDArray[Any]) -> dict[str, float]:
 
 
 def _measures(facts: SetFacts) -> Iterator[tuple[str, str, npt.NDArray[np.float64]]]:
-    """Yield name, unit and values of each measure; the values are those of the samples that were not skipped."""
+    """Yield name, unit and values of each measure; skipped recordings have no values."""
     kept = facts.kept
     events = facts.events[kept]
     nnz, n_bins = (facts.columns[name][kept].astype(np.float64) for name in ("nnz", "n_bins"))

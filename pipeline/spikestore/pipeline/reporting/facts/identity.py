@@ -79,7 +79,8 @@ def _files(features: FeatureSet) -> dict[str, Any]:
 def recipe_text(name: str, splits: Mapping[str, FeatureSet]) -> str | None:
     """Return a recipe (TOML) that gives the same keys from the same files.
 
-    None if no recipe can describe the sets: for objects in Python, imported caches, and folders, whose labels come from a table or from names of files.
+    The result is None for objects in Python and imported caches, because no recipe describes them. It is None for folders too,
+    because their labels come from a table or from names of files.
     """
     manifest = next(iter(splits.values())).manifest
     source, transform = manifest.source, manifest.transform
@@ -102,5 +103,5 @@ def recipe_text(name: str, splits: Mapping[str, FeatureSet]) -> str | None:
 
 
 def _toml(table: Mapping[str, Any]) -> list[str]:
-    """Return a line for each value; numbers, strings, booleans and lists are written alike in JSON and TOML."""
+    """Return a line for each value; numbers, strings, booleans and lists are written in the same way in JSON and TOML."""
     return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in table.items()]

@@ -33,7 +33,7 @@ class SiteGroups(NamedTuple):
 
 
 def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
-    """Return groups of neighbouring sites, at most `most` if polarities allow it; polarities are never mixed.
+    """Return groups of neighbouring sites. A group never has sites of two polarities. If `most` groups are enough for this, there are not more.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ class LinearFit:
     classes : int
         Number of classes.
     hold_out : int
-        Hold out every row whose number is a multiple of this, to measure the accuracy with; 0 for none.
+        If it is not 0, rows whose number is a multiple of `hold_out` are not fitted; the accuracy is measured with them.
     """
 
     def __init__(self, inputs: Inputs, classes: int, hold_out: int) -> None:
@@ -197,14 +197,14 @@ def dual_accuracy(
 ) -> float:
     """Fit a ridge read-out, and return the share of test samples that it classifies correctly.
 
-    It solves the dual form, which is faster if there are fewer samples to fit than inputs.
+    The dual form of the regression is solved; if there are fewer samples to fit than inputs, this is faster.
 
     Parameters
     ----------
     fitted, tested : float32 array, shape (samples, inputs)
         Inputs of the samples to fit and to test; both are centred in place.
     label, test_label : int64 array, shape (samples,)
-        Their classes.
+        Classes of the samples to fit and to test.
     """
     classes = np.unique(label)
     mean = fitted.mean(axis=0)

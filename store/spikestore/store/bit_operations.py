@@ -1,4 +1,4 @@
-"""Operations on bits that numba lacks, for compiled functions; only modules that compile functions import this one."""
+"""Bit operations that numba lacks, for compiled functions; only modules that compile functions import this module."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def compared(relation: str, number: int) -> Any:
     Returns
     -------
     function
-        Called with an array of unsigned integers and a position: bit i of its result, a uint64, says whether
-        ``array[position + i]`` has the relation to the number. The 64 elements must exist.
+        Called with an array of unsigned integers and a position. It returns a uint64, whose bit i is 1 if the comparison is
+        true for ``array[position + i]``. The array must have all 64 elements from this position on.
     """
 
     def compare(_context: Any, values: Any, first: Any) -> Any:

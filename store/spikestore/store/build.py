@@ -4,7 +4,7 @@ The order of writes makes every crash harmless (docs/format.md, "Building"):
 
 1. The plan is put if it is absent; later builders follow the stored plan.
 2. The Zarr metadata in the plan are put if absent; metadata that exist already must be equal, byte for byte.
-3. For each fragment, its objects are put, and then its record. So the objects in a record always exist.
+3. The objects of a fragment are put before its record. So all objects that a record lists exist.
 4. The manifest is put last. The set exists if and only if its manifest exists.
 
 Locks are not needed: each plan has its own folder, so objects of two plans never have the same path.
@@ -89,8 +89,10 @@ class Build:
 
         Raises
         ------
+        DamagedError
+            The stored plan is damaged.
         ConflictError
-            The plan to join has other columns or another number of samples.
+            The stored Zarr metadata differ from those in the plan.
         """
         if restart:
             storage.delete(address.plan)
@@ -181,7 +183,9 @@ class Build:
         *,
         events: EventCounts,
     ) -> Record:
-        """Store a fragment without skipped rows whose ``index`` and ``value`` another build of the same plan has encoded.
+        """Store a fragment whose ``index`` and ``value`` are encoded already, because another set has the same rows.
+
+        No row of the fragment may be a skipped row.
 
         Parameters
         ----------
@@ -202,7 +206,10 @@ class Build:
         return self._put(fragment, samples, facts, encoded, events=events)
 
     def _rows(self, fragment: int, samples: int, nnz: int) -> range:
-        """Return the rows of a fragment; raise `UsageError` if the plan has another number, or too small a shard."""
+        """Return the rows of a fragment.
+
+        Raise `UsageError` if the plan has another number of rows for it, or if its non-zeros do not fit into a shard.
+        """
         rows = self.plan.rows(fragment)
         if samples != len(rows):
             raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {samples}")
@@ -260,8 +267,8 @@ class Build:
     ) -> FeatureSet:
         """Commit the feature set and return it; every fragment must have a record.
 
-        All objects are listed with their sizes immediately before the manifest is put. `review` is called with the
-        manifest before that; if it raises, the build stays unfinished and can be committed later.
+        First, `review` is called with the manifest. If it raises an error, the build stays unfinished and can be committed
+        later. Then all objects are listed with their sizes, and the manifest is put.
 
         Raises
         ------

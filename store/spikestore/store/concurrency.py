@@ -37,8 +37,8 @@ def in_order(
 ) -> Iterator[Result]:
     """Yield the result of `work` for each item, in order; several threads work in parallel.
 
-    If a call fails, the user presses Ctrl-C, or the caller stops taking results, no further call begins, `stop` is called,
-    and this function waits for the running calls.
+    The function ends early if a call fails, if the user presses Ctrl-C, or if the caller stops taking results. Then no further
+    call begins, `stop` is called, and the function waits for the running calls.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="spikestore")
     try:
@@ -83,7 +83,9 @@ def interruptible(call: Callable[[], Result]) -> Result:
 
 
 class ByteBudget:
-    """Limit of the bytes that several threads hold together; a request above the limit waits until no thread holds any.
+    """Limit of the bytes that several threads hold together.
+
+    A request for more bytes than the limit waits until no thread holds any bytes, and then succeeds.
 
     Parameters
     ----------
@@ -124,10 +126,10 @@ class Prefetcher(Generic[Item]):
     depth : int
         Number of items that are ready or in progress; at least 1.
     abandon : callable, optional
-        Called when the thread must end early, to end a wait of the generator, for example for a disk. Without it, the interpreter
-        does not wait for the thread at its exit.
+        Called when the thread must end early; it must end any wait of the generator, for example for a disk. Without this
+        argument, the interpreter does not wait for the thread when it exits.
     errors : {"in order", "first"}
-        Raise an error of the generator after the items before it, or at the next call of ``next``.
+        When an error of the generator is raised: after all items that precede the error, or at the next call of ``next``.
     """
 
     def __init__(
@@ -236,7 +238,7 @@ def _stop(
 class DaemonThreads(Executor):
     """Thread pool that can be shut down while its threads still wait for an unresponsive server.
 
-    The standard pool waits for its threads when it ends and at the interpreter's exit, however long a server takes.
+    Python's own pool waits for its threads at its shutdown and at the interpreter's exit, however long a server takes.
 
     Parameters
     ----------

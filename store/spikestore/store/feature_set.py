@@ -1,6 +1,6 @@
 """The class `FeatureSet`: a committed feature set whose blocks are checked on every read.
 
-Methods that read rows import NumPy and the readers: a run with nothing to do opens sets, but reads no rows.
+NumPy and the readers are imported only by the methods that read rows. A command that only opens sets starts faster without them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 class FeatureSet:
     """All samples of one source under one transform; immutable.
 
-    A `Store` returns it. Rows are recordings in the source's order; a skipped recording keeps its row
-    (``manifest.skipped``), without non-zeros and bins and with label -1.
+    Use a `Store` to open one. Rows are recordings in the source's order. A skipped recording keeps its row
+    (``manifest.skipped``), which has no non-zeros, no bins and label -1.
 
     Examples
     --------
@@ -192,7 +192,7 @@ class FeatureSet:
     ) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
 
-        This is faster than `read` and a conversion, if the rows are whole blocks of one fragment (``benchmarks.loading --rows
+        If the rows are whole blocks of one fragment, this is faster than `read` and a conversion (``benchmarks.loading --rows
         read_narrow``).
 
         Parameters
@@ -242,8 +242,8 @@ class FeatureSet:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
-        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's record. Columns
-        of a folder whose values are in the source are int32, float64 or texts (``<U…``), with 0 or an empty text in skipped rows.
+        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's record. The
+        columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); in skipped rows, they have 0 or an empty text.
 
         Raises
         ------

@@ -87,7 +87,7 @@ def available_cores() -> int:
 
 
 def _cgroup_cores() -> float:
-    """Return the limit of control groups in cores, which ``docker run --cpus`` sets; infinite if there is no limit."""
+    """Return the limit of this process's control groups, in cores; infinite if there is no limit. ``docker run --cpus`` sets it."""
     least = math.inf
     for folder in _cgroup_folders():
         try:
@@ -132,9 +132,9 @@ def physical_memory_bytes() -> int | None:
 
 
 def free_memory_bytes() -> int | None:
-    """Return the memory in bytes that is available without swapping; None if the system does not report it.
+    """Return the memory in bytes that is available without swapping; None if it is unknown.
 
-    Linux and Windows report it. On other systems, half of the physical memory is assumed to be free.
+    Linux and Windows report this number. On other systems, the result is half of the physical memory.
     """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

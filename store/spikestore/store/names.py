@@ -109,7 +109,7 @@ def point(
 def _warn_of_recordings_in_two_splits(
     name: str, splits: Mapping[str, FeatureSet], kept: Mapping[str, FeatureSet]
 ) -> None:
-    """Log a warning for each split that keeps its set and has recordings of the new sets of the other splits."""
+    """Log a warning for each split that keeps its set, if this set shares recordings with the new sets of the other splits."""
     new = set().union(*map(_files_of_recordings, splits.values()))
     for split, features in kept.items():
         shared = new & _files_of_recordings(features)
@@ -127,13 +127,13 @@ def _warn_of_recordings_in_two_splits(
 
 
 def _files_of_recordings(features: FeatureSet) -> set[str]:
-    """Return the hashes of the files of a set if each file is one recording, else none."""
+    """Return the hashes of a set's files if each file is one recording; otherwise an empty set of hashes."""
     files = features.manifest.source.files
     return {file.sha256 for file in files} if len(files) == len(features) else set()
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise the error that `point` would raise for sets that need not be built yet; see `Store.refuse_move`."""
+    """Raise `UsageError` if `point` would refuse to move a name to these sets; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
         # Splits whose keys stay the same are left out: builds and copies report other content under equal keys.
@@ -143,7 +143,7 @@ def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, Name
 
 
 def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -> list[Move]:
-    """Return the splits of a name that would refer to another set, or to none.
+    """Return the splits of a name that would refer to another set, or would be removed from the name.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -
     before : mapping of str to Pin
         Sets of the name now, by split.
     sets : mapping of str to NamedSet
-        New sets of some splits, all of one transform. Other splits are kept if they have this transform.
+        New sets of some splits, all of one transform. The name keeps its other splits if they have this transform.
     """
     transforms = {requested.address.transform_key for requested in sets.values()}
     changed = []

@@ -10,7 +10,7 @@ numba's own cache checks only the source file of a function, and raises its erro
 4. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
    compiled in every process, and a warning names the file.
 
-numba comes with the extras; only modules that compile import this one.
+numba is installed by the extras; only modules that compile functions import this module.
 """
 
 from __future__ import annotations

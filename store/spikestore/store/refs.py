@@ -1,7 +1,8 @@
 """Refs as logs of immutable entries; the newest entry is the value of a name.
 
-``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent. An update reads the highest number and puts the
-next one; if another writer was faster, it reads again. So no update is lost, and no lock is needed.
+The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent. An update reads the highest number and
+puts an entry with the next number. If another writer was faster, the update begins again. So no update is lost, and no lock is
+needed.
 
 Entries are never deleted, because an older entry would become valid again. To remove a name, a further entry is added
 (`Ref.forgotten`).
@@ -102,8 +103,8 @@ def read_logs(
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; if nothing changes, no entry is added.
 
-    Other splits are kept if they have the same transform, else removed. `check` is called again after another writer's
-    entry, so that it always sees the pins that the update replaces.
+    Other splits are kept if they have the same transform, else removed. If another writer adds an entry first, `check` is called
+    again, so that it always sees the pins that the update replaces.
 
     Raises
     ------
@@ -212,7 +213,7 @@ def _transform(name: str, pins: Pins) -> str:
 
 
 def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
-    """Put the entry with the splits that `change` returns, unless they are unchanged; without any split, remove the name."""
+    """Put an entry with the splits that `change` returns; if they are unchanged, put none. If no split is left, remove the name."""
     for _ in range(_ATTEMPTS):
         number = _last(storage, name)
         old = _entry(storage, name, number)

@@ -195,7 +195,7 @@ def no_such_name(storage: Storage, text: str) -> UnknownNameError:
 
 
 def _address(storage: Storage, text: str) -> Address:
-    """Return the address of ``TRANSFORM/SOURCE``, or of a set with a key that begins with `text`."""
+    """Return the address that ``TRANSFORM/SOURCE`` means, or the address of the set that has a key beginning with `text`."""
     match = _KEY_PREFIX.match(text)
     if match is None:
         raise no_such_name(storage, text)

@@ -1,12 +1,13 @@
 """The command line ``spikestore``, with sub-commands from entry points.
 
 A sub-command is an entry point of the group ``spikestore.commands``: its name is the command's name, and
-its object is a plain function with typer annotations. This module therefore offers commands of any package without
-importing them:
+its object is a plain function with typer annotations. So any package can add commands, and this module need not import
+these packages.
 
-1. ``spikestore NAME …`` loads only the entry point of that name; ``spikestore --help`` loads all of them for the
-   first lines of their docstrings, so command modules import large packages inside their functions;
-2. an error of a command becomes one line on stderr and an exit status: 0 done, 1 failed, 2 wrong use,
+1. ``spikestore NAME …`` loads only the entry point of that name.
+2. ``spikestore --help`` loads all entry points, because it shows the first line of each docstring. Command modules therefore
+   import large packages inside their functions.
+3. An error of a command becomes one line on stderr and an exit status: 0 done, 1 failed, 2 wrong use,
    130 interrupted.
 
 A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after
@@ -94,7 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(words: Sequence[str]) -> str | None:
-    """Return the command, or None: the first word that is not an option, because options before it have no arguments."""
+    """Return the command: the first word that is not an option; None if there is no such word.
+
+    The options before a command have no arguments.
+    """
     return next((word for word in words if not word.startswith("-")), None)
 
 
@@ -174,7 +178,7 @@ def _application(command: str | None) -> typer.Typer:
 
 
 def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --verbose and --quiet to a command, so that they may follow its name, unless it has such options itself."""
+    """Add --verbose and --quiet to a command, so that they may follow its name; a command with such options is returned unchanged."""
     signature = inspect.signature(function, eval_str=True)
     notes = [
         note for p in signature.parameters.values() for note in getattr(p.annotation, "__metadata__", ())
@@ -218,7 +222,7 @@ def _entry_points(command: str | None) -> dict[str, importlib.metadata.EntryPoin
 
 
 def _absent() -> None:
-    """Do nothing; replaces a command that is not loaded, of which only name and help are shown."""
+    """Do nothing; this function stands for a command that is not loaded, because only its name and help are shown."""
 
 
 def _show_version(asked: bool) -> None:

@@ -1,10 +1,10 @@
 """Replacements for standard streams: if a stream fails, its text is dropped and the command continues.
 
-Python sets ``sys.stdout`` or ``sys.stderr`` to None if a shell closed it (``>&-``), raises an error if its disk is
-full, and raises it again at the end of the process. In this module:
+If a shell closed ``sys.stdout`` or ``sys.stderr`` (``>&-``), Python sets the stream to None. If the disk of a stream is full, Python
+raises an error, and raises the same error again at the end of the process. In this module:
 
-1. a closed descriptor 0, 1 or 2 is opened on the null device, because C libraries write their messages to these numbers,
-   and a file of a store could get one of them;
+1. a closed descriptor 0, 1 or 2 is opened on the null device: otherwise a file of a store could get this number, and C
+   libraries would write their messages into the file;
 2. text that cannot be written is dropped, and :class:`LenientStream` records the error;
 3. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
 """

@@ -45,7 +45,10 @@ zarr.registry.register_codec(_OURS, BoundedPCodec)
 
 
 def bounded(document: Any) -> Any:
-    """Return Zarr metadata with `BoundedPCodec` instead of PCodec; unchanged for zarrs, which has its own codecs."""
+    """Return Zarr metadata with `BoundedPCodec` instead of PCodec.
+
+    If Zarr uses the codec pipeline of zarrs, the metadata are unchanged, because zarrs has its own codecs.
+    """
     if "zarrs" in str(zarr.config.get("codec_pipeline.path", "")).lower():
         return document
     return _renamed(document)

@@ -5,8 +5,8 @@ rows in order, little-endian, without padding or separators. ``start`` and ``che
 
 - the **digest** is SHA-256 over the hash of a head and the hashes of all blocks: it identifies the content,
   independent of plan, codec, executor, worker count and provenance;
-- **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read compares it,
-  which detects flipped, lost and exchanged values, also whole fragments of another set.
+- **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read compares these
+  hashes. So it detects values that were flipped, lost or exchanged, and whole fragments of another set.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def block_checks(
     seed : int
         Result of `check_seed`.
     first_block : int
-        Number of the first block in the whole set.
+        Number of the block in the whole set with which `columns` begins.
 
     Returns
     -------
@@ -79,7 +79,7 @@ class BlockHashes:
     layout : Layout
         Order of the columns.
     new_hash : callable
-        Returns the hash of a block, by its number among these rows.
+        Called with the number of a block, counted from the first of these rows; returns a new hash object for the block.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class BlockHashes:
         self._feed_samples(names[: names.index("index")])
 
     def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        """Add a piece of ``index``, or of ``value`` after all of ``index``; it begins at non-zero number `begins`."""
+        """Add a piece of a column that begins at non-zero number `begins`: first all pieces of ``index``, then all of ``value``."""
         for each, (first, last) in zip(self._hashes, self._spans, strict=True):
             part = piece[max(first - begins, 0) : max(last - begins, 0)]
             if part.size:
                 each.update(part.data)
 
     def _finished(self) -> list[Any]:
-        """Return the hashes, after the last piece of ``value``."""
+        """Return the hash objects; call this after the last piece of ``value``."""
         self._feed_samples(self._after)
         return self._hashes
 
@@ -127,7 +127,7 @@ class BlockChecks(BlockHashes):
     seed : int
         From `check_seed`.
     first_block : int
-        Number of the first block in the whole set.
+        Number of the block in the whole set with which the rows begin.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class BlockChecks(BlockHashes):
         )
 
     def finish(self) -> npt.NDArray[np.uint64]:
-        """Return the hashes, shape (blocks,), after the last piece of ``value``."""
+        """Return the hashes, shape (blocks,); call this after the last piece of ``value``."""
         return np.array([check.intdigest() for check in self._finished()], np.uint64)
 
 
@@ -156,7 +156,7 @@ class BlockDigests(BlockHashes):
         super().__init__(samples, offsets, layout, lambda _: hashlib.sha256())
 
     def finish(self) -> list[str]:
-        """Return SHA-256 (hex) of each block, after the last piece of ``value``."""
+        """Return SHA-256 (hex) of each block; call this after the last piece of ``value``."""
         return [digest.hexdigest() for digest in self._finished()]
 
 

@@ -1,4 +1,4 @@
-"""Numbers and hashes of the rows of a fragment, which its record and its ``check`` contain."""
+"""Facts about the rows of a fragment: the numbers and hashes that its record and its ``check`` contain."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FragmentFacts(NamedTuple):
 
 
 def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> SampleColumns:
-    """Return columns with one value per sample as `SampleColumns` whose ``index`` and ``value`` are empty."""
+    """Return `SampleColumns` with these columns, which have one value per sample, and with empty ``index`` and ``value``."""
     extras = {name: samples[name] for name in layout.extras}
     return SampleColumns(
         index=np.empty(0, layout.dtype("index")),
@@ -53,7 +53,7 @@ def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> Samp
 
 
 def refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
-    """Raise `UsageError` unless `skipped` are rows of the fragment, ascending, without non-zeros, bins and label."""
+    """Raise `UsageError` unless `skipped` ascend, are rows of the fragment, and have no non-zeros, no bins and label -1."""
     numbers = [each.row for each in skipped]
     if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
         raise UsageError("skipped rows must ascend and belong to their fragment")

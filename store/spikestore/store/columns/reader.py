@@ -1,7 +1,8 @@
-"""Readers of a fragment's rows from its stored objects: one decodes them directly, one through Zarr for other codecs.
+"""Readers of a fragment's rows from its stored objects: `DirectReader` decodes them itself, `ZarrReader` uses Zarr.
 
-The reader first reads the index of a shard, then only the chunks that contain the requested rows. It compares chunks with
-their checksums only; `FeatureSet` compares rows with ``check``. Zarr reads builds whose codecs `shard_codec` does not support.
+`DirectReader` first reads the index of a shard, then only the chunks that contain the requested rows. It compares chunks with
+their checksums only; `FeatureSet` compares rows with ``check``. `ZarrReader` reads builds whose codecs `shard_codec` does not
+support.
 """
 
 from __future__ import annotations
@@ -223,8 +224,8 @@ class DirectReader:
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted from the first value of row `start`, and the piece. The next piece of this
-            thread overwrites it, because reused memory is in the processor's cache.
+            Position of the piece, counted from the first value of row `start`, and the piece. The next piece that this
+            thread reads overwrites the piece, because memory that is used again is still in the processor's cache.
         """
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
@@ -259,7 +260,7 @@ class DirectReader:
         return chunks, self._chunks(f"{name}/c/{fragment}", extents)
 
     def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
-        """Return chunks of one object, with one read if they are close together."""
+        """Return chunks of one object; if they are close together, read them in one request."""
         start = min(extent.offset for extent in extents)
         stop = max(extent.offset + extent.length for extent in extents)
         if stop - start > 2 * sum(extent.length for extent in extents):
@@ -315,7 +316,7 @@ class FragmentDecoder:
 
     @contextmanager
     def opened(self, fragment: int, objects: Mapping[str, bytes]) -> Iterator[ColumnReader]:
-        """Yield a reader of a fragment; errors of the ``with`` block become `DamagedError`. For the arguments see `read`."""
+        """Yield a reader of a fragment; for the arguments see `read`. Errors in the ``with`` block become `DamagedError`."""
         try:
             if isinstance(self._build, Manifest):
                 refuse_giant_fragment(self._build, fragment)

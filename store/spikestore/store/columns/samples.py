@@ -114,12 +114,12 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def largest_value(value: npt.NDArray[Any]) -> float:
-    """Return the largest value of a column, or for a floating-point column the largest absolute value; 0 if it is empty."""
+    """Return the largest value of a column; 0 if the column is empty. Of floating-point values, the absolute values count."""
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 
 def largest_index(columns: SampleColumns) -> int:
-    """Return the largest index of rows that follow the format, in which indices ascend; 0 if they have no non-zeros."""
+    """Return the largest index of some rows; 0 if they have no non-zeros. The indices must ascend in each row."""
     ends = columns.offsets()[1:][columns.nnz > 0] - 1
     return int(columns.index[ends].max(initial=0))
 
@@ -127,7 +127,7 @@ def largest_index(columns: SampleColumns) -> int:
 def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     """Return the first violation of the format in some rows, or None.
 
-    Builders call it before storing rows, readers after decoding them.
+    Builders call this function before they store rows. Readers call it after they have decoded rows.
     """
     samples, values = len(columns.nnz), len(columns.index)
     if int(columns.nnz.sum(dtype=np.int64)) != values or len(columns.value) != values:
@@ -173,7 +173,7 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
 
 
 def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> str | None:
-    """Return a message if a column cannot be stored with its dtype, else None."""
+    """Return a message if a column cannot be stored with `dtype`, else None."""
     if not len(column):
         return None
     if dtype.kind == "f":

@@ -1,7 +1,7 @@
 """Encoding of one column's objects without Zarr, for the codecs in this version's plans.
 
-A plan may name any codecs; Zarr reads and writes the others. Those of `zarr_metadata` are encoded here, byte for byte
-as by Zarr except for the last inner chunk (``tests/store/columns/test_shard_codec.py`` compares the two):
+A plan may name any codecs. This module has the codecs of `zarr_metadata`; for all other codecs, Zarr reads and writes. Except for
+the last inner chunk, the bytes are those that Zarr writes (``tests/store/columns/test_shard_codec.py`` compares them):
 
 - a column with one value per sample: PCodec, followed by its CRC32C;
 - ``check``: the bytes, followed by their CRC32C;
@@ -10,9 +10,9 @@ as by Zarr except for the last inner chunk (``tests/store/columns/test_shard_cod
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
 Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
-these fill values are two parts of one pco file, each with its own statistics. In one part, a small fragment would take
-up to three times the bytes (docs/decisions/0060). Zarr writes one part. One part is also written for plans with inner chunks
-of 262,144 values, which earlier versions made, because repair must write bytes with the hashes in their records.
+these fill values are two parts of one pco file, each with its own statistics. With one part, a small fragment would take
+up to three times the bytes (docs/decisions/0060). Zarr writes one part. This module also writes one part if the inner chunks of a
+plan have 262,144 values. Earlier versions made such plans, and repair must write bytes with the hashes in their records.
 """
 
 from __future__ import annotations
@@ -219,7 +219,10 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
 
 
 def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:
-    """Return the values as one pco file: in the parts that Zarr writes, or in two parts, the first with `first_part` values."""
+    """Return the values as one pco file.
+
+    If `first_part` is given, the file has two parts, and the first part has so many values. Otherwise it has the parts that Zarr writes.
+    """
     from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 
     parts = PagingSpec.equal_pages_up_to(PCODEC_PART_VALUES)

@@ -91,7 +91,8 @@ def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[An
 def group_of(path: StorePath, document: bytes) -> Any:
     """Return the group at `path`, whose ``zarr.json`` is `document`; typed Any, because Zarr's items are arrays or groups.
 
-    ``zarr.open_group`` would read the document again: one more request, and possibly other bytes than those checked.
+    ``zarr.open_group`` would read the document again. This would be one more request, and could return other bytes than those that
+    were checked.
     """
     import zarr
 

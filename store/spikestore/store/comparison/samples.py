@@ -39,7 +39,7 @@ class SampleDifferences:
     only_first, only_second : int
         Recordings that only one set has.
     equal : int, optional
-        Recordings with equal frames in both sets; None if the frames have other axes or sites.
+        Recordings with equal frames in both sets; None if the frames of the two sets differ in axes or sites.
     other_labels : int
         Recordings whose class name differs.
     first, second : Totals
@@ -129,7 +129,7 @@ class _Samples:
         return [int((self.ends - self.begins).sum()), counts, int(self.bins.sum()), self.labels.count(None)]
 
     def same_frames(self, other: _Samples, number: int) -> bool:
-        """Return whether a sample has the same bins and non-zeros in both sets."""
+        """Return whether a sample has the same number of bins and the same non-zeros in both sets."""
         ours, theirs = (slice(one.begins[number], one.ends[number]) for one in (self, other))
         return (
             self.bins[number] == other.bins[number]

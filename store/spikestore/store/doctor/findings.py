@@ -61,7 +61,7 @@ def findings_of_entry_points() -> Iterator[tuple[str, list[Finding]]]:
 
 
 def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """Return the findings of a check; an error that it raises becomes a problem after the findings before it."""
+    """Return the findings of a check; if the check raises an error, the last finding is a problem that describes this error."""
     found: list[Finding] = []
     try:
         for finding in check():
@@ -75,7 +75,7 @@ def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 
 def versions(*distributions: str) -> Iterator[Finding]:
-    """Yield a finding with the version of each distribution that is installed, or that it is absent."""
+    """Yield a finding for each distribution: its version, or that it is not installed."""
     for name in distributions:
         try:
             yield Finding(name, "ok", importlib.metadata.version(name))

@@ -1,4 +1,4 @@
-"""Sums of values over time bins and sites, and lengths, of some rows of a feature set.
+"""Distributions of some rows of a feature set: the sum of the values in each time bin and at each site, and the lengths of the rows.
 
 Real numbers may be negative: their absolute values are added.
 """
@@ -43,7 +43,10 @@ class Distributions:
     lengths: npt.NDArray[np.int64]
 
     def length_counts(self) -> tuple[int, int, npt.NDArray[np.int64]]:
-        """Return the shortest length, the longest, and how many rows have each length from one to the other; `rows` must not be 0."""
+        """Return the shortest length, the longest length, and the number of rows of each length from the shortest to the longest.
+
+        `rows` must not be 0.
+        """
         shortest, longest = int(self.lengths.min()), int(self.lengths.max())
         return shortest, longest, np.bincount(self.lengths - shortest)
 

@@ -25,7 +25,9 @@ def marks_for(encoding: str | None) -> str:
 
 
 def sparkline(numbers: npt.NDArray[np.float64] | npt.NDArray[np.int64], marks: str = BLOCKS) -> str:
-    """Return numbers of at least 0 as at most `WIDTH` characters; each character shows the mean of some neighbouring numbers.
+    """Return a line of at most `WIDTH` characters; each character shows the mean of some neighbouring numbers.
+
+    No number may be negative.
 
     Examples
     --------

@@ -41,7 +41,7 @@ def image_of_channels(frames: npt.NDArray[Any]) -> Image:
 
 
 def strip_of_frames(frames: npt.NDArray[Any]) -> tuple[Image, list[tuple[int, int]]]:
-    """Return an image with frames of a camera side by side, and the time bins that each of them adds up.
+    """Return an image of frames side by side, each the sum of some time bins of a camera, and the time bins of each frame.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def strip_of_frames(frames: npt.NDArray[Any]) -> tuple[Image, list[tuple[int, in
     image : array, shape (y, width) or (y, width, 3)
         Counts, NaN in the gaps; with two polarities, colours.
     spans : list of (int, int)
-        First time bin of each frame, and the end of its last one.
+        First time bin of each frame, and the end (exclusive) of its time bins.
     """
     edges = np.linspace(0, len(frames), min(len(frames), MOST_FRAMES) + 1).astype(int).tolist()
     spans = [*itertools.pairwise(edges)]

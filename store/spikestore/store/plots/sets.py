@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PlottedSet(Protocol):
-    """What plots need of a feature set; `FeatureSet` has it."""
+    """Members of a feature set that plots use; `FeatureSet` has them."""
 
     manifest: Manifest
 
@@ -60,7 +60,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
 
 
 def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.object_]:
-    """Plot the first row of each class that has any, and return the axes: shape (classes,).
+    """Plot the first row of each class that has rows, and return the axes: shape (plotted classes,).
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Compiled loop that sums the cells of fine rows, which are pairs of time bin and site; the sums of a bin stay in the processor's cache."""
+"""Compiled loop that sums the cells of fine rows. A cell is a pair of time bin and site.
+
+The sums of one coarse time bin stay in the processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,9 @@ def sum_cells(
     offsets : int64 array, shape (rows + 1,)
         Start of each row's non-zeros, and the end of the last.
     n_bins : int64 array, shape (rows,)
-        Coarse time bins of each row.
+        Number of coarse time bins of each row.
     bins : uint64
-        Fine time bins of each coarse one.
+        Number of fine time bins in a coarse time bin.
     site_of : uint32 array, shape (fine sites,)
         Coarse site of each fine site.
     sites : uint64
@@ -53,7 +56,7 @@ def sum_cells(
     out_index, out_value : arrays, shape (non-zeros,)
         Output: the coarse non-zeros, row after row.
     nnz, after : int64 arrays, shape (rows,)
-        Output: coarse non-zeros of each row, and the sum of the values after its last coarse bin.
+        Output: number of coarse non-zeros of each row, and sum of the values after the row's last coarse time bin.
     """
     fine_sites = _U64(len(site_of))
     counts = np.zeros(sites, np.uint32)

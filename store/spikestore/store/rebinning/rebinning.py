@@ -1,8 +1,8 @@
 """Rows of a coarse feature set, computed from those of a fine one (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-Each coarse time bin is `Rebinning.bins` consecutive fine ones, and each coarse site is a union of fine sites, so its count
-is a sum. Events in no fine bin are not stored. Most of them are in no coarse bin either; `Rebinning.has_all_events` says
-for which rows that is certain.
+Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins, and each coarse site of some fine sites. So each
+coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of all coarse
+bins too; `Rebinning.has_all_events` says for which rows this is certain.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ EXACT = 2**53
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rebinning:
-    """How the cells of a fine set, which are its pairs of time bin and site, are summed.
+    """How the cells of a fine set are summed. A cell is a pair of time bin and site.
 
     Attributes
     ----------
     bins : int
-        Fine time bins of each coarse one.
+        Number of fine time bins in a coarse time bin.
     site_of : uint32 array, shape (fine sites,)
         Coarse site of each fine site.
     fine_keeps_incomplete, keeps_incomplete : bool
@@ -50,7 +50,10 @@ class Rebinning:
     max_count: int | None = None
 
     def n_bins(self, n_bins: npt.NDArray[Any]) -> _Int64s:
-        """Return the number of coarse time bins of rows with `n_bins` fine ones; exact for rows for which `has_all_events` is true."""
+        """Return the number of coarse time bins of rows that have `n_bins` fine time bins.
+
+        If `has_all_events` is true for a row, the number is exact.
+        """
         fine = n_bins.astype(np.int64)
         if self.keeps_incomplete:
             return -(-fine // self.bins)
@@ -64,7 +67,7 @@ class Rebinning:
         Parameters
         ----------
         n_bins, n_dropped : arrays, shape (rows,)
-            Fine time bins of each row, and its events in none of them.
+            Number of fine time bins of each row, and number of its events that are in no fine bin.
         """
         nothing_lost: npt.NDArray[np.bool_] = n_dropped == 0
         if self.fine_keeps_incomplete != self.keeps_incomplete:
@@ -101,7 +104,10 @@ class Rebinning:
 
 
 def has_whole_times(source: Source) -> bool:
-    """Return whether all times of a source are certainly whole µs; readers of other packages and objects in Python may give fractions."""
+    """Return whether all times of a source are certainly whole µs.
+
+    The result is False for readers of other packages and for objects in Python, because their times may be fractions.
+    """
     if source.cache is not None:
         return False
     if source.items is not None:
@@ -110,7 +116,7 @@ def has_whole_times(source: Source) -> bool:
 
 
 def sums_problem(fine: Transform, bins: int) -> str | None:
-    """Return why sums of `bins` time bins of a set are not those of a coarser set, or None."""
+    """Return why the frames of a coarser set are not sums of `bins` time bins of this set, or None."""
     if isinstance(fine.operations[-1], ClipCounts):
         return "its counts are limited by clip_counts"
     if fine.float_operation is not None:
@@ -136,7 +142,10 @@ def bins_problem(frame: FrameOperation) -> str | None:
 
 
 def uniform_sites(sites: Sequence[int], factors: Sequence[int]) -> npt.NDArray[np.uint32]:
-    """Return the coarse site of each fine site if `factors` neighbours are summed along each axis; the last sums may have fewer."""
+    """Return the coarse site of each fine site if `factors` neighbours are summed along each axis.
+
+    The last coarse site of an axis may have fewer fine sites.
+    """
     place = np.indices(tuple(sites)).reshape(len(sites), -1)
     coarse = tuple(-(-size // factor) for size, factor in zip(sites, factors, strict=True))
     numbers = [axis // factor for axis, factor in zip(place, factors, strict=True)]

@@ -74,7 +74,7 @@ def refuse_other_content(
 def refuse_damaged_copy(
     existing: FeatureSet, source: FeatureSet, label: str, progress: Progress | None
 ) -> None:
-    """Raise `DamagedError` if the copy of a set that the destination has already is damaged; the whole copy is decoded.
+    """Decode the set that the destination has already, and raise `DamagedError` if it is damaged.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def copy_set(
     Parameters
     ----------
     features : FeatureSet
-        The set in its source. Of its builds only the committed one is copied.
+        The set in its source. Only its committed build is copied.
     destination : Storage
         Storage of the other store.
     label : str
@@ -104,8 +104,8 @@ def copy_set(
     Raises
     ------
     DamagedError
-        The source is damaged; nothing is committed in the destination. Or `deep` is true, the destination has the set
-        already, and it is damaged there.
+        The source is damaged; then nothing is committed in the destination. Or `deep` is true, and the destination has the set
+        already, but its copy is damaged.
     ConflictError
         The destination has another set, or other objects, at the same paths.
     StorageFullError

@@ -1,4 +1,4 @@
-"""The set that a copy reads, compared with its records because its store is not trusted."""
+"""The set that a copy reads. Its objects are compared with its records, because its store is not trusted."""
 
 from __future__ import annotations
 

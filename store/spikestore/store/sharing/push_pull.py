@@ -76,11 +76,11 @@ def copy_named(
     UnknownNameError
         The source has no such name.
     UsageError
-        `source` and `destination` are the same store; or the name refers to other sets in the destination, and `move` is false. Nothing is
-        copied then.
+        `source` and `destination` are the same store; or the name refers to other sets in the destination, and `move` is false. In
+        both cases nothing is copied.
     StoreError
-        The same errors as those of `copy_set`. Intact splits are copied and kept before the `DamagedError` or `NewerFormatError` of another split is
-        raised; the name does not change.
+        The same errors as those of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied
+        before the error is raised; the name does not change.
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is both source and destination: use another store")
@@ -116,7 +116,7 @@ def copy_named(
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source; a different one in the destination is kept."""
+    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it is kept."""
     for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
             if isinstance(partition, StoreError):

@@ -13,7 +13,7 @@ VARIABLE = "_SPIKESTORE_COMPLETE"
 
 
 class Shell(StrEnum):
-    """Shells with a script."""
+    """Shells for which there is a completion script."""
 
     BASH = "bash"
     ZSH = "zsh"

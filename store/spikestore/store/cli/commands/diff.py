@@ -32,8 +32,8 @@ def diff(
 ) -> None:
     """Show how two feature sets differ: in parameters, in files, and in the samples of recordings that are in both.
 
-    Names with several splits are compared split by split. The exit status is 1 if a digest differs, or if only one of
-    the names has a split.
+    Names with several splits are compared split by split. The exit status is 1 if the digests of a split differ, or if a
+    split exists for only one of the two names.
 
     Examples
     --------

@@ -35,7 +35,7 @@ def gc(
 ) -> None:
     """Remove abandoned unfinished builds, and the leftovers of crashes.
 
-    Feature sets are removed only with --unreferenced, and only those without a name. Each is listed first.
+    Feature sets are removed only with --unreferenced, and only if they have no name. Each item is listed before it is removed.
 
     Examples
     --------

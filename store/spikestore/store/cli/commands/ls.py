@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """List the feature sets of a store with their names, and its partitions; exit status 1 if any is damaged or has a newer format.
+    """List the feature sets, names and partitions of a store; the exit status is 1 if one of them is damaged or has a newer format.
 
     Examples
     --------
@@ -108,14 +108,14 @@ def _partitions(store: Store) -> list[dict[str, Any]]:
 
 
 def _problem(error: StoreError) -> dict[str, str]:
-    """Return the fields of a row for the error of opening its set."""
+    """Return an error as a field of a row: the message, under ``newer`` or ``damaged``."""
     from spikestore.store_schemas.errors import NewerFormatError
 
     return {"newer" if isinstance(error, NewerFormatError) else "damaged": str(error)}
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return the word that `ls` shows for a set that cannot be opened, or an empty text if it can."""
+    """Return the word that `ls` shows for a set or partition that cannot be read; an empty text if it can be read."""
     return "damaged" if row["damaged"] else "newer format" if row["newer"] else ""
 
 

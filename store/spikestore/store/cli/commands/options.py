@@ -22,7 +22,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, 
 
 
 def names_in_store(context: typer.Context, incomplete: str) -> list[str]:
-    """Return the names in a local store that begin with `incomplete`, for completion in a shell; none for a bucket, which is too slow."""
+    """Return the names in a local store that begin with `incomplete`, for completion in a shell.
+
+    For a bucket, the list is empty, because a bucket answers too slowly.
+    """
     from spikestore.store.storage import FolderStorage
 
     # `pull` reads the store of --from.

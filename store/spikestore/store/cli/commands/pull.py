@@ -28,7 +28,7 @@ def pull(
     move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy feature sets and their names from another store, a folder or a bucket that you may read.
+    """Copy feature sets and their names from another store (a folder or a bucket that you may read).
 
     Objects that exist already are not copied again, and an interrupted pull resumes. Every object is verified on arrival; a set becomes visible once it is complete.
 

@@ -33,7 +33,7 @@ def push(
     move: MoveOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy feature sets and their names into another store, a folder or a bucket.
+    """Copy feature sets and their names into another store (a folder or a bucket).
 
     Objects that exist already are not copied again, and an interrupted push resumes. Every object is verified on the way; a set becomes visible once it is complete.
 

@@ -55,7 +55,7 @@ def show(
 
 
 def _distributions(features: FeatureSet) -> Distributions | None:
-    """Return the distributions of a set; None, after the reason is reported, if its samples cannot be read."""
+    """Return the distributions of a set; if its samples cannot be read, report the reason and return None."""
     from spikestore.store.overview.distributions import distributions
     from spikestore.store_schemas.errors import StoreError
 

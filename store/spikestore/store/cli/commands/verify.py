@@ -40,8 +40,8 @@ def verify(
 ) -> None:
     """Compare stored objects with their committed hashes and report each difference; the exit status is 1 if there is any.
 
-    Every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and compared
-    with their digest.
+    Without --quick, every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and
+    compared with their digest.
 
     Examples
     --------

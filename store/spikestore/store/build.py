@@ -183,9 +183,7 @@ class Build:
         *,
         events: EventCounts,
     ) -> Record:
-        """Store a fragment whose ``index`` and ``value`` are encoded already, because another set has the same rows.
-
-        No row of the fragment may be a skipped row.
+        """Store a fragment without skipped rows; its ``index`` and ``value`` are encoded already, because another set has these rows.
 
         Parameters
         ----------
@@ -206,10 +204,7 @@ class Build:
         return self._put(fragment, samples, facts, encoded, events=events)
 
     def _rows(self, fragment: int, samples: int, nnz: int) -> range:
-        """Return the rows of a fragment.
-
-        Raise `UsageError` if the plan has another number of rows for it, or if its non-zeros do not fit into a shard.
-        """
+        """Return the rows of a fragment; raise `UsageError` if `samples` or `nnz` contradicts the plan."""
         rows = self.plan.rows(fragment)
         if samples != len(rows):
             raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {samples}")

@@ -100,8 +100,8 @@ class Recordings(ClosesOnExit):
         Returns
         -------
         dict
-            ``recordings``, ``events``, ``distinct_times``; ``least`` and ``median`` difference; and ``common_divisor`` of all differences, for
-            whole times. The last three are None if no recording has two different times, or if times are not whole numbers.
+            ``recordings``, ``events``, ``distinct_times``; ``least`` and ``median`` difference; and ``common_divisor`` of all
+            differences. If no recording has two different times, or times are not whole numbers, the last three are None.
         """
         differences, events = [np.zeros(0)], 0
         for row in rows:
@@ -121,7 +121,7 @@ class Recordings(ClosesOnExit):
         }
 
     def samples(self, split: str, rows: Sequence[int], factor: float) -> list[KeptSample]:
-        """Return the samples of recordings with bins of another width; recordings that cannot be transformed are left out.
+        """Return the samples of some recordings, computed with another bin width. Recordings that cannot be transformed are left out.
 
         Parameters
         ----------
@@ -155,7 +155,7 @@ class Recordings(ClosesOnExit):
 
 
 def with_bins(transform: Transform, factor: float) -> Transform:
-    """Return a transform with ``time_window`` and ``overlap`` of `factor` times their length."""
+    """Return a transform in which ``time_window`` and ``overlap`` are `factor` times as long."""
     operations = tuple(
         step.model_copy(update={"time_window": step.time_window * factor, "overlap": step.overlap * factor})
         if isinstance(step, ToFrame) and step.time_window is not None
@@ -167,7 +167,7 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 
 
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
-    """Return the events of a recording that reach the frames, as the recording has them.
+    """Return the events of a recording that reach the frames, with the times and positions that they have in the recording.
 
     Operations of other packages are not applied: the package may be missing, and a report does not need it.
     """

@@ -37,13 +37,13 @@ class ShownSample:
     Attributes
     ----------
     split : str
-        Its split.
+        Split of the sample.
     reasons : tuple of str
         Reasons why it is shown: one or more of typical, shortest, emptiest and fullest.
     sample : KeptSample
-        Its frames.
+        Frames of the sample.
     raster : Raster, optional
-        Its events; None if the recordings are not available.
+        Events of the recording of the sample; None if the recordings are not available.
     """
 
     split: str

@@ -135,9 +135,9 @@ def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
-    """Return the samples of the sweep: from the first split for the fit, and from ``test``, else the last split, for the test.
+    """Return the samples of the sweep. Samples of the first split are fitted; samples of ``test``, or else of the last split, are tested.
 
-    If there is only one split, every third of its samples is for the test.
+    If there is only one split, every third of the chosen samples is tested, and the others are fitted.
     """
     rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
     fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]

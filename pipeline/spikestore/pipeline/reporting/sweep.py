@@ -28,8 +28,8 @@ def bin_widths(
     Returns
     -------
     dict
-        ``from``: "recordings" or "bins"; ``results``: a list with the fields of `BinWidth`; ``missing``: the reason why there are none,
-        else None.
+        ``from``: "recordings" or "bins"; ``results``: a list with the fields of `BinWidth`; ``missing``: None, or the reason
+        why there are no results.
     """
     transform = facts[rows.fitted.split].features.manifest.transform
     sites = facts[rows.fitted.split].features.layout.sites

@@ -25,7 +25,7 @@ def page_file(out: str | Path) -> Path:
     MissingExtraError
         A package of the extra ``report`` is not installed.
     UsageError
-        The path is a folder, is in a folder that does not exist, or is a file that is no report.
+        The path is a folder, is in a folder that does not exist, or is a file that is not a report.
     """
     missing = next((module for module in _PACKAGES if find_spec(module) is None), None)
     if missing is not None:

@@ -148,7 +148,7 @@ def _warn_of_copies(located: Mapping[str, LocatedSource]) -> None:
 
 
 def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
-    """Return the source of a stored set, with its files in `folder`, which are hashed again.
+    """Return the source of a stored set with the paths of its files in `folder`. The files are hashed again.
 
     Raises
     ------

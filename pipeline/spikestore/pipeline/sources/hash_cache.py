@@ -52,7 +52,8 @@ class Hashes(Protocol):
 class HashCache:
     """Cache of the SHA-256 of files, one document per file.
 
-    Any number of processes may use it: a document is replaced as a whole, and none depends on another.
+    Any number of processes may use the cache: a document is always replaced as a whole, and no document depends on another
+    document.
 
     Parameters
     ----------
@@ -78,7 +79,9 @@ class HashCache:
         return digest
 
     def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
-        """Cache the hash of a file, unless the file was modified just before hashing began: a later change could leave its times equal.
+        """Cache the hash of a file, unless the file was modified just before hashing began.
+
+        After a later change, such a file could have the same times, and the change would not be noticed.
 
         If the cache is not writable, log a warning.
 

@@ -1,4 +1,4 @@
-"""Recordings of an object in Python: those of the data sets in it, through torch's `Subset` and `ConcatDataset`.
+"""Recordings of an object in Python: torch's `Subset` and `ConcatDataset` are opened, and the recordings of the data sets in them are listed.
 
 Only exact classes are opened in this way: a subclass may return any items.
 """
@@ -26,7 +26,8 @@ class Leaf(NamedTuple):
     known : ConvertedDataset or None
         Files of the data set, if spikestore has a reader for it.
     why_unknown : str
-        Reason why its files are not known, if they are not; empty for a class that is not from Tonic.
+        If the files of a Tonic data set are not known, the reason. Empty if the files are known, or the class is not from
+        Tonic.
     """
 
     dataset: Any
@@ -45,11 +46,11 @@ class ItemList(NamedTuple):
     Attributes
     ----------
     leaves : list of Leaf
-        Data sets, each once.
+        The data sets; each is listed once.
     leaf_of : int64 array, shape (items,)
         Number of the data set of each item.
     row_of : int64 array, shape (items,)
-        Row of each item in its data set; for files, in the order of the reader.
+        Row of each item in its data set. If the data set has files, rows are in the order of the reader.
     """
 
     leaves: list[Leaf]

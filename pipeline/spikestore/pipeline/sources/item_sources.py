@@ -72,13 +72,15 @@ def source_of_dataset(
         A data set with ``__len__`` and ``__getitem__``, whose items are pairs of a structured array of events and a target; a Tonic data
         set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
     version : str, optional
-        Identifies the recordings of data sets without known files, together with class and length. If the recordings change, the version must change.
+        Identifies the recordings of a data set without known files, together with the class and the length of the data set. If
+        the recordings change, the version must change.
     hash_events : bool
-        Identify such recordings by a hash instead, which reads all of them at each call.
+        If True, the recordings of a data set without known files are identified by a hash instead; all of them are then read at
+        each call.
     split : str, optional
         Name of the split; by default that of the Tonic data sets, else ``all``.
     classes : sequence of str, optional
-        Class names in the order of their numbers; by default ``dataset.classes``, else the numbers or names of all targets.
+        Class names in the order of the class numbers; by default ``dataset.classes``, else the numbers or names of all targets.
     time_unit : {"us", "s", "ms", "ns"}
         Unit of the times of the events.
     target : int or str, optional
@@ -91,8 +93,8 @@ def source_of_dataset(
     Raises
     ------
     UsageError
-        The recordings cannot be identified, the object is no map-style data set, its data sets have different classes or fields, or it has a
-        transform of its own.
+        The recordings cannot be identified, the object is not a map-style data set, its data sets have different classes or
+        fields, or it has its own transform.
     RecordingError
         An item that is needed for the identity cannot be read.
     SourceError
@@ -249,7 +251,10 @@ class _Builder:
         return np.unique(self._items.row_of[self._items.leaf_of == number])
 
     def _first_item(self, number: int) -> Item | None:
-        """Return the first item of a data set that can be read, after reading it twice; None if all items are skipped."""
+        """Return the first item of a data set that can be read; None if all items are skipped.
+
+        The item is read twice: if the two results differ, `UsageError` is raised.
+        """
         live = self._live[number]
         for index in self._used(number).tolist():
             try:
@@ -268,7 +273,7 @@ class _Builder:
         return None
 
     def _labels_of(self, number: int) -> _Labels:
-        """Return the classes of a data set in Python, from its attributes or else from all its items."""
+        """Return the classes of a data set in Python: from its attributes, or else from all its items."""
         live, dataset = self._live[number], self._items.leaves[number].dataset
         names = getattr(dataset, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):

@@ -59,7 +59,8 @@ class FileStamp:
     inode : int
         Inode number.
     ctime_ns : int
-        Time of the last change of content or status, ns. Programs cannot set it; ``cp -p`` sets `mtime_ns`.
+        Time of the last change of content or status, ns. Programs cannot set it, but they can set `mtime_ns`, as ``cp -p``
+        does.
     """
 
     path: Path
@@ -82,7 +83,7 @@ class LocatedSource:
     stamps : tuple of FileStamp
         Path and status of each file in ``source.files``.
     first_row : int
-        Row of the first recording in the whole source; 0 except in a result of `part`.
+        Row of the first recording, counted in the whole source. It is 0, except in a result of `part`.
     parts : tuple of LocatedPart
         Place of the recordings of each part of ``source.items``; empty for other sources.
     """
@@ -109,7 +110,7 @@ class LocatedSource:
         return sum(part.length * place.seconds_per_item for part, place in pairs)
 
     def part(self, rows: range) -> LocatedSource:
-        """Return the source with only the files of some rows, to send to a task.
+        """Return a copy of the source that has only the files of some rows, to send to a task.
 
         If each recording is one file, the files of other rows are removed: sending all 60,000 files of N-MNIST to each
         task would take 12 MB. Otherwise the source itself is returned. Rows keep their numbers. A part has no ``limit``, and
@@ -159,7 +160,7 @@ def make_source(
     Parameters
     ----------
     dataset, split : str
-        Name of the data set, as in `spikestore.pipeline.readers.registry`, and of its split.
+        Name of the data set, as in `spikestore.pipeline.readers.registry`, and name of the split.
     folder : pathlib.Path or str
         Tonic's ``save_to``, or the folder with the files themselves.
     sort : bool

@@ -13,7 +13,7 @@ from spikestore.store_schemas.specs.operations import ToBinaRep
 
 
 class BinaRepChain:
-    """Reads the frames of counts of another transform as numbers.
+    """Computes frames of real numbers: the counts of consecutive time bins, 0 or 1, are read as the digits of a binary number.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def executor_for(
     transform : Transform
         The transform.
     requested : {"auto", "fused", "numpy", "tonic"}
-        The user's request, or an earlier result.
+        The user's request, or an earlier result of this function.
     has_y : bool
         Whether events have a ``y``.
     few_events : bool

@@ -46,7 +46,7 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        Number in the file of each event, if events were sorted or dropped.
+        For each event, its number in the file; given if events were sorted or dropped.
     """
 
     name: str
@@ -125,14 +125,15 @@ def put_in_order(
     sort : bool
         Sort by time (stable) instead of rejecting unsorted times.
     times : float64 array, shape (n_events,), optional
-        Times in µs before they were rounded down to the ``t`` of `events`, to compare instead of these.
+        Times in µs before they were rounded down to the ``t`` of `events`. If they are given, they are compared instead of
+        ``t``.
 
     Returns
     -------
     events : structured array, shape (n_events,)
         Events in the order of time; the same array if it is sorted already.
     order : int64 array, shape (n_events,), or None
-        Number in the file of each event; None if the events were sorted already.
+        For each event, its number in the file; None if the events were sorted already.
 
     Raises
     ------
@@ -174,7 +175,8 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, 
     Raises
     ------
     RecordingError
-        A result exceeds int64. Floating-point times become infinite instead, which `check_frameable` rejects.
+        A result exceeds int64. Floating-point times are not rejected here: they become infinite, and `check_frameable` rejects
+        infinite times.
     """
     for field, factor in factors.items():
         if field not in (events.dtype.names or ()) or events[field].dtype.kind == "f":
@@ -214,7 +216,7 @@ def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin)
     Raises
     ------
     RecordingError
-        Times are not integers or out of range, an event is outside the sensor, or the recording is shorter than a step.
+        A time is not an integer or is out of range, an event is outside the sensor, or the recording is shorter than a step.
     """
     if events["t"].dtype.kind == "f":
         problem = f"{origin.name}: {spec.op} needs whole times in µs, got {events['t'].dtype}"
@@ -235,14 +237,14 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     events : structured array, shape (n_events,)
         Sorted by time, at least one.
     sensor_size : sequence of int
-        Tonic's (x, y, p). With one polarity ``p`` may have any value, the same for all events.
+        Tonic's (x, y, p). If there is only one polarity, ``p`` may have any value, but it must be the same for all events.
     origin : Origin
         The recording of the events, for messages.
 
     Raises
     ------
     RecordingError
-        An event is outside the sensor, a sensor with one polarity has events of two, or a time is out of range.
+        An event is outside the sensor, a sensor with one polarity has events of two polarities, or a time is out of range.
     """
     _check_inside(events, sensor_size, ("x", "y"), origin)
     p, polarities = events["p"], sensor_size[2]

@@ -1,4 +1,4 @@
-"""Operations from events to events in NumPy, and what each of them needs of the events."""
+"""Operations from events to events in NumPy, and the conditions that events must meet for each operation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class EventStep:
     Raises
     ------
     UsageError
-        The operation needs events with ``y``, and these have none; or its function cannot be used (`CheckedFunction`).
+        The operation needs events with ``y``, but the events have no ``y``; or its function cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, operation: EventOperation, *, has_y: bool, max_bins: int) -> None:
@@ -80,7 +80,7 @@ class EventStep:
             guards.check_pixels(events, LARGEST_COORDINATE, origin=origin)
 
     def kept(self, events: Events) -> npt.NDArray[np.bool_] | None:
-        """Return which events the operation keeps, as a bool array; None if it drops none."""
+        """Return which events the operation keeps, as a bool array; None if it drops no event."""
         operation = self.operation
         with np.errstate(all="ignore"):
             if isinstance(operation, CropTime):

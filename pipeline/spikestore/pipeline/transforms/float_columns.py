@@ -37,7 +37,7 @@ class FloatColumns:
         self._filters = Filters(transform.on_events) if transform.on_events else None
 
     def recordings(self, block: EventBlock) -> OrdinaryRecordings | None:
-        """Return the ordinary recordings of a block; None if columns have dtypes for which there is no compiled code."""
+        """Return the ordinary recordings of a block; None if there is no compiled code for the dtypes of the columns."""
         columns = prepare(block, has_y=True) if block.time_table is None else None
         if columns is None:
             return None
@@ -68,13 +68,14 @@ class OrdinaryRecordings:
     spec : ToVoxelGrid, ToTimesurface or ToAveragedTimesurface
         The operation that makes frames.
     bins : FrameBins
-        Its bins.
+        The time bins of this operation.
     columns : Columns
-        The events that are left.
+        The events that these operations keep.
     offsets, offsets_read : int array, shape (recordings + 1,)
-        Start of each recording among these events, and among the events that were read; and the end of the last.
+        Start of each recording, and the end of the last recording. `offsets` counts in `columns`, `offsets_read` in the events
+        that were read.
     state : uint8 array, shape (recordings,)
-        Not 0 for recordings that the operations before cannot transform.
+        0 for each recording that the operations before the frames can transform.
     """
 
     def __init__(

@@ -100,7 +100,7 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return the number of strides between the first window and the end, a scalar in the dtype of the times if it is a float."""
+        """Return the number of strides between the first window and the end. If times are floating-point numbers, it is a scalar of their dtype."""
         # NumPy's scalars, not Python's: Tonic divides in the type of the times.
         first = times[0] if times is not None else 0
         last = times[-1] if times is not None else 0
@@ -155,7 +155,7 @@ def checked_bins(
 def exact(value: float) -> int | float:
     """Return a whole number as int, and any other value unchanged.
 
-    Integers stay exact above 2^53; below, integers and floats have the same results.
+    Integers stay exact above 2^53. Below 2^53, integers and floats give the same results.
     """
     return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 

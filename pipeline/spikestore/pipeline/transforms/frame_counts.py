@@ -44,7 +44,7 @@ def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, .
     Returns
     -------
     index, value : int64 array, shape (nnz,)
-        Index, row-major over (bin, \*sites) and increasing, and count of each non-zero.
+        The index of each non-zero, row-major over (bin, \*sites) and in ascending order, and its count.
     """
     fields = ("p", "y", "x") if len(sites) == 3 else ("p", "x")
     site = np.zeros(len(events), np.int64)

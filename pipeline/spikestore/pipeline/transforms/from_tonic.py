@@ -68,7 +68,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     transform : tonic.transforms.Compose or tonic.transforms.ToFrame, or sequence of transforms
         The transform; not modified.
     max_bins : int
-        Maximum number of time bins of a recording; more are an error.
+        Maximum number of time bins of a recording; if a recording has more bins, it is an error.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     """Return data set, split, folder and transform of a Tonic data set.
 
-    Recordings with a file each are sorted by file name; in Tonic their order may depend on the file system.
+    If each recording is a file, recordings are sorted by file name; in Tonic their order may depend on the file system.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
 def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> npt.NDArray[np.int64]:
     """Return the row of each item of a Tonic data set in the feature set that `preprocess` makes of it.
 
-    Recordings with a file each are sorted by file name, and in Tonic their order may depend on the file system.
+    If each recording is a file, the rows of the feature set are sorted by file name, but the items of Tonic may be in another
+    order, which depends on the file system.
 
     Parameters
     ----------

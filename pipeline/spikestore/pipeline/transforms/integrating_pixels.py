@@ -1,7 +1,7 @@
 """Events of integrating pixels: ``EventDownsampling`` without a dense frame for each step.
 
-Tonic makes a frame of each step and looks for pixels that reach the threshold. Only a pixel with events in a step can reach it,
-so the loop here looks at these pixels. The new events and their order are equal.
+Tonic makes a frame of each step and looks for pixels that reach the threshold. Only a pixel with events in a step can reach the
+threshold, so the loop here looks only at pixels with events. The new events and their order are equal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spikestore.store_schemas.specs.operations import EventDownsampling, ToFrame
 
 
 def steps_of(spec: EventDownsampling, *, max_bins: int) -> FrameBins:
-    """Return time bins, one for each integrating step, of frames of the smaller sensor."""
+    """Return the integrating steps as time bins of frames of the smaller sensor."""
     width, height = spec.target_size
     frames = ToFrame(sensor_size=(width, height, 2), time_window=spec.step)
     return FrameBins(frames, (2, height, width), max_bins=max_bins)

@@ -11,8 +11,8 @@ calls this chain for unusual recordings; frames by event counts are always compu
 5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`), or compute frames of real numbers
    (`float_frames`).
 
-`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, others are floats:
-integers stay exact above 2^53; below, both have the same results.
+`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, and other parameters
+are floats. Integers stay exact above 2^53; below 2^53, both give the same results.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class NumpyChain:
     transform : Transform
         The operations.
     has_y : bool
-        Whether events have a field ``y``. Frames are (T, P, Y, X) with it and (T, P, X) without.
+        Whether events have a field ``y``. If they have, frames are (T, P, Y, X), else (T, P, X).
 
     Raises
     ------
     UsageError
-        The transform fits no recording of this kind: a sensor with rows for events without ``y``, or always more bins
-        than ``max_bins``.
+        The transform fits no recording of this kind: its sensor has rows but events have no ``y``, or the number of bins is
+        always above ``max_bins``.
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
@@ -160,7 +160,7 @@ class NumpyChain:
     def _applied(
         self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None, *, name: str
     ) -> Events:
-        """Return the events after an operation; `kept` is true for the events that it keeps, or None if it drops none."""
+        """Return the events after an operation; `kept` is true for the events that the operation keeps, or None if it drops no event."""
         return step.changed(events if kept is None else events[kept], name=name)
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:

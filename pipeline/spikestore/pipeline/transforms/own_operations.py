@@ -1,7 +1,8 @@
 """Operations that other packages register as entry points of the group ``spikestore.operations``.
 
-The function of a package is not trusted to be an operation: its events are checked, and on the first recordings of a fragment it runs twice,
-because a function that draws random numbers would store one draw for all epochs.
+The function of a package may do what an operation must not do. Therefore the events that it returns are checked. For the first
+recordings of a fragment, the function also runs twice, and both results must be equal: a function that draws random numbers
+would give all epochs the same stored draw.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ class EventFunction:
     Attributes
     ----------
     function : callable
-        Called with the events of a recording, and the parameters of the recipe as keyword arguments. Events are a structured array
-        with ``t`` (µs, int64 or a floating-point type), ``x``, ``y`` if the sensor has it, and ``p`` (int64), in the order of time, at
-        least one. It returns events of the same dtype in the order of time, no more than it got; it may change its array.
+        Called with the events of a recording, and the parameters of the recipe as keyword arguments. The events are a
+        structured array with ``t`` (µs, int64 or a floating-point type), ``x``, ``y`` if the sensor has it, and ``p`` (int64).
+        There is at least one event, and events are in the order of time. The function returns events of the same dtype in the
+        order of time, and not more events than it got. It may change the array that it gets.
     version : int
-        Version of the results: a new number if the same events and parameters give other events.
+        Version of the results. If the same events and parameters give other events than before, the version must be a new
+        number.
     """
 
     function: Callable[..., Events]
@@ -91,7 +94,7 @@ class CheckedFunction:
         Parameters
         ----------
         events : structured array, shape (n_events,)
-            The events before it; not modified.
+            The events before the operation; they are not modified.
         name : str
             Name of the recording in messages.
 
@@ -100,7 +103,7 @@ class CheckedFunction:
         RecordingError
             The function raised an error.
         UsageError
-            The function returned something else than events, or other events in a second run.
+            The function returned something that is not events, or returned other events in a second run.
         """
         result = self._run(events, name)
         if self._repeated < REPEATED:
@@ -128,7 +131,7 @@ class CheckedFunction:
 
 
 def _problem(result: object, events: Events) -> str | None:
-    """Return what is wrong with the result of a function that got `events`; None if it is right."""
+    """Return what is wrong with the result of a function that got `events`; None if the result is right."""
     if not isinstance(result, np.ndarray) or result.ndim != 1 or result.dtype != events.dtype:
         found = (
             f"{result.dtype} of shape {result.shape}"

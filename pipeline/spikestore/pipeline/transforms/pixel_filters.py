@@ -1,7 +1,7 @@
-"""Filters that drop events by their pixels: which events they keep, without a loop over events.
+"""Filters that drop events by their pixels. The events that they keep are found without a loop over events.
 
-Tonic loops over the events with a table of times of all pixels. Here, events are sorted by pixel once, and the last event of
-a pixel is found by bisection. Results are equal, rounding included: Tonic's table has float64 times.
+Tonic loops over the events with a table of times of all pixels. Here, events are sorted by pixel once, and the last event of a
+pixel is found by bisection. The results equal Tonic's, including rounding, because times are float64 as in Tonic's table.
 """
 
 from __future__ import annotations

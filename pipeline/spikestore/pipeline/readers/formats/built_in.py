@@ -48,7 +48,10 @@ def _bin(content: bytes) -> RawEvents:
 
 
 def _bs2(content: bytes) -> RawEvents:
-    """Return the events of a file of SLAYER. They have the layout of the events in ``.bin`` files, but no event stands for an overflow of the clock."""
+    """Return the events of a file of SLAYER.
+
+    The events have the layout of the events in ``.bin`` files, but no event stands for an overflow of the clock.
+    """
     if not content:
         raise ValueError("the file is empty")
     if len(content) % mnist_bin.BYTES:

@@ -67,7 +67,10 @@ class Format:
 
 
 def columns_of(array: npt.NDArray[Any]) -> RawEvents:
-    """Return the columns of a structured array by name; return any other array unchanged. Raise ValueError if a structured array has several dimensions."""
+    """Return the columns of a structured array by name; return any other array unchanged.
+
+    If a structured array has several dimensions, raise ValueError.
+    """
     if array.dtype.names is None:
         return array
     if array.ndim != 1:

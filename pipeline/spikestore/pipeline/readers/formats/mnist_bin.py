@@ -1,7 +1,7 @@
 """The ``.bin`` files of N-MNIST and N-Caltech101.
 
-A file is a sequence of events of 40 bits each: x (8 bits), y (8), p (1), t in µs (23), big-endian. An entry with y = 240 is not
-an event: it says that the clock overflowed, and 2^13 µs are added to the times of all later events. Events are those of
+A file is a sequence of entries of 40 bits each: x (8 bits), y (8), p (1), t in µs (23), big-endian. An entry with y = 240 is
+not an event: it says that the clock overflowed, and 2^13 µs are added to the times of all later events. Events are those of
 `tonic.io.read_mnist_file`, bit for bit, with one exception: Tonic adds in uint32, which wraps after 4,295 s.
 
 All files of a block are decoded together, so that NumPy is not called for each file.

@@ -33,7 +33,9 @@ class SiteGroups(NamedTuple):
 
 
 def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
-    """Return groups of neighbouring sites. A group never has sites of two polarities. If `most` groups are enough for this, there are not more.
+    """Return groups of neighbouring sites.
+
+    A group never has sites of two polarities. If `most` groups are enough for this, there are not more.
 
     Parameters
     ----------

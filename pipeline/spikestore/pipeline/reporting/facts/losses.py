@@ -14,11 +14,11 @@ def losses(splits: Mapping[str, SetFacts]) -> dict[str, dict[str, Any]]:
     Returns
     -------
     dict of str to dict
-        ``read``, ``cropped``, ``in_no_bin``: events; ``counted``: the sum of all values; ``clipped``: events above the maximum of
-        ``clip_counts``, 0 without it, None if bins overlap; ``merged``: events that share their place with another one; ``non_zeros``;
-        ``at_maximum``: places whose value is the maximum of ``clip_counts``, None without it; ``lossy_samples``: samples with more
-        than 5 % of their events in no bin; ``empty_samples``: samples without non-zeros. For real numbers, ``counted``, ``clipped``, ``merged`` and
-        ``at_maximum`` are None.
+        ``read``, ``cropped``, ``in_no_bin``: events; ``counted``: the sum of all values; ``clipped``: events above the maximum
+        of ``clip_counts`` (0 without ``clip_counts``, None if bins overlap); ``merged``: events that share their place with
+        another event; ``non_zeros``; ``at_maximum``: places whose value is the maximum of ``clip_counts`` (None without
+        ``clip_counts``); ``lossy_samples``: samples with more than 5 % of their events in no bin; ``empty_samples``: samples
+        without non-zeros. For real numbers, ``counted``, ``clipped``, ``merged`` and ``at_maximum`` are None.
     """
     return {split: _losses(facts) for split, facts in splits.items()}
 
@@ -47,7 +47,7 @@ def _losses(facts: SetFacts) -> dict[str, Any]:
 
 
 def value_counts(splits: Mapping[str, SetFacts], most: int = 16) -> list[dict[str, Any]]:
-    """Return how many non-zeros have each value, by split; values from `most` on are one group."""
+    """Return how many non-zeros have each value, by split. Values of at least `most` are counted as one group."""
     rows = []
     for split, facts in splits.items():
         groups: dict[int, int] = {}

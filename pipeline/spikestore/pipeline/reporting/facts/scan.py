@@ -23,7 +23,7 @@ class Piece:
     Parameters
     ----------
     first_row : int
-        Row, in the set, of the first sample of the piece.
+        Row of the first sample of the piece, counted in the set.
     columns : SampleColumns
         Columns of these rows.
     site_count : int
@@ -82,7 +82,7 @@ class Observer(Protocol):
 
 
 def scan(features: FeatureSet, observers: Sequence[Observer], progress: UnlabelledProgress) -> None:
-    """Read a set once, each block checked, and pass all its rows to the observers.
+    """Read a set once, check each block, and pass all rows to the observers.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, eq=False)
 class SetFacts:
-    """What is known of one split.
+    """Facts about one split.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class SetFacts:
     site_events : float64 array, shape (sites,)
         The same at each site.
     histograms : ColumnHistograms
-        Of values and gaps.
+        Histograms of the values, and of the gaps between indices.
     real_values : RealHistogram
         Of real numbers.
     hashes : uint64 array, shape (rows,)
@@ -67,6 +67,6 @@ def kept_rows(features: FeatureSet) -> npt.NDArray[np.bool_]:
 
 
 def bin_ms(transform: Transform) -> float | None:
-    """Return the time from the start of a bin to the start of the next in ms of the recordings; None if it differs between samples."""
+    """Return the time from the start of a bin to the start of the next bin, in ms of the recordings; None if this time differs between samples."""
     axis = time_axis(transform)
     return axis.step if axis.unit == "ms" else None

@@ -22,10 +22,12 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of the shape `sizes`; ``mean_seconds``: mean length of
-        a sample, None if bins have no common length; ``silent``: number of channels or
-        pixels without any event, whatever the polarity; ``hot``: number of hot channels or pixels; ``hot_means_times_the_median``:
-        the constant `HOT`; ``listed``: the hottest, with position and the ratio to the median. For real numbers, sums of absolute values replace numbers of events, and ``mean_absolute_sum`` replaces ``mean_events``.
+        ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of
+        the shape `sizes`; ``mean_seconds``: mean length of a sample, None if bins have no common length; ``silent``: number of
+        channels or pixels without events of any polarity; ``hot``: number of hot channels or pixels;
+        ``hot_means_times_the_median``: the constant `HOT`; ``listed``: the hottest channels or pixels, each with its position
+        and its ratio to the median. For real numbers, sums of absolute values replace numbers of events, and
+        ``mean_absolute_sum`` replaces ``mean_events``.
     """
     layout = next(iter(splits.values())).features.layout
     by_site = np.sum([facts.site_events for facts in splits.values()], axis=0).reshape(layout.sites)
@@ -65,7 +67,10 @@ def mean_seconds(splits: Mapping[str, SetFacts]) -> float | None:
 
 
 def pooled(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int]:
-    """Return a picture (y, x) as means of square groups of pixels, so that no side has more than `most`; and the side of a group."""
+    """Return a smaller picture (y, x), whose values are means of square groups of pixels, and the side of a group.
+
+    The groups are so large that no side of the smaller picture has more than `most` values.
+    """
     side = max(1, -(-max(values.shape) // most))
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], side), axis=0)
     sums = np.add.reduceat(rows, np.arange(0, values.shape[1], side), axis=1)

@@ -1,4 +1,4 @@
-"""Samples by class and split, by group and split, skipped recordings, and equal samples."""
+"""Tables of a report: numbers of samples by class and by group in each split, skipped recordings, and equal samples."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``column``; ``groups``: their number in each split; ``shared``: number of groups in more than one split; ``samples``: the number
-        of samples of each group in each split, the largest groups first.
+        ``column``; ``groups``: number of groups in each split; ``shared``: number of groups in more than one split;
+        ``samples``: the number of samples of each group in each split, the largest groups first.
     """
     of_sources = [facts.features.manifest.source_columns for facts in splits.values()]
     columns = (

@@ -171,7 +171,7 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 
 
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
-    """Return a line over the channels for each polarity; or, with y, a map of the pixels for each polarity."""
+    """Return, for each polarity, a line over the channels; if there is a y, a map of the pixels instead."""
     seconds = sites["mean_seconds"]
     if "mean_absolute_sum" in sites:
         events, unit = np.array(sites["mean_absolute_sum"]), "sum of absolute values per sample"
@@ -313,7 +313,7 @@ def costs(columns: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Chart:
-    """Return a map of the shares of each true class by found class."""
+    """Return a map that shows, for each true class, the share of its samples with each found class."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

@@ -37,7 +37,7 @@ class Picture:
     Attributes
     ----------
     data : str
-        Data URI of a PNG. For a camera, its frames are one below the other.
+        Data URI of a PNG. For a camera, the frames are one below the other.
     top : int
         Largest channel or x; the axis begins at 0.
     end : str
@@ -66,7 +66,7 @@ class Figure:
     raster : Picture, optional
         The events; None if the recordings are not available.
     note : str
-        What was summed for the picture; empty if nothing.
+        What was summed for the picture; empty if nothing was summed.
     """
 
     about: Mapping[str, Any]
@@ -87,14 +87,14 @@ def figures(
     unit: str = "bins",
     is_real: bool = False,
 ) -> list[Figure]:
-    """Return the figures of the gallery, as many as fit the page.
+    """Return the figures of the gallery; the last ones are left out if the page would be too large.
 
     Parameters
     ----------
     gallery : iterable of ShownSample
         The samples.
     described : iterable of mapping
-        What the report says about each.
+        What the report says about each sample.
     layout : Layout
         Axes and sites.
     bin_ms : float, optional
@@ -188,7 +188,10 @@ def _both(counts: npt.NDArray[np.float64]) -> str:
 
 
 def _signed(values: npt.NDArray[np.float64]) -> str:
-    """Return the picture of real numbers of shape (polarity, rows, columns); with negative ones, in the colours of the signs."""
+    """Return the picture of real numbers of shape (polarity, rows, columns).
+
+    If some numbers are negative, they are summed over the polarities, and the colours show the signs of the sums.
+    """
     if (values < 0).any():
         total = values.sum(axis=0)
         return picture(np.maximum(total, 0), np.maximum(-total, 0), is_real=True)
@@ -205,7 +208,11 @@ def _summed(counts: npt.NDArray[np.float64], side: int, axis: int) -> npt.NDArra
 
 
 def _raster(raster: Raster | None, bins: int, bin_ms: float | None) -> Picture | None:
-    """Return the events on the axis of time of the frames, or of the recording if bins have no common width; None without `raster`."""
+    """Return a picture of the events; None if `raster` is None.
+
+    If all bins have the same width, the axis of time is that of the frames. Otherwise, it ends at the last event of the
+    recording.
+    """
     if raster is None:
         return None
     end = float(raster.ms.max(initial=0)) if bin_ms is None else bins * bin_ms

@@ -1,4 +1,4 @@
-"""The page: one HTML file that contains everything it shows. Texts of a store are escaped: anybody may have written it."""
+"""The page: one HTML file that contains everything that it shows. Texts of a store are escaped, because anybody may have written the store."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
 
 
 def number_text(value: float | None) -> str:
-    """Return a number for people: whole if it is whole or above 1000, else with four significant digits; a hyphen for None."""
+    """Return the text of a number for people, or a hyphen for None.
+
+    A number that is whole or at least 1000 has no decimals; other numbers have four significant digits.
+    """
     if value is None:
         return "-"
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.4g}"

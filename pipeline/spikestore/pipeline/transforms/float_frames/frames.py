@@ -50,7 +50,8 @@ def float_frames(
     spec : ToVoxelGrid, ToTimesurface or ToAveragedTimesurface
         The operation.
     events : structured array, or mapping of str to array, shape (n_events,) each
-        Fields ``t``, ``x``, ``y`` and ``p`` of events inside the sensor, sorted by time, at least one. ``x``, ``y`` and ``p`` are int64.
+        Fields ``t``, ``x``, ``y`` and ``p`` of the events: at least one event, all inside the sensor, sorted by time. ``x``,
+        ``y`` and ``p`` are int64.
     starts, ends : int64 array, shape (n_bins,)
         Events of each bin of `frame_with_bins_of`.
     name : str
@@ -124,9 +125,9 @@ def _surfaces(spec: ToTimesurface, events: EventFields, starts: Ints, ends: Ints
 
 
 def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
-    """Return places, ascending, among which are those of all events; and for each event the number of its place.
+    """Return an ascending array that contains the places of all events, and for each event the position of its place in this array.
 
-    If there are more places than events, the first array has only those with events.
+    If `size` is larger than the number of events, the array contains only places with events; else it contains all places.
 
     Parameters
     ----------

@@ -32,9 +32,10 @@ _LOWEST, _HIGHEST = -104.0, 89.0
 
 @inner
 def exponential(x: float) -> float:
-    """Return exp(x), 0 below -104 and infinity above 89, with additions and multiplications only.
+    """Return exp(x), computed with additions and multiplications only; 0 for x below -104, and infinity for x above 89.
 
-    The exp of NumPy and of C libraries differs between processors in the last bits. A digest must not.
+    The exp of NumPy and of C libraries differs between processors in the last bits, but digests must be the same on all
+    processors.
     """
     if x < _LOWEST:
         return 0.0
@@ -63,7 +64,7 @@ def surface(
     Parameters
     ----------
     last : float64 array, shape (pixels,)
-        Time of the last event of each pixel; -infinity before its first one.
+        Time of the last event of each pixel; -infinity for a pixel that has had no event yet.
     time : float
         Time of the surface.
     tau : float
@@ -111,23 +112,23 @@ def voxels(
     index: npt.NDArray[np.int64],
     value: npt.NDArray[np.float32],
 ) -> tuple[int, int]:
-    """Compute a voxel grid; return the number of its non-zeros, and of the events in no bin.
+    """Compute a voxel grid; return the number of its non-zeros, and the number of events that are in no bin.
 
-    An event counts in its bin and in the next one. Bins are computed one after another. Each first adds its own events and then those
-    of the bin before, because sums are rounded, and Tonic adds in this order.
+    An event counts in its bin and in the next one. Bins are computed one after another. For each bin, its own events are added
+    first, and then the events of the bin before. Sums are rounded, and Tonic adds in this order.
 
     Parameters
     ----------
     t : float64 array, shape (events,)
         Times, sorted.
     first, duration : float
-        Time of the first event, and time from it to the last one, above 0.
+        Time of the first event, and time from the first to the last event, which must be above 0.
     n_bins : int
         Number of bins.
     place_of : int64 array, shape (events,)
         Number of the pixel of each event.
     is_on : bool array, shape (events,)
-        Whether an event counts as +1, or as -1.
+        True if an event counts as +1, False if it counts as -1.
     pixels : int64 array, shape (pixels,)
         Place of each pixel within a bin, ascending.
     sites : int

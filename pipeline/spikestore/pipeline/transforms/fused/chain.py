@@ -105,8 +105,8 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """Time of each code before and after scaling, and the last code up to which times ascend.
 
-    `source` is the table that they were computed from. For a rule on stored float16 times, `scaled` has these times in units of
-    2^-24, in s or ms.
+    `source` is the table that they were computed from. If the transform has a rule on stored float16 times, `scaled` has the
+    stored times, in units of 2^-24 s or 2^-24 ms.
     """
 
     source: npt.NDArray[np.int64]

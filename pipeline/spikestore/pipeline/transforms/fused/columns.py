@@ -24,7 +24,7 @@ class Column(NamedTuple):
     values : read-only C-contiguous array, shape (events,)
         Coordinates or polarities.
     last : int
-        Largest valid value; a larger one replaces a value that did not fit.
+        Largest valid value. A value that did not fit the dtype was replaced by a value above `last`.
     """
 
     values: npt.NDArray[Any]
@@ -76,7 +76,7 @@ def _microseconds(t: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
 
 
 def _narrow(values: npt.NDArray[Any], wanted: type[np.uint16 | np.uint8]) -> Column | None:
-    """Return integers with the dtype `wanted`, None for other numbers; values that do not fit become larger than ``last``."""
+    """Return integers with the dtype `wanted`; None if `values` are not integers. Values that do not fit become larger than ``last``."""
     dtype, info = np.dtype(wanted), np.iinfo(wanted)
     if values.dtype.kind == "b" and wanted is np.uint8:
         values = values.view(np.uint8)

@@ -1,7 +1,7 @@
 """Compiled operations that drop events, on a copy of the events of a block.
 
-Each operation writes the events that it keeps over those that it read. Times are computed in float64, as in Tonic's tables of times;
-whole times up to `EXACT` are exact in it.
+Each operation writes the events that it keeps over those that it read. Times are computed in float64, as in Tonic's tables of
+times; float64 represents whole times up to `EXACT` exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ def _copy(old: Array, new: Array) -> None:
 
 @inner
 def is_ordinary(t: Array, x: Array, y: Array, p: Array, x_last: Any, y_last: Any, p_last: Any) -> Any:
-    """Return whether times are sorted and within ± `EXACT`, and all other values from 0 to their last valid one; at least one event."""
+    """Return whether times are sorted and within ± `EXACT`, and all other values are from 0 to their largest valid value.
+
+    There must be at least one event.
+    """
     inside = largest(x) <= x_last and largest(y) <= y_last and largest(p) <= p_last
     return inside and t[0] >= -EXACT and t[-1] <= EXACT and is_sorted(t, None, 0)
 

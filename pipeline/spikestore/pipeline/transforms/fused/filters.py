@@ -1,8 +1,8 @@
 """Operations before the compiled pass that drop single events: CenterCrop, Denoise and RefractoryPeriod.
 
-The compiled pass applies a transform with one range of times and one table per coordinate, in which an event does not depend on others. So
-all operations up to the last filter are applied first, to a copy of the events, by `filter_kernels`; the compiled pass gets the
-events that are left and the other operations.
+The compiled pass applies a transform with one range of times and one table per coordinate. This is possible only if the result
+for an event does not depend on other events. So all operations up to the last filter are applied first, to a copy of the
+events, by `filter_kernels`; the compiled pass gets the events that are left and the other operations.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Filters:
 
 
 def _numbers(operation: EventOperation) -> tuple[float, float, float, float]:
-    """Return the parameters of an operation, filled up to four."""
+    """Return the parameters of an operation as four numbers; missing numbers are 0."""
     if isinstance(operation, Downsample):
         return (operation.time_factor, *operation.spatial_factor, 0)
     if isinstance(operation, CropTime):

@@ -1,6 +1,7 @@
 """The events of each bin of ``fixed_duration`` and ``fixed_frames_number``, compiled.
 
-Times are whole numbers: of µs, or of `UNIT` for files with float16 times, where `_half` rounds each result to float16.
+Times are whole numbers of µs. For files with float16 times, they are whole numbers of `UNIT`, and `_half` rounds each result to
+float16.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to a number of units, at least 0; of two that are equally near, the even one."""
+    """Return the float16 that is nearest to a number of units, which must be at least 0. If two are equally near, return the even one."""
     if units < LARGEST_WHOLE_HALF:
         return np.rint(units)
     spacing = math.ldexp(1.0, math.frexp(units)[1] - 11)
@@ -74,8 +75,8 @@ def fixed_ranges(
     parameters : FusedParameters
         The transform; its `rule` is not `TONIC`.
     edges, counts : int64 array
-        With `HALF_DURATION`: ``edges[k]`` is the smallest time after the first event, in units, of an event in bin k;
-        ``counts[k]`` is the smallest such time of the last event for which there are more than k bins.
+        Tables for the rule `HALF_DURATION`. All times in them are times after the first event, in units. ``edges[k]`` is the
+        smallest time of an event in bin k. If the time of the last event is at least ``counts[k]``, there are more than k bins.
     t, table, factors
         Times, as in `search`.
     low, high : int

@@ -50,7 +50,7 @@ _SCAN_SITES = 24
 
 @inner
 def is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
-    """Return whether raw times are sorted. Codes up to `rising` have the order of their times."""
+    """Return whether raw times are sorted. If times are codes, codes up to `rising` are in the same order as their times."""
     falls = t.dtype.type(0)
     for i in range(len(t) - 1):
         falls |= t.dtype.type(t[i] > t[i + 1])
@@ -66,7 +66,7 @@ def is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
 
 @inner
 def largest(values: Array) -> Any:
-    """Return the largest of at least one value."""
+    """Return the largest value; there must be at least one value."""
     found = values[0]
     for i in range(len(values)):
         found = max(found, values[i])
@@ -94,7 +94,10 @@ def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Arr
 def _emit(
     mask: Any, word: Any, base: Any, counts: Array, index: Array, value: Array, filled: Any, at_once: Any
 ) -> Any:
-    """Append the sites of one word of 64 whose bits in `mask` are 1, and their counts; return the new end of the output."""
+    """Append the non-zero sites of one word of 64 sites, and their counts; return the new end of the output.
+
+    The bits of the non-zero sites are 1 in `mask`.
+    """
     after = filled + ones(mask)
     first = _U64(word) << _SIX
     while filled < after:
@@ -127,9 +130,10 @@ def _count_bin(
     value: Array,
     filled: Any,
 ) -> Any:
-    """Append the non-zeros of events `behind` to `until` - 1, those of one bin; return the new end of the output.
+    """Append the non-zeros of one bin, which has the events `behind` to `until` - 1; return the new end of the output.
 
-    `counts`, `marks` and `summary` are 0 before and after. Counts of `counts` must not overflow.
+    All elements of `counts`, `marks` and `summary` are 0 before and after the call. The dtype of `counts` must be large enough
+    for all counts.
     """
     words = len(marks)
     plane, first_site = _U32(parameters.plane), _U32(parameters.first_site)
@@ -170,10 +174,12 @@ def _count_bin(
 
 @inner
 def _bins(parameters: FusedParameters, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
-    """Return number of bins, start of the first, length, and distance of the starts, computed as by Tonic's slicers.
+    """Return the number of bins, the start of the first bin, the length of a bin, and the time from the start of a bin to the start of the next.
 
-    `first` and `last` are the times of the first and last event. The number of bins is -1 if it is too large or not
-    finite.
+    They are computed in the same way as by Tonic's slicers.
+
+    `first` and `last` are the times of the first and last event. If the number of bins is too large or not finite, -1 is
+    returned instead.
     """
     start = np.float64(first) if math.isnan(parameters.start) else parameters.start
     if parameters.bins > 0:
@@ -224,7 +230,7 @@ def bin_recordings(
     raw_table, scaled_table : int64 array, shape (65536,), or None
         Time of each code in µs, raw and after all scalings.
     rising : int
-        Largest code such that all codes from 0 to it have the order of their times.
+        All codes from 0 to this one are in the same order as their times.
     all_x, all_y : uint16 array, shape (events,); `all_y` may be None
         Raw coordinates.
     x_table, y_table : uint32 array, shape (65536,)

@@ -13,7 +13,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 def in_order(block: EventBlock, table: npt.NDArray[np.int64] | None) -> EventBlock:
     """Return the block with the events of each recording sorted by time (stable); the same object if all are sorted.
 
-    `table` has the time of each code of ``block.t``; None if these are times themselves.
+    If ``block.t`` has codes, `table` has the time of each code; if ``block.t`` has times, `table` is None.
     """
     offsets = block.offsets
     t = block.t if table is None else table[block.t]

@@ -24,11 +24,13 @@ class FusedSamples:
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), sample after sample, strictly
         increasing within a sample; the dtype is that of the stored column.
     value : uint32 or float32 array, shape (non-zeros,)
-        Counts, each at least 1; int64 if a count exceeds uint32. Float32 for real numbers, never 0.
+        Values of the non-zeros. Counts are uint32 and at least 1; if a count exceeds uint32, the dtype is int64. Real numbers
+        are float32 and never 0.
     nnz, n_bins : int64 arrays, shape (recordings,)
         Number of non-zeros and of time bins of each sample.
     n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)
-        Number of events that were read, were cropped, and are in no time bin.
+        For each sample, the numbers of events that were read, of events that were cropped, and of events that are in no time
+        bin.
     errors : dict of int to RecordingError
         Error of each recording without a sample, by row, including the errors of the block. These recordings have 0 in
         every column.

@@ -28,7 +28,7 @@ def float16_units(factor: int) -> npt.NDArray[np.int64]:
     Returns
     -------
     int64 array, shape (65536,)
-        By bit pattern: `NO_TIME` if it is not finite. Not writable.
+        The result for each bit pattern; `NO_TIME` for a bit pattern that is not finite. The array is not writable.
     """
     seconds = np.arange(RAW, dtype=np.uint16).view(np.float16)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -49,17 +49,19 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """Return the smallest difference of two float16, in units, that is rounded to a float16 with at least each value.
+    """Return, for each whole number k, the smallest difference that is rounded to a float16 whose value is at least k.
+
+    A difference is that of two float16, in units.
 
     Parameters
     ----------
     values : float16 array, shape (31744,)
-        A number for each finite float16 from 0, not decreasing.
+        One value for each finite float16 from 0; the values do not decrease.
 
     Returns
     -------
     int64 array
-        Entry k is the difference for the value k.
+        Entry k is the difference for the number k.
     """
     times = (np.arange(_FINITE, dtype=np.uint16).view(np.float16).astype(np.float64) / UNIT).astype(np.int64)
     code = np.searchsorted(values, np.arange(int(values[-1]) + 1))

@@ -78,7 +78,7 @@ def _is_not_after(crop: CropTime, factors: Sequence[float]) -> Callable[[int], b
 
 
 def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """Return the largest number from `low` to `high` for which `holds` is true, by bisection; it must be true for `low`."""
+    """Return the largest number from `low` to `high` for which `holds` is true, by bisection. `holds` must be true for `low`."""
     while low < high:
         middle = (low + high + 1) // 2
         if holds(middle):

@@ -13,12 +13,12 @@ class _SpikingJellyFrames(FrameBase):
 
     @property
     def time_window(self) -> float | None:
-        """None: the bins are not those of a ``time_window``."""
+        """Always None: these operations have no parameter ``time_window``."""
         return None
 
     @property
     def n_time_bins(self) -> int | None:
-        """None: the bins are not those of ``n_time_bins``."""
+        """Always None: these operations have no parameter ``n_time_bins``."""
         return None
 
 

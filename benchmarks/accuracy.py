@@ -1,9 +1,9 @@
 """Accuracy gained from the times of spikes: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
 
-The network of ``configs/demo.toml``, trained by `spikestore.train` as ``make train`` does it, against a linear
-read-out of the spikes summed over time, on the same feature sets. Both are fitted on the train split; the epoch of
-the network and the penalty of the read-out are chosen on the valid split. Values are differences of accuracy, in points,
-one for each seed. The read-out has no seed: its loss is convex, and is minimised until it no longer changes.
+The network of ``configs/demo.toml``, trained as by ``make train``, is compared with a linear read-out of the spikes summed
+over time. Both use the same feature sets. Both are fitted on the train split; the epoch of the network and the penalty of the
+read-out are chosen on the valid split. Values are differences of accuracy, in points, one for each seed. The read-out has no
+seed: its loss is convex, and is minimised until it no longer changes.
 """
 
 from __future__ import annotations

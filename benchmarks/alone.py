@@ -20,7 +20,8 @@ def numbers_of(script: str, *arguments: str) -> list[float]:
 def peak_bytes() -> int:
     """Return the peak memory of this process.
 
-    The number is the kernel's high-water mark of this address space, because ``ru_maxrss`` includes that of the parent process.
+    The number is the kernel's high-water mark of this address space. ``ru_maxrss`` is not used, because it includes the peak
+    of the parent process.
     """
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""Parts shared by several benchmarks: recordings, the seed's transform of them, and builds of feature sets."""
+"""Parts shared by several benchmarks: recordings, the seed's transform, and builds of feature sets."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Bench:
     scratch : Path
         Folder for the files that rows write.
     recordings : int
-        Recordings of most rows.
+        Number of recordings in most rows.
     peers : int
-        Recordings that the peer fills its cache with.
+        Number of recordings with which the peer fills its cache.
     many : int
-        Recordings of the row that counts from process start.
+        Number of recordings in the row whose time begins at process start.
     """
 
     data: Recordings
@@ -88,7 +88,7 @@ def build(bench: Bench, what: Any, scheduler: Any, **request: Any) -> Any:
 
 
 def measure_each(measure: Callable[[Bench, int], None], description: str | None) -> None:
-    """Parse the options ``--data`` and ``--recordings``, and measure with each number of recordings.
+    """Parse the options ``--data`` and ``--recordings``, and call `measure` for each number of recordings.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
-One table, for the choice in docs/decisions/0018-pcodec.md: bytes a non-zero, against the order-0 entropy of (gap, value), and
-millions of values that one core encodes and decodes in a second. Every codec gets full chunks of 65,536 values, as they are
-stored, and its decoded values are compared with the original ones.
+One table, for the choice in docs/decisions/0018-pcodec.md. For each codec it has the bytes per non-zero, the ratio of these
+to the order-0 entropy of (gap, value), and the millions of values that one core encodes and decodes in a second. Every codec
+gets full chunks of 65,536 values, as they are stored, and its decoded values are compared with the original ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROUNDS = 5
 
 
 class Candidate(NamedTuple):
-    """A way to store a column."""
+    """A codec for a column."""
 
     name: str
     encode: Callable[[Any], bytes]
@@ -144,7 +144,7 @@ def blosc(inner: str) -> Any:
 
 
 def of_bytes(name: str, codec: Any, column: str) -> Candidate:
-    """Return a codec of bytes: it gets gaps and values as single bytes, with which it compresses best."""
+    """Return a candidate for a codec of bytes: gaps and values are passed as single bytes, because such codecs compress these best."""
     import numpy as np
 
     escape = 2**8 - 1

@@ -40,11 +40,11 @@ class Row:
     target, stretch : float, optional
         Target, and a more ambitious target.
     better : {"higher", "lower"}
-        Direction of `target`.
+        Whether higher or lower values than `target` meet it.
     ratios : list of float
-        One a round.
+        The ratio of each round.
     ours, peer : dict
-        Medians of what was measured, with units in the names.
+        Medians of the measured numbers of each side; the keys contain the units.
     skipped : str, optional
         Reason why there is no number.
     """
@@ -92,7 +92,7 @@ def compare(
     rounds: int = ROUNDS,
     turns: int = 1,
 ) -> Row:
-    """Run both sides in turn, the order alternating, and fill the row with rates.
+    """Run both sides in turn, in alternating order, and fill the row with rates.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def compare(
     rounds : int
         Number of rounds.
     turns : int
-        Number of times that both run in a round; the best rate of each counts. For short work, during which other
+        Number of times that both run in a round; the best rate of each counts. More than 1 suits short work, because other
         processes of the machine may slow down only one side of a round.
     """
     rates: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
@@ -181,7 +181,7 @@ _Result = TypeVar("_Result")
 
 
 def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -> list[_Result]:
-    """Return the results of `run` for each row's function, and print the next row to stderr, because rows may take minutes."""
+    """Return the results of `run` for each row's function; before each row, print its name to stderr, because rows may take minutes."""
     results = []
     for number, measure in enumerate(measures, 1):
         sys.stderr.write(f"row {number} of {len(measures)}: {measure.__name__}\n")

@@ -7,7 +7,7 @@ Rounds are interleaved. For each way the least and the median of CPU time (all t
 ratios h5py / heap of each. CPU time does not include waiting, and wall time is unreliable on a machine with other work:
 
 - read: all blocks, one thread
-- read in 2 threads: each half of the recordings, as threads of one process build a small set
+- read in 2 threads: each thread reads half of the recordings, as when threads of one process build a small set
 - build: a whole feature set in this process, and in two threads
 """
 

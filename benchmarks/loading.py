@@ -1,8 +1,8 @@
 """Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--samples N] [--json FILE] [--rows NAMES]``.
 
-Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers, and all files
-are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as Tonic's cache files, as the seed's
-list of sparse tensors, or as packed columns that other libraries store in their formats.
+Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers. All files
+are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as Tonic's cache files, as the
+seed's list of sparse tensors, or as packed columns that other libraries store in their formats.
 """
 
 from __future__ import annotations
@@ -333,11 +333,11 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of ``stream`` on a set minus that on an eighth of the set, as a share of the bytes that the set has more.
+    """Peak memory of ``stream`` on a set minus that on an eighth of the set, divided by the difference of the sets' packed bytes.
 
     The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides draw the same
-    number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio is of a pair of
-    processes.
+    number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio comes from one
+    pair of processes.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

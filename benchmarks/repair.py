@@ -1,4 +1,4 @@
-"""Gain of `repair` (decision 56): one damaged object, restored with and without it.
+"""Gain of `repair` (decision 56): one damaged object, restored with `repair` and without.
 
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
@@ -134,7 +134,7 @@ def once(features: Any, way: Callable[[Any], None]) -> tuple[float, ...]:
     delete = features.storage.delete
 
     class Watched(type(features.storage)):  # type: ignore[misc]
-        """The storage, with a note of when the manifest was removed."""
+        """A storage that notes when the manifest is removed."""
 
         def delete(self, path: str) -> None:
             """Remove an object."""

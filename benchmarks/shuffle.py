@@ -1,9 +1,9 @@
 """Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each seed: with a full shuffle (``host``), and
-streamed with a window of about an eighth of the train split, SSC's share at the default window. Both runs of a
-seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid and the test
-split together, if they exist.
+streamed with a window of about an eighth of the train split. The default window is the same share of SSC's train split. Both
+runs of a seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid
+and the test split together, if they exist.
 
 Any 35 consecutive demo recordings have each class once. A windowed shuffle nearly keeps this, a full shuffle does not, and
 batches with equal numbers of each class train faster. So the train split is put into a random order first.

@@ -158,7 +158,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull, against copies of the same files with obstore, without checks, and with as many files at the same time."""
+    """Push and pull, against copying the same files with obstore: without checks, and with the same number of files at a time."""
     import obstore.store
 
     from spikestore.store import Store
@@ -229,7 +229,7 @@ def verification(bench: Bench) -> list[Row]:
 
 
 def opening(bench: Bench) -> list[Row]:
-    """Requests that opening takes, for the set and for one of 10^8 samples; its time and its memory."""
+    """Requests that opening takes, for the set and for one of 10^8 samples; time and memory of opening the latter."""
     from tests.store.s3_server import requests
 
     from spikestore.store import Store
@@ -261,7 +261,7 @@ def opening(bench: Bench) -> list[Row]:
 
 
 def put_large(store: Any, fragments: int) -> None:
-    """Put the manifest and the metadata of a set with 4,096 samples a fragment, and a name for it."""
+    """Store the manifest and the metadata of a set with 4,096 samples per fragment, and a name for it."""
     import hashlib
 
     from spikestore.store import FeatureSet
@@ -299,7 +299,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """``ls`` of many sets under four names and transforms: requests beyond one a set."""
+    """``ls`` of many sets under four names and transforms: number of requests in addition to one for each set."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

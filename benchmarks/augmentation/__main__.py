@@ -1,14 +1,14 @@
 """Augmentation against none: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
-Epochs of a loader with residence ``host``, batches of 128, shuffled, dense float32, two threads. The samples are random, of the
-shape of SSC's in the seed's network: 250 bins, 100 channels. 2 % of the cells are filled; in the demo recordings, it is 18 %. A row
-is the throughput with one augmentation, divided by that without any. Rows of cameras have 10 bins of 2 x 48 x 48 pixels, 5 % of
-them filled.
+Epochs of a loader with residence ``host``, batches of 128, shuffled, dense float32, two threads. The samples are random and
+have the shape of SSC's samples in the seed's network: 250 bins, 100 channels. 2 % of the cells are filled; in the demo
+recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. Rows of cameras
+have 10 bins of 2 x 48 x 48 pixels; 5 % of the cells are filled.
 
-Rows of papers compare the whole way from packed columns to an augmented dense batch with a copy of dense frames and the
-paper's own function, both in one thread. Rows named "bound: half of two samples" measure a bare loop that reads the columns of two samples
-and writes every second non-zero of both: a mixture cannot be faster. ``--device cuda`` measures the rows without a paper's function on a GPU that
-holds the columns, as residence ``device`` does; these rows have no targets.
+Rows of papers compare two ways to an augmented dense batch, both in one thread: ours begins with packed columns; the peer
+copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop
+that reads the columns of two samples and writes every second non-zero of both: a mixture cannot be faster. With ``--device
+cuda``, a GPU holds the columns, as residence ``device`` does; there are then no rows of papers and no targets.
 """
 
 from __future__ import annotations

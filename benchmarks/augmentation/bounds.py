@@ -1,4 +1,4 @@
-"""What no mixture can exceed: a bare compiled loop that reads two samples and writes half of each."""
+"""Upper bound of the throughput of mixtures: a compiled loop that only reads two samples and writes half of each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _fill_halves(
     first: int,
     last: int,
 ) -> int:
-    """Write every second non-zero of each sample and of the next sample, with nothing drawn and nothing checked; return -1."""
+    """Write every second non-zero of each sample and of the next sample, without random numbers and checks; return -1."""
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):

@@ -32,7 +32,7 @@ def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: i
 
 
 def snn_delays(x: _Frames, y: _Frames) -> None:
-    """Mask, and take adjacent bins of the next sample."""
+    """Mask bins and channels, and replace adjacent bins by those of the next sample."""
     x = x.reshape(len(x), SPEECH.bins, -1)
     masks(x, 0.65, 8, 0, 28)
     for i in range(len(x) - 1):
@@ -45,7 +45,7 @@ def snn_delays(x: _Frames, y: _Frames) -> None:
 
 
 def spikcommander(x: _Frames, y: _Frames) -> None:
-    """Mask a fifth of the time, and channels."""
+    """Mask a fifth of the time bins, and some channels."""
     masks(x.reshape(len(x), SPEECH.bins, -1), 0.5, None, 0.2, 20)
 
 
@@ -104,7 +104,7 @@ PAPERS: dict[str, tuple[Shape, Callable[[_Frames, _Frames], None]]] = {
 
 
 def against_paper(name: str) -> Row:
-    """The whole way from packed columns to an augmented dense batch, against a copy of dense frames and the paper's function."""
+    """From packed columns to an augmented dense batch, against copying dense frames and running the paper's function on the copy."""
     from spikestore.train import preset
 
     bench = Bench(PAPERS[name][0], threads=1)
@@ -132,13 +132,13 @@ def copy_against_paper(name: str) -> Row:
 
 
 def _rate_of_paper(name: str, frames: _Frames, labels: _Frames) -> Callable[[], float]:
-    """Return a function that measures the samples in a second of a paper's function on a copy of a batch."""
+    """Return a function that returns the samples/s of a paper's function on a copy of a batch."""
     function = PAPERS[name][1]
     return lambda: BATCH / timed(lambda: function(frames.copy(), labels.copy()))
 
 
 def measures() -> list[Any]:
-    """Return one measure for each paper, and bounds for those that only set slices of frames."""
+    """Return the functions of the rows: one for each paper, and for each paper but EventMix also `copy_against_paper`."""
 
     def measure_of(row: Callable[[str], Row], name: str, text: str) -> Any:
         def measure() -> Row:

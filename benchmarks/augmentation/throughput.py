@@ -1,4 +1,4 @@
-"""Random samples, and the throughput of a loader's batches of them."""
+"""Random samples, and the throughput of building batches from them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Bench:
         self.device = device
 
     def throughput(self, augment: Any, samples: int = SAMPLES) -> float:
-        """Return the samples per second of an epoch of `samples` samples; on a GPU, of some epochs of all samples."""
+        """Return the samples/s of an epoch with `samples` samples; on a GPU, those of `GPU_EPOCHS` epochs with all samples."""
         if self.device == "cuda":
             return self._on_a_gpu(augment)
         import torch

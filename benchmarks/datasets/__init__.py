@@ -1,1 +1,1 @@
-"""Benchmarks of data sets: other layouts, folders of recordings, sets that grow."""
+"""Benchmarks of data sets: layouts of cameras, folders of recordings, sets that grow."""

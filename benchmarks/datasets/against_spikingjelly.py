@@ -1,4 +1,4 @@
-"""Data sets of cameras, against the frame folders of SpikingJelly 2.0, which its own classes fill in an environment of their own."""
+"""Data sets of cameras, against frame folders of SpikingJelly 2.0. SpikingJelly's classes fill them, in a separate environment."""
 
 from __future__ import annotations
 

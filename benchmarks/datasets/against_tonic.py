@@ -125,7 +125,7 @@ def _loading(scale: Scale, layout: Layout, row: Row) -> Row:
 
 
 def epochs_of(data: Written) -> Callable[[], float]:
-    """Return a function that takes an epoch of our loader, and returns samples/s."""
+    """Return a function that goes through an epoch of our loader and returns samples/s."""
     from spikestore.train import FeatureLoader
 
     loader = FeatureLoader(

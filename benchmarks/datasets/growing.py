@@ -1,7 +1,8 @@
 """A set that grows by a hundredth of its recordings, against a fresh build of the larger set.
 
-Start-up is not measured: one process, code loaded and compiled, files hashed. The fresh build goes into an empty store, the grown
-set into a copy of the store that has the former set. A value is a share of the time of the fresh build.
+Start-up is not measured: all builds run in one process, after its code was loaded and compiled and the files were hashed. The
+fresh build goes into an empty store. The grown set goes into a copy of the store that has the former set. A value is the time
+of growing, or its lower bound, divided by the time of the fresh build.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def growing_bound(scale: Scale) -> Row:
 
 
 def growing_middle_bound(scale: Scale) -> Row:
-    """The same, if half of the rows move: these are encoded again."""
+    """As `growing_bound`, but half of the rows move: they are also encoded again."""
     row = Row(
         "growing_middle_bound: time for the stored rows at least ÷ time of a fresh build", better="lower"
     )
@@ -108,7 +109,7 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
 
 @contextmanager
 def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
-    """Yield the former set, and a function that builds the larger set in a store, by default an empty one, and returns the seconds."""
+    """Yield the former set, and a function that builds the larger set in a store and returns the seconds; by default, the store is empty."""
     from spikestore.pipeline import BuildOptions, preprocess
 
     recordings = scale.recordings or (FEW_RECORDINGS if scale.small else MOST_RECORDINGS)

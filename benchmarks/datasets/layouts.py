@@ -1,4 +1,4 @@
-"""Recordings in the layouts of N-MNIST and DVSGesture, drawn so that neighbouring events belong together, as in the recordings of a camera."""
+"""Random recordings in the layouts of N-MNIST and DVSGesture. Neighbouring events belong together, as in recordings of a camera."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set whose recordings are drawn.
+    """A data set with random recordings.
 
     Attributes
     ----------
@@ -40,13 +40,13 @@ class Layout:
     pixels : int
         Width and height of the sensor.
     full, small : Size
-        What is drawn; the smaller one if rough numbers are enough.
+        Two sizes of the data set; `small` if rough numbers are enough.
     batch : int
         Samples of a batch; few for DVSGesture, because frames of a recording may take 80 MB.
     draw : callable
-        Returns a recording.
+        Returns a random recording.
     write : callable
-        Called with the folder of the data set, a number and a recording: writes its file.
+        Called with the folder of the data set, a number and a recording; writes the recording's file.
     """
 
     dataset: str
@@ -65,7 +65,7 @@ class Layout:
         return Transform.from_mapping({"operations": [frame]}, origin="benchmark")
 
     def tonic_dataset(self, save_to: Path) -> Any:
-        """Return Tonic's data set of these recordings with the transform with bins of 10 ms."""
+        """Return Tonic's data set of these recordings; its transform makes frames of 10 ms."""
         import tonic
 
         chain = tonic.transforms.ToFrame((self.pixels, self.pixels, 2), **_BY_TIME)
@@ -141,7 +141,7 @@ GESTURE = Layout("DVSGesture", 128, Size(24, 200_000), Size(6, 20_000), 4, _gest
 
 
 def recordings_of(layout: Layout, count: int, events: int) -> list[Columns]:
-    """Return recordings."""
+    """Return `count` random recordings with `events` events each."""
     rng = np.random.default_rng(1)
     drawn = [layout.draw(rng, events) for _ in range(min(DRAWN, count))]
     moved: list[Columns] = []

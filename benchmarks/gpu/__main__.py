@@ -1,12 +1,12 @@
 """All checks that need a GPU, with one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
 
-Sanity (outputs, gradients and states against the CPU's), the tests marked ``gpu``, EXODUS built and compared, then
-``benchmarks.iaf``, ``.loading``, ``.augmentation`` and ``.seed`` on the device. Each part is a process with its own time limit; if one
-fails, the others still run. All parts together take at most 8 minutes. ``gpu.json`` and ``gpu.md`` in the output folder
-($OUT, or runs/gpu) are written anew after every part.
+The parts are: a comparison of outputs, gradients and states with those of the CPU (``sanity``), the tests marked ``gpu``, the
+build of EXODUS and a comparison with it, then ``benchmarks.iaf``, ``.loading``, ``.augmentation`` and ``.seed`` on the
+device. Each part is a process with its own time limit; if one fails, the others still run. All parts together take at most 8
+minutes. ``gpu.json`` and ``gpu.md`` in the output folder ($OUT, or runs/gpu) are written anew after every part.
 
-It needs neither make, a virtual environment, a registry nor Dask. On a machine without access to a registry, copy the folder
-.kit, which ``benchmarks/gpu/wheels.sh`` creates. ``--device cpu`` runs the same parts in small sizes, without a GPU.
+The command does not need make, a virtual environment, a registry or Dask. On a machine without access to a registry, copy the
+folder .kit, which ``benchmarks/gpu/wheels.sh`` creates. ``--device cpu`` runs the same parts in small sizes, without a GPU.
 
 Exit status: 0 if all parts ran, 1 if one failed or ran out of time, 2 for wrong options, 3 if there is no GPU.
 """
@@ -117,7 +117,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _machine(environment: dict[str, str]) -> tuple[dict[str, Any], str | None]:
-    """Return a description of the machine; if torch does not work, also the reason, else None."""
+    """Return a description of the machine, and the reason why torch does not work; None if it works."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine: dict[str, Any] = {"cores": cores, "Python": platform.python_version()}
     try:

@@ -1,7 +1,7 @@
 """EXODUS, built and compared: ``python3 -m benchmarks.gpu.exodus build|compare [--device cuda|cpu] [--json FILE]``.
 
-``build`` compiles it against this torch and CUDA; from the source distribution that ``wheels.sh`` packed, if there is
-one, else by `spikestore.train.models.build_exodus`, which fetches it. ``compare`` runs the seed's network with EXODUS, with
+``build`` compiles EXODUS against this torch and CUDA. If ``wheels.sh`` has packed a source distribution, it is used;
+otherwise `spikestore.train.models.build_exodus` downloads one. ``compare`` runs the seed's network with EXODUS, with
 Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or can't run here; the last line states the reason.
 """
 

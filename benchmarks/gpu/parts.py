@@ -38,9 +38,9 @@ class Part:
     limit_s : float
         Seconds after which the part is ended.
     has_json : bool
-        Whether it takes ``--json FILE`` and writes a benchmark's document there.
+        Whether the part accepts ``--json FILE`` and writes a benchmark's document to this file.
     measures : bool
-        Whether it measures time, so that nothing else may run at the same time.
+        Whether the part measures time, so that nothing else may run at the same time.
     """
 
     name: str
@@ -60,17 +60,17 @@ class Outcome:
     name, what : str
         Name and description of the part.
     status : {"waiting", "ok", "failed", "out of time", "skipped"}
-        ``skipped``: it can't run here.
+        ``skipped``: the part can't run here.
     reason : str
         Reason of a failure, one line; empty without a failure.
     seconds : float
-        Time that it took.
+        Time that the part took.
     command : str
         Command that runs only this part.
     tail : list of str
-        The last lines of its output.
+        The last lines of the part's output.
     document : dict, optional
-        The JSON that it wrote.
+        The JSON that the part wrote.
     """
 
     name: str
@@ -173,7 +173,7 @@ def run_part(part: Part, folder: Path, limit_s: float, environment: dict[str, st
     folder : Path
         Folder for its log and its JSON: ``NAME.log``, ``NAME.json``.
     limit_s : float
-        Seconds that it may take, at most its own limit.
+        Seconds that the part may take; the part's own limit applies if it is shorter.
     environment : dict of str to str
         Environment variables of the process.
     """

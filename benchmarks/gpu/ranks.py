@@ -10,9 +10,9 @@ STEPS, BATCH = 5, 7
 
 
 def main(device: str, out: str) -> None:
-    """Train the seed's network on the same global batches; the first rank writes the change of its weights, one flat tensor.
+    """Train the seed's network on the same global batches; the first rank writes the change of its weights as one flat tensor.
 
-    Gradients are clipped: at this learning rate the loss would explode, and rounding with it.
+    Gradients are clipped, because at this learning rate the loss and the rounding errors would explode.
     """
     import torch
 

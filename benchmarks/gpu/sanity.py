@@ -130,7 +130,7 @@ def states(device: Any) -> list[Row]:
 
 
 def half_precision(device: Any) -> list[Row]:
-    """Compare spikes of inputs in half precision with the CPU's, and the loss of a training step in each precision with float32's."""
+    """Compare spikes of inputs in half precision with those of the CPU, and the loss of a step in each precision with that in float32."""
     import torch
 
     from spikestore.train import training_step
@@ -195,7 +195,7 @@ def networks(device: Any) -> list[Row]:
 
 
 def loaders(device: Any) -> list[Row]:
-    """Batches of all residences on the device are those of the CPU, to the bit, also while the device is busy."""
+    """Compare batches of all residences on the device with those of the CPU: all bits must be equal, even while the device is busy."""
     import torch
     from tests.store.small_sets import small_set
 
@@ -222,7 +222,7 @@ def loaders(device: Any) -> list[Row]:
 
 
 def ranks(device: Any) -> list[Row]:
-    """Two ranks, over NCCL where there are two GPUs, take the steps of one process."""
+    """Compare the training steps of two ranks with those of one process; on GPUs, the ranks communicate through NCCL."""
     import torch
 
     # A spike that two orders of summation put on different sides of a threshold is a whole one.

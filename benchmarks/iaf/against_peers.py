@@ -81,8 +81,8 @@ def _against(bench: Bench, row: Row, name: str, module: str, *more: str, same_lo
 def write_batch(path: Path, network: Any, x: Any, labels: Any) -> Path:
     """Write frames, labels and weights for a peer in another process.
 
-    ``frames`` (samples, time, inputs), ``labels`` (samples,), and of each linear layer, in their order,
-    ``weight0`` (outputs, inputs), ``bias0`` (outputs,) and so on.
+    The arrays are ``frames`` (samples, time, inputs), ``labels`` (samples,), and for each linear layer, in order, ``weight0``
+    (outputs, inputs), ``bias0`` (outputs,) and so on.
     """
     import numpy as np
     from torch import nn

@@ -24,7 +24,7 @@ class Bench:
     rounds : int
         Number of rounds of every comparison.
     samples : int
-        Different rows of the epoch.
+        Number of different samples in the epoch.
     scratch : Path
         Folder for the files that rows write.
     """

@@ -62,7 +62,7 @@ ENVIRONMENTS = {
 
 
 def python_of(name: str) -> Path | str:
-    """Return the interpreter of a peer: that of its environment, or the one that runs this if it has none."""
+    """Return the interpreter of a peer's environment; if the peer has no environment, the interpreter that runs this module."""
     folder = FOLDER / name
     found = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return found if found.exists() else sys.executable

@@ -19,14 +19,14 @@ WINDOW = 8192
 
 
 def against_litdata(bench: Any) -> Row:
-    """Compare `stream` from local disk with litdata's StreamingDataset with 2 persistent workers; on the CPU."""
+    """Compare `stream` from local disk with litdata's StreamingDataset, which has 2 persistent workers; on the CPU."""
     return _against(
         bench, Row("stream_vs_litdata"), "litdata", "benchmarks.peers.litdata_batches", BATCH, WORKERS
     )
 
 
 def against_annbatch_64(bench: Any) -> Row:
-    """Compare `stream` from local disk with annbatch with zarrs, which reads runs of 64 samples; dense float32 on the CPU, warm."""
+    """Compare `stream` from local disk with annbatch, which uses zarrs and reads runs of 64 samples; dense float32 on the CPU, warm."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_64", 1.2, 1.5), 64)
 
 

@@ -17,7 +17,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 class _Absent(ModuleType):
-    """A module that preprocessing imports and does not use."""
+    """Placeholder of a module that preprocessing imports and does not use."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

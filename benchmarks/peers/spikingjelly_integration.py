@@ -1,9 +1,9 @@
 """SpikingJelly's own integration of events: ``python -m …spikingjelly_integration RECORDINGS.npz RULES [FRAMES.npz]``.
 
 RECORDINGS.npz has the columns of all recordings and their ``offsets``; RULES is ``duration=4`` (ms for SHD,
-µs for cameras), ``number=16`` or ``time=16``, or several with commas. Recordings without ``y`` are integrated as those of SHD,
-others as those of cameras. With FRAMES.npz the frames of each recording are written; otherwise all recordings are integrated for
-each line of input.
+µs for cameras), ``number=16`` or ``time=16``, or several of these, separated by commas. Recordings without ``y`` are
+integrated as those of SHD, others as those of cameras. With FRAMES.npz the frames of each recording are written; otherwise
+all recordings are integrated for each line of input.
 """
 
 from __future__ import annotations

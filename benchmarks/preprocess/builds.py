@@ -151,7 +151,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one, each bound to one core, because its thread that reads ahead would otherwise use the other core."""
+    """Two workers against one. Each is bound to one core; otherwise a single worker would use the other core for its thread that reads ahead."""
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
         for scheduler in (two, one):
@@ -166,7 +166,7 @@ def two_against_one(bench: Bench) -> Row:
 
 
 def threads_against_one(bench: Bench) -> Row:
-    """As many threads of one process as there are workers, against one thread: the source of `schedulers.THREADS_WORTH`."""
+    """As many threads of one process as there are workers, against one thread; `schedulers.THREADS_WORTH` comes from this row."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     what = target(bench, bench.recordings)
@@ -179,7 +179,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of a build minus that of a build of an eighth of its recordings, as a share of the bytes that the set has more."""
+    """Peak memory of a build minus that of a build of an eighth of its recordings, divided by the difference of the sets' bytes."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

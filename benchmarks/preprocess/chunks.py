@@ -89,7 +89,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the bytes of a chunk and its checksum: with the fill value, with further values, and in parts."""
+    """Yield the number of bytes of a chunk with its checksum, filled up in three ways: with the fill value, with further values, in parts."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 
@@ -113,7 +113,7 @@ def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
 
 
 def _built(bench: Bench, recordings: int, workers: int, rows: int | None) -> Any:
-    """Build a set as this many workers divide it, in this process."""
+    """Build a set in this process, in the fragments that this many workers would build."""
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.store import Store

@@ -2,9 +2,10 @@
 
 Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a
 smaller last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each round runs every cell,
-in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and naive loading with
-Sinabs, are whole epochs. The others are slow: they are epochs over fewer samples, scaled up with the time of a batch
-after the first one or, with workers, the first two. Each cell has the number of batches that were run.
+in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the cell of naive loading
+with Sinabs, are whole epochs. The other cells are slow: only some batches are run, and the time is scaled up with the mean
+time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. Each cell has the number of
+batches that were run.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """
@@ -40,9 +41,10 @@ class Size:
     Attributes
     ----------
     samples, batch, rounds : int
-        Recordings, samples in a batch, rounds.
+        Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        Batches of a cell on these backends, beyond those that are made at once; the others run whole epochs.
+        Number of batches that a cell with this backend runs, in addition to those that are made at the same time (`at_once`).
+        Cells with other backends run whole epochs.
     """
 
     samples: int

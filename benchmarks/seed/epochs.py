@@ -19,7 +19,7 @@ class Epoch:
 
 
 def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:
-    """Run `count` batches, and return the time of an epoch of `whole` batches.
+    """Run `count` batches, and return the time of an epoch of `whole` batches, scaled up if `count` is smaller.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
     batches : iterator
         Yields `count` batches of (frames, labels).
     count, whole : int
-        Batches to run, and of a whole epoch.
+        Number of batches to run, and number of batches of a whole epoch.
     at_once : int
         Batches that workers make at the same time, see `scaled_up`.
     """
@@ -56,7 +56,7 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
 
 
 def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
-    """Return the seconds of `whole` batches from those of the first `at_once` and of the first `count`.
+    """Return the seconds of `whole` batches, given `early` and `total`: those of the first `at_once` and of the first `count` batches.
 
     The time of the first `at_once` batches counts once, because workers make them at the same time, while nothing else runs. The
     mean time of the later batches is multiplied.

@@ -1,6 +1,6 @@
 """Transforms: ``python -m benchmarks.transforms [--rows NAME,NAME] [--size small|full] [--json FILE]``.
 
-Recordings are drawn and in memory, so that a row measures the transform and no reading. Both sides use one core.
+Recordings are random and in memory, so that a row measures the transform and no reading. Both sides use one core.
 """
 
 from __future__ import annotations

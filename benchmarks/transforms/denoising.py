@@ -91,7 +91,7 @@ def _against_tonic(
 
 
 def camera_recordings(count: int) -> EventBlock:
-    """Return drawn recordings as a reader of a camera's files returns them."""
+    """Return random recordings, in the form in which a reader of a camera's files returns them."""
     rng = np.random.default_rng(0)
     total = count * EVENTS
     t = np.sort(rng.integers(0, LENGTH, (count, EVENTS)), axis=1).reshape(-1)

@@ -1,7 +1,8 @@
 """Density and stored size of Tonic's float frames: ``python -m benchmarks.transforms.float_frames``.
 
 The table has a row for each transform: the share of non-zeros, and the bytes of the columns ``index`` and ``value`` with the codecs of a
-store, against those of dense float32 frames with the same codec. Decision 74 has the table. The recordings are drawn: a moving spot, and noise.
+store, against those of dense float32 frames with the same codec. Decision 74 has the table. The recordings are random: a
+moving spot, and noise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def recording(side: int, n_events: int, length: int, noise: float) -> npt.NDArray[Any]:
-    """Return drawn events with Tonic's fields; `noise` is the share of events outside the spot."""
+    """Return random events with Tonic's fields; `noise` is the share of events outside the spot."""
     random = np.random.default_rng(0)
     events = np.zeros(n_events, [("x", "i8"), ("y", "i8"), ("t", "i8"), ("p", "i8")])
     events["t"] = np.sort(random.integers(0, length, n_events))

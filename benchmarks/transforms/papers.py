@@ -26,7 +26,7 @@ EDGES = np.linspace(0, 1.4, 100)
 
 
 def digitize(scale: Scale) -> Row:
-    """``np.digitize`` as to_frame, against an item of sparch's data set: digitize, and dense frames."""
+    """``to_frame`` with the bins of ``np.digitize``, against an item of sparch's data set: ``np.digitize``, then dense frames."""
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
     window = 1.4e6 / 99
     operation = ToFrame(sensor_size=(CHANNELS, 1, 1), time_window=window, start_time=-window, end_time=1.4e6)
@@ -97,7 +97,7 @@ def fixed_duration(scale: Scale) -> Row:
 def fixed_frames_number(scale: Scale) -> Row:
     """``fixed_frames_number`` of 16 by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
 
-    The bound is memory: each event is counted in a frame, which has 64 KiB on our side, and 16 frames are written.
+    Access to memory is the limit: each event is counted in a frame, which has 64 KiB on our side, and 16 frames are written.
     """
     rng = np.random.default_rng(0)
     count, events = scale.recordings or (8 if scale.small else 32), 300_000
@@ -134,7 +134,7 @@ def _against_spikingjelly(
 
 
 def cochlea_recordings(count: int) -> EventBlock:
-    """Return drawn recordings as a reader of SHD returns them: float16 times up to 1.2 s as codes, sorted."""
+    """Return random recordings, in the form in which a reader of SHD returns them: sorted float16 times up to 1.2 s, as codes."""
     rng = np.random.default_rng(0)
     times = np.sort((rng.random((count, EVENTS)) * 1.2).astype(np.float16))
     return EventBlock(

@@ -34,7 +34,7 @@ class _Case:
     Attributes
     ----------
     name : str
-        Begin of the names of its rows.
+        Start of the names of its rows.
     side, events, length : int
         Pixels along each axis, events and µs of a recording.
     transform : callable
@@ -98,7 +98,7 @@ CASES = (
 
 
 def _speed(case: _Case, scale: Scale) -> Row:
-    """Time of the transform, to non-zeros, against Tonic's."""
+    """Time of the transform up to its non-zeros, against that of Tonic's transform."""
     recordings = case.recordings(scale.recordings or (4 if scale.small else 16))
     theirs, events = case.tonic, np.concatenate(recordings)
     block = EventBlock(
@@ -128,7 +128,7 @@ def _speed(case: _Case, scale: Scale) -> Row:
 
 
 class _Drawn:
-    """A data set of drawn recordings with Tonic's transform, or with none."""
+    """A data set of random recordings with Tonic's transform, or with none."""
 
     classes = ("one", "two")
 

@@ -55,6 +55,8 @@ def fake_fail(how: str) -> int:
         import dask_that_is_not_there
     if how == "late-extra":
         raise ModuleNotFoundError("No module named 'h5py.h5d'", name="h5py.h5d")
+    if how == "late-numba":
+        raise ModuleNotFoundError("No module named 'numba.core'", name="numba.core")
     if how == "exit":
         raise typer.Exit(1)
     if how == "abort":
@@ -247,6 +249,13 @@ def test_a_command_may_mean_something_else_by_the_flags(
         ("interrupt", 130, ["interrupted; run the same command again to resume"]),
         (
             "late-extra",
+            2,
+            [
+                "spikestore: error: spikestore fake-fail needs the extra 'pipeline': pip install 'spikestore[pipeline]'"
+            ],
+        ),
+        (
+            "late-numba",
             2,
             [
                 "spikestore: error: spikestore fake-fail needs the extra 'pipeline': pip install 'spikestore[pipeline]'"

@@ -49,6 +49,7 @@ _EXTRA_OF_MODULE = {
     "distributed": "pipeline",
     "h5py": "pipeline",
     "sinabs": "train",
+    "tensorboard": "train",
     "torch": "train",
 }
 
@@ -283,7 +284,11 @@ def _missing_extra(error: Exception, command: str | None) -> MissingExtraError |
     """Return the error that names the missing extra, or None if `error` has another cause."""
     if not isinstance(error, ModuleNotFoundError):
         return None
-    extra = _EXTRA_OF_MODULE.get((error.name or "").partition(".")[0])
+    module = (error.name or "").partition(".")[0]
+    extra = _EXTRA_OF_MODULE.get(module)
+    if module == "numba":  # of two extras
+        point = _entry_points(command).get(command or "")
+        extra = "train" if point is not None and point.value.startswith("spikestore.train.") else "pipeline"
     if extra is None:
         return None
     message = f"spikestore {command} needs the extra '{extra}': pip install 'spikestore[{extra}]'"

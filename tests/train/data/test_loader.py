@@ -117,6 +117,9 @@ def test_length_and_drop_last(features: FeatureSet) -> None:
     assert len(FeatureLoader(features, 16)) == 10
     dropped = FeatureLoader(features, 16, drop_last=True)
     assert [len(batch.labels) for batch in dropped] == [16] * len(dropped) == [16] * 9
+    for residence in ("host", "stream"):
+        everything = FeatureLoader(features, 2**63, residence, shuffle=True)
+        assert [len(batch.labels) for batch in everything] == [149]
 
 
 def test_pad_to_fixes_the_shape(features: FeatureSet) -> None:

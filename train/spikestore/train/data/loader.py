@@ -387,7 +387,7 @@ class FeatureLoader(IterableDataset[Batch]):
     def _make(
         self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads
     ) -> Generator[PendingBatch]:
-        samples = self._source.batches(order, epoch, first, self.batch_size, pool)
+        samples = self._source.batches(order, epoch, first, min(self.batch_size, self.samples), pool)
         for batch in itertools.islice(samples, max(len(self) - first, 0)):
             yield self._assembly.make(batch, epoch, pool)
 

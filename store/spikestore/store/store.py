@@ -107,7 +107,7 @@ class Store:
         return all_addresses(self.storage)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
-        """Yield all committed feature sets; skip those that cannot be opened, with a warning."""
+        """Yield all committed feature sets; if a set cannot be opened, log a warning and skip the set."""
         for address in self.addresses():
             try:
                 features = self.find(address)
@@ -174,7 +174,7 @@ class Store:
         return ref
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise the error that `point` would raise for sets that need not be built yet.
+        """Raise `UsageError` if `point` would refuse to move a name to these sets; the sets need not be built yet.
 
         Raises
         ------
@@ -189,8 +189,8 @@ class Store:
         Raises
         ------
         UsageError
-            The new name is invalid, or refers to other sets and `move` is false; or the sets number their classes
-            differently.
+            The new name is invalid; the new name refers to other sets, and `move` is false; or the sets number their
+            classes differently.
         UnknownNameError, DamagedError
             The old name does not exist, or is damaged.
         """

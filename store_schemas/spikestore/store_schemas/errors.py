@@ -155,7 +155,7 @@ class SourceError(SpikestoreError, ValueError):
 
 
 class LayoutError(SourceError):
-    """A source file is damaged or truncated, or lacks the layout that its reader expects."""
+    """A source file is damaged or truncated, or does not have the layout that its reader expects."""
 
     kind = "layout"
 

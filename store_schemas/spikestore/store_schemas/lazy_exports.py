@@ -1,6 +1,6 @@
 """Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays fast.
 
-The table that a package passes repeats the names that the package imports for type checkers.
+A package passes a table of its names. It also imports the same names for type checkers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Storage of a store's objects, in a bucket or in a folder; no other module accesses either."""
+"""Storage of a store's objects, in a bucket or in a folder. Other modules read and write objects only through this package."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """Credentials of the standard AWS profiles; obstore itself reads only the environment.
 
-If the environment has keys, none of a profile's keys is used. Region and endpoint are each taken from the environment if it has
-them, else from the profile. Credentials are kept
-only in the client that accesses the bucket.
+If the environment has keys, the keys of the profile are not used. The region is taken from the environment if the environment has
+it, else from the profile; the same is true of the endpoint. Credentials are kept only in the client that accesses the bucket.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ _GIVEN = (
 def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the settings in ``~/.aws/credentials`` and ``~/.aws/config``, as options of obstore's S3 store.
 
-    The profile is ``$AWS_PROFILE``, else ``default``; ``$AWS_SHARED_CREDENTIALS_FILE`` and ``$AWS_CONFIG_FILE`` name
-    other files. If the environment has keys, such as those that ``aws configure export-credentials`` exports, only region
-    and endpoint come from the profile, as with the AWS tools.
+    The profile is ``$AWS_PROFILE``, else ``default``. If ``$AWS_SHARED_CREDENTIALS_FILE`` or ``$AWS_CONFIG_FILE`` is set, it names
+    the file that is read instead. If the environment has keys, such as those that ``aws configure export-credentials`` exports,
+    only region and endpoint come from the profile, as with the AWS tools.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 The order of the steps matters (docs/integrity.md, "Durability"): the bytes are written to a temporary file and fsynced;
 then the file gets its name, in one step that fails if the name is taken; then the folder with the name is fsynced. A
-process that creates a folder fsyncs its parent.
+process that creates a folder fsyncs the parent of this folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CANT_SYNC_FOLDERS = {errno.EINVAL, errno.EOPNOTSUPP}
 
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """Yield a path (``….part``) for a new file. The end of the ``with`` block moves it to `path`; an error removes it.
+    """Yield a path (``….part``) for a new file. At the end of the ``with`` block, the file is moved to `path`; after an error, it is removed.
 
     This function is for files outside of a store, such as locks and checkpoints. If `sync` is true, the file is on the disk
     before it is moved.
@@ -93,8 +93,8 @@ def sync_and_close(handle: int) -> None:
 def name_if_free(temporary: Path, target: Path) -> bool:
     """Give a file its name in one step unless the name is taken; return whether it was free.
 
-    A hard link does this on every common file system. On others (exFAT, some network and FUSE mounts), Linux has a
-    rename that does not replace.
+    On most file systems, a hard link does this. Some have no hard links (exFAT, some network and FUSE mounts); there, this function
+    uses the rename of Linux that fails if the name is taken.
 
     Raises
     ------

@@ -191,8 +191,8 @@ class FolderStorage:
     def _open(self, path: str) -> int:
         """Return a handle to an object after checking its kind, because opening a device may have side effects.
 
-        A training run opens many objects, so the path of the open file is checked, which takes one system call. Resolving
-        the links in a path takes one for each folder.
+        The links are checked by the path of the open file, which takes one system call. Resolving the links in a path would take
+        one system call for each folder, and a training run opens many objects.
         """
         root, place = self._links.root(), self.root.joinpath(*path_parts(path))
         try:

@@ -33,7 +33,10 @@ _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 @contextlib.contextmanager
 def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
-    """Convert errors of the operating system in the ``with`` block to `StoreError`, which names the object; `verb` is read, write, list or delete."""
+    """Convert errors of the operating system in the ``with`` block to `StoreError`; its message names the object.
+
+    `verb` is ``"read"``, ``"write"``, ``"list"`` or ``"delete"``.
+    """
     try:
         yield
     except StoreError:

@@ -19,10 +19,10 @@ _DEEPEST = 40
 
 
 def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
-    """Yield everything below a folder except folders, sorted by path as a bucket sorts.
+    """Yield everything below a folder, sorted by path as a bucket sorts. Folders are not yielded, with two exceptions.
 
-    Folders in place of a document, and folders that are nested too deeply, are yielded as objects; reading them raises
-    an error that names them.
+    A folder in the place of a document, or a folder that is nested too deeply, is yielded as an object. Reading this object raises
+    an error that names the folder.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class Links:
         StoreError
             The root is a file.
         OSError
-            Another file system is mounted at the root than when this object first saw it.
+            The file system at the root is not the one that was there when this object first used the root.
         """
         try:
             status = self._root.stat()
@@ -53,7 +53,7 @@ class Links:
         return self._resolved[1]
 
     def refuse_outside(self, place: Path | str, path: str) -> None:
-        """Raise `DamagedError` if the links in `place` lead out of the root; `path` is the object's, for the message."""
+        """Raise `DamagedError` if the links in `place` lead out of the root; `path` is the path of the object in the store, for the message."""
         if self._follow:
             return
         # os.path and not Path.resolve, which costs ten times as much.

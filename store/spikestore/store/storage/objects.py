@@ -167,8 +167,8 @@ class ObjectStorage:
     def _refuse_unconditional(self) -> None:
         """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first write of a process.
 
-        The test puts the probe object, with one request if it exists and two if it does not. Its result is not stored,
-        because the store may be copied to another server.
+        The test puts the probe object. If the probe exists already, the test needs one request, else two. The result of the test is
+        not stored, because the store may be copied to another server.
         """
         import obstore
 

@@ -37,7 +37,7 @@ class Publisher:
         self._synced.discard(folder)
 
     def publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
-        """Write data to a temporary file, then call `name` with it and return the result."""
+        """Write data to a temporary file, call `name` with this file and its target, and return the result."""
         temporary, handle = self.temporary()
         try:
             write_synced(handle, data)

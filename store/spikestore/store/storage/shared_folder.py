@@ -1,7 +1,7 @@
 """Stores in folders that a group of Unix users shares.
 
-The permissions of the root are the setting: the setgid bit and group write permission. Every builder sees them, an
-administrator may set them with ``chgrp`` and ``chmod 2775``, and no second setting can contradict them.
+A store is shared if its root has the setgid bit and group write permission. Every builder sees these permissions, an
+administrator may set them with ``chgrp`` and ``chmod 2775``, and there is no other setting that could contradict them.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A single object needs two fsyncs, for its bytes and for its name. Many objects together take about the time of two fsyncs: once
 the first file is synced, the file system's journal contains the others too; the same is true of their folders. The
-order is that of `durable_files`: all bytes are on disk before any file is named, all names before `publish` returns.
+order is that of `durable_files`: all bytes are on disk before any file gets its name, and all names are on disk before
+`publish` returns.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Staging:
         path : str
             Path of the object in the store.
         pieces : iterable of bytes or memoryview
-            The content, in order. Its errors are raised again, and the object is discarded.
+            The content, in order. If the iterable raises an error, the object is discarded, and the error is raised again.
         """
         storage = self._storage
         with clear_errors(storage.url, path, "write"):

@@ -1,1 +1,1 @@
-"""Hypothesis strategies for the tests of authors of operations, readers or stores; no other package imports them."""
+"""Hypothesis strategies for tests of operations, readers and stores, also of your own; only tests import this package."""

@@ -54,7 +54,7 @@ class CheckedReader:
 
     @cached_property
     def reader(self) -> ColumnReader:
-        """Reader of the stored objects, whose rows are not checked."""
+        """Reader of the stored objects; this reader does not check rows."""
         return self._open_reader()
 
     @cached_property

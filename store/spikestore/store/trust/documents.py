@@ -65,7 +65,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     Raises
     ------
     DamagedError
-        The fields of the manifest do not give the plan to which it refers.
+        The plan that follows from the manifest's fields is not the plan that the manifest names.
     """
     from spikestore.store_schemas.documents.plan import Plan
 

@@ -32,20 +32,20 @@ def take_index(
     most: np.uint64,
     out: npt.NDArray[Any],
 ) -> bool:
-    """Copy a piece of ``index`` to its place; return whether it is valid.
+    """Copy a piece of ``index`` to its place; return whether the piece is valid.
 
     The index must ascend within each row, end inside the row's frames, and not exceed `most`.
 
     Parameters
     ----------
     piece : unsigned integer array
-        Values number `begins` and later.
+        Consecutive values of the column, beginning with value number `begins`.
     begins : int
         Number of the piece's first value.
     before : uint64
         The value before the piece; not used if a row begins with the piece.
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's values, ascending, and the end.
+        Start of each row's values, ascending, and the end of the last row.
     n_bins : uint64 array, shape (rows,)
         Time bins of each row.
     sites : uint64
@@ -97,7 +97,7 @@ def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.N
     Parameters
     ----------
     piece : unsigned integer array
-        Values number `begins` and later.
+        Consecutive values of the column, beginning with value number `begins`.
     begins : int
         Number of the piece's first value.
     most : uint64
@@ -123,7 +123,7 @@ def take_real(piece: npt.NDArray[np.float32], begins: int, most: float, out: npt
     Parameters
     ----------
     piece : float32 array
-        Values number `begins` and later.
+        Consecutive values of the column, beginning with value number `begins`.
     begins : int
         Number of the piece's first value.
     most : float

@@ -1,7 +1,7 @@
 """Rows that are checked and narrowed chunk by chunk.
 
-`refuse_untrue_rows` reads whole columns several times, which are larger than the processor's cache. Here the same conditions
-are tested on each decoded chunk while it is in the cache, by compiled loops, and only the narrow copy is kept. This module
+`refuse_untrue_rows` reads whole columns several times, and whole columns are larger than the processor's cache. Here compiled
+loops test the same conditions on each decoded chunk while it is in the cache, and only the narrow copy is kept. This module
 does not describe faults: a caller that gets None reads the rows again with `FeatureSet.read`, whose error names the fault.
 """
 
@@ -55,7 +55,7 @@ class NarrowRows:
 
     @classmethod
     def of(cls, columns: SampleColumns, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
-        """Return checked rows with the dtypes, which must hold their values."""
+        """Return checked rows with these dtypes; the dtypes must hold the values of the rows."""
         return cls(
             index=columns.index.astype(dtypes[0]),
             value=columns.value.astype(dtypes[1]),

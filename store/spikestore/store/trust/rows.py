@@ -1,8 +1,9 @@
 """Checks of decoded rows against the format and the manifest.
 
-Anybody can compute ``check``, so it does not protect from malicious stores. This module checks all that later code,
-including compiled loops, relies on: indices ascend within a row and are inside its frames, values are neither 0 nor the
-fill value, and labels have a class. Readers derive dtypes and memory from the limits in the manifest, so no number may exceed them.
+Anybody can compute ``check``, so it does not protect from malicious stores. Later code, including compiled loops, relies on the
+conditions that this module checks: indices ascend within a row and are inside its frames, values are neither 0 nor the
+fill value, and labels have a class. Readers derive dtypes and memory from the largest numbers in the manifest, so no number of a
+row may be larger.
 """
 
 from __future__ import annotations
@@ -145,7 +146,10 @@ def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, fi
 def fault_of_samples(
     manifest: Manifest, fragment: int, samples: Mapping[str, npt.NDArray[Any]], first: int
 ) -> Fault | None:
-    """Return the first violation of the format in per-sample columns, or None; `samples` has them by name, from row `first` of the set on."""
+    """Return the first violation of the format in per-sample columns, or None.
+
+    `samples` has these columns by name. They begin with row `first` of the set.
+    """
     for name, column in samples.items():
         problem = range_problem(name, column, manifest.layout.dtype(name))
         if problem is not None:

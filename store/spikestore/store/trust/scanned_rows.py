@@ -1,8 +1,8 @@
 """Rows that are checked chunk by chunk, for a set that takes them from another set, with or without their stored bytes.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. Here each decoded chunk is
-checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, faults are not described: a caller that gets
-an error reads the rows with `FeatureSet.read`, whose error names the fault.
+checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, faults are not described: after an error, the
+caller reads the rows with `FeatureSet.read`, whose error names the fault.
 """
 
 from __future__ import annotations

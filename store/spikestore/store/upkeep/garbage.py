@@ -5,11 +5,11 @@ There are no locks, so the order of steps protects other processes (docs/integri
 - An unfinished build is garbage when its newest object is a week old; a builder writes a record every few minutes.
   The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
   manifest is checked again, and the rest is deleted only if there is still no manifest.
-- Of a feature set, the manifest is deleted first. Then names are read again: if one refers to the set by then, the
-  manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
+- The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
+  the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
-- At the end the manifest is checked once more: a builder or a push that had listed all objects before may have put the
-  manifest. If objects are missing, the manifest is deleted again, so that a set is complete or absent.
+- At the end, the manifest is checked once more, because a builder or a push may have listed all objects before their removal
+  and then put the manifest. If objects are missing, the manifest is deleted again, so that a set is complete or absent.
 """
 
 from __future__ import annotations
@@ -281,7 +281,7 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
 
 
 def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete the manifest of an incomplete set: another process put it while the objects of its build were removed."""
+    """Delete the manifest of an incomplete set; another process put this manifest while the objects of its build were removed."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

@@ -1,4 +1,4 @@
-"""Verification and repair of partitions, documents that all feature sets of a source share."""
+"""Verification and repair of partitions. A partition is a document that all feature sets of a source share."""
 
 from __future__ import annotations
 

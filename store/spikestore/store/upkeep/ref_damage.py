@@ -36,8 +36,8 @@ def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Da
 def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list[Damage]]:
     """Replace the damaged older entries of a name; the newest one, which is its value, stays as it is.
 
-    No other document has the content of an older entry, and nothing reads it as long as there is a newer one. Therefore it is
-    replaced by an entry that removes the name.
+    No other document has the content of an older entry, and nothing reads an older entry as long as there is a newer one. Therefore
+    a damaged older entry is replaced by an entry that removes the name.
 
     Returns
     -------

@@ -297,7 +297,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the digest of the set is correct with these rows; the only check if records are damaged too."""
+        """Return whether these rows give the digest in the manifest. If records are damaged too, this is the only check of the rows."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:

@@ -1,4 +1,8 @@
-"""Repair of documents: the plan and the zarr.json documents, each of which can be derived from the other, and the manifest."""
+"""Repair of documents: the plan, the zarr.json documents and the manifest.
+
+The plan can be derived from the zarr.json documents and the manifest. The zarr.json documents can be derived from the plan, or from
+the manifest.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +143,7 @@ def repair_manifest(
 
 
 def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[bytes]:
-    """Yield candidates for the root zarr.json with the SHA-256 in the manifest."""
+    """Yield documents that may be the root zarr.json; the caller compares each with the SHA-256 in the manifest."""
     manifest, path = features.manifest, f"{features.data_path}/zarr.json"
     for storage in (features.storage, upstream):
         if storage is None:

@@ -1,4 +1,4 @@
-"""Rewriting of fragments whose recomputed rows this installation encodes as other bytes than before."""
+"""Rewriting of fragments, for repairs in which this installation encodes the recomputed rows as other bytes than before."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def verify(
     features : FeatureSet
         The set.
     depth : {"quick", "normal", "deep"}
-        What is compared: documents, names and sizes; with ``normal`` also hashes; with ``deep`` also decoded values.
+        What is compared. ``quick``: documents, and names and sizes of the other objects; ``normal``: also hashes of all objects;
+        ``deep``: also decoded values.
     workers : int, optional
         Threads that read and hash, by default one per core but at most 16; hashing and decoding release the GIL.
     progress : callable, optional

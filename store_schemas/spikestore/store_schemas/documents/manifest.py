@@ -118,7 +118,10 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Requested columns of a folder whose values are in the source, not in the arrays: for each name, one value per file."""
+        """Requested columns of a data set ``folder``: one value per file, by the name of the column.
+
+        Their values are in the source; columns whose values are in the arrays are left out.
+        """
         folder = self.source.folder
         columns = {} if folder is None else folder.values
         return {name: values for name, values in columns.items() if name not in self.layout.extras}

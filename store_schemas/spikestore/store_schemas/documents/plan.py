@@ -108,7 +108,8 @@ def make_plan(
     fragment_samples : int, optional
         Requested rows per fragment, rounded up to a multiple of 64.
     least_shard_values : int
-        Minimum length of a shard, a multiple of `SHARD_MULTIPLE`: shards of equal length can be copied from another set.
+        Minimum length of a shard, a multiple of `SHARD_MULTIPLE`. A shard can be copied from another set only if the shards of
+        both sets have the same length.
 
     Raises
     ------

@@ -137,7 +137,7 @@ def refuse_newer_format(document: dict[str, Any], *, path: str) -> None:
 
 
 def newer_format(document: dict[str, Any], problem: str, *, path: str) -> NewerFormatError:
-    """Return the error for a document that this version cannot read, with the version to install."""
+    """Return the error for a document that this version cannot read; its message says which version to install."""
     writer = _version_of_writer(document)
     advice = (
         f"install version {writer}, which wrote it, or a newer one (pip install --upgrade 'spikestore>={writer}')"

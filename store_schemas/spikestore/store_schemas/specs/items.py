@@ -1,7 +1,7 @@
-"""Recordings of the data set ``items``: those of an object in Python, such as a subset of a data set, or an object of the user's own class.
+"""Recordings of the data set ``items``. They come from an object in Python: a subset of a data set, for example, or an object of the user's own class.
 
-A part identifies recordings by files and a reader, by a class and a version that its user states, or by a hash of each recording
-(docs/decisions/0063-objects-state-a-version.md). Rows select recordings of the parts.
+Recordings have one or more parts. A part identifies its recordings by files and a reader, by a class and a version that the user
+states, or by a hash of each recording (docs/decisions/0063-objects-state-a-version.md). Rows select recordings of the parts.
 """
 
 from __future__ import annotations
@@ -117,5 +117,5 @@ class ItemContent(Spec):
 
     @property
     def row_numbers(self) -> Sequence[int]:
-        """The recording of each row."""
+        """Number of the recording of each row, counted over all parts."""
         return self.rows or range(self.recordings)

@@ -31,7 +31,7 @@ def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class CacheContent(Spec):
-    """Classes of a source whose files are a cache of frames; a cache has only their numbers."""
+    """Class names of a source whose files are a cache of frames; the cache itself has only the numbers of the classes."""
 
     classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
     """Class names; label i means ``classes[i]``."""
@@ -47,7 +47,7 @@ class CacheContent(Spec):
 class Source(Spec):
     """One split of one dataset.
 
-    Paths outside the dataset's folder and modification times do not matter: a copy elsewhere is the same source.
+    Modification times and the location of the dataset's folder do not matter: a copy in another place is the same source.
     """
 
     reader: Name

@@ -104,7 +104,7 @@ class Transform(Spec):
         return next((step for step in self.operations if isinstance(step, FloatFrames | ToBinaRep)), None)
 
     def problem_without_y(self) -> str | None:
-        """Return why recordings without ``y`` do not fit, or None."""
+        """Return why recordings without ``y`` do not fit this transform, or None."""
         x, y, p = self.to_frame.sensor_size
         if self.float_operation is not None:
             return (

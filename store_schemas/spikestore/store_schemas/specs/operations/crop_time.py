@@ -12,7 +12,7 @@ from spikestore.store_schemas.specs.model import Real, Spec
 class CropTime(Spec):
     """Keep events with ``min <= t <= max`` (µs, both ends inclusive), like ``tonic.transforms.CropTime``.
 
-    ``max`` is required, because Tonic's default is the last time stamp of the first recording, which it applies to all later ones.
+    ``max`` is required. In Tonic, the default is the last time stamp of the first recording, and it is used for all later recordings too.
     """
 
     op: Literal["crop_time"] = "crop_time"

@@ -57,8 +57,8 @@ class ToVoxelGrid(FrameBase):
 class ToTimesurface(FrameBase):
     """Make a frame every `dt` with exp(-age / tau) of the last event at each (polarity, y, x), like ``tonic.transforms.ToTimesurface``.
 
-    In frame i, the age is measured at i + 1 times `dt` after the first event; all earlier events count. Events after the last whole `dt`
-    are in no frame. Times are truncated to whole µs before the age is computed.
+    Frame i shows the time (i + 1) · `dt` after the first event: the age of an event is measured at this time, and all earlier events
+    count. Events after the last whole `dt` are in no frame. Times are truncated to whole µs before the age is computed.
     """
 
     op: Literal["to_timesurface"] = "to_timesurface"
@@ -76,7 +76,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def windows_per_event(self) -> int:
-        """Largest number of non-zeros that one event can cause: the frames until its value is 0 as float32."""
+        """Largest number of non-zeros that one event can cause: the number of frames until the value of the event is 0 as float32."""
         return int(min(FADED * self.tau / self.dt, 2.0**52)) + 2
 
 
@@ -134,7 +134,7 @@ class ToAveragedTimesurface(FrameBase):
 class ToBinaRep(Spec):
     """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
 
-    The first frame is the highest bit. The number is divided by 2 to the power of `n_bits`, minus 1.
+    The first frame is the highest bit. The number is divided by 2^`n_bits` - 1, the largest number of so many bits.
     """
 
     op: Literal["to_bina_rep"] = "to_bina_rep"

@@ -55,7 +55,7 @@ class RefractoryPeriod(Spec):
     """Drop events that follow another event of their pixel within `delta`, like ``tonic.transforms.RefractoryPeriod``.
 
     Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is
-    dropped if its time is 0 or negative. In Tonic, a pair as ``delta`` means *random*; it is rejected.
+    dropped if its time is 0 or negative. In Tonic, a pair as ``delta`` means *random*; a pair is rejected here.
     """
 
     op: Literal["refractory_period"] = "refractory_period"

@@ -26,7 +26,7 @@ class FixedDuration(_SpikingJellyFrames):
     """Count events per (time bin, polarity, y, x) in bins of `duration`, like SpikingJelly 2.0.0 with ``duration=``.
 
     The first event is at time 0. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
-    The bin of an event is its time divided by `duration`, rounded down; the last bin also contains the events after it.
+    The bin of an event is its time divided by `duration`, rounded down. The last bin also contains the events after its end.
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same
     name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that function, float16
@@ -53,9 +53,9 @@ class FixedDuration(_SpikingJellyFrames):
 class FixedFramesNumber(_SpikingJellyFrames):
     """Count events per (time bin, polarity, y, x) in `frames_number` bins, like SpikingJelly 2.0.0 with ``frames_number=``.
 
-    With ``split_by = "number"`` each bin has the same number of events, rounded down. With ``split_by = "time"`` each bin
-    has the same length: the time between the first and the last event divided by `frames_number`. The last bin also
-    contains the events after it. A bin without events is all zero; SpikingJelly ends with an IndexError.
+    If ``split_by`` is ``"number"``, each bin has the same number of events, rounded down. If ``split_by`` is ``"time"``, each bin
+    has the same length: the time between the first and the last event divided by `frames_number`. In both cases, the last bin also
+    contains the events after its end. A bin without events is all zero; SpikingJelly ends with an IndexError.
 
     Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
     same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that

@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def synthetic(scratch: Path, fragments: int) -> Any:
-    """Build a set of random samples: 4,096 in a fragment, with some 4,000 non-zeros each; 17 MB stored for each fragment."""
+    """Build a set of random samples; a fragment has 4,096 samples with some 4,000 non-zeros each, and takes 17 MB in the store."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store

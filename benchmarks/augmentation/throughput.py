@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 BATCH, SAMPLES, CLASSES = 128, 2048, 10
 GPU_EPOCHS = 10
-"""Epochs that a GPU runs at a time: one takes a few milliseconds."""
+"""Epochs that a GPU runs at a time, because one epoch takes only a few milliseconds."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Data sets of cameras, against Tonic's `DiskCachedDataset`: filling it, its size, and reading it when it is full."""
+"""Data sets of cameras, against Tonic's `DiskCachedDataset`: the speed of filling it, its size, and the speed of reading it."""
 
 from __future__ import annotations
 

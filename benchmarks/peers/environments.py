@@ -38,7 +38,8 @@ class Environment:
     requirements: tuple[str, ...]
     alone: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
-    """Commands of interpreters, the first that works is used; such an environment sees none of the packages here."""
+    """Commands of interpreters, of which the first that works is used. The environment then sees none of the packages of the
+    interpreter that runs this module."""
 
 
 ENVIRONMENTS = {
@@ -58,7 +59,7 @@ ENVIRONMENTS = {
         ("spikingjelly==2.0.0",),
     ),
 }
-"""Environments by the name of the peer. On a GPU, jax must be the build for its CUDA: ``pip install 'jax[cuda13]'`` in its environment."""
+"""Environments by the name of the peer. On a GPU, jax must be the build for the GPU's version of CUDA: ``pip install 'jax[cuda13]'`` in its environment."""
 
 
 def python_of(name: str) -> Path | str:

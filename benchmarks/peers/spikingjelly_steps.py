@@ -1,6 +1,6 @@
 """Training steps of the seed's network with SpikingJelly's neurons: ``python -m …spikingjelly_steps BATCH.npz DEVICE``.
 
-SpikingJelly 2.0 chooses the kernels of a multi-step node by itself. Its neurons spike once a step at most.
+SpikingJelly 2.0 chooses the kernels of a multi-step node by itself. SpikingJelly's neurons spike at most once per step.
 """
 
 from __future__ import annotations

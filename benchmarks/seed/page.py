@@ -26,7 +26,7 @@ BACKENDS = {
 }
 COLOURS = {"sinabs": "#b0413e", "unbind": "#e08e45", "exodus": "#6b7a8f", "fused": "#2a7f62"}
 PUBLISHED = {"naive": (194, 107), "disk_cached": (190, 19), "sparse_list": (192, 16)}
-"""Seconds an epoch in the post of 2022 on an RTX 2070: Sinabs, EXODUS."""
+"""Seconds per epoch with Sinabs and with EXODUS, on an RTX 2070, in the post of 2022."""
 
 PAGE = """# The seed experiment
 
@@ -199,7 +199,7 @@ def _pyplot() -> Any:
 
 
 def draw_bars(cells: dict[str, Any], path: Path) -> None:
-    """Draw the seed's plot: seconds an epoch, by way of loading and backend."""
+    """Draw the seed's plot: seconds per epoch, by way of loading and backend."""
     plt = _pyplot()
     present = [one for one in BACKENDS if any(name.endswith(f"_{one}") for name in cells)]
     figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")

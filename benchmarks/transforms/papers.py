@@ -34,7 +34,7 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """Bound of `digitize`: a bare loop that knows the bin of each event, counts, and collects non-zeros, against sparch's item."""
+    """Bound of `digitize`: a loop that knows the bin of each event, and only counts and collects non-zeros, against sparch's item."""
     import numba
 
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))

@@ -55,7 +55,7 @@ class _Case:
         return self.transform((self.side, self.side, 2))
 
     def recordings(self, count: int) -> list[npt.NDArray[Any]]:
-        """Return artificial recordings: recording i is the first recording, shifted in x by i pixels."""
+        """Return random recordings: recording i is the first recording, shifted in x by i pixels."""
         one = recording(self.side, self.events, self.length, NOISE)
         moved = [one.copy() for _ in range(count)]
         for number, events in enumerate(moved):

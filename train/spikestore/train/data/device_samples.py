@@ -99,7 +99,7 @@ class DeviceSamples:
 
 
 class SampleTable:
-    """Properties of the samples of many batches, for kernels and batches; one copy sends all of them to the device.
+    """Start, end, label, time bins and row of the samples of many batches; one copy sends all of them to the device.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Orders of samples in an epoch: pure functions of seed, epoch and feature set.
 
-Sample i gets the key ``mix(k + i·γ)``, with ``mix`` and γ of SplitMix64 (Steele, Lea, Flood: Fast Splittable
-Pseudorandom Number Generators, OOPSLA 2014) and k from a SHA-256 of seed, epoch and digest; samples are sorted by
-key. This is an exact uniform shuffle up to collisions of 64-bit keys, and independent of library random streams, which
-may change between versions.
+Sample i gets the key ``mix(k + i·γ)``, and samples are sorted by key. ``mix`` and γ are those of SplitMix64 (Steele, Lea,
+Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014); k is made from a SHA-256 of seed, epoch and digest. Up to
+collisions of 64-bit keys, this is an exact uniform shuffle. It does not depend on random streams of libraries, which may
+change between versions.
 """
 
 from __future__ import annotations

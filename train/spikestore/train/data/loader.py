@@ -196,7 +196,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if self.residence == "stream" and chances is not None:
             raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
         self.epoch = 0
-        """Epoch of the latest pass; after its end, that of the next pass."""
+        """Epoch of the current pass; after its end, epoch of the next pass."""
         self._batch = 0  # next batch of this epoch to yield
         self._under_way = (
             False  # a pass has yielded batches of this epoch: the next pass begins the next epoch

@@ -52,7 +52,7 @@ def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) 
 
 
 class LoaderSamples:
-    """Rows and labels of a loader's samples, in the order of the feature set; it has no frames.
+    """Rows and labels of a loader's samples, without their frames, in the order of the feature set.
 
     Parameters
     ----------

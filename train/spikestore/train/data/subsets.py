@@ -60,7 +60,7 @@ def rows_where(
     Raises
     ------
     UsageError
-        The column does not exist, no row has any of the values, or the values are no texts and the column has texts, or the reverse.
+        The column does not exist; no row has any of the values; or only one of the two, the column or the values, has texts.
     DamagedError
         Stored data differ from the committed data.
 
@@ -83,7 +83,7 @@ def hold_out(
     seed: int = 0,
     by: str = "sample",
 ) -> tuple[Rows, Rows]:
-    """Divide a set into two parts, always in the same way; for sets without a validation split.
+    """Divide a set into two parts, for example if it has no validation split; the same call always gives the same parts.
 
     The result depends only on the arguments and the set's digest.
 

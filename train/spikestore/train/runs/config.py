@@ -58,7 +58,7 @@ class DataConfig(Spec):
     """Split to measure accuracy on; ``shd-speaker`` holds out speakers 6 and 7 of SHD's train split."""
     batch_size: Size = 128
     pad_to: Size | None = None
-    """Time bins of every batch; those of its longest sample by default."""
+    """Time bins of every batch; by default those of its longest sample."""
     pad_at_least: Size | None = None
     """Smallest number of time bins of a batch; not with `pad_to`."""
     truncate_to: Size | None = None
@@ -66,9 +66,9 @@ class DataConfig(Spec):
     residence: Residence = "auto"
     """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None
-    """Samples among which a streamed set is shuffled; as many as 256 MiB hold, at most 8192, by default."""
+    """Samples among which a streamed set is shuffled; by default as many as 256 MiB hold, at most 8192."""
     max_frame_bytes: Size | None = None
-    """Bytes that the dense frames of a batch may take; 4 GiB, or half of the machine's memory, by default."""
+    """Bytes that the dense frames of a batch may take; by default 4 GiB, or half of the machine's memory if that is less."""
 
     def cut_of(self, longest: int) -> int | None:
         """Return `truncate_to` for a valid or test set whose longest sample has `longest` bins; None if nothing is cut."""
@@ -103,7 +103,7 @@ class TrainConfig(Spec):
     precision: Precision = "float32"
     """Dtype in which linear layers and convolutions compute; parameters and membrane potentials are always float32."""
     cuda_graphs: CudaGraphs = "auto"
-    """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. With true, it is an error if they can't be."""
+    """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. If true and they can't be replayed, an error is raised."""
     checkpoint_batches: Size | None = None
     """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()

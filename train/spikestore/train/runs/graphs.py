@@ -2,7 +2,7 @@
 
 Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which changes
 weights only if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
-Fused optimisers of torch read on the device whether the loss is finite; with others, the CPU waits for the loss.
+Fused optimisers of torch read on the device whether the loss is finite; with other optimisers, the CPU waits for the loss.
 """
 
 from __future__ import annotations

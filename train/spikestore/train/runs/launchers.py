@@ -78,7 +78,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises
     ------
     UsageError
-        The process is, or may be, one of several, and a variable that they need to meet is missing or invalid.
+        The process is, or may be, one of several, and a variable that the processes need to meet is missing or invalid.
     """
     for launcher in _LAUNCHERS:
         rank, count = _numbers(environment, launcher)

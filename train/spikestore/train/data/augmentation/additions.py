@@ -48,7 +48,7 @@ class UniformNoise(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: it adds events."""
+        """True: noise adds events."""
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:

@@ -17,8 +17,8 @@ from spikestore.train.data.batch_views import label_text
 def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, ...]) -> None:
     """Write a PNG file with two rows of frames: samples before augmentation, and the same samples after it.
 
-    A sample without y is shown as channels over time bins, summed over polarities; one with y as an image of the sensor, summed
-    over time and polarities.
+    A sample without y is shown as channels over time bins, summed over polarities. A sample with y is shown as an image of
+    the sensor, summed over time and polarities.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ OPERATIONS = {re.sub(r"(?<!^)(?=[A-Z])", "_", one.__name__).lower(): one for one
 """Augmentations by their names in configurations: ``time_shift`` is `TimeShift`."""
 
 _SEED_STEP = 2**32
-"""Difference of the seeds of two tables with the same operation: runs with seeds below it share no draws."""
+"""Difference of the seeds of two tables with the same operation: runs whose seeds are below this number share no draws."""
 
 
 def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:

@@ -70,7 +70,7 @@ class AugmentationStep:
     - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
     - ``THIN``: drop each event of a count if 21 of its random bits are below the number in the second row of `drawn`
       (`events_below`).
-    - ``MIRROR``: mirror the coordinate within `drawn` places; 0 changes nothing.
+    - ``MIRROR``: mirror the coordinate within `drawn` places; if `drawn` is 0, nothing changes.
     - ``MASK``: drop non-zeros whose coordinate is in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
     - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
@@ -81,7 +81,7 @@ class AugmentationStep:
       two rows of `drawn` are the cosine and the sine of the angle, times 2^16.
     - ``SHEAR``: move x, of `size` places, by `drawn` / 2^16 times the distance of y, of `height` places, from the centre; drop what
       leaves the sensor.
-    - ``NOISE``: add as many events as the first row of `drawn` says, with the random bits of the second row.
+    - ``NOISE``: add as many events as the first row of `drawn` says; the random bits in the second row determine their places.
 
     A mixing step takes a part of each sample, and the other part from its partner:
 

@@ -26,7 +26,7 @@ from spikestore.train.data.frames.step_augmentation import Augmentations
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch that may still be in progress, on the host or until a CUDA event."""
+    """A batch that may still be in progress: on the host, or on a GPU until a CUDA event."""
 
     finish: Callable[[], Batch]
     """Waits until the work on the host is done, and returns the batch."""

@@ -1,4 +1,4 @@
-"""Densities of mixtures of Gaussians, which select what a sample takes from its partner; and labels of mixed samples.
+"""Densities of mixtures of Gaussians, which select what a sample takes from its partner. Labels of mixed samples.
 
 Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
 """
@@ -68,7 +68,7 @@ def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
 
 
 def shifts(centres: Tensor, partner: Tensor, stride: int) -> Tensor:
-    """Return how far the events of each sample move to its common centre with the partner: int64, shape (batch, 3); see `find_shifts`."""
+    """Return how far the events of each sample move to the common centre with its partner's events: int64, shape (batch, 3); see `find_shifts`."""
     out = np.empty((len(centres), 3), np.int64)
     find_shifts(centres.numpy(), partner.numpy(), stride, out)
     return torch.from_numpy(out)

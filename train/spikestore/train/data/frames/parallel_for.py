@@ -12,7 +12,7 @@ Part = Callable[[int, int], int]
 
 
 class SharedWork:
-    """Work on a batch that has begun; each thread that helps takes the next part that no other thread has.
+    """Work on a batch, divided into parts; each thread that helps takes the next part that no other thread has taken.
 
     Parameters
     ----------
@@ -45,9 +45,10 @@ class SharedWork:
                 self._errors.append(error)
 
     def largest(self) -> int:
-        """Help until all parts are done, and return the largest of their numbers, at least -1; raise the error of a part.
+        """Do the parts that are left and wait for the others; return the largest number that a part returned, or -1.
 
-        A second call returns the same. Only one thread may call it at a time.
+        If a part raised an error, this error is raised. A second call returns the same number. Only one thread may call this
+        method at a time.
         """
         self._help()
         for helper in self._helpers:
@@ -80,7 +81,7 @@ class ParallelFor:
     def begin(self, part: Part, samples: int) -> SharedWork:
         """Begin to call ``part(first, last)`` in the threads, for ranges that cover `samples` samples.
 
-        Threads that are busy may come late, or not at all: whoever asks for the result does the parts that are left.
+        Busy threads may begin late or not at all; the thread that calls `SharedWork.largest` does the parts that are left.
         """
         parts = min(self._parts, samples)
         edges = [samples * number // parts for number in range(parts + 1)] if parts else [0]

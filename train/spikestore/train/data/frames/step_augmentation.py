@@ -34,7 +34,7 @@ class StepAugmentation(ABC):
     """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies it while it writes the frames."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
-    """``"events"``: it mixes events of samples of one class; ``"labels"``: also labels; ``""``: it mixes nothing."""
+    """What is mixed. ``"events"``: events of samples of one class; ``"labels"``: events and labels of samples of any class; ``""``: nothing."""
 
     @property
     def counts_events(self) -> bool:
@@ -43,12 +43,12 @@ class StepAugmentation(ABC):
 
     @property
     def needs_centres(self) -> bool:
-        """Whether it uses the centres of samples."""
+        """Whether the augmentation uses the centres of samples."""
         return False
 
     @property
     def needs_counts(self) -> bool:
-        """Whether it draws for each event, adds events, or compares numbers of events."""
+        """Whether the augmentation draws for each event, adds events, or compares numbers of events."""
         return self.counts_events
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Augmentations:
         self.are_steps = all(type(one).__call__ is StepAugmentation.__call__ for one in steps) and len(
             steps
         ) == len(self._augment)
-        """Whether the compiled loop can apply all of them."""
+        """Whether the compiled loop can apply all augmentations."""
         kinds = [one.mixes for one in steps if one.mixes]
         if len(kinds) > MOST_MIXES:
             raise UsageError(
@@ -189,8 +189,8 @@ def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
     The first two draw for each event of a count. Others may move two non-zeros to one place, and the events of both would then
-    have the same draws. Thinning before a move has the same distribution as after it. If the list has a callable of the user,
-    augmentations before it stay before it, and those after it stay after it.
+    have the same draws. Thinning before a move gives the same distribution of results as thinning after it. If the list has a
+    callable of the user, augmentations before it stay before it, and those after it stay after it.
     """
 
     def turn(one: StepAugmentation) -> tuple[bool, bool]:

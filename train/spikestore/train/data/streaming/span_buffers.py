@@ -19,12 +19,12 @@ _Buffer = npt.NDArray[np.uint8]
 
 
 class SpanBuffers:
-    """Pool of memory for arrays; any number of threads may share one.
+    """Pool of memory for arrays; any number of threads may share a pool.
 
     Parameters
     ----------
     most_bytes : int
-        Bytes of arrays in use and of unused memory together, above which unused memory is returned to the system.
+        Limit of the bytes of arrays in use and of unused memory together. Above it, unused memory is returned to the system.
     """
 
     def __init__(self, most_bytes: int) -> None:

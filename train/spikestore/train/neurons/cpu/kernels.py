@@ -49,7 +49,7 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     Parameters
     ----------
     single : bool
-        At most one spike a step.
+        At most one spike per step.
     by_product : bool
         ``v * inverse`` equals ``v / threshold``, because the threshold is a power of two.
     bounded : bool

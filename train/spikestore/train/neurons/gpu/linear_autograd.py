@@ -22,7 +22,7 @@ from spikestore.train.neurons.gpu import passes as triton_kernels
 from spikestore.train.neurons.gpu.passes import PackedSpikes
 
 RECOMPUTE = True
-"""Whether to recompute potentials instead of storing them: 1 byte per neuron and time bin instead of 5, but one more pass."""
+"""Whether to recompute potentials instead of storing them: this needs 1 byte per neuron and time bin instead of 5, but one more pass."""
 
 
 class LinearIAF(torch.autograd.Function):

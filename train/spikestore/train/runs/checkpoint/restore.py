@@ -100,7 +100,7 @@ def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
 
     Checkpoints of 0.1.0.dev0 have no loader state. The residence is known if their configuration names it. If it is
-    ``auto``, the residence of the current configuration is used, because only the user knows which it was.
+    ``auto``, the residence of the current configuration is used, because only the user knows which residence the run had.
 
     Raises
     ------

@@ -20,7 +20,7 @@ class FragmentContent(NamedTuple):
     labels: tuple[int, int] | None
     """Smallest and largest label; None if all recordings were skipped."""
     sites: tuple[int, int] | None
-    """Smallest and largest site with a count, None without counts; exact only if both are equal."""
+    """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
     bins: int
     """Time bins of all samples."""
     nnz: int

@@ -138,7 +138,7 @@ class FragmentReport(NamedTuple):
     seconds: float
     """Time of the task; about 0 if another builder had stored the fragment."""
     content: FragmentContent | None = None
-    """None if another builder had stored the fragment."""
+    """Summary of the samples; None if another builder had stored the fragment."""
     taken: int = 0
     """Rows that were taken from former sets."""
     problems: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ Measured with two threads. More threads wait longer for the GIL, so a larger spe
 _SCHEDULER_TIMEOUT = 20
 _LOCAL_TIMEOUT = 120
 _MOST_EARLY_ENDS = 4
-"""Number of local workers that end before the first is ready, at which the start is given up."""
+"""If this many local workers end before the first worker is ready, the start is given up."""
 _POLL_SECONDS = 0.05
 """Seconds between checks of the workers; tasks take seconds."""
 _WITHOUT_WORKERS = 600.0

@@ -62,7 +62,7 @@ class FormerRows:
     kind: ClassVar[str] = "a former"
     """Kind of the sets in messages."""
     derives: ClassVar[bool] = False
-    """Whether the rows are computed from those of a finer set, which determines them, without the recordings."""
+    """Whether the rows are computed from the rows of a finer set, without the recordings."""
     share_of_time: ClassVar[float] = 0.2
     """Approximate time to take a row, as a share of the time to read and transform its recording."""
     sets: tuple[FormerSet, ...]

@@ -1,7 +1,7 @@
-"""Rows of former sets that a fragment of the new set has in other places: they are checked and copied chunk by chunk.
+"""Rows of former sets that have other positions in a fragment of the new set: they are checked and copied chunk by chunk.
 
-`FormerRows.read` decodes whole columns, and joins them afterwards. The chunks are written here to their final place at once, which saves
-the page faults of large arrays.
+`FormerRows.read` decodes whole columns, and joins them afterwards. Here, the chunks are written to their final place at once,
+which saves the page faults of large arrays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import BLOCK, Layout
 
 MOST_RUNS = 4
-"""Maximum number of runs: each decodes whole blocks, which runs of one block share in `FormerRows.read`."""
+"""Maximum number of runs. Here, each run decodes whole blocks; in `FormerRows.read`, runs in the same block decode it once."""
 
 
 class _Run(NamedTuple):
@@ -39,10 +39,10 @@ class _Run(NamedTuple):
 
 
 def moved_rows(former: FormerRows, rows: range) -> RowRun | None:
-    """Return all of the rows `rows` of a new set, with labels and columns of the former sets.
+    """Return all rows `rows` of a new set, with the labels and columns of the former sets.
 
-    Returns None if a row is missing or damaged, or if the rows come from too many places. `FormerRows.read` then returns the rows that can be
-    read.
+    Returns None if a row is missing or damaged, or if the rows come from too many places. If the result is None,
+    `FormerRows.read` returns the rows that can be read.
     """
     part = former.part(rows)
     if not part.available.all():

@@ -36,7 +36,7 @@ class WholeFragment(NamedTuple):
     encoded: dict[str, bytes]
     """Stored bytes of ``index`` and ``value``."""
     sites: tuple[int, int] | None
-    """Smallest and largest site with a count, None without counts; exact only if both are equal."""
+    """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
 
 
 def whole_fragment(

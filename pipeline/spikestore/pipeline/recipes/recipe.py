@@ -30,7 +30,7 @@ class RecipeSource(Spec):
     """The table ``[source]``: which recordings to read."""
 
     dataset: str
-    """Name of the data set, as in ``tonic.datasets``, such as SSC; `folder` for recordings of your own."""
+    """Name of the data set, as in ``tonic.datasets``, such as SSC; `folder` for your own recordings."""
     data: str | None = None
     """Folder with the recordings, relative to the recipe's own folder; ``--data`` takes precedence."""
     splits: Annotated[tuple[Name, ...], AsTuple, AfterValidator(_once_each)] | None = None
@@ -62,11 +62,11 @@ class RecipeBuild(Spec):
     """The table ``[build]``: options of the build, which do not change the resulting feature sets."""
 
     workers: Count | None = None
-    """Number of worker processes, by default one per core, or threads of one process for a small set; with 0, this process does the work."""
+    """Number of worker processes; if it is 0, this process does the work. By default, one per core; for a small set, threads of this process are used instead."""
     fragment_samples: Annotated[Size, Field(multiple_of=BLOCK)] | None = None
     """Samples per fragment, a multiple of 64; one task writes one fragment."""
     allow_empty: bool = False
-    """Accept a set without any event in a time bin; otherwise such a set is an error."""
+    """If true, a set in which no time bin has an event is accepted; if false, such a set is an error."""
     executor: ExecutorName = "auto"
     """Code that computes the transform; the manifest records it as provenance."""
 
@@ -81,7 +81,7 @@ class Sweep(Spec):
     __pydantic_extra__: dict[str, dict[str, Any]]
 
     suffix: Name
-    """The name of the result is that of the recipe, ``-`` and this suffix."""
+    """The name of the result is the name of the recipe, followed by ``-`` and this suffix."""
 
     @property
     def values(self) -> dict[str, dict[str, Any]]:
@@ -104,7 +104,7 @@ class Recipe(Spec):
     """Stores to search, in order, before a set is computed; a relative folder is relative to the recipe's folder."""
     source: RecipeSource
     transform: Chain
-    """Operations, ``[[transform]]`` tables in order."""
+    """Operations: ``[[transform]]`` tables, in the order in which they are applied."""
     sweep: Annotated[tuple[Sweep, ...], AsTuple] = ()
     """Variants, which are built instead of the recipe itself; each recording is read once for all of them."""
     build: RecipeBuild = RecipeBuild()

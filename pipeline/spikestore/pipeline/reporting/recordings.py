@@ -130,7 +130,7 @@ class Recordings(ClosesOnExit):
         rows : sequence of int
             The rows.
         factor : float
-            Bin width, as a multiple of the set's own.
+            Bin width, as a multiple of the bin width of the set.
         """
         reader, transform = self._readers[split], with_bins(self._transform(split), factor)
         chain = block_chain(transform, "numpy", has_y=reader.has_y)

@@ -32,7 +32,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.progress import Progress, UnlabelledProgress, labelled
 
 HELD_OUT = 5
-"""If there is only one split, one sample in this many is held out to test the read-out; in a large set, fewer are."""
+"""If there is only one split, every fifth row is held out to test the read-out; in a large set, fewer rows are held out."""
 
 
 class Rows(NamedTuple):

@@ -14,7 +14,7 @@ from spikestore.pipeline.reporting.scan_splits import Rows, SweepRows
 from spikestore.store_schemas.specs.operations import ToFrame
 
 FINER = (0.25, 0.5)
-"""Bin widths that only recordings can give, as multiples of the set's own."""
+"""Bin widths for which the recordings are needed, as multiples of the bin width of the set."""
 
 MOST_EVENTS = 20_000_000
 """Approximate maximum number of events that are read for each bin width; it limits the number of samples."""

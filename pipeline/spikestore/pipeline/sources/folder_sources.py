@@ -27,7 +27,7 @@ from spikestore.store_schemas.specs.source import OnError, Source
 logger = logging.getLogger(__name__)
 
 _TRIED = 20
-"""Number of recordings that are read, if bad ones are skipped, to find out which fields recordings have."""
+"""If bad recordings are skipped, this many recordings are tried to find out which fields recordings have."""
 
 
 def make_folder_sources(

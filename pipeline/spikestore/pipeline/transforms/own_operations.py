@@ -25,7 +25,7 @@ GROUP = "spikestore.operations"
 """Group of the entry points; each refers to an `EventFunction`."""
 
 REPEATED = 8
-"""Number of recordings of a fragment on which a function runs twice; a function that draws numbers differs on the first."""
+"""Number of recordings of a fragment for which a function runs twice. If a function draws random numbers, its results already differ for the first recording."""
 
 
 @dataclass(frozen=True)

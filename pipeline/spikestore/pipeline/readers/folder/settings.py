@@ -21,7 +21,7 @@ class FolderSettings(Spec):
     """The table ``[source.folder]``."""
 
     pattern: str | None = None
-    """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; by default ``{label}/*``, or none with a table."""
+    """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; by default ``{label}/*``. If there is a table, there is no default."""
     table: str | None = None
     """CSV file with a line per recording, relative to the data folder."""
     file: str = "file"
@@ -31,11 +31,11 @@ class FolderSettings(Spec):
     split: str = "split"
     """Field of the pattern or column of the table with the names of splits."""
     classes: Annotated[tuple[str, ...], AsTuple] = ()
-    """Class names in the order of their labels; by default those of all recordings, sorted (as numbers if all are numbers)."""
+    """Class names in the order of their labels; by default the class names of all recordings, sorted. If all are numbers, they are sorted as numbers."""
     shares: dict[Name, Real] = Field(default_factory=dict)
     """Share of the recordings of each split, if neither pattern nor table has splits."""
     group: str | None = None
-    """Recordings with the same value of this field or column stay in one split; by default, each recording gets its split by itself."""
+    """Recordings with the same value of this field or column stay in one split; by default, the split of each recording is chosen separately."""
     formats: Annotated[tuple[str, ...], AsTuple] = ()
     """Formats of the recordings; by default the only format that the folder has."""
     exclude: Annotated[tuple[str, ...], AsTuple] = ()

@@ -34,7 +34,7 @@ _loading = threading.Lock()
 
 
 PASSED_ON = (UsageError, SourceError)
-"""Errors that are no fault of a single item, so that `on_error` does not concern them."""
+"""Errors that are not the fault of a single item; `on_error` has no effect on them."""
 
 
 class _BoundedCopy(io.BytesIO):
@@ -78,7 +78,7 @@ class LiveDataset:
         self.time_unit: TimeUnit = time_unit
         self.target = target
         self.probe: tuple[int, str] | None = None
-        """Index of an item and its `hash_of`; each worker process compares them, because its copy of the data set may read other files."""
+        """Index of an item, and its `hash_of`. Each worker process compares the hash, because its copy of the data set may read other files."""
         self._dataset = dataset
         self._copy: bytes | None = None
         self._path: tuple[str, ...] = ()

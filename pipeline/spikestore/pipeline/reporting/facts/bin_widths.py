@@ -14,7 +14,7 @@ from spikestore.pipeline.reporting.facts.scan import summed
 from spikestore.store.columns.packed_size import dtypes_for
 
 FACTORS = (1, 2, 4, 8, 16)
-"""Bin widths that are tried, as multiples of the set's own."""
+"""Bin widths that are tried, as multiples of the bin width of the set."""
 
 FITTED, TESTED = 600, 300
 """Maximum number of samples to which the read-out is fitted, and with which it is tested."""
@@ -33,7 +33,7 @@ class BinWidth:
     Attributes
     ----------
     factor : float
-        Bin width, as a multiple of the set's own.
+        Bin width, as a multiple of the bin width of the set.
     samples : int
         Number of samples in the sweep.
     non_zeros : float
@@ -82,7 +82,7 @@ def result_for(
     Parameters
     ----------
     factor : float
-        Bin width, as a multiple of the set's own.
+        Bin width, as a multiple of the bin width of the set.
     fitted, tested : sequence of KeptSample
         Samples to fit the read-out with (at least one), and other samples to test it with.
     sites : tuple of int

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from spikestore.pipeline.reporting.facts.scan import Piece, summed
 
 PARTS = 8
-"""Parts of time whose events are summed for the read-out of a whole set."""
+"""Number of parts of time whose events are summed for the read-out of a whole set."""
 
 MOST_SITES = 128
-"""Maximum number of groups of sites for the read-out of a whole set; neighbours are summed until there are no more."""
+"""Maximum number of groups of sites for the read-out of a whole set; neighbours are summed until there are at most this many groups."""
 
 PENALTY = 0.1
 """Penalty of the squared weights, as a share of the mean variance of the inputs; constant, so that reports can be compared."""

@@ -17,7 +17,7 @@ SMALL = 2**16
 
 
 REAL_BINS = 80
-"""Parts of the range of real numbers, of which half are negative."""
+"""Number of parts into which the range of real numbers is divided; half of the parts are negative."""
 
 
 class SampleEvents:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from spikestore.pipeline.reporting.facts.set_facts import SetFacts, bin_ms
 
 HOT = 10.0
-"""A channel or pixel is hot if it has more events than this factor times the median of all that have events."""
+"""A channel or pixel is hot if it has more events than this factor times the median. The median is that of all channels or pixels with events."""
 
 MOST_LISTED = 20
 

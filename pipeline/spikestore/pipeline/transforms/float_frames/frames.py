@@ -30,7 +30,7 @@ EventFields = Events | Mapping[str, npt.NDArray[Any]]
 """The fields of the events of a recording."""
 
 _DENSE_PLACES = 2**24
-"""Largest sensor for which a table of all places is made to number those that have events: 80 MiB."""
+"""Largest number of places for which places with events are numbered with a table of all places (80 MiB)."""
 
 
 def frame_with_bins_of(spec: FloatFrames) -> ToFrame:

@@ -27,7 +27,7 @@ class FusedParameters(NamedTuple):
 
     sites: int
     plane: int
-    """Sites of one polarity, the distance between polarities in a frame; 0 for a sensor with one polarity."""
+    """Number of sites of one polarity, which is the distance between polarities in a frame; 0 for a sensor with one polarity."""
     first_site: int
     """Offset of all sites: `plane` if events have no ``p``, because then all polarities are 1; else 0."""
     x_last: int
@@ -56,9 +56,9 @@ class FusedParameters(NamedTuple):
     shrink: float = 1.0
     """1 - overlap; used only for ``n_time_bins``."""
     window: float = math.nan
-    """Length of a bin; used only for ``time_window``, as are the following fields."""
+    """Length of a bin. This field and the following fields are used only for ``time_window``."""
     stride: float = math.nan
-    """Time from the start of a bin to that of the next."""
+    """Time from the start of a bin to the start of the next bin."""
     start: float = math.nan
     """Start of the first bin; NaN if it is the time of the first event."""
     end: float = math.nan

@@ -21,7 +21,7 @@ from spikestore.store_schemas.specs.operations import CropTime, Downsample, Fram
 from spikestore.store_schemas.specs.transform import Transform
 
 EXACT = 2**50
-"""Largest whole number with which the fused pass computes; as a time in µs, 35 years."""
+"""Largest whole number with which the fused pass computes; a time of this many µs is 35 years."""
 
 RAW = 2**16
 """Number of values of a raw coordinate or time code, which have 16 bits; the largest coordinate marks values that do not fit."""

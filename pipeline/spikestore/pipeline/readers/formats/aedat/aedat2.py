@@ -38,7 +38,7 @@ class _Chip(NamedTuple):
     on: int
     """Polarity bit of an ON event."""
     others: int
-    """Bits of which at least one is set in every entry that is not an event of a pixel."""
+    """In every entry that is not an event of a pixel, at least one of these bits is set."""
 
 
 def _davis(width: int, height: int) -> _Chip:
@@ -53,7 +53,7 @@ _CHIPS = {
     re.compile(r"davis?346", re.IGNORECASE): _davis(346, 260),
     re.compile(r"davis?640", re.IGNORECASE): _davis(640, 480),
 }
-"""Chips by what their names contain, such as ``eu.seebetter.ini.chips.davis.Davis346B``."""
+"""Chips, by patterns that are found in their names, such as ``eu.seebetter.ini.chips.davis.Davis346B``."""
 
 
 def read_aedat2(content: bytes) -> RawEvents:

@@ -44,7 +44,7 @@ class NetworkSpec(Spec):
     """Parameters of a network: ``Linear`` and ``IAF`` layers with a linear read-out, optionally after convolutions."""
 
     backend: Backend = "fused"
-    """Implementation of the neurons. Spikes and parameters are the same for all, gradients up to rounding."""
+    """Implementation of the neurons. All have the same spikes and parameters, and the same gradients up to rounding."""
     convolutions: Annotated[tuple[ConvolutionSpec, ...], AsTuple] = ()
     """Convolutional layers; frames must have the axis y."""
     hidden: Annotated[tuple[Size, ...], AsTuple, Field(min_length=1)] = (128, 128, 128)
@@ -54,7 +54,7 @@ class NetworkSpec(Spec):
     min_v_mem: Real | None = None
     """Lower bound of the membrane potential; none by default."""
     spikes: SpikeMode = "multi"
-    """``multi``: a spike for each threshold that fits into the membrane potential; ``single``: at most one spike a time bin."""
+    """``multi``: a spike for each threshold that fits into the membrane potential; ``single``: at most one spike per time bin."""
     reset: ResetMode = "subtract"
     """``subtract``: each spike subtracts the threshold from the membrane potential; ``zero``: spikes set it to zero."""
     surrogate: SurrogateName = "single_exponential"

@@ -45,7 +45,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     Raises
     ------
     UsageError
-        `frame_shape` is needed, or does not fit the network; or a layer has no node in NIR.
+        `frame_shape` is missing or does not fit the network; or a layer has no node in NIR.
     MissingExtraError
         The package nir is not installed.
     """

@@ -44,7 +44,7 @@ def _one_list(several: tuple[list[dict[str, Any]], ...]) -> tuple[dict[str, Any]
 AugmentationTables = Annotated[
     tuple[Annotated[dict[str, Any], AfterValidator(_tables)], ...], AsTuple, AfterValidator(_one_list)
 ]
-"""Tables ``[[augment]]`` with the values of all fields, in which a preset is replaced by its tables."""
+"""Tables ``[[augment]]``, each with the values of all fields; a preset is replaced by its tables."""
 
 
 class DataConfig(Spec):
@@ -62,7 +62,7 @@ class DataConfig(Spec):
     pad_at_least: Size | None = None
     """Smallest number of time bins of a batch; not with `pad_to`."""
     truncate_to: Size | None = None
-    """Time bins after which samples are cut, at most those of the longest sample to train on; by default they are not cut."""
+    """Time bins after which samples are cut; at most the length of the longest sample to train on. By default samples are not cut."""
     residence: Residence = "auto"
     """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None

@@ -1,7 +1,7 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
 Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which changes
-weights only if the loss is finite. Both run the kernels of a plain step on the same numbers: results are equal to the bit.
+weights only if the loss is finite. Both run the kernels of a plain step on the same numbers: results have the same bits.
 Fused optimisers of torch read on the device whether the loss is finite; with other optimisers, the CPU waits for the loss.
 """
 
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 MOST_SHAPES = 4
 """Maximum number of batch shapes with graphs; each keeps its gradients and a copy of its frames."""
 WARM_UP = 3
-"""Plain steps with a shape before it is recorded; they compile kernels and let libraries select theirs."""
+"""Number of plain steps with a shape before it is recorded: kernels are compiled, and libraries select their kernels."""
 
 _T = TypeVar("_T")
 

@@ -1,8 +1,8 @@
 """Forward and backward passes over time on a GPU, compiled by Triton at first use.
 
-One program runs `_BLOCK` neighbouring neurons of the flattened (batch, neurons) through all time steps with membrane
-potentials in registers; neighbouring threads access neighbouring addresses. Inputs and spikes may be half precision, all
-else is float32. Products are not fused with sums, and divisions are rounded by IEEE 754, so spikes equal those of Sinabs
+One program computes all time steps of `_BLOCK` neighbouring neurons of the flattened (batch, neurons), and keeps their
+membrane potentials in registers; neighbouring threads access neighbouring addresses. Inputs and spikes may be half precision,
+all else is float32. Products are not fused with sums, and divisions are rounded by IEEE 754, so spikes equal those of Sinabs
 and of the CPU.
 """
 

@@ -24,8 +24,9 @@ and s as float32.
 
 Sums over few non-zeros take less time than reading float32 potentials back. Recomputed potentials must have the bits of
 torch's matrix product, because a steep surrogate multiplies differences from step to step; some rows are compared after each
-forward pass. If they differ, if too much of the input is not 0, if there are few time steps or if W is large, potentials are
-stored and the gradient of W is a matrix product (limits in ``cpu_autograd``, reasons in decisions 22, 39 and 53).
+forward pass. If these rows differ, if too much of the input is not 0, if there are few time steps or if W is large,
+potentials are stored and the gradient of W is a matrix product (limits in ``cpu_autograd``, reasons in decisions 22, 39 and
+53).
 
 ====================  ======================  =========  ================================================================
 array                 shape                   dtype      content

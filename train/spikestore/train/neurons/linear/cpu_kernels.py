@@ -40,7 +40,7 @@ from spikestore.train.neurons.cpu.neuron_step import (
 from spikestore.train.neurons.cpu.simd import PAD, count_packed, gather, list_active, scatter
 
 FEW = 16
-"""Steps whose gradients are summed separately before they are added to the total, which keeps rounding errors small."""
+"""Number of steps whose gradients are summed separately before this sum is added to the total; this keeps rounding errors small."""
 
 
 @cache

@@ -48,7 +48,9 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
     assert list(Store("store").feature_sets()) == []
     listed = run("ls", "--store", "store")
     assert (listed.status, listed.out) == (0, "")
-    assert listed.err.endswith("has no feature sets, but an unfinished build: preprocess resumes it\n")
+    assert listed.err.endswith(
+        "has no feature sets, but it has an unfinished build: preprocess resumes this build\n"
+    )
 
     part(run, recipe, "1/3")
     done = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")

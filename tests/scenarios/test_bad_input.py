@@ -75,7 +75,7 @@ def test_a_chain_that_does_not_end_in_frames(run: Run, tmp_path: Path, data: Pat
     """A transform without to_frame is refused."""
     recipe = write_recipe(tmp_path / "r.toml")
     recipe.write_text(recipe.read_text().split('[[transform]]\nop = "to_frame"')[0])
-    refused(build(run, recipe), 2, "transform", "must end with its only operation")
+    refused(build(run, recipe), 2, "transform", "must have exactly one operation")
 
 
 def test_a_sensor_that_does_not_fit_the_recordings(run: Run, tmp_path: Path, data: Path) -> None:

@@ -178,7 +178,7 @@ def test_names(run: Run, store: Path) -> None:
     assert run("tag", "r", "paper", "--store", "store").status == 0
     assert run("show", "paper:train", "--store", "store").status == 0
     answer = run("tag", "r:test", "paper", "--store", "store")
-    assert (answer.status, "move this one (--move" in answer.err) == (2, True)
+    assert (answer.status, "move this name (--move" in answer.err) == (2, True)
     assert run("tag", "r:test", "paper", "--store", "store", "--move").status == 0
     assert run("rm", "r:test", "paper", "--store", "store").status == 0
     before = contents(store)

@@ -81,7 +81,10 @@ def test_mixed_transforms() -> None:
     """Sets of two transforms, or no sets, are an error, and nothing is written."""
     storage = memory_storage()
     for pins, count in (({"train": pin(1), "test": pin(2, transform=1)}, 2), ({}, 0)):
-        with pytest.raises(UsageError, match=f"the sets of 'demo' must have one transform, got {count}"):
+        with pytest.raises(
+            UsageError,
+            match=f"the sets of 'demo' must all have the same transform, but have {count} transforms",
+        ):
             refs.update(storage, "demo", pins)
     assert [*storage.list("refs")] == []
 

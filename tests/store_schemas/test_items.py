@@ -79,7 +79,7 @@ def test_every_member_changes_the_key() -> None:
         (None, {}, "either files or items"),
         (CONTENT, {"files": FILES["files"]}, "either files or items, and not both"),
         (CONTENT | {"rows": [7]}, {}, "below the number of recordings, 7"),
-        (CONTENT | {"classes": ["a", "a"]}, {}, "once each"),
+        (CONTENT | {"classes": ["a", "a"]}, {}, "must not list a class twice"),
         (CONTENT | {"fields": ["x", "t"]}, {}, "in the order"),
         (CONTENT | {"parts": []}, {}, "parts"),
         (changed(1, kind="guess"), {}, "unknown kind 'guess'"),

@@ -271,7 +271,7 @@ def test_columns_enter_a_source_key_only_if_there_are_any() -> None:
         "columns": ["age", "user"],
     }
     for wrong in (("user", "age"), ("user", "user")):
-        with pytest.raises(SpecError, match="columns must be sorted by name, each listed once"):
+        with pytest.raises(SpecError, match="columns must be sorted by name, without duplicates"):
             Source(**fields, columns=wrong)
 
 

@@ -22,7 +22,7 @@ FRAME = ToFrame(sensor_size=(4, 3, 2), time_window=1.0)
 )
 def test_exactly_one_to_frame_and_it_comes_last(operations: tuple[Operation, ...]) -> None:
     """No operation follows, and only frames can be stored."""
-    with pytest.raises(SpecError, match="must end with its only operation"):
+    with pytest.raises(SpecError, match="must have exactly one operation"):
         Transform(operations=operations)
 
 

@@ -276,7 +276,7 @@ class Build:
         """
         if (transform.key, source.key) != self.address:
             raise UsageError(
-                f"transform and source do not belong to the build in {self.address.folder}: pass those with which it was planned"
+                f"transform and source do not belong to the build in {self.address.folder}: pass the transform and the source with which this build was planned"
             )
         try:
             records = [self._record(fragment) for fragment in range(self.plan.fragments)]

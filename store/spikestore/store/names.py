@@ -115,7 +115,7 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its set, and has %s of the recordings that other splits of %s have now: build or copy this split too, or "
+                "%s:%s keeps its earlier set, which has %s of the recordings that are now in other splits of %s: build or copy this split too, or "
                 "remove it from the name with spikestore rm %s:%s",
                 name,
                 split,
@@ -177,7 +177,7 @@ def _refuse(name: str, url: str, requested: Iterable[Move]) -> None:
     if refused:
         why = f"the name {name!r} in {url} already refers to other feature sets: {', '.join(refused)}"
         raise UsageError(
-            f"{why}; choose another name (preprocess --name, or spikestore tag {name} NEW before push), or move this one "
+            f"{why}; choose another name (preprocess --name, or spikestore tag {name} NEW before push), or move this name "
             "(--move; move=True in Python)",
             name=name,
             why=why,
@@ -197,7 +197,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
         if why := other_classes(known, classes):
             raise UsageError(
                 f"{first} and {label} number their classes differently: {why}; use one order of class names for both, "
-                "number the labels by it, and build again",
+                "number the labels in this order, and build again",
                 field="classes",
             )
 
@@ -240,7 +240,7 @@ def _lost(before: Source, after: Source) -> str | None:
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
-        return f"it has more recordings than the new one, which has limit = {after.limit}"
+        return f"it has more recordings than the new set, which has limit = {after.limit}"
     if (before.cache is None) != (after.cache is None):
         return "one of the two sets was imported from a cache of frames"
     if before.cache != after.cache:

@@ -146,7 +146,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     def change(before: Pins) -> Pins:
         if before and before != pins and not move:
             raise UsageError(
-                f"the name {name!r} already refers to other feature sets ({', '.join(before)}): choose another name, or move this one "
+                f"the name {name!r} already refers to other feature sets ({', '.join(before)}): choose another name, or move this name "
                 "(--move; move=True in Python)",
                 name=name,
             )
@@ -200,7 +200,7 @@ def refuse_wrong_names(*names: str) -> None:
     for text in names:
         if not NAME.match(text):
             raise UsageError(
-                f"a name must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit, got {text!r}"
+                f"a name must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', and must start with a letter or digit, got {text!r}"
             )
 
 
@@ -208,7 +208,9 @@ def _transform(name: str, pins: Pins) -> str:
     refuse_wrong_names(name, *pins)
     transforms = {pin.transform_key for pin in pins.values()}
     if len(transforms) != 1:
-        raise UsageError(f"the sets of {name!r} must have one transform, got {len(transforms)}")
+        raise UsageError(
+            f"the sets of {name!r} must all have the same transform, but have {len(transforms)} transforms"
+        )
     return transforms.pop()
 
 

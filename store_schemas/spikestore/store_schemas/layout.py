@@ -91,7 +91,7 @@ class Layout(Spec):
                 raise ValueError(f"column {name} must be {' or '.join(known)}, got {dtype}")
         if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
             raise ValueError(
-                "axes must be time, polarity, (y,) x, and sites must have a size for each axis after time"
+                "axes must be time, polarity, (y,) x; sites must have one size for each axis after time"
             )
         return self
 
@@ -140,7 +140,7 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
     sites = transform.sites(has_y=has_y)
     places = transform.max_bins * math.prod(sites)
     if places > FILL["uint64"]:  # type: ignore[operator]
-        raise UsageError(f"max_bins × sites = {places:.3g} exceeds 2^53: lower max_bins or sensor_size")
+        raise UsageError(f"max_bins × sites = {places:.3g} must be below 2^53: lower max_bins or sensor_size")
     index: Dtype = "uint32" if places <= 2**32 - 1 else "uint64"
     value: Dtype = "uint32" if transform.float_operation is None else "float32"
     fixed = [

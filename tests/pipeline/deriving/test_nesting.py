@@ -165,7 +165,7 @@ def test_factors_of_a_loader_are_those_of_downsample(size: int, factor: int) -> 
         (
             {"time_window": 4.0},
             {"time_window": 6.0},
-            "the coarse time_window is not a multiple of the fine one",
+            "the coarse time_window is not a multiple of the fine time_window",
         ),
         ({"time_window": 4.0}, {"time_window": 8.0, "overlap": 4.0}, "its time bins overlap"),
         ({"time_window": 4.0}, {"time_window": 8.0, "start_time": 0.0}, "start_time or end_time differs"),

@@ -82,9 +82,9 @@ def test_a_split_that_keeps_recordings_of_another_split(
     grown(root, tmp_path / "store", **by_folder)
     store, other = Store(tmp_path / "store"), Store(tmp_path / "other")
     store.push("mine", other)
-    assert "keeps its set" not in caplog.text
+    assert "keeps its earlier set" not in caplog.text
     warning = (
-        "mine:test keeps its set, and has 1 of the recordings that other splits of mine have now: build or copy this split too, or "
+        "mine:test keeps its earlier set, which has 1 of the recordings that are now in other splits of mine: build or copy this split too, or "
         "remove it from the name with spikestore rm mine:test"
     )
     (root / "test/a/3.npy").rename(root / "train/a/3.npy")
@@ -97,4 +97,4 @@ def test_a_split_that_keeps_recordings_of_another_split(
         assert caplog.messages.count(warning) == 1
     caplog.clear()
     grown(root, tmp_path / "store", **by_folder)
-    assert "keeps its set" not in caplog.text
+    assert "keeps its earlier set" not in caplog.text

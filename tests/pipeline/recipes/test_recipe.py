@@ -101,7 +101,12 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
     [
         ("drop_event", ("(Tonic's DropEvent) is random", "during training", "docs/loading.md")),
         ("TimeJitter", ("(Tonic's TimeJitter) is random",)),
-        ("to_image", ("op 'to_image' (Tonic's ToImage) is to_frame with n_event_bins = 1: use that",)),
+        (
+            "to_image",
+            (
+                "op 'to_image' (Tonic's ToImage) gives the frames of to_frame with n_event_bins = 1: use to_frame",
+            ),
+        ),
         ("to_sparse_tensor", ("(Tonic's ToSparseTensor) is not supported",)),
         ("crop_tme", ("unknown op 'crop_tme', did you mean 'crop_time'?",)),
     ],

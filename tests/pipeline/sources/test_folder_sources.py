@@ -202,15 +202,15 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"labels": [0, 1], "columns": {"user": [1, 2]}}, "folder has 2 labels, there are 3 files"),
+        ({"labels": [0, 1], "columns": {"user": [1, 2]}}, "folder has 2 labels, but there are 3 files"),
         ({"labels": [0, 1, 2]}, "labels must be below the number of classes, 2"),
-        ({"classes": ["a", "a"]}, "classes must be listed once each"),
+        ({"classes": ["a", "a"]}, "classes must not list a class twice"),
         ({"columns": {}}, "folder must have the values of all columns, and no others"),
-        ({"columns": {"user": [1]}}, "user has 1 values, labels has 3"),
+        ({"columns": {"user": [1]}}, "user has 1 values, but labels has 3"),
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (
             {"decoding": {"formats": {"npy": 1}, "fields": ["x", "t"]}},
-            "fields must list t and x, and may list y and p",
+            "fields must contain t and x, may contain y and p",
         ),
     ],
 )

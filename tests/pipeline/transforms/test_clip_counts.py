@@ -34,6 +34,6 @@ def test_comes_after_to_frame_and_once() -> None:
     """In another place, or twice, it is rejected."""
     clip = ClipCounts(max=1)
     for chain in ((clip, FRAME), (FRAME, clip, clip), (FRAME, CropTime(max=1.0)), (clip,)):
-        with pytest.raises(SpecError, match="must end with its only operation"):
+        with pytest.raises(SpecError, match="must have exactly one operation"):
             Transform(operations=chain)
     assert Transform(operations=(FRAME, clip)).key != Transform(operations=(FRAME,)).key

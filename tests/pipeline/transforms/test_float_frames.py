@@ -214,12 +214,12 @@ def test_types_of_frames() -> None:
         ),
         (
             (ToFrame(sensor_size=SIZE, n_time_bins=15), ToBinaRep(n_frames=2)),
-            "n_frames × n_bits, here 16",
+            "n_frames × n_bits = 16",
         ),
-        ((ToFrame(sensor_size=SIZE, time_window=1.0), ToBinaRep()), "n_frames × n_bits, here 8"),
+        ((ToFrame(sensor_size=SIZE, time_window=1.0), ToBinaRep()), "n_frames × n_bits = 8"),
         (
             (ToFrame(sensor_size=SIZE, n_time_bins=8), ToBinaRep(), ToBinaRep()),
-            "must end with its only operation that makes",
+            "must have exactly one operation that makes",
         ),
     ],
 )

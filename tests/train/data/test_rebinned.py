@@ -97,7 +97,7 @@ def test_another_rebin_is_another_loader(sets: tuple[FeatureSet, FeatureSet]) ->
         (None, (4, 701), "it has 700 channels"),
         (transform(700, 1, clip=1), REBIN, "its counts are limited by clip_counts"),
         (transform(700, 1, overlap=500.0), REBIN, "its time bins overlap"),
-        (transform(700, 0.5005), REBIN, "its bins begin between whole microseconds"),
+        (transform(700, 0.5005), REBIN, "its bins do not begin at whole microseconds"),
     ],
 )
 def test_refusals(folder: Any, sets: Any, what: Transform | None, rebin: Any, message: str) -> None:

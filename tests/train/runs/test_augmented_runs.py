@@ -146,7 +146,10 @@ def test_seeds_of_tables() -> None:
         ),
         ({"op": "shear", "degrees": 85}, "degrees of a shear must be at most 80, got 85"),
         ({"op": "time_mask", "bins": 4, "levels": 2}, "levels of a time mask need share"),
-        ({"preset": "snn-delays", "bins": 3}, "a table with preset has no field 'bins', only seed"),
+        (
+            {"preset": "snn-delays", "bins": 3},
+            "a table with preset can have only one more field, seed; got 'bins'",
+        ),
         ({"op": "event_drop", "probability": 2}, r"probability must be a number from 0 to 1, got 2"),
     ],
 )

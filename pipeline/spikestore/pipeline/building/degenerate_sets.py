@@ -48,8 +48,8 @@ _ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
 
 
 _FOLDER_ADVICE = (
-    'Under [source.folder], set time_unit ("s", "ms" or "ns") if the files\' times are not in µs, and '
-    'offset = "first_event" if they do not begin at 0'
+    'Under [source.folder]: if the times in the files are not in µs, set time_unit ("s", "ms" or "ns"); '
+    'if they do not begin at 0, set offset = "first_event"'
 )
 
 

@@ -142,7 +142,7 @@ class Reuse:
         missing = int((~rows.available).sum())
         if missing:
             raise SourceNotFoundError(
-                f"{error}; it cannot be derived from {rows.describe()}, because "
+                f"{error}; the set cannot be derived from {rows.describe()}, because "
                 f"{'1 recording' if missing == 1 else f'{missing:,} recordings'} must be read",
                 **error.details,
             )

@@ -24,7 +24,10 @@ class Form(StrEnum):
 def export(
     name: NameArgument,
     to: Annotated[
-        str, typer.Option("--to", metavar="DIR", help="Folder to create; it must not exist, or be empty.")
+        str,
+        typer.Option(
+            "--to", metavar="DIR", help="Folder for the files; a folder that exists already must be empty."
+        ),
     ],
     form: Annotated[
         Form,

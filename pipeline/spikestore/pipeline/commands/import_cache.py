@@ -48,7 +48,7 @@ def import_cache(
         typer.Option(
             "--workers",
             min=0,
-            help="Number of worker processes; with 0, this process does the work. By default one per core, or none if this process finishes sooner.",
+            help="Number of worker processes; with 0, this process does the work. By default one per core, or 0 if this process alone is faster.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -31,14 +31,16 @@ RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
-        help="A TOML file, or the name of a shipped recipe. spikestore recipes also lists those of publications; those of data sets are: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist.",
+        help="A TOML file, or the name of a shipped recipe. Shipped recipes of data sets: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist. `spikestore recipes` also lists the recipes of publications.",
         autocompletion=_shipped_names,
     ),
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="DIR", help="Folder with the recordings; takes precedence over the recipe's."
+        "--data",
+        metavar="DIR",
+        help="Folder with the recordings; takes precedence over the folder in the recipe.",
     ),
 ]
 NameOption = Annotated[
@@ -46,7 +48,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name; for a shipped recipe with --data, the name of that folder is added. In a sweep, the suffix of each variant is added.",
+        help="Name of the result; by default the recipe's name, with the name of the --data folder added if the recipe is a shipped one. In a sweep, the suffix of each variant is added.",
     ),
 ]
 LockOption = Annotated[
@@ -54,7 +56,7 @@ LockOption = Annotated[
     typer.Option(
         "--lock",
         metavar="FILE",
-        help="File of the recipe's lock; by default next to the recipe, and none for a shipped recipe.",
+        help="File of the recipe's lock; by default next to the recipe. A shipped recipe has no lock by default.",
     ),
 ]
 WorkersOption = Annotated[
@@ -62,7 +64,7 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Number of worker processes; with 0, this process does the work. By default one per core, or threads if these finish sooner.",
+        help="Number of worker processes; with 0, this process does the work. By default one per core, or threads of this process if these are faster.",
     ),
 ]
 
@@ -121,21 +123,22 @@ def preprocess(
     allow_empty: Annotated[
         bool,
         typer.Option(
-            "--allow-empty", help="Accept a set without any event in a time bin; otherwise this is an error."
+            "--allow-empty",
+            help="Accept a set that has no event in any time bin; otherwise such a set is an error.",
         ),
     ] = False,
     no_reuse: Annotated[
         bool,
         typer.Option(
             "--no-reuse",
-            help="Read all recordings; by default, rows that sets in the store already have are taken from these sets.",
+            help="Read all recordings. By default, rows of recordings that a stored set of the same transform contains are copied from that set.",
         ),
     ] = False,
     no_derive: Annotated[
         bool,
         typer.Option(
             "--no-derive",
-            help="Read the recordings; by default, a set is computed from a finer set of the same recordings if the samples are the same.",
+            help="Read the recordings. By default, a set is computed from a finer set of the same recordings if this gives the same samples.",
         ),
     ] = False,
     executor: Annotated[

@@ -24,7 +24,7 @@ def recipe(
         typer.Option(
             "--dataset",
             metavar="NAME",
-            help="Data set, or folder; by default the one whose files are in --data.",
+            help="Name of the data set, or `folder` for recordings of your own; by default the data set whose files are in --data.",
         ),
     ] = None,
     data: Annotated[
@@ -39,7 +39,7 @@ def recipe(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="Name of the result; by default from the data set, the size and the bins.",
+            help="Name of the result; by default a name made of the data set, the size and the bins.",
         ),
     ] = None,
     splits: Annotated[
@@ -50,7 +50,7 @@ def recipe(
         typer.Option(
             "--pattern",
             metavar="TEXT",
-            help="Paths of the recordings of a folder, such as {split}/{label}/*.",
+            help="Only for `folder`: pattern of the paths of recordings, such as {split}/{label}/*.",
         ),
     ] = None,
     sensor_size: Annotated[
@@ -58,7 +58,7 @@ def recipe(
         typer.Option(
             "--sensor-size",
             metavar="X,Y,P",
-            help="Size of the recordings; for channels CHANNELS,1,1. Known for named data sets.",
+            help="Size of the sensor; CHANNELS,1,1 if it has channels. Not needed for data sets with a shipped recipe.",
         ),
     ] = None,
     size: Annotated[
@@ -66,15 +66,15 @@ def recipe(
         typer.Option(
             "--size",
             metavar="X[,Y]",
-            help="Channels or pixels of the frames; by default as in the shipped recipe, or all.",
+            help="Channels or pixels of the frames; by default those of the shipped recipe, or all if there is none.",
         ),
     ] = None,
     bin_ms: Annotated[float | None, typer.Option("--bin-ms", help="Length of a time bin in ms.")] = None,
     bins: Annotated[
-        int | None, typer.Option("--bins", help="Time bins of each recording, instead of --bin-ms.")
+        int | None, typer.Option("--bins", help="Number of time bins of each recording; replaces --bin-ms.")
     ] = None,
     bin_events: Annotated[
-        int | None, typer.Option("--bin-events", help="Events per time bin, instead of --bin-ms.")
+        int | None, typer.Option("--bin-events", help="Number of events per time bin; replaces --bin-ms.")
     ] = None,
     max_ms: Annotated[
         float | None, typer.Option("--max-ms", help="Drop events after this time in ms; 0 keeps all.")
@@ -85,9 +85,7 @@ def recipe(
     binary: Annotated[bool, typer.Option("--binary", help="Limit counts to 1.")] = False,
     schema: Annotated[
         bool,
-        typer.Option(
-            "--schema", help="Write the JSON schema of recipes to stdout, for editors, and nothing else."
-        ),
+        typer.Option("--schema", help="Write only the JSON schema of recipes, which editors use, to stdout."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

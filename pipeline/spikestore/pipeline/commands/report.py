@@ -31,7 +31,8 @@ def report(
     as_json: Annotated[
         bool,
         typer.Option(
-            "--json", help="Write the same facts as JSON to stdout; a page is written only with --out."
+            "--json",
+            help="Write the same facts as JSON to stdout; a page is then written only if --out is given.",
         ),
     ] = False,
 ) -> None:

@@ -57,11 +57,11 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
     """Return why the bins of `coarse` are not sums of the bins of `fine`, or None; neither may have a `bins_problem`."""
     if (coarse.time_window or 0) % (fine.time_window or 1):
-        return "the coarse time_window is not a multiple of the fine one"
+        return "the coarse time_window is not a multiple of the fine time_window"
     if (fine.start_time, fine.end_time) != (coarse.start_time, coarse.end_time):
         return "start_time or end_time differs"
     if coarse.include_incomplete and not fine.include_incomplete:
-        return "the fine set has no incomplete last bins, and the coarse one has them"
+        return "the fine set has no incomplete last bins, but the coarse set has them"
     if fine.include_incomplete != coarse.include_incomplete and fine.end_time is not None:
         return "include_incomplete differs, and end_time is set"
     return None

@@ -54,7 +54,7 @@ def small_build(executor: ExecutorName = "fused") -> Finding:
         return Finding(
             "small build",
             "problem",
-            f"{RECORDINGS} recordings gave the digest {digest[:12]}, and other machines get {DIGEST[:12]}",
+            f"{RECORDINGS} recordings gave the digest {digest[:12]}, but other machines get {DIGEST[:12]}",
             "do not share sets of this machine: report it, with the output of spikestore doctor --json",
         )
     return Finding(

@@ -147,7 +147,9 @@ def readme(
         left_out = len(facts["skipped_rows"])
         lines = [
             f"{split}: {facts['samples']:,} samples of {facts['dataset']} {facts['split']}"
-            + (f" ({left_out:,} more could not be read, and are left out)" if left_out else ""),
+            + (
+                f" ({left_out:,} more recordings could not be read, and are not exported)" if left_out else ""
+            ),
             f"  licence of the recordings: {facts['licence']}",
             f"  to cite: {facts['citation']}",
             f"  keys: {facts['transform_key']}/{facts['source_key']}",

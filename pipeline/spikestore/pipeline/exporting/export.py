@@ -47,7 +47,7 @@ _FORMS: Mapping[str, _Form] = {
         write_class_folders,
         False,
         "SPLIT/NUMBER-CLASS/ROW.npz is a sample. Programs that number the sorted folders, such as torchvision's and\n"
-        "SpikingJelly's DatasetFolder, give each class its number. Each file contains:",
+        "SpikingJelly's DatasetFolder, give each class this NUMBER. Each file contains:",
     ),
     "webdataset": _Form(
         write_shards,
@@ -179,8 +179,8 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
         temporary.mkdir()
     except FileExistsError:
         raise UsageError(
-            f"{temporary} exists: an export was interrupted, or another export into {folder} is running. If none "
-            "is running, delete it and run the command again",
+            f"{temporary} exists: an export was interrupted, or another export into {folder} is running. If no "
+            "export is running, delete this folder and run the command again",
             path=str(temporary),
         ) from None
     try:

@@ -157,14 +157,14 @@ def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
         expected = ", ".join(map(str, transform.sites(has_y=frame.sensor_size[1] != 1)))
         raise _wrong(
             path,
-            f"has the shape {frames.shape}, the frames of the recipe have (bins, {expected}): use the recipe whose transform "
+            f"has the shape {frames.shape}, but the frames of the recipe have (bins, {expected}): use the recipe whose transform "
             "filled the cache",
         )
     bins = frame.bins
     if (bins is not None and frames.shape[0] != bins) or frames.shape[0] > transform.max_bins:
         raise _wrong(
             path,
-            f"has {frames.shape[0]:,} bins, the recipe gives {'at most ' if bins is None else ''}{bins or transform.max_bins:,}: "
+            f"has {frames.shape[0]:,} bins, but the recipe gives {'at most ' if bins is None else ''}{bins or transform.max_bins:,}: "
             "use the recipe whose transform filled the cache",
         )
 

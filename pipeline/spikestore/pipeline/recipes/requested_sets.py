@@ -185,7 +185,7 @@ def set_of_dataset(
         rows = rows_of_items(dataset, known)
         if (rows[1:] < rows[:-1]).any():
             logger.info(
-                "row i of the set is not item i of %s: rows are in the order of the file names, and Tonic's order is that of the file system. "
+                "row i of the set is not item i of %s: rows are in the order of the file names, but Tonic uses the order of the file system. "
                 "spikestore.pipeline.rows_of_items(dataset) returns the row of each item",
                 leaves[0].name,
             )
@@ -213,7 +213,9 @@ def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
         )
     specs = [None if other is None else _spec(other) for _, other in own]
     if len(own) < len(leaves) or any(spec != specs[0] for spec in specs):
-        raise UsageError("the data sets have different transforms: create them without, and pass transform=")
+        raise UsageError(
+            "the data sets have different transforms: create them without a transform, and pass transform="
+        )
     return _spec(own[0][1])
 
 

@@ -24,12 +24,12 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "spatial_factor": {"anyOf": [{"type": "number", "exclusiveMinimum": 0}, _FRACTION]},
         "sensor_size": {
             **_SENSOR_SIZE,
-            "description": "Size (x, y, p) before; only together with target_size.",
+            "description": "Size (x, y, p) of the sensor before this operation; set it together with target_size.",
         },
         "target_size": {
             **_SENSOR_SIZE,
             "maxItems": 2,
-            "description": "Size (x, y) after; with sensor_size, instead of spatial_factor.",
+            "description": "Size (x, y) of the sensor after this operation. target_size and sensor_size together replace spatial_factor.",
         },
     },
     "EventDownsampling": {

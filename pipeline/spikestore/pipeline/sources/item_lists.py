@@ -96,7 +96,7 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
         wrong = (chosen < -len(leaf_of)) | (chosen >= len(leaf_of))
         if wrong.any():
             raise UsageError(
-                f"a Subset has the index {chosen[wrong][0]}, its data set has {len(leaf_of)} items: correct its indices"
+                f"a Subset has the index {chosen[wrong][0]}, but its data set has {len(leaf_of)} items: correct its indices"
             )
         return leaf_of[chosen], row_of[chosen]
     if id(dataset) not in numbers:
@@ -132,7 +132,7 @@ def _length(dataset: Any) -> int:
     if not hasattr(type(dataset), "__len__") or not hasattr(type(dataset), "__getitem__"):
         missing = "__getitem__" if hasattr(type(dataset), "__len__") else "__len__"
         raise UsageError(
-            f"{name} has no {missing}, and rows need a number: pass a data set with __len__ and __getitem__, such as list(dataset)"
+            f"{name} has no {missing}, but its items must have numbers: pass a data set with __len__ and __getitem__, such as list(dataset)"
         )
     try:
         return len(dataset)

@@ -129,7 +129,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
     """Raise `UsageError` if nothing identifies the recordings of a data set, or an argument would have no effect."""
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
-        raise UsageError("pass either version=, a string that is not empty, or hash_events=True")
+        raise UsageError("pass either version= (a string that is not empty) or hash_events=True")
     if not live and (version is not None or hash_events):
         names = ", ".join(leaf.name for leaf in leaves)
         raise UsageError(f"{names} is identified by its files: omit version= and hash_events=")
@@ -234,7 +234,7 @@ class _Builder:
             fields: tuple[EventField, ...] = ("t", "x", "y", "p") if reader.has_y else ("t", "x", "p")
         if length != len(leaf.dataset):
             raise UsageError(
-                f"{leaf.name} has {len(leaf.dataset)} items, its files have {length} recordings: create it again"
+                f"{leaf.name} has {len(leaf.dataset)} items, but its files have {length} recordings: create it again"
             )
         part = FilePart(
             reader=source.reader,
@@ -379,5 +379,5 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
                 f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each"
             )
     if count > len(names):
-        raise UsageError(f"a target is {count - 1}, {first} has {len(names)} classes: pass classes=")
+        raise UsageError(f"a target is {count - 1}, but {first} has {len(names)} classes: pass classes=")
     return names

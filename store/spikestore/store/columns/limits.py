@@ -38,7 +38,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     if needed > memory or manifest.shard_values > LARGEST_SHARD:
         raise DamagedError(
             f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} needs {needed:,} bytes of memory, "
-            f"but this machine has {memory:,}: read it on a larger machine, if you trust its origin"
+            f"but this machine has {memory:,}: if you trust the origin of this set, read it on a larger machine"
         )
 
 

@@ -70,7 +70,7 @@ def _write(store: Store) -> Finding:
         )
     if not same:
         return Finding(
-            "write", "problem", "the store returned other bytes than were written", "do not use it"
+            "write", "problem", "the store returned other bytes than were written", "do not use this store"
         )
     return Finding("write", "ok", "an object was written, read and removed")
 

@@ -125,7 +125,7 @@ def sums_problem(fine: Transform, bins: int) -> str | None:
     window = frame.time_window if isinstance(frame, ToFrame) else None
     problem = bins_problem(frame)
     if problem is None and (fine.max_bins + 1 + bins) * int(window or 0) > EXACT:
-        return "its max_bins allows recordings whose times are too long for exact arithmetic"
+        return "its max_bins allows recordings whose times are too large for exact arithmetic"
     return problem
 
 
@@ -137,7 +137,7 @@ def bins_problem(frame: FrameOperation) -> str | None:
         return "its time bins overlap"
     times = (frame.time_window, frame.start_time, frame.end_time)
     if any(time is not None and not time.is_integer() for time in times):
-        return "its bins begin between whole microseconds"
+        return "its bins do not begin at whole microseconds"
     return None
 
 

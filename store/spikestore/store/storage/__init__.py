@@ -55,8 +55,8 @@ def _folder_of(location: str, parts: SplitResult) -> str:
     """
     if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
         raise UsageError(
-            f"{location}: a file URL must have an absolute path, in which '?' and '#' are percent-encoded, such as "
-            "file:///shared/features; pass a relative path without file://",
+            f"{location}: a file URL must have an absolute path, such as file:///shared/features, "
+            "with '?' and '#' percent-encoded; to pass a relative path, omit file://",
             url=location,
         )
     return unquote(parts.path)

@@ -292,7 +292,7 @@ class _Repair:
             return
         done.reason = (
             f"the rows were {how}, but this installation encodes them as other bytes than the build did (other versions "
-            "of zarr, numcodecs or pcodec): repair from a store that has the same build, or store them with --rewrite, "
+            "of zarr, numcodecs or pcodec): repair from a store that has the same build, or store the new bytes with --rewrite, "
             "which keeps the digest and all names"
         )
 

@@ -37,7 +37,7 @@ class Partition(Document):
             edges = np.array(bounds, np.int64)
             if len(edges) % 2 or (len(edges) and edges[-1] > self.samples) or (np.diff(edges) <= 0).any():
                 raise ValueError(
-                    f"the rows of {name} must be ascending ranges, given as start, stop, start, stop …, the last stop at most {self.samples}"
+                    f"the rows of {name} must be ascending ranges, written as start, stop, start, stop …; the last stop must be at most {self.samples}"
                 )
             starts.append(edges[::2])
             stops.append(edges[1::2])

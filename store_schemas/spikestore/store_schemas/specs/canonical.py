@@ -75,7 +75,9 @@ def seal(document: dict[str, Any]) -> bytes:
     blank = canonical_json({**document, "self": _BLANK})
     matches = list(_SELF.finditer(blank))
     if len(matches) != 1:  # ambiguous for `unseal`
-        raise SpecError("a member of a stored document must not be called 'self' and hold a SHA-256")
+        raise SpecError(
+            "a stored document must not have a member of its own that is called 'self' and holds a SHA-256"
+        )
     own_hash = sha256_hex(_without(blank, matches[0])).encode("ascii")
     begin, end = matches[0].span(1)
     return blank[:begin] + own_hash + blank[end:]

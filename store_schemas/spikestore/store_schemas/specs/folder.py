@@ -73,7 +73,9 @@ class Decoding(Spec):
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         if self.fields not in _FIELDS:
-            raise ValueError("fields must list t and x, and may list y and p, in the order t, x, y, p")
+            raise ValueError(
+                "fields must contain t and x, may contain y and p, and must be in the order t, x, y, p"
+            )
         return self
 
     @model_serializer(mode="wrap")
@@ -97,12 +99,12 @@ class FolderContent(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes must be listed once each")
+            raise ValueError("classes must not list a class twice")
         if any(label >= len(self.classes) for label in self.labels):
             raise ValueError(f"labels must be below the number of classes, {len(self.classes)}")
         for name, values in self.columns.items():
             if len(values) != len(self.labels):
-                raise ValueError(f"{name} has {len(values)} values, labels has {len(self.labels)}")
+                raise ValueError(f"{name} has {len(values)} values, but labels has {len(self.labels)}")
             if name in RESERVED_COLUMNS:
                 raise ValueError(f"a requested column cannot be called {name}")
         return self

@@ -96,11 +96,13 @@ class ItemContent(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
-            raise ValueError("classes must be listed once each")
+            raise ValueError("classes must not list a class twice")
         if any(row >= self.recordings for row in self.rows):
             raise ValueError(f"rows must be below the number of recordings, {self.recordings}")
         if self.fields not in (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p")):
-            raise ValueError("fields must list t and x, and may list y and p, in the order t, x, y, p")
+            raise ValueError(
+                "fields must contain t and x, may contain y and p, and must be in the order t, x, y, p"
+            )
         return self
 
     @model_serializer(mode="wrap")

@@ -223,7 +223,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind in {"value_error", "fraction"}:
         message = detail["msg"].removeprefix("Value error, ")
     elif kind == "string_pattern_mismatch" and context.get("pattern") == _NAME_PATTERN:
-        message = f"must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', the first a letter or digit, got {value!r}"
+        message = f"must have 1 to 63 characters of a-z, 0-9, '.', '_', '-', and must start with a letter or digit, got {value!r}"
     else:
         message = re.sub(r"^\w+ should ", "must ", detail["msg"])
         message = f"{message[0].lower()}{message[1:]}, got {_short(value)}"

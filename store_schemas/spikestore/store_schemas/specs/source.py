@@ -26,7 +26,7 @@ OnError = Literal["raise", "skip"]
 
 def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
     if list(columns) != sorted(set(columns)):
-        raise ValueError("columns must be sorted by name, each listed once")
+        raise ValueError("columns must be sorted by name, without duplicates")
     return columns
 
 
@@ -40,7 +40,7 @@ class CacheContent(Spec):
     @classmethod
     def _once_each(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) != len(classes) or not all(classes):
-            raise ValueError("classes must be listed once each, and none is empty")
+            raise ValueError("classes must not list a class twice, and no class name may be empty")
         return classes
 
 
@@ -91,7 +91,7 @@ class Source(Spec):
         if self.folder is not None:
             if len(self.folder.labels) != len(self.files):
                 raise ValueError(
-                    f"folder has {len(self.folder.labels)} labels, there are {len(self.files)} files"
+                    f"folder has {len(self.folder.labels)} labels, but there are {len(self.files)} files"
                 )
             if tuple(sorted(self.folder.columns)) != self.columns:
                 raise ValueError("folder must have the values of all columns, and no others")

@@ -35,7 +35,7 @@ def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     after = [index for index, operation in enumerate(operations) if isinstance(operation, AfterFrames)]
     if len(frames) != 1 or frames + after != list(range(frames[0], len(operations))) or len(after) > 1:
         raise ValueError(
-            "a transform must end with its only operation that makes frames (to_frame, fixed_duration, fixed_frames_number, "
+            "a transform must have exactly one operation that makes frames (to_frame, fixed_duration, fixed_frames_number, "
             "to_voxel_grid, to_timesurface or to_averaged_timesurface); after it, only one clip_counts or to_bina_rep is allowed"
         )
     frame = operations[frames[0]]
@@ -53,13 +53,13 @@ def _refuse_other_frames(frame: Operation, after: Operation) -> None:
     """Raise `ValueError` if `after` cannot follow the operation that makes frames."""
     if isinstance(after, ClipCounts) and isinstance(frame, FloatFrames):
         raise ValueError(  # noqa: TRY004 pydantic reports ValueError, not TypeError
-            f"clip_counts limits counts, and the frames of {frame.op} are real numbers: remove it"
+            f"clip_counts limits counts, but the frames of {frame.op} are real numbers: remove clip_counts"
         )
     if isinstance(after, ToBinaRep):
         bins = after.n_frames * after.n_bits
         if not isinstance(frame, ToFrame) or frame.bins != bins:
             raise ValueError(
-                "to_bina_rep needs a to_frame before it, with n_time_bins or n_event_bins = n_frames × n_bits, here "
+                "to_bina_rep needs a to_frame before it, whose n_time_bins or n_event_bins must be n_frames × n_bits = "
                 f"{bins:,}"
             )
 

@@ -26,7 +26,12 @@ def augment(
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Another seed selects other samples and draws other numbers.")
+        int,
+        typer.Option(
+            "--seed",
+            min=0,
+            help="Seed that selects the samples and draws the random numbers of the augmentations.",
+        ),
     ] = 0,
 ) -> None:
     """Show samples of a feature set before and after augmentation, as a picture.

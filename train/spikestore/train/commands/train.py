@@ -29,7 +29,7 @@ ResidenceOption = Annotated[
 OtherDataOption = Annotated[
     bool,
     typer.Option(
-        "--other-data", help="Accept feature sets whose digest or transform differs from the run's."
+        "--other-data", help="Accept feature sets whose digest or transform differs from those of the run."
     ),
 ]
 

@@ -211,7 +211,8 @@ def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
     shape = network_shape(features, checkpoint.config.network)
     if shape != checkpoint.shape:
         raise UsageError(
-            f"{checkpoint.origin} was trained for {checkpoint.shape}, but {features!r} has {shape}",
+            f"{checkpoint.origin} was trained for {checkpoint.shape}, but {features!r} has {shape}: "
+            "pass a feature set with the shape and the number of classes of the training set",
             path=checkpoint.origin,
         )
     return shape

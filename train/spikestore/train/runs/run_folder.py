@@ -188,7 +188,5 @@ def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageErr
         )
     advice = "wait for it or stop it, then run the same command again; or pass another --folder"
     if not with_locks:
-        advice += (
-            f" (if it has ended, remove {path}: this file system has no locks, so this can't be checked)"
-        )
+        advice += f" (this file system has no locks: if that process has ended, remove {path})"
     return UsageError(f"{path.parent} is being written by {holder}: {advice}", path=str(path.parent))

@@ -60,7 +60,7 @@ class KeptColumn:
             )
         if kind != "whole" and len(name) > LONGEST_NAME:
             raise LayoutError(
-                f"{name} has values that are not whole numbers, and a name of more than {LONGEST_NAME} characters: use a shorter name"
+                f"the column {name} has values that are not whole numbers, so its name must have at most {LONGEST_NAME} characters: use a shorter name"
             )
         size = 0
         if kind == "text":
@@ -106,7 +106,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
     size = len(text.encode("utf-8"))
     if size > MOST_BYTES:
         raise LayoutError(
-            f"{file} has a value of {name} with {size:,} bytes, and at most {MOST_BYTES} are kept: shorten it, or do not list {name} in "
+            f"{file} has a value of {name} with {size:,} bytes, but at most {MOST_BYTES} are kept: shorten the value, or do not list {name} in "
             "columns under [source]",
             path=file,
         )

@@ -235,7 +235,7 @@ def _facts(
         return facts
     missing = [file for file in table.rows if file not in facts]
     if missing:
-        line = f"{table.path} lists {missing[0]} in line {table.line_of(missing[0])}"
+        line = f"{table.path}: line {table.line_of(missing[0])} lists {missing[0]}"
         if Path(missing[0]).is_absolute() or ".." in Path(missing[0]).parts:
             raise LayoutError(
                 f"{line}, which is not a path inside the data folder {root}: write it relative to this folder, without '..'",

@@ -67,10 +67,10 @@ class FolderSettings(Spec):
             not {"t", "x"} <= set(used) <= {"t", "x", "y", "p"} or len(set(used)) < len(used)
         ):
             raise ValueError(
-                f'fields must have "t" and "x", may have "y", "p" and "-", each field once; got {", ".join(self.fields)}'
+                f'fields must contain "t" and "x", may contain "y", "p" and "-", and must not repeat t, x, y or p; got {", ".join(self.fields)}'
             )
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes must be listed once each")
+            raise ValueError("classes must not list a class twice")
         if self.shares and not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-9):
             raise ValueError(f"shares must add up to 1, got {sum(self.shares.values()):g}")
         if any(share <= 0 for share in self.shares.values()):

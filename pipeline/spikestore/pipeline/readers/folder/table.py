@@ -62,7 +62,7 @@ class Table:
                 continue
             if len(values) != len(names):
                 raise self._wrong(
-                    f"has {len(values)} values in line {number}, the first line names {len(names)} columns"
+                    f"has {len(values)} values in line {number}, but the first line names {len(names)} columns"
                 )
             row = dict(zip(names, (value.strip() for value in values), strict=True))
             file = row.pop(file_column).replace("\\", "/").removeprefix("./")

@@ -25,7 +25,9 @@ def diff(
     other_store: Annotated[
         str | None,
         typer.Option(
-            "--other-store", metavar="URL", help="Store of the second set; by default that of the first."
+            "--other-store",
+            metavar="URL",
+            help="Store of the second set; by default the store of the first set.",
         ),
     ] = None,
     as_json: JsonOption = False,

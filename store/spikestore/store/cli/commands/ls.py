@@ -36,7 +36,7 @@ def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
         begun = any(
             next(opened.storage.list(f"{address.folder}/builds"), None) for address in opened.addresses()
         )
-        more = ", but an unfinished build: preprocess resumes it" if begun else ""
+        more = ", but it has an unfinished build: preprocess resumes this build" if begun else ""
         say(f"the store {opened.storage.url} has no feature sets{more}")
     if partitions and not as_json:
         _show_partitions(partitions)

@@ -166,7 +166,7 @@ def _packages(how: dict[str, Any]) -> dict[str, Any]:
 
 def _files(source: Source) -> str:
     if source.items is not None:
-        return f"none of their own; {_parts(source.items)}"
+        return f"not listed; the items come from {_parts(source.items)}"
     if len(source.files) > 10:
         return f"{len(source.files):,} ({sum(file.size for file in source.files):,} bytes)"
     return ", ".join(f"{file.name} ({file.size:,} bytes)" for file in source.files)

@@ -15,7 +15,7 @@ def tag(
         str,
         typer.Argument(
             metavar="NAME[:SPLIT]|KEY",
-            help="Sets that get the name: all splits, or one.",
+            help="Feature sets that get the new name: NAME selects all splits, NAME:SPLIT or KEY one set.",
             autocompletion=names_in_store,
         ),
     ],

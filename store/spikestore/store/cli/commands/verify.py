@@ -34,7 +34,10 @@ def verify(
     ] = False,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Compare the documents, and only names and sizes of the other objects."),
+        typer.Option(
+            "--quick",
+            help="Verify the contents of the documents, but only the names and sizes of the other objects.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -45,7 +45,7 @@ class EventDownsampling(Spec):
         expected = "integrator" if fields.get("differentiator_time_bins") is None else "differentiator"
         if method != expected:
             raise ValueError(
-                'downsampling_method must be "differentiator" with differentiator_time_bins, and "integrator" without, '
+                'downsampling_method must be "differentiator" if differentiator_time_bins is set, else "integrator", '
                 f"got {method!r}"
             )
         return fields

@@ -20,8 +20,8 @@ UNSUPPORTED = frozenset({"Repeat", "ToOneHotEncoding", "ToSparseTensor"})
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
 INSTEAD = {
-    "NumpyAsType": "changes only the dtype of frames, and a store does not contain this dtype: remove it",
-    "ToImage": "is to_frame with n_event_bins = 1: use that",
+    "NumpyAsType": "changes only the dtype of frames, which a store does not keep: remove this operation",
+    "ToImage": "gives the frames of to_frame with n_event_bins = 1: use to_frame",
 }
 """What to do instead of classes of ``tonic.transforms`` 1.7.0 that need no operation of their own."""
 

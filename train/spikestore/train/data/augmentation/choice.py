@@ -61,7 +61,7 @@ class OneOf(CheckedAugmentation):
             refuse(
                 self.counts_events and not isinstance(one, _IN_PLACE),
                 f"EventThinning and {type(one).__name__} cannot be choices of one OneOf, because {type(one).__name__} may move "
-                "events to one place: use two OneOf",
+                "several events to the same place: use two OneOf",
             )
 
     @property

@@ -121,12 +121,12 @@ class MixedLabels(Tensor):
         if func in (nll_loss, multi_margin_loss):
             raise UsageError(
                 f"{func.__name__} needs class numbers, but CutMix or EventMix mixes the labels of this batch: "
-                "use cross_entropy, or a loader without them"
+                "use cross_entropy, or a loader without CutMix and EventMix"
             )
         if func is one_hot:
             raise UsageError(
                 "one_hot needs class numbers, but the labels of this batch are weights of all classes already, because CutMix or EventMix "
-                "mixes them: use them without one_hot"
+                "mixes them: use the labels without one_hot"
             )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))

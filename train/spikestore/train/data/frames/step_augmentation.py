@@ -105,7 +105,7 @@ class Augmentations:
             )
         if kinds.count("events") > 1 or kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
-                "Blend can be used once, and not after a callable of your own that follows CutMix or EventMix: "
+                "Blend can be used only once, and no callable of your own can be between CutMix or EventMix and Blend: "
                 "use one Blend, and put it before the callable"
             )
 
@@ -121,8 +121,8 @@ class Augmentations:
             if isinstance(one, StepAugmentation):
                 if float_operation is not None and one.needs_counts:
                     raise UsageError(
-                        f"{type(one).__name__} needs counts of events, and the values of this set are real numbers of "
-                        f"{float_operation}: remove it"
+                        f"{type(one).__name__} needs counts of events, but the values of this set are real numbers of "
+                        f"{float_operation}: remove this augmentation"
                     )
                 one.check(sites, longest, self._classes)
 

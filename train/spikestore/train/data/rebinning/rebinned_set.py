@@ -106,8 +106,8 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s samples may lack events (%s in total): these are in no bin of the finer set, but may be in a "
-                "longer bin. A set that spikestore preprocess builds has these events",
+                "%r: %s of %s samples may lack events (%s in total): these events are in no bin of the finer set, but may be in a "
+                "longer bin. A set that spikestore preprocess builds contains them",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 f"{len(self):,}",

@@ -202,7 +202,10 @@ def _read(path: Path) -> Any:
     except (FileNotFoundError, IsADirectoryError):
         raise SourceNotFoundError(f"no checkpoint at {path}", path=str(path)) from None
     except PermissionError as error:
-        raise StoreError(f"can't read {path}: {error.strerror}", path=str(path)) from error
+        raise StoreError(
+            f"can't read {path} ({error.strerror}): get read permission, or pass another checkpoint",
+            path=str(path),
+        ) from error
     except Exception as error:  # a flipped bit can raise almost any of them
         # torch's message is dropped: it advises to unpickle the file, which must never be done.
         raise DamagedError(

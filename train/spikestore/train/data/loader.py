@@ -357,20 +357,16 @@ class FeatureLoader(IterableDataset[Batch]):
             The state belongs to another set, subset, seed, batch size or kind of shuffling, or is not a loader's state.
         """
         if not isinstance(state, Mapping):
-            raise UsageError(
-                f"the state of a loader must be a mapping, as state_dict() returns it; got {type(state).__name__}"
-            )
+            raise UsageError(f"the state must be what state_dict() returned, got {type(state).__name__}")
         for name, mine in self._identity.items():
             if type(state.get(name)) is not type(mine) or state[name] != mine:
                 raise UsageError(
-                    f"the state has {name} = {state.get(name)!r}, but this loader has {mine!r}: a state fits only "
-                    "a loader of the same set, rows, seed and batch size"
+                    f"the state has {name} = {state.get(name)!r}, but this loader has {mine!r}: a state fits only a loader of the same set, rows, seed and batch size"
                 )
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(
-                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {len(self)} batches, "
-                "so this state is damaged"
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {len(self)} batches, so the state is damaged"
             )
         order = self._orders.named(state.get("order"))
         if order is None:
@@ -383,13 +379,9 @@ class FeatureLoader(IterableDataset[Batch]):
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
-            logger.info(
-                "the rest of epoch %d keeps the order with which this epoch began, %r", epoch + 1, order.name
-            )
+            logger.info("epoch %d ends in the order in which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
-                logger.info(
-                    "until the end of this epoch, reading is slow: the loader reads 64 samples to get one"
-                )
+                logger.info("reading is slow until the end of this epoch: 64 samples are read to get one")
         self._go_to(epoch, batch, order)
 
     def _make(

@@ -46,7 +46,7 @@ class LogEntry(NamedTuple):
 
 
 Check = Callable[[Pins, Pins], None]
-"""Called with the pins of a name before and after an update, before it is written; may raise."""
+"""Called before an update is written, with the pins of the name before and after the update; may raise an error."""
 
 
 def read(storage: Storage, name: str) -> Ref | None:

@@ -11,7 +11,7 @@ EVENT_COLUMNS = ("n_events", "n_cropped", "n_dropped")
 """Columns with these numbers for each sample."""
 
 LOSSY_SHARE = 0.05
-"""Share of events in no time bin above which a sample counts as lossy; lossy samples are reported."""
+"""If more than this share of a sample's events is in no time bin, the sample counts as lossy. Lossy samples are reported."""
 
 
 def count_events(columns: SampleColumns) -> EventCounts:

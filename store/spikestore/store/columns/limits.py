@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.documents.plan import Plan
 
 LARGEST_SHARD = 2**40
-"""Limit of values per shard; the index of its chunks then takes 256 MiB, or 64 MiB with the chunks of plans of earlier versions."""
+"""Largest number of values of a shard. The index of such a shard takes 256 MiB; in plans of earlier versions, which have larger chunks,
+it takes 64 MiB."""
 
 MAX_FRAME_BYTES = 4 * 2**30
 """Default limit of the dense frames of a row or a batch, in bytes."""

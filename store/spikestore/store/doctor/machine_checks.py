@@ -21,7 +21,7 @@ from spikestore.store_schemas.wording import size_text
 LEAST_MEMORY = 1 << 30
 """Free memory in bytes below which a finding is a problem: a build with two workers needs about half of it."""
 _LEAST_FILES = 256
-"""Open files below which a finding is a problem."""
+"""If the system allows fewer open files than this, the finding is a problem."""
 
 
 def machine_checks() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ LARGEST_DOCUMENT = 256 * 2**20
 """Limit of a JSON document, in bytes; manifests of 10^8 samples or 60,000 source files have fewer than 10^7."""
 
 LARGEST_OBJECT = 5 * 2**30
-"""Limit of any object, in bytes: the largest put into a bucket with one request."""
+"""Limit of any object, in bytes: the largest object that a bucket accepts in one request."""
 
 
 def bound_of(path: str) -> int:

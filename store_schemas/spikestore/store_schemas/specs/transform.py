@@ -71,7 +71,8 @@ def _keeps_times(operation: Operation) -> bool:
 
 
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in order of application; the last makes frames, or is ``clip_counts`` or ``to_bina_rep`` after such an operation."""
+"""Operations in order of application. The last one makes frames, or it is ``clip_counts`` or ``to_bina_rep`` after an operation that
+makes frames."""
 
 
 class Transform(Spec):
@@ -80,7 +81,7 @@ class Transform(Spec):
     operations: Chain
     """Operations in order of application."""
     max_bins: Size = DEFAULT_MAX_BINS
-    """Limit of time bins per recording; more are an error that names the recording."""
+    """Maximum number of time bins of a recording. If a recording has more, an error names this recording."""
 
     @property
     def to_frame(self) -> FrameOperation:
@@ -137,6 +138,6 @@ class Transform(Spec):
 ExecutorName = Literal["auto", "fused", "tonic"]
 """Code that computes a transform: ``fused`` is one compiled pass over the events, ``tonic`` calls Tonic's classes.
 
-``auto`` is ``fused`` if it supports the transform, else NumPy; `preprocess` also uses NumPy for small sets, which takes less time
-than loading compiled code. All give the same samples.
+``auto`` is ``fused`` if it supports the transform, else NumPy. For small sets, `preprocess` with ``auto`` uses NumPy, because this takes
+less time than loading compiled code. All of these give the same samples.
 """

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 VARIABLE = "_SPIKESTORE_COMPLETE"
-"""Environment variable with which such a script asks for completions."""
+"""Environment variable with which a completion script asks for completions."""
 
 
 class Shell(StrEnum):

@@ -31,9 +31,9 @@ class EventDownsampling(Spec):
     noise_threshold: Size
     """Sum of signs that a pixel must reach. Tonic's 0 is rejected: pixels without events would give events."""
     differentiator_time_bins: Size | None = None
-    """Number of parts of each step of `dt`, for the differentiator. Pixels integrate in these parts; a step then has an event of each
-    pixel and polarity that reaches the threshold more often in the next step than in this one. None for the integrator: a pixel gives
-    an event each time that it reaches the threshold."""
+    """For the differentiator: the number of parts into which each step of `dt` is divided. Pixels integrate in these parts. A step then
+    has one event for each pixel and polarity that reaches the threshold more often in the next step than in this step. For the
+    integrator: None; a pixel gives an event each time that it reaches the threshold."""
 
     @model_validator(mode="before")
     @classmethod

@@ -95,7 +95,7 @@ class ToAveragedTimesurface(FrameBase):
     cell_size: Size = 10
     """Side of a cell, in pixels."""
     time_window: Annotated[Real, Field(ge=0)] = 1000.0
-    """The surface of an event contains the events at most this long before it, in µs."""
+    """Largest age of the events that the surface of an event contains, in µs."""
     tau: _Positive = 100.0
     """Time constant of the decay, in µs."""
     decay: Literal["exp", "lin"] = "exp"

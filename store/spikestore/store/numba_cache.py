@@ -3,7 +3,7 @@
 numba's own cache checks only the source file of a function, and raises its errors in the function's caller. Here
 
 1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
-   imports, directly or not, so edited sources never run stale machine code;
+   imports, directly or not, so machine code of earlier sources never runs;
 2. this folder is created in the first writable one of: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the
    user's cache folder;
 3. every file begins with a hash of the rest, because a flipped bit in machine code is not visible before the code runs;

@@ -83,8 +83,8 @@ class Store:
     def select(self, text: str) -> Selection:
         """Return the sets that ``NAME``, ``NAME:SPLIT``, a key or its beginning selects, without opening them.
 
-        A key is written as ``TRANSFORM/SOURCE``, and each of the two may be shortened to its first digits, at least 4. One of
-        the two is enough if only one set matches.
+        A key is written as ``TRANSFORM/SOURCE``. Each of the two parts may be shortened to its first digits, at least 4. If only
+        one set matches, one of the two parts is enough.
 
         Raises
         ------

@@ -106,8 +106,8 @@ def progress(unit: str = "samples") -> Iterator[Progress]:
     Yields
     ------
     Progress
-        The callback. The count in its first call for a label is excluded from the rate, because a resumed build
-        begins with finished work.
+        The callback. The rate of a label does not include the count in the first call for this label, because a resumed
+        build begins with finished work.
     """
     if not logging.getLogger("spikestore").isEnabledFor(logging.INFO):
         yield lambda done, total, label: None
@@ -150,7 +150,7 @@ def _bars(unit: str) -> Iterator[Progress]:
 
 
 def copy_lines() -> Progress | None:
-    """Return a progress callback for copies that are a part of other work: it writes lines. None with ``--quiet``."""
+    """Return a progress callback that writes lines, for copies that are a part of other work; with ``--quiet``, return None."""
     return progress_lines("bytes") if logging.getLogger("spikestore").isEnabledFor(logging.INFO) else None
 
 

@@ -1,4 +1,4 @@
-"""Differences between what two feature sets were computed from: transform, source, files and classes."""
+"""Differences between the transforms, sources, files and classes from which two feature sets were computed."""
 
 from __future__ import annotations
 

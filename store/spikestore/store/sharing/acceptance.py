@@ -1,4 +1,4 @@
-"""Checks of a feature set from another store before it is stored."""
+"""Checks of a feature set from another store, before the set is stored."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ bytes have another hash. A repair can therefore be interrupted, repeated, and ru
 
 Correct bytes come from, in this order:
 
-1. the set itself: the plan is derived from the zarr.json documents, or these documents from the plan, and a record from its objects;
+1. the set itself: the plan and the zarr.json documents are derived from each other, and a record is derived from its objects;
 2. the same build in another store, byte for byte;
 3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 

@@ -29,8 +29,8 @@ def init(
 ) -> None:
     """Create a store in a folder. Without this command, the first build creates it.
 
-    With --shared group, its folders get the setgid bit and group write permission, and everything written later is
-    readable by the group. In an existing store, the permissions of your own files change.
+    With --shared group, the folders of the store get the setgid bit and group write permission, and everything written later is
+    readable by the group. If the store exists already, the permissions of your own files in it change.
 
     Examples
     --------

@@ -120,9 +120,9 @@ def preprocess(
     Returns
     -------
     FeatureSet, or dict of str to FeatureSet
-        The feature set of a data set, or those of a recipe by split; for a recipe with ``[[sweep]]`` by ``NAME:SPLIT``. If
-        ``options.part`` is set, nothing is committed, no name is set, and only sets that were complete before are returned; for
-        an incomplete data set, None is returned.
+        For a data set, its feature set. For a recipe, its feature sets by split; if the recipe has ``[[sweep]]``, by
+        ``NAME:SPLIT``. If ``options.part`` is set, nothing is committed, no name is set, and only sets that were complete
+        before are returned; for an incomplete data set, None is returned.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def import_cache(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import the frames of a cache of Tonic's DiskCachedDataset as a feature set with a key of its own.
+    """Import the frames of a cache of Tonic's DiskCachedDataset as a feature set, which has its own key.
 
     A cache does not say which transform filled it: the recipe states it. Shapes and counts are checked; with --data, frames
     and labels are compared with the recordings.

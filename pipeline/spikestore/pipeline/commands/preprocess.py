@@ -188,7 +188,7 @@ def preprocess(
 
 
 def chosen_recipe(recipe: str | None, data: str | None) -> Path:
-    """Return the recipe of the command line, or the one that fits the recordings; on a terminal, the user may be asked."""
+    """Return the recipe of the command line, or else the recipe that fits the recordings. On a terminal, the user may be asked."""
     from spikestore.pipeline.recipes.shipped import choose_recipe
 
     def ask(candidates: list[str]) -> str:

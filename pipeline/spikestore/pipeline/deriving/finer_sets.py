@@ -39,7 +39,8 @@ def find_finer_rows(
 ) -> FinerRows | None:
     """Return the rows of a new set that a finer set determines; None if no finer set determines more than half of the rows.
 
-    Sets of the store are tried before those of upstreams, and sets with fewer non-zeros before others.
+    Sets of the store are tried first, then sets of upstreams. In both cases, sets with fewer non-zeros are tried before other
+    sets.
 
     Parameters
     ----------

@@ -226,7 +226,7 @@ class _Contents:
 def _look_into(
     reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
 ) -> _Contents:
-    """Read all files but those of the first chunk, so that every fault is reported before the store is changed."""
+    """Read all files except the files of the first chunk, so that every fault is reported before the store is changed."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
     keep = first.nbytes * reads.chunks <= left

@@ -78,7 +78,7 @@ def source_of_dataset(
         If True, the recordings of a data set without known files are identified by a hash instead; all of them are then read at
         each call.
     split : str, optional
-        Name of the split; by default that of the Tonic data sets, else ``all``.
+        Name of the split; by default the split of the Tonic data sets, else ``all``.
     classes : sequence of str, optional
         Class names in the order of the class numbers; by default ``dataset.classes``, else the numbers or names of all targets.
     time_unit : {"us", "s", "ms", "ns"}

@@ -138,7 +138,7 @@ def put_in_order(
     Raises
     ------
     RecordingError
-        A time is NaN or infinite, or earlier than the one before it.
+        A time is NaN or infinite, or is earlier than the time before it.
     """
     t, origin = events["t"] if times is None else times, Origin(name, events)
     if t.dtype.kind == "f" and not (finite := np.isfinite(t)).all():

@@ -94,7 +94,7 @@ class FileReader(ClosesOnExit, ABC):
     root : pathlib.Path
         The data set's folder.
     files : sequence of SourceFile
-        All files of the source, or those of consecutive rows.
+        All files of the source, or the files of consecutive rows.
     first_row : int
         Row of the first of these files.
     limit : int, optional

@@ -27,7 +27,7 @@ class KeptColumn:
     name : str
         Name of the field.
     kind : {"whole", "real", "text"}
-        Whole numbers if all values are such numbers of 32 bits, real numbers if all are finite numbers of 64 bits, else texts.
+        ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all are finite numbers of 64 bits; else ``text``.
     size : int
         Number of parts of a text.
     """
@@ -71,7 +71,7 @@ class KeptColumn:
         return cls(name, kind, size)
 
     def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """Return the values of some files as columns of whole numbers, which are the same columns for all files."""
+        """Return the values of some files as columns of whole numbers. All files have the same columns."""
         texts = [facts[file][self.name] for file in files]
         if self.kind == "whole":
             return {self.name: tuple(int(text) for text in texts)}
@@ -90,7 +90,7 @@ def _whole(text: str) -> int | None:
 
 
 def _real(text: str) -> float | None:
-    """Return a finite number, or None; also None for a whole number that float64 cannot hold."""
+    """Return a finite number; None if the text is not a finite number, or is a whole number that float64 cannot hold."""
     try:
         value = float(text)
     except ValueError:
@@ -118,7 +118,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if only some values are numbers: a typing error makes texts of all."""
+    """Log one line if only some values are numbers: because of one typing error, all values are stored as texts."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

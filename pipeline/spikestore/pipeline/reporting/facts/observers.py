@@ -105,12 +105,12 @@ class ColumnHistograms:
 
 
 class RealHistogram:
-    """Number of the real values in each of `REAL_BINS` equal parts of a range. Counts are left out.
+    """Numbers of values in each of `REAL_BINS` equal parts of a range, for sets of real numbers. Sets of counts are ignored.
 
     Parameters
     ----------
     largest : float
-        Largest absolute value. The range is from its negative to it.
+        Largest absolute value. The range is from -`largest` to `largest`.
     """
 
     def __init__(self, largest: float) -> None:

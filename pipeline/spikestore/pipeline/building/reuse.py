@@ -93,7 +93,7 @@ class Reuse:
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         """Return the properties of the source of a new set, and the rows of the new set that stored sets have or determine.
 
-        No recording is read for this.
+        The properties are those that are known before recordings are read.
 
         If a finer set determines all rows, no file of the source is opened. A second call for the same set returns the same
         objects.

@@ -13,7 +13,7 @@ from spikestore.store_schemas.specs.operations import ToBinaRep
 
 
 class BinaRepChain:
-    """Computes frames of real numbers: the counts of consecutive time bins, 0 or 1, are read as the digits of a binary number.
+    """Computes frames of real numbers from 0 to 1: consecutive binary frames are read as the digits of one number.
 
     Parameters
     ----------

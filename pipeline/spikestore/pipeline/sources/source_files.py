@@ -170,8 +170,7 @@ def make_source(
     limit : int, optional
         Read only this many recordings from the start.
     columns : iterable of str
-        Columns to store in addition to the columns that the data set always has, such as ``user`` of DVSGesture; part of the
-        key.
+        Optional columns to store, such as ``user`` of DVSGesture; part of the key.
     cache : pathlib.Path, optional
         Folder of the hash cache; by default the user's cache folder. It need not exist or be writable.
     progress : callable, optional

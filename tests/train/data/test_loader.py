@@ -125,7 +125,7 @@ def test_length_and_drop_last(features: FeatureSet) -> None:
 def test_pad_to_fixes_the_shape(features: FeatureSet) -> None:
     """With pad_to all batches have one shape; less than the longest sample is refused at once."""
     assert {batch.frames.shape[1:] for batch in FeatureLoader(features, 149, pad_to=25)} == {(25, 1, 10)}
-    with pytest.raises(UsageError, match="pad_to is 5, but the longest sample has 19"):
+    with pytest.raises(UsageError, match="pad_to is 5, but the longest sample of SSC train has 19"):
         FeatureLoader(features, 16, pad_to=5)
 
 

@@ -66,9 +66,12 @@ def test_samples_are_cut_and_padded(
     [
         (
             {"truncate_to": 20},
-            "truncate_to is 20, but the longest sample has 19 time bins: lower truncate_to",
+            "truncate_to is 20, but the longest sample of SSC train has 19 time bins: lower truncate_to",
         ),
-        ({"truncate_to": 10, "pad_to": 9}, "pad_to is 9, but the longest sample has 10 time bins"),
+        (
+            {"truncate_to": 10, "pad_to": 9},
+            "pad_to is 9, but the longest sample of SSC train has 10 time bins",
+        ),
         ({"pad_to": 20, "pad_at_least": 20}, "pad_to and pad_at_least cannot be combined"),
         ({"pad_at_least": 0}, "pad_at_least must be a whole number from 1 on, got 0"),
     ],

@@ -209,6 +209,10 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
         in caplog.text
     )
     assert loader.nbytes < pack(many).nbytes
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "spikestore"):
+        FeatureLoader(many, 64, "stream")
+    assert "window" not in caplog.text  # nothing is shuffled
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
     assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,13 @@ def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
     features = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
     with pytest.raises(UsageError, match=r"has a column named sample, .*: rename the column"):
         hold_out(features, 0.4)
+
+
+@pytest.mark.parametrize("part", [0, 1, float("nan"), "x"])
+def test_shares_that_are_refused(copied: FeatureSet, part: Any) -> None:
+    """A share is a number between 0 and 1; a text is named too."""
+    with pytest.raises(UsageError, match="part must be above 0 and below 1"):
+        hold_out(copied, part)
 
 
 def test_users_are_held_out_whole(tmp_path: Path) -> None:

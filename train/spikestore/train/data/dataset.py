@@ -18,6 +18,7 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import callables, refuse_arguments, whole_number
 from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
+from spikestore.train.data.placement import set_label
 from spikestore.train.data.rebinning.rebinned_set import rebinned
 from spikestore.train.data.subsets import packed_positions, subset_rows
 
@@ -103,8 +104,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             refuse_other_than_features(features)
             features = rebinned(features, rebin)
             rows = None if rows is None else subset_rows(features, rows)
-            longest = features.manifest.n_bins
-            self._padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest)
+            self._padding = checked_padding(
+                pad_to, pad_at_least, truncate_to, longest=features.manifest.n_bins, of=set_label(features)
+            )
             features = pack(features, progress)
         elif rebin is not None:
             raise UsageError("rebin needs a FeatureSet: pass the set instead of PackedColumns", field="rebin")

@@ -31,7 +31,7 @@ from spikestore.train.data.frames.step_augmentation import Augmentation, Augment
 from spikestore.train.data.loader_samples import LoaderSamples, absent_attribute, refuse_loader_arguments
 from spikestore.train.data.order_choice import OrderChoice
 from spikestore.train.data.packed import pack, refuse_other_than_features
-from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device
+from spikestore.train.data.placement import Chosen, Residence, choose_residence, pick_device, set_label
 from spikestore.train.data.rebinning.rebinned_set import rebinned
 from spikestore.train.data.streaming.streaming import Stream
 from spikestore.train.data.subsets import subset_rows, subset_weights
@@ -178,7 +178,8 @@ class FeatureLoader(IterableDataset[Batch]):
         if frames not in ("dense", "sparse_coo"):
             raise UsageError(f"frames must be 'dense' or 'sparse_coo', got {frames!r}")
         self.device = pick_device(device)
-        padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=features.manifest.n_bins)
+        longest, of = features.manifest.n_bins, set_label(features)
+        padding = checked_padding(pad_to, pad_at_least, truncate_to, longest=longest, of=of)
         self._assembly = Assembly(
             self.device,
             frames,

@@ -39,7 +39,12 @@ class Padding:
 
 
 def checked_padding(
-    pad_to: int | None, pad_at_least: int | None, truncate_to: int | None, *, longest: int
+    pad_to: int | None,
+    pad_at_least: int | None,
+    truncate_to: int | None,
+    *,
+    longest: int,
+    of: str = "the set",
 ) -> Padding:
     """Return the arguments as `Padding`.
 
@@ -49,6 +54,8 @@ def checked_padding(
         The arguments of the user.
     longest : int
         Time bins of the longest sample of the set.
+    of : str
+        Name of the set, for messages: a training run has several.
 
     Raises
     ------
@@ -60,7 +67,7 @@ def checked_padding(
         truncate_to = whole_number("truncate_to", truncate_to, 1)
         if truncate_to > longest:
             raise UsageError(
-                f"truncate_to is {truncate_to}, but the longest sample has {longest} time bins: lower truncate_to, "
+                f"truncate_to is {truncate_to}, but the longest sample of {of} has {longest} time bins: lower truncate_to, "
                 "or use pad_at_least to make batches longer",
                 field="truncate_to",
             )
@@ -75,7 +82,7 @@ def checked_padding(
             )
         if pad_to < longest:
             raise UsageError(
-                f"pad_to is {pad_to}, but the longest sample has {longest} time bins: "
+                f"pad_to is {pad_to}, but the longest sample of {of} has {longest} time bins: "
                 "raise pad_to, pass truncate_to, or crop in the transform",
                 field="pad_to",
             )

@@ -116,13 +116,14 @@ class Stream:
         self.window_samples = min(among, len(rows)) if self._shuffle else 1
         self._buffers = SpanBuffers(self.nbytes)
         self.window_bytes = int(self.window_samples * sample_bytes(features))
-        logger.info(
-            "%s: samples are shuffled within a window of %d samples (%s); at most %s are in memory",
-            set_label(features),
-            self.window_samples,
-            size_text(self.window_bytes),
-            size_text(self.nbytes),
-        )
+        if self._shuffle:
+            logger.info(
+                "%s: samples are shuffled within a window of %d samples (%s); at most %s are in memory",
+                set_label(features),
+                self.window_samples,
+                size_text(self.window_bytes),
+                size_text(self.nbytes),
+            )
 
     def __getstate__(self) -> dict[str, object]:
         """Raise an error, because open storages and reads can't be pickled."""

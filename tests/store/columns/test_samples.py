@@ -73,9 +73,9 @@ def test_index_is_as_wide_as_the_spec_needs(max_bins: int, dtype: str) -> None:
 
 def test_frames_beyond_any_index_are_refused() -> None:
     """Frames with more places than a JSON number can count are rejected."""
-    with pytest.raises(UsageError, match="exceeds 2\\^53: lower max_bins or sensor_size"):
+    with pytest.raises(UsageError, match="must be below 2\\^53: lower max_bins or sensor_size"):
         layout_of(transform((2, 1, 1), 2**53 - 1), has_y=True, classes=[], extras=[])
-    with pytest.raises(UsageError, match="exceeds"):
+    with pytest.raises(UsageError, match="must be below"):
         layout_of(transform((2**53 - 1,) * 3), has_y=True, classes=[], extras=[])
 
 

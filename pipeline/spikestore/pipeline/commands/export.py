@@ -41,7 +41,7 @@ def export(
 ) -> None:
     """Write feature sets into plain files, which other programs read without spikestore.
 
-    A README.txt in the folder explains the files, and states licence and citation of the recordings if they are known.
+    A README.txt in the folder explains the files, and states licence and citation of the recordings, if these are known.
 
     Examples
     --------

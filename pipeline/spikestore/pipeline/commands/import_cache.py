@@ -55,8 +55,8 @@ def import_cache(
 ) -> None:
     """Import the frames of a cache of Tonic's DiskCachedDataset as a feature set, which has its own key.
 
-    A cache does not say which transform filled it: the recipe states it. Shapes and counts are checked; with --data, frames
-    and labels are compared with the recordings.
+    A cache does not record the transform that filled it, so the recipe must have this transform. Shapes and counts are
+    checked; with --data, frames and labels are compared with the recordings.
 
     Examples
     --------

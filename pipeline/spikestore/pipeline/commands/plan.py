@@ -34,7 +34,7 @@ def plan(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report which sets of a recipe are missing, and the time and space to compute them, without computing them.
+    """Report which sets of a recipe are missing, and how much time and space it would take to compute them.
 
     Time and size are estimated from the first recordings of each split. If a stored set contains a recording already, this
     recording is not read and takes less time.

@@ -147,7 +147,7 @@ def preprocess(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute feature sets from recordings, except those that the store has already.
+    """Compute feature sets from recordings; a set that is already in the store is not computed again.
 
     If no recipe is given, the files in the folder of --data determine the recipe. An interrupted run resumes when it is started
     again.

@@ -53,7 +53,10 @@ def train(
     device: DeviceOption = "auto",
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help="Folder for checkpoints; runs/NAME of the configuration by default."),
+        typer.Option(
+            "--folder",
+            help="Folder for checkpoints; by default runs/NAME for the configuration NAME.toml.",
+        ),
     ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start from the beginning instead of resuming.")

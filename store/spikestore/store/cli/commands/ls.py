@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the feature sets, names and partitions of a store; the exit status is 1 if one of them is damaged or has a newer format.
 
+    The exit status is also 1 if the store contains files or folders that do not belong to it.
+
     Examples
     --------
     spikestore ls --store ./feature_store

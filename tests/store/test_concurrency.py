@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -117,6 +117,37 @@ def test_a_pool_can_be_abandoned_while_it_gets_work() -> None:
 
     threading.Thread(target=abandon_in_submit, daemon=True).start()
     assert ended.wait(10)
+
+
+def test_a_pool_that_ends_while_it_gets_work_rejects_it() -> None:
+    """Nobody waits for ever for work that came while a garbage collection within `submit` ended the pool."""
+    pool = DaemonThreads(1, "spikestore-test")
+
+    class Ending(set[Future[Any]]):
+        def add(self, future: Future[Any]) -> None:
+            pool.shutdown()
+            super().add(future)
+
+    assert pool.submit(pow, 2, 3).result(60) == 8  # its thread ends at the shutdown
+    pool._unfinished = Ending()
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(pow, 2, 3)
+    assert pool._unfinished == set()
+
+
+def test_a_pool_can_end_in_one_of_its_threads() -> None:
+    """A garbage collection in a thread of a pool may end the pass of this pool, and no thread can wait for itself."""
+    pool, ended = DaemonThreads(2, "spikestore-test"), Future[None]()
+
+    def end() -> None:
+        try:
+            pool.shutdown()
+            ended.set_result(None)
+        except BaseException as error:
+            ended.set_exception(error)
+
+    pool.submit(end)
+    ended.result(60)
 
 
 def test_threads_do_their_work() -> None:

@@ -270,9 +270,11 @@ class DaemonThreads(Executor):
         """
         future: Future[Result] = Future()
         with self._lock:
-            if self._closed:
-                raise RuntimeError("the pool is closed")
+            # First, so that `abandon` cancels it even if it is called in the middle of this block.
             self._unfinished.add(future)
+            if self._closed:
+                self._unfinished.discard(future)
+                raise RuntimeError("the pool is closed")
             if len(self._threads) < min(self._count, len(self._unfinished)):
                 number = len(self._threads)
                 thread = threading.Thread(
@@ -299,14 +301,17 @@ class DaemonThreads(Executor):
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for threads."""
+        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for other threads."""
         del cancel_futures
         self.abandon()
         for _ in self._threads:
             self._work.put(None)
         until = time.monotonic() + PATIENCE_S
         for thread in self._threads if wait else ():
-            thread.join(max(until - time.monotonic(), 0))
+            if (
+                thread is not threading.current_thread()
+            ):  # a garbage collection in it may end the pass of this pool
+                thread.join(max(until - time.monotonic(), 0))
 
 
 def _serve(work: queue.SimpleQueue[_Work | None]) -> None:

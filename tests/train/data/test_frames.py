@@ -121,6 +121,15 @@ def test_a_larger_batch_gets_larger_memory() -> None:
     assert all(len(one) == 5000 for one in buffers._free)
 
 
+def test_two_passes_ask_for_memory_at_once() -> None:
+    """Each gets what it needs, even if the other one has written a smaller size in between."""
+
+    class Raced(FrameBuffers):
+        _largest = property(lambda _: 1, lambda _self, _size: None)
+
+    assert Raced().take(10).size == 10
+
+
 def test_batches_that_are_kept_stay_as_they_were(features: FeatureSet) -> None:
     """A list of all batches of two epochs keeps all of them, and a loop that keeps none uses few buffers."""
     loader = FeatureLoader(features, 16, shuffle=True, threads=2)

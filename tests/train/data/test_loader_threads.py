@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 
 from spikestore.store import FeatureSet
-from spikestore.train import FeatureLoader
+from spikestore.train import CutMix, FeatureLoader
 from spikestore.train.data.augmentation.moves import ChannelJitter
+from spikestore.train.data.device_samples import SampleTable, TensorColumns
 from spikestore.train.data.frames.collate import Assembly
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.step_augmentation import Augmentations
+from spikestore.train.data.packed import pack
 
 
 def threads() -> list[str]:
@@ -50,6 +54,45 @@ def test_no_thread_is_left(features: FeatureSet) -> None:
     assert threads() == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "restore"),
+    [
+        (lambda: torch.set_default_device("meta"), lambda: torch.set_default_device(None)),
+        (lambda: torch.set_default_dtype(torch.bfloat16), lambda: torch.set_default_dtype(torch.float32)),
+    ],
+    ids=["device", "dtype"],
+)
+def test_defaults_of_the_caller_change_nothing(
+    features: FeatureSet, mode: Callable[[], None], restore: Callable[[], None]
+) -> None:
+    """A part of the work is done in the thread that takes a batch; labels are mixed there."""
+    truth = [*FeatureLoader(features, 8, augment=CutMix(), threads=1)]
+    mode()
+    try:
+        batches = [*FeatureLoader(features, 8, augment=CutMix(), threads=1)]
+        table = SampleTable(TensorColumns(pack(features), "cpu"), np.arange(4)).sent()
+    finally:
+        restore()
+    assert all(
+        one.equal(other)
+        for batch, wanted in zip(batches, truth, strict=True)
+        for one, other in zip(batch, wanted, strict=True)
+    )
+    assert table.device.type == "cpu"
+
+
+@pytest.mark.parametrize("only_starts", [False, True])
+def test_autograd_can_save_a_batch_that_inference_mode_has_taken(
+    features: FeatureSet, only_starts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first batch that a script takes to find its shape can be used in training."""
+    monkeypatch.setattr(Assembly, "only_starts", only_starts)
+    with torch.inference_mode():
+        batch = next(iter(FeatureLoader(features, 8, "device", device="cpu", augment=CutMix(), threads=1)))
+        assert torch.is_inference_mode_enabled()
+    assert not any(tensor.is_inference() for tensor in batch)
+
+
 def test_operations_that_only_start_need_no_thread(
     features: FeatureSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +102,8 @@ def test_operations_that_only_start_need_no_thread(
     monkeypatch.setattr(Assembly, "only_starts", True)
     loader.set_epoch(0)
     for batch, wanted in zip(loader, truth, strict=True):
-        assert threads() == []
+        # This stand-in for a GPU has its frames filled by threads of the pool.
+        assert not any(name.startswith("spikestore-prefetch") for name in threads())
         assert all(torch.equal(one, other) for one, other in zip(batch, wanted, strict=True))
     streamed = iter(FeatureLoader(features, 8, "stream", threads=1))
     next(streamed)

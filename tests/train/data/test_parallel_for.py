@@ -17,6 +17,7 @@ from spikestore.store.concurrency import DaemonThreads, Prefetcher
 from spikestore.train import FeatureLoader
 from spikestore.train.data.frames import frame_kernels, sample_pointers
 from spikestore.train.data.frames.parallel_for import ParallelFor
+from spikestore.train.data.frames.sample_pointers import SamplePointers
 
 
 @pytest.mark.parametrize(("threads", "parts"), [(0, 1), (0, 3), (1, 2), (3, 3), (2, 8)])
@@ -57,6 +58,21 @@ def test_nobody_waits_for_a_busy_pool() -> None:
         go_on.set()
 
 
+@pytest.mark.parametrize(("parts", "samples"), [(1, 5), (4, 1)])
+def test_one_part_is_done_in_the_background_too(parts: int, samples: int) -> None:
+    """With one thread, or a batch of one sample, the work does not wait until somebody takes the batch."""
+    done = threading.Event()
+
+    def part(_first: int, last: int) -> int:
+        done.set()
+        return last
+
+    with ThreadPoolExecutor(1) as pool:
+        work = ParallelFor(pool, parts).begin(part, samples)
+        assert done.wait(30)
+        assert work.largest() == samples
+
+
 def test_an_error_of_any_part_is_raised() -> None:
     """The other parts are done nevertheless: they may be in memory that the caller reuses."""
     done = []
@@ -93,6 +109,43 @@ def test_finished_work_holds_no_memory() -> None:
     gc.collect()
     assert gone() is None
     assert work.largest() == 0
+
+
+def test_work_keeps_the_memory_that_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a batch is dropped while a helper fills it, its columns stay until the helper is done."""
+    begun, go_on = threading.Event(), threading.Event()
+    index, value = np.arange(4, dtype=np.uint16), np.ones(4, np.uint8)
+    zeros, owner = np.zeros(2, np.int64), np.zeros(1)
+    gone = weakref.ref(owner)
+    samples = SamplePointers(
+        index_at=index.ctypes.data + zeros,
+        value_at=value.ctypes.data + zeros,
+        counts=zeros + 4,
+        lengths=zeros + 4,
+        labels=zeros,
+        samples=zeros,
+        room=zeros + 4,
+        like=(index[:0].copy(), value[:0].copy()),
+        sites=(1,),
+        owners=(owner,),
+    )
+
+    def slow(*_arguments: Any) -> int:
+        begun.set()
+        go_on.wait()
+        return -1
+
+    monkeypatch.setattr(sample_pointers, "fill_frames", slow)
+    with ThreadPoolExecutor(1) as pool:
+        filled = samples.begin_fill(np.empty((2, 4), np.float32), ParallelFor(pool, 2))
+        assert begun.wait(30)
+        del filled, samples, owner
+        gc.collect()
+        kept = gone() is not None
+        go_on.set()
+    assert kept
+    gc.collect()
+    assert gone() is None
 
 
 def test_the_end_of_a_pool_ends_the_wait() -> None:

@@ -120,10 +120,9 @@ class SampleTable:
         """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample."""
         if self._sent is None:
             host, device = self.columns.host, self.columns.device
-            # A copy from pageable memory would block.
-            pinned = torch.empty(
-                (5, len(self.positions)), dtype=torch.int64, pin_memory=device.type == "cuda"
-            )
+            # A copy from pageable memory would block. On the CPU, whatever default device the caller has set.
+            shape, pin = (5, len(self.positions)), device.type == "cuda"
+            pinned = torch.empty(shape, dtype=torch.int64, device="cpu", pin_memory=pin)
             starts, ends, labels, lengths, samples = pinned.numpy()
             starts[:], ends[:] = host.offsets[self.positions], host.offsets[self.positions + 1]
             labels[:], lengths[:], samples[:] = self.labels, self.lengths, self.samples

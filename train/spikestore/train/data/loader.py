@@ -199,9 +199,8 @@ class FeatureLoader(IterableDataset[Batch]):
         self.epoch = 0
         """Epoch of the current pass; after its end, epoch of the next pass."""
         self._batch = 0  # next batch of this epoch to yield
-        self._under_way = (
-            False  # a pass has yielded batches of this epoch: the next pass begins the next epoch
-        )
+        # A pass has yielded batches of this epoch: the next pass begins the next epoch.
+        self._under_way = False
         self._pass: object = None  # the latest pass; only this one moves the position
         self._process = os.getpid()
         samples = EpochSamples(chosen, self.seed, features.digest)
@@ -322,7 +321,8 @@ class FeatureLoader(IterableDataset[Batch]):
             self._go_to(epoch + 1, 0, self._own_order)
 
     def _take(self, ahead: Iterator[PendingBatch], number: int, current: object) -> Batch:
-        batch = next(ahead).taken()
+        with torch.inference_mode(False):  # autograd can save the batch, whatever the caller's mode is
+            batch = next(ahead).taken()
         if self._pass is current:  # only now: after an error or Ctrl-C the batch was not yielded
             self._batch, self._under_way = number + 1, True
         return batch

@@ -43,7 +43,8 @@ class FrameBuffers:
             try:
                 buffer = self._free.pop()
             except IndexError:
-                buffer = np.empty(self._largest, np.float32)
+                # Another pass may have lowered `_largest` meanwhile.
+                buffer = np.empty(max(self._largest, count), np.float32)
         # Over a memoryview, not the buffer itself: NumPy would make the buffer the base of the lease's views.
         lease = np.frombuffer(buffer.data, np.float32)
         weakref.finalize(lease, self._free.append, buffer).atexit = False

@@ -102,7 +102,7 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
     """Return labels as weights of all classes: float32, shape (batch, classes); soft labels are unchanged."""
     if labels.is_floating_point():
         return labels
-    soft: Tensor = torch.zeros(len(labels), classes, device=labels.device)
+    soft: Tensor = torch.zeros(len(labels), classes, dtype=torch.float32, device=labels.device)
     soft.scatter_(1, labels[:, None], 1)
     return soft
 

@@ -86,4 +86,4 @@ class ParallelFor:
         parts = min(self._parts, samples)
         edges = [samples * number // parts for number in range(parts + 1)] if parts else [0]
         ranges = [*itertools.pairwise(edges)]
-        return SharedWork(part, ranges, self._pool if parts > 1 else None)
+        return SharedWork(part, ranges, self._pool)

@@ -60,6 +60,11 @@ class SamplePointers:
         """Number of time bins of the longest sample."""
         return int(self.lengths.max(initial=0))
 
+    @property
+    def _addresses(self) -> tuple[_Int64s, _Int64s, _Int64s, _Int64s]:
+        # A part of the work must refer to this object: it may still run when its batch has been dropped, and needs the owners.
+        return self.index_at, self.value_at, self.counts, self.room
+
     def bins(self, pad_to: int | None = None) -> int:
         """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
 
@@ -92,10 +97,10 @@ class SamplePointers:
     ) -> Callable[[], npt.NDArray[np.float64]]:
         """Begin to write the dense frames; return a function that waits until they are written, with the result and errors of `fill`."""
         places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
-        own = (self.index_at, self.value_at, self.counts, self.room, places, *self.like)
         columns = columns_of_steps(steps) if steps else None
 
         def part(first: int, last: int) -> int:
+            own = (*self._addresses, places, *self.like)
             if columns is None:
                 return fill_frames(*own, frames, first, last)
             return fill_augmented_frames(*own, *columns, frames, first, last)
@@ -112,11 +117,10 @@ class SamplePointers:
         """Return the centre of each sample's events: int64, shape (batch, 3); see `StepInput`."""
         width, height = self.sites[-1], 1 if len(self.sites) < 3 else self.sites[-2]
         sites = (int(np.prod(self.sites, dtype=np.int64)), height, width)
-        own = (self.index_at, self.value_at, self.counts, self.room, *self.like)
         out = np.empty((len(self), 3), np.int64)
 
         def part(first: int, last: int) -> int:
-            find_centres(*own, sites, out, first, last)
+            find_centres(*self._addresses, *self.like, sites, out, first, last)
             return -1
 
         parallel.begin(part, len(self)).largest()

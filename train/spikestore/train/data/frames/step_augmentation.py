@@ -67,8 +67,8 @@ class StepAugmentation(ABC):
         classes : int
             Number of classes.
         """
-        row = torch.zeros(1, dtype=torch.int64)
-        self.steps(StepInput(row, torch.tensor([longest]), row, sites, 0))
+        row, lengths = torch.from_numpy(np.array([[0], [longest]], np.int64))
+        self.steps(StepInput(row, lengths, row, sites, 0))
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
         """Return the augmented batch."""

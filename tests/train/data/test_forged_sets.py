@@ -149,7 +149,7 @@ def test_a_bound_that_a_user_chooses(forged: Forgery, residence: str) -> None:
     with pytest.raises(UsageError, match=f"row {row} has"):
         features.frames(row, max_frame_bytes=longest - 1)
     assert features.frames(row, max_frame_bytes=longest).nbytes == longest
-    with pytest.raises(UsageError, match="crop in the transform, raise max_frame_bytes"):
+    with pytest.raises(UsageError, match="crop in the transform, or raise max_frame_bytes"):
         FeatureDataset(features, max_frame_bytes=8)[1]
 
 

@@ -137,6 +137,7 @@ def test_another_shape_is_refused(content: dict[str, Any], store_folder: Path, t
     error = refusal(edited, store_folder, tmp_path)
     assert isinstance(error, UsageError)
     assert "'sites': 20" in error.message
+    assert "pass a feature set with the shape" in error.message
 
 
 def test_evaluate_refuses_too(content: dict[str, Any], store_folder: Path, tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_evaluate_refuses_too(content: dict[str, Any], store_folder: Path, tmp_p
         edited = copy.deepcopy(content)
         edited["weights"]["linear1.weight"] = value
         torch.save(edited, path)
-        with pytest.raises(DamagedError, match=f"best.pt is damaged.*{words}"):
+        with pytest.raises(DamagedError, match=f"best.pt is damaged.*{words}.*use the other checkpoint"):
             evaluate(path, Store(store_folder), split="valid", device="cpu", progress=silent)
     torch.save(content, path)
     assert evaluate(path, Store(store_folder), split="valid", device="cpu", progress=silent)[1] == 69

@@ -129,7 +129,9 @@ def load_config(path: Path | str) -> TrainConfig:
     try:
         mapping = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise SourceNotFoundError(f"no configuration at {path}", path=str(path)) from None
+        raise SourceNotFoundError(
+            f"no configuration at {path}: pass the path of a TOML file", path=str(path)
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not valid TOML: {error}", path=str(path)) from None
     return TrainConfig.from_mapping(mapping, origin=str(path))

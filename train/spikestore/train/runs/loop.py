@@ -23,7 +23,13 @@ from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import agreed_residence, choose_residence
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.models.networks import weights
-from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, Position, random_states, save_checkpoint
+from spikestore.train.runs.checkpoint.checkpoint import (
+    OTHER_CHECKPOINT,
+    Checkpoint,
+    Position,
+    random_states,
+    save_checkpoint,
+)
 from spikestore.train.runs.checkpoint.restore import restore_position, restore_run
 from spikestore.train.runs.checkpoint.schema import FrameValues
 from spikestore.train.runs.class_names import check_sets
@@ -253,7 +259,8 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
         position = replace(position, best=-1.0)  # accuracies on different sets can't be compared
     if position.batch >= batches:
         raise DamagedError(
-            f"{start.origin} is damaged: position.batch is {position.batch}, but an epoch has {batches} batches",
+            f"{start.origin} is damaged: position.batch is {position.batch}, but an epoch has {batches} batches; "
+            f"{OTHER_CHECKPOINT}",
             objects=(start.origin,),
         )
     return position

@@ -133,7 +133,9 @@ def _lock(file: IO[str]) -> bool | None:
             return False
         if error.errno in _NO_LOCKS:
             return None
-        raise StoreError(f"can't lock {file.name}: {error.strerror}", path=str(file.name)) from error
+        raise StoreError(
+            f"can't lock {file.name} ({error.strerror}): pass another --folder", path=str(file.name)
+        ) from error
     except ImportError:  # a Python built without these modules
         return None
     return True

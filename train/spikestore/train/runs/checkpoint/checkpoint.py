@@ -32,6 +32,9 @@ CHECKPOINT_FORMAT = 1
 _DIGEST = "sha256"
 """Member that holds the digest of all others."""
 
+OTHER_CHECKPOINT = "use the other checkpoint (best.pt or last.pt), or start the run over with --restart"
+"""Advice in the message of a checkpoint that cannot be used."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -169,7 +172,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     content = _read(path)
     number = content.get("spikestore_checkpoint") if isinstance(content, dict) else None
     if not isinstance(content, dict) or type(number) is not int or number < 1:
-        raise DamagedError(f"{path} is not a checkpoint of spikestore", objects=(str(path),))
+        raise DamagedError(
+            f"{path} is not a checkpoint of spikestore: pass best.pt or last.pt of a run",
+            objects=(str(path),),
+        )
     _refuse_other_content(content, path)
     if number > CHECKPOINT_FORMAT:
         raise NewerFormatError(
@@ -178,7 +184,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         plain = plain_values(content)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+        raise DamagedError(f"{path} is damaged: {error}; {OTHER_CHECKPOINT}", objects=(str(path),)) from error
     return Checkpoint(
         config=plain.config,
         data=plain.data,
@@ -200,7 +206,9 @@ def _read(path: Path) -> Any:
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
     except (FileNotFoundError, IsADirectoryError):
-        raise SourceNotFoundError(f"no checkpoint at {path}", path=str(path)) from None
+        raise SourceNotFoundError(
+            f"no checkpoint at {path}: pass a checkpoint, or the folder of a run", path=str(path)
+        ) from None
     except PermissionError as error:
         raise StoreError(
             f"can't read {path} ({error.strerror}): get read permission, or pass another checkpoint",
@@ -209,8 +217,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # a flipped bit can raise almost any of them
         # torch's message is dropped: it advises to unpickle the file, which must never be done.
         raise DamagedError(
-            f"{path} is not a checkpoint of spikestore, or it is damaged: use the other checkpoint (best.pt or last.pt), or start the run "
-            "over with --restart",
+            f"{path} is not a checkpoint of spikestore, or it is damaged: {OTHER_CHECKPOINT}",
             objects=(str(path),),
         ) from error
 
@@ -222,11 +229,10 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
     try:
         digest = content_digest({name: value for name, value in content.items() if name != _DIGEST})
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DamagedError(f"{path} is damaged: {error}", objects=(str(path),)) from error
+        raise DamagedError(f"{path} is damaged: {error}; {OTHER_CHECKPOINT}", objects=(str(path),)) from error
     if digest != content[_DIGEST]:
         raise DamagedError(
-            f"{path} is damaged: its content does not match its digest; use the other checkpoint (best.pt or last.pt), or "
-            "start the run over with --restart",
+            f"{path} is damaged: its content does not match its digest; {OTHER_CHECKPOINT}",
             objects=(str(path),),
         )
 

@@ -13,7 +13,7 @@ from spikestore.store_schemas.errors import DamagedError, SpikestoreError, Usage
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Chosen, Residence
 from spikestore.train.models.networks import load_weights, weights
-from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, restore_random_states
+from spikestore.train.runs.checkpoint.checkpoint import OTHER_CHECKPOINT, Checkpoint, restore_random_states
 from spikestore.train.runs.precision import Arithmetic
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -91,7 +91,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
         loader.load_state_dict(state)
     except UsageError as error:
         raise DamagedError(
-            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: loader: {error}",
+            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: loader: {error}; {OTHER_CHECKPOINT}",
             objects=(checkpoint.origin,),
         ) from error
 
@@ -164,6 +164,6 @@ def _naming(checkpoint: Checkpoint, part: str = "") -> Iterator[None]:
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
         why = " ".join(str(error).split())
         raise DamagedError(
-            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: {part}{why}",
+            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: {part}{why}; {OTHER_CHECKPOINT}",
             objects=(checkpoint.origin,),
         ) from error

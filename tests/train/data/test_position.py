@@ -93,7 +93,9 @@ def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
     ):
         with pytest.raises(UsageError, match=f"the state has {name}"):
             loader.load_state_dict(other.state_dict())
-    with pytest.raises(UsageError, match=r"the state has digest = None, .* fits only a loader of the same set"):
+    with pytest.raises(
+        UsageError, match=r"the state has digest = None, .* fits only a loader of the same set"
+    ):
         loader.load_state_dict({})
     for wrong in ({"batch": 11}, {"batch": -1}, {"epoch": "1"}):
         with pytest.raises(UsageError, match="the state has epoch ="):

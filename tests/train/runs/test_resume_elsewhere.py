@@ -155,7 +155,9 @@ def test_another_loaders_state_is_refused(
     saved = load_checkpoint(tmp_path / "last.pt")
     assert saved.loader is not None
     save_checkpoint(tmp_path / "last.pt", replace(saved, loader=saved.loader | change))
-    with pytest.raises(DamagedError, match=rf"last\.pt is damaged.*loader: .*{words}.*use the other checkpoint"):
+    with pytest.raises(
+        DamagedError, match=rf"last\.pt is damaged.*loader: .*{words}.*use the other checkpoint"
+    ):
         go(plan("host"), store, tmp_path)
 
 

@@ -56,6 +56,19 @@ def test_rows_are_those_of_the_former_set(features: FeatureSet, rows: Any) -> No
     assert (run.first, len(run.columns)) == (0, len(rows))
 
 
+def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
+    """A column of only one former set is left out, because requested columns come from the new source."""
+    with_users = small_set(300, extras=("n_events", "user")).build(memory_storage(), 128)
+    for sets in ((features, with_users), (with_users, features)):
+        rows = FormerRows(
+            tuple(FormerSet("", "", each) for each in sets), np.array([0, 0, 1], np.int16), np.array([4, 5, 9])
+        )
+        run = moved_rows(rows, range(3))
+        assert run is not None
+        assert [*run.columns.extras] == ["n_events"]
+        assert run.columns.label.tolist() == features.read().label[[4, 5, 9]].tolist()
+
+
 def test_the_other_way_is_left_to_rows_that_are_missing_or_scattered(features: FeatureSet) -> None:
     """A missing row is read from its recording; scattered rows would decode a block for each."""
     assert moved_rows(former(features, [0, 1, -1]), range(3)) is None

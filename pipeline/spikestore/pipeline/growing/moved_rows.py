@@ -39,7 +39,7 @@ class _Run(NamedTuple):
 
 
 def moved_rows(former: FormerRows, rows: range) -> RowRun | None:
-    """Return all rows `rows` of a new set, with the labels and columns of the former sets.
+    """Return all rows `rows` of a new set, with the labels of the former sets, and the columns that all of these sets have.
 
     Returns None if a row is missing or damaged, or if the rows come from too many places. If the result is None,
     `FormerRows.read` returns the rows that can be read.
@@ -107,8 +107,10 @@ def _columns(
     samples: list[dict[str, npt.NDArray[Any]]],
     layout: Layout,
 ) -> SampleColumns:
-    joined = {name: np.concatenate([each[name] for each in samples]) for name in samples[0]}
-    extras = {name: joined.pop(name) for name in layout.extras}
+    # Requested columns may be in some of the sets only; they come from the new source.
+    shared = [name for name in samples[0] if all(name in each for each in samples)]
+    joined = {name: np.concatenate([each[name] for each in samples]) for name in shared}
+    extras = {name: joined.pop(name) for name in layout.extras if name in joined}
     return SampleColumns(index=index, value=value, **joined, extras=extras)
 
 

@@ -103,16 +103,18 @@ def _real(text: str) -> float | None:
 
 
 def _refuse_text(name: str, file: str, text: str) -> None:
+    # First, because bytes of a file name that are not UTF-8 cannot be encoded.
+    if not text.isprintable():
+        raise LayoutError(
+            f"{file!r} has {name} = {text!r}, which has a character that is not printable, or is not UTF-8: remove it, or do not list "
+            f"{name} in columns under [source]",
+            path=file,
+        )
     size = len(text.encode("utf-8"))
     if size > MOST_BYTES:
         raise LayoutError(
             f"{file} has a value of {name} with {size:,} bytes, but at most {MOST_BYTES} are kept: shorten the value, or do not list {name} in "
             "columns under [source]",
-            path=file,
-        )
-    if not text.isprintable():
-        raise LayoutError(
-            f"{file} has {name} = {text!r}, which has a control character: remove it, or do not list {name} in columns under [source]",
             path=file,
         )
 

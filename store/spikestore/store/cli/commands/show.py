@@ -74,9 +74,7 @@ def _document(features: FeatureSet, read: Distributions | None) -> dict[str, Any
 
 
 def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
-    from spikestore.store_schemas.specs.column_values import (
-        kind_of,
-    )  # imports numpy, which --help does not need
+    from spikestore.store_schemas.specs.column_values import kind_of
 
     manifest = features.manifest
     source, layout, events = manifest.source, features.layout, manifest.events

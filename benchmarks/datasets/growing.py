@@ -66,7 +66,7 @@ def growing_middle_bound(scale: Scale) -> Row:
 
 def _least(former: FeatureSet, moved: int = 0) -> None:
     """Do the work that each stored row needs; the last `moved` fragments are encoded as well."""
-    from spikestore.store.columns.digest import BlockChecks, BlockDigests, block_checks, check_seed
+    from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
     from spikestore.store.columns.reader import DirectReader, FragmentDecoder
     from spikestore.store.columns.shard_codec import packed_objects
 
@@ -77,11 +77,7 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
         paths = [entry.path for entry in former.record(fragment).objects]
         objects = {path: former.storage.get(f"{former.data_path}/{path}") for path in paths}
         block, rows = manifest.rows(fragment).start // BLOCK, len(manifest.rows(fragment))
-        if fragment >= len(manifest.fragments) - moved:
-            columns, _ = decoder.read(fragment, objects)
-            block_checks(columns, layout, seed, block)
-            for name in ("index", "value"):
-                packed[name].encode(getattr(columns, name))
+        is_moved = fragment >= len(manifest.fragments) - moved
         with decoder.opened(fragment, objects) as reader:
             if not isinstance(reader, DirectReader):
                 raise TypeError("the former set was encoded by another version of spikestore")
@@ -89,9 +85,14 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
             checks = [BlockChecks(table.columns, table.offsets, layout, each, block) for each in (seed, 0)]
             digests = BlockDigests(table.columns, table.offsets, layout)
             for name in ("index", "value"):
+                column = np.empty(int(table.offsets[-1]) if is_moved else 0, layout.dtype(name))
                 for begins, piece in reader.pieces(fragment, name, 0, rows):
                     for hashes in (*checks, digests):
                         hashes.update(begins, piece)
+                    if is_moved:
+                        column[begins : begins + len(piece)] = piece
+                if is_moved:
+                    packed[name].encode(column)
             for check in checks:
                 check.finish()
             digests.finish()

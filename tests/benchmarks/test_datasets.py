@@ -15,7 +15,12 @@ def test_a_set_grows(tmp_path: Path) -> None:
     done = bench("datasets", "--rows", "growing", *sizes, "--json", tmp_path / "rows.json")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert [row["name"].split(":")[0] for row in rows] == ["growing_end", "growing_middle", "growing_bound"]
+    assert [row["name"].split(":")[0] for row in rows] == [
+        "growing_end",
+        "growing_middle",
+        "growing_bound",
+        "growing_middle_bound",
+    ]
     assert all(row["value"] > 0 for row in rows)
 
 

@@ -135,6 +135,21 @@ def test_a_pool_that_ends_while_it_gets_work_rejects_it() -> None:
     assert pool._unfinished == set()
 
 
+def test_a_pool_that_ends_while_it_starts_a_thread_cancels_the_work() -> None:
+    """A garbage collection may end the pool after the thread was added and before it has started."""
+    pool = DaemonThreads(1, "spikestore-test")
+
+    class Ending(list[threading.Thread]):
+        def append(self, thread: threading.Thread) -> None:
+            super().append(thread)
+            pool.shutdown()
+
+    pool._threads = Ending()
+    assert pool.submit(pow, 2, 3).cancelled()
+    pool._threads[0].join(60)  # it ends at the shutdown
+    assert not pool._threads[0].is_alive()
+
+
 def test_a_pool_can_end_in_one_of_its_threads() -> None:
     """A garbage collection in a thread of a pool may end the pass of this pool, and no thread can wait for itself."""
     pool, ended = DaemonThreads(2, "spikestore-test"), Future[None]()

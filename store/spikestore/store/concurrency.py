@@ -308,9 +308,8 @@ class DaemonThreads(Executor):
             self._work.put(None)
         until = time.monotonic() + PATIENCE_S
         for thread in self._threads if wait else ():
-            if (
-                thread is not threading.current_thread()
-            ):  # a garbage collection in it may end the pass of this pool
+            # A garbage collection may call this in one of the threads, or in `submit` before its thread has started.
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(until - time.monotonic(), 0))
 
 

@@ -61,7 +61,9 @@ def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
     with_users = small_set(300, extras=("n_events", "user")).build(memory_storage(), 128)
     for sets in ((features, with_users), (with_users, features)):
         rows = FormerRows(
-            tuple(FormerSet("", "", each) for each in sets), np.array([0, 0, 1], np.int16), np.array([4, 5, 9])
+            tuple(FormerSet("", "", each) for each in sets),
+            np.array([0, 0, 1], np.int16),
+            np.array([4, 5, 9]),
         )
         run = moved_rows(rows, range(3))
         assert run is not None

@@ -160,7 +160,9 @@ def test_what_does_not_fit_is_named(tmp_path: Path, case: str) -> None:
 
 def test_a_name_in_another_encoding_is_no_text(tmp_path: Path) -> None:
     write_tree(tmp_path, os.fsdecode(b"a/K\xfcche.npy"))
-    with pytest.raises(SpikestoreError, match=r"room = 'K\\udcfcche', which has a character .* or is not UTF-8"):
+    with pytest.raises(
+        SpikestoreError, match=r"room = 'K\\udcfcche', which has a character .* or is not UTF-8"
+    ):
         listing(tmp_path, ("room",), pattern="{label}/{room}.npy")
 
 

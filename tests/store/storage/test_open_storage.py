@@ -34,7 +34,7 @@ def test_open_a_folder(location: str | Path, expected: str) -> None:
 def test_a_file_url_without_an_absolute_path(location: str) -> None:
     """A relative path after file:// is rejected: its first part would be a host, and the store would be in another folder."""
     with pytest.raises(
-        UsageError, match=r": a file URL must have an absolute path, .*pass a relative path without file://"
+        UsageError, match=r": a file URL must have an absolute path, .*to pass a relative path, omit file://"
     ):
         open_storage(location)
 

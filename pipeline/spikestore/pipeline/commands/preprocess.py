@@ -31,7 +31,7 @@ RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[RECIPE]",
-        help="A TOML file, or the name of a shipped recipe. Shipped recipes of data sets: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist. `spikestore recipes` also lists the recipes of publications.",
+        help="A TOML file, or the name of a shipped recipe. `spikestore recipes` lists all shipped recipes. The shipped recipes of data sets are: asldvs, cifar10dvs, demo, dvsgesture, dvslip, ncaltech101, ncars, nmnist, ntidigits18, pokerdvs, shd, ssc, stmnist.",
         autocompletion=_shipped_names,
     ),
 ]

@@ -257,6 +257,7 @@ class DaemonThreads(Executor):
         self._lock = threading.RLock()
         self._unfinished: set[Future[Any]] = set()
         self._closed = False
+        self._process = os.getpid()
 
     def submit(
         self, fn: Callable[_Parameters, Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -301,8 +302,13 @@ class DaemonThreads(Executor):
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for other threads."""
+        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for other threads.
+
+        In a forked process, this does nothing, because the threads are not there.
+        """
         del cancel_futures
+        if os.getpid() != self._process:  # the lock may be held for ever
+            return
         self.abandon()
         for _ in self._threads:
             self._work.put(None)

@@ -17,7 +17,7 @@ from spikestore.train import FeatureLoader, PackedColumns, TimeShift, pack
 from spikestore.train.data import device_samples
 from spikestore.train.data import placement as residences
 from spikestore.train.data.batch import signed_view
-from spikestore.train.data.device_samples import TensorColumns
+from spikestore.train.data.device_samples import SampleTable, TensorColumns
 
 BUSY_CYCLES = 40_000_000
 """Cycles of some 20 ms of a GPU, in which a loader makes several batches."""
@@ -87,6 +87,34 @@ def test_samples_of_a_device_are_those_of_the_set(
         sent = samples.table.sent()[:, samples.first : samples.last]
         assert torch.equal(sent[2:], torch.stack([batch.labels, batch.lengths, batch.samples]))
         assert (sent[1] - sent[0]).tolist() == np.diff(columns.offsets)[wanted].tolist()
+
+
+def test_each_stream_has_a_table_of_its_own(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script may take batches in several CUDA streams: one must not read a table that another one is still receiving."""
+    table = SampleTable(TensorColumns(pack(features)), np.arange(3))
+    sent = []
+    for stream in (7, 8, 7):
+        monkeypatch.setattr(device_samples, "current_stream", lambda _, stream=stream: stream)
+        sent.append(table.sent())
+    assert sent[0] is sent[2]
+    assert sent[0].data_ptr() != sent[1].data_ptr()
+    assert torch.equal(sent[0], sent[1])
+
+
+@pytest.mark.gpu
+def test_batches_may_be_taken_in_several_streams(features: FeatureSet) -> None:
+    """Each batch is complete in the stream in which it was taken, whatever the other streams do."""
+    streams, taken = [torch.cuda.Stream() for _ in range(2)], []
+    loader = FeatureLoader(features, 16, "device", device="cuda")
+    with torch.cuda.stream(streams[0]):
+        torch.cuda._sleep(BUSY_CYCLES)
+    batches = iter(loader)
+    for number in range(len(loader)):
+        with torch.cuda.stream(streams[number % 2]):
+            taken.append(next(batches))
+    torch.cuda.synchronize()
+    for batch, wanted in zip(taken, FeatureLoader(features, 16, "host"), strict=True):
+        assert all(torch.equal(one.cpu(), other) for one, other in zip(batch, wanted, strict=True))
 
 
 @pytest.mark.gpu

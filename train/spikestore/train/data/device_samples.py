@@ -114,20 +114,24 @@ class SampleTable:
         self.columns, self.positions = columns, positions
         self.lengths = host.n_bins[positions].astype(np.int64)
         self.samples, self.labels = host.rows[positions], host.label[positions]
-        self._sent: Tensor | None = None
+        self._sent: dict[int, Tensor] = {}
 
     def sent(self) -> Tensor:
-        """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample."""
-        if self._sent is None:
-            host, device = self.columns.host, self.columns.device
+        """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample.
+
+        Each CUDA stream has a copy of its own, because streams do not wait for each other.
+        """
+        host, device = self.columns.host, self.columns.device
+        stream = current_stream(device)
+        if stream not in self._sent:
             # A copy from pageable memory would block. On the CPU, whatever default device the caller has set.
             shape, pin = (5, len(self.positions)), device.type == "cuda"
             pinned = torch.empty(shape, dtype=torch.int64, device="cpu", pin_memory=pin)
             starts, ends, labels, lengths, samples = pinned.numpy()
             starts[:], ends[:] = host.offsets[self.positions], host.offsets[self.positions + 1]
             labels[:], lengths[:], samples[:] = self.labels, self.lengths, self.samples
-            self._sent = pinned.to(device, non_blocking=True)
-        return self._sent
+            self._sent[stream] = pinned.to(device, non_blocking=True)
+        return self._sent[stream]
 
 
 class TensorColumns:
@@ -221,3 +225,9 @@ def sent_to(device: torch.device, tensor: Tensor) -> Tensor:
     if device.type == "cuda" and tensor.device.type == "cpu":  # a copy from pageable memory would block
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def current_stream(device: torch.device) -> int:
+    """Return the address of the CUDA stream in which this thread starts work on a device; 0 if the device is not a GPU."""
+    address: int = torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0
+    return address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import itertools
@@ -305,7 +306,8 @@ class FeatureLoader(IterableDataset[Batch]):
         ahead: Prefetcher[PendingBatch] | Generator[PendingBatch] = batches
         if self.residence != "device" or not self._assembly.only_starts:
             ahead = Prefetcher(batches, DEPTH, pool.abandon, errors="first")
-        try:
+        # The pool ends last: its threads work on batches until they are taken.
+        with pool, contextlib.closing(ahead):
             # No variable holds a batch while the next one is built, so that its memory can be reused.
             for number in range(first, len(self)):
                 if os.getpid() != process:
@@ -313,10 +315,6 @@ class FeatureLoader(IterableDataset[Batch]):
                         "a pass over the loader can't continue in a forked process: begin a new pass there"
                     )
                 yield self._take(ahead, number, current)
-        finally:
-            ahead.close()
-            if os.getpid() == process:  # a forked process has no threads, but perhaps their locks
-                pool.shutdown()  # only now: its threads work on batches until they are taken
         if self._pass is current:
             self._go_to(epoch + 1, 0, self._own_order)
 

@@ -192,6 +192,17 @@ def test_a_report_groups_by_texts(folder: Path) -> None:
     assert groups["samples"][0] == {"group": "garden", "split": "all", "samples": 3}
 
 
+def test_a_report_of_splits_with_numbers_and_texts(folder: Path) -> None:
+    """A column can have numbers in one split and texts in another that was built later; numbers come first."""
+    numbers = build_folder(folder, "user")
+    table = folder / "data/labels.csv"
+    table.write_text(table.read_text().replace("left,2,", "left,two,"))
+    texts = build_folder(folder, "user")
+    groups = make_report("mine", {"a": numbers, "b": texts}).document["groups"]
+    assert groups["column"] == "user"
+    assert [each["group"] for each in groups["samples"][::2]] == [0, "0", 1, 2, "1", "2", "two"]
+
+
 def test_show_names_the_types(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The parts of texts and real numbers are not listed."""
     build_folder(folder, "gain", "place", "trial")

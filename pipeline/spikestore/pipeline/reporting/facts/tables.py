@@ -52,7 +52,11 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
         for group, number in zip(groups.tolist(), samples.tolist(), strict=True):
             counts.setdefault(group, {})[split] = number
     shared = [group for group, found in counts.items() if len(found) > 1]
-    largest = sorted(counts, key=lambda group: (-sum(counts[group].values()), group))[:MOST_LISTED]
+
+    def order(group: Any) -> tuple[Any, ...]:
+        return -sum(counts[group].values()), isinstance(group, str), group
+
+    largest = sorted(counts, key=order)[:MOST_LISTED]
     return {
         "column": name,
         "groups": {split: sum(split in found for found in counts.values()) for split in splits},

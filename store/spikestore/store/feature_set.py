@@ -325,8 +325,8 @@ class FeatureSet:
 
 
 def scanned(features: FeatureSet, rows: RowRange) -> AbstractContextManager[ScannedRows | None]:
-    """Return a context with whole blocks of rows of a set that are checked chunk by chunk; None in it if only Zarr can decode them.
+    """Return a context that yields whole blocks of rows, to check them chunk by chunk; it yields None if only Zarr can decode them.
 
-    Its errors are those of `FeatureSet.read`, and each means that no row may be used.
+    The context raises the errors of `FeatureSet.read`. After an error, no row may be used.
     """
     return features._rows.scanned(rows)

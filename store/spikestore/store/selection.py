@@ -141,7 +141,10 @@ def name_and_split(text: str) -> tuple[str, str]:
 
 
 def refuse_unknown_name(storage: Storage, text: str) -> None:
-    """Raise the error of `Store.forget` if ``NAME`` or ``NAME:SPLIT`` does not exist. A name whose newest entry is damaged exists, but not its splits."""
+    """Raise the error of `Store.forget` if ``NAME`` or ``NAME:SPLIT`` does not exist.
+
+    If the newest entry of a name is damaged, the name exists, but its splits do not.
+    """
     name, split = name_and_split(text)
     try:
         ref = refs.read(storage, name) if NAME.match(name) else None

@@ -46,7 +46,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
 def refuse_giant_set(manifest: Manifest) -> None:
     """Raise `DamagedError` if a fragment of a set would decode to more than this machine's memory.
 
-    For callers that allocate memory in proportion to the number of rows.
+    Call this function before you allocate memory in proportion to the number of rows.
     """
     counts = [row.nnz for row in manifest.fragments]
     refuse_giant_fragment(manifest, counts.index(max(counts)))

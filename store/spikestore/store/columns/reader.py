@@ -224,8 +224,8 @@ class DirectReader:
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted from the first value of row `start`, and the piece. The next piece that this
-            thread reads overwrites the piece, because memory that is used again is still in the processor's cache.
+            Position of the piece, counted from the first value of row `start`; and the piece. Use a piece before this
+            thread reads the next one: all pieces share one buffer, which therefore stays in the processor's cache.
         """
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])

@@ -5,8 +5,8 @@ the last inner chunk, the bytes are those that Zarr writes (``tests/store/column
 
 - a column with one value per sample: PCodec, followed by its CRC32C;
 - ``check``: the bytes, followed by their CRC32C;
-- ``index`` and ``value``, sharded: inner chunks, each as above, then the offset and length of each (uint64; 2^64 - 1
-  twice for a chunk that was not written), and the CRC32C of this index
+- ``index`` and ``value``, sharded: inner chunks, each encoded by PCodec and followed by its CRC32C. Then comes an index with the
+  offset and the length of each chunk (uint64; both are 2^64 - 1 for a chunk that was not written), followed by the CRC32C of the index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
 Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
@@ -221,7 +221,8 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
 def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:
     """Return the values as one pco file.
 
-    If `first_part` is given, the file has two parts, and the first part has so many values. Otherwise it has the parts that Zarr writes.
+    If `first_part` is given, the file has two parts, and the first part has this number of values. Otherwise the file has the
+    parts that Zarr writes.
     """
     from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 

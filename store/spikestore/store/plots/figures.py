@@ -85,7 +85,7 @@ def _draw(frames: npt.NDArray[Any], axis: TimeAxis, axes: Axes) -> AxesImage | N
 
 
 def _scale(image: Image) -> dict[str, Any]:
-    """Return the colours of the values of an image, almost white for 0; images of colours do not use them."""
+    """Return the colour map of an image's values, in which 0 is white or almost white. An image of colours does not use the map."""
     lowest = np.nanmin(image, initial=0)
     if lowest == 0:
         return {"cmap": "gray_r", "vmin": 0}

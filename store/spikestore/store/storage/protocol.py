@@ -62,8 +62,8 @@ class Storage(Protocol):
     def get(self, path: str, *, limit: int | None = None) -> bytes:
         """Return an object's bytes; raise `MissingObjectError` if it does not exist.
 
-        Raise `DamagedError`, without reading, if it has more than `limit` bytes (by default, the limit of its kind). In
-        a folder, also raise it for a path that is no regular file, or a link that leads out of the store.
+        If the object has more than `limit` bytes (by default, the limit of its kind), raise `DamagedError` without reading
+        it. In a folder, also raise `DamagedError` if the path is not a regular file, or is a link that leads out of the store.
         """
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:

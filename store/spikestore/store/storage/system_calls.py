@@ -1,6 +1,6 @@
 """System calls that Linux, macOS or Windows lacks, each with a replacement.
 
-The rest of the store uses only calls that all three have.
+The rest of the store uses only calls that all three systems have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows that are checked chunk by chunk, for a set that takes them from another set, with or without their stored bytes.
+"""Rows of a set that are checked chunk by chunk, so that a new set can take these rows, with or without their stored bytes.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. Here each decoded chunk is
 checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, faults are not described: after an error, the

@@ -291,9 +291,9 @@ class _Repair:
             done.reason = ""
             return
         done.reason = (
-            f"the rows were {how}, but this installation encodes them as other bytes than the build did (other versions "
-            "of zarr, numcodecs or pcodec): repair from a store that has the same build, or store the new bytes with --rewrite, "
-            "which keeps the digest and all names"
+            f"the rows were {how}, but this installation encodes them as other bytes, because its zarr, numcodecs or pcodec has "
+            "another version than during the build: repair from a store that has the same build, or pass --rewrite, which stores "
+            "the new bytes; the digest and all names stay the same"
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:

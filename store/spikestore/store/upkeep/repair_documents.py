@@ -128,7 +128,7 @@ def repair_manifest(
     if digest is not None and manifest.digest != digest:
         raise ConflictError(
             f"{upstream.url} has {address.folder} with digest {manifest.digest[:12]}, but the name in this store requires "
-            f"{digest[:12]}: repair from a store that has that set",
+            f"{digest[:12]}: repair from a store that has this set with digest {digest[:12]}",
             path=address.manifest,
         )
     try:

@@ -67,8 +67,8 @@ def parts_of(
 def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) -> dict[str, Values]:
     """Return the columns of a source with texts and real numbers in the place of their parts.
 
-    Columns that are named like parts, but are none, stay as they are: numbers are missing, the values cannot be decoded, or the name without
-    its ending belongs to another column or to `reserved`.
+    A column that only has the name of a part stays as it is. It is not a part if the number of another part is missing, if the
+    values cannot be decoded, or if the name without its ending belongs to another column or to `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:
@@ -115,7 +115,7 @@ def _bytes_of(kind: str, value: Any) -> bytes:
 
 
 def _decode(kind: str, parts: Sequence[tuple[int, ...]]) -> Values | None:
-    """Return the values in some parts; None if they are no encoded values."""
+    """Return the values in some parts; None if they are not encoded values."""
     limit = 256**_PART_BYTES
     if any(not 0 <= number < limit for part in parts for number in part):
         return None

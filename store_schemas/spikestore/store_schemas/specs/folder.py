@@ -111,7 +111,7 @@ class FolderContent(Spec):
 
     @cached_property
     def values(self) -> dict[str, Values]:
-        """Columns that were requested, with texts and real numbers: a value for each file, by the name of the column, sorted."""
+        """Requested columns by name, sorted by name. Each has one value per file: whole numbers, real numbers or texts."""
         return values_of(self.columns, RESERVED_COLUMNS)
 
     def part(self, rows: slice) -> FolderContent:

@@ -91,9 +91,9 @@ def refuse_arguments(
     others : mapping of str to object
         The unknown arguments.
     instead : mapping of str to str
-        Arguments of torch's DataLoader, each with what to use instead.
+        Arguments of torch's DataLoader, and for each a text that says what to use instead.
     known : iterable of str
-        Arguments of the class, to suggest the nearest.
+        Arguments of the class; the message suggests the one with the most similar name.
 
     Raises
     ------

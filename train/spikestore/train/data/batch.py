@@ -243,7 +243,7 @@ def padded_bins(
 
 
 def zeros(samples: int, bins: int, sites: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return frames without a non-zero: float32, shape (samples, bins, *sites)."""
+    """Return frames that are all zero: float32, shape (samples, bins, *sites)."""
     return torch.zeros((samples, bins, *sites), dtype=torch.float32, device=device)
 
 

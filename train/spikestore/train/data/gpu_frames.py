@@ -56,5 +56,5 @@ def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Ten
 
 
 def mask_of_view(column: Tensor) -> int:
-    """Return the mask that turns a signed view (`signed_view`) back into unsigned integers; 0 if a column is no such view."""
+    """Return the mask that turns a signed view (`signed_view`) back into unsigned integers; 0 if the column is not a signed view."""
     return {torch.int16: 0xFFFF, torch.int32: 0xFFFF_FFFF}.get(column.dtype, 0)

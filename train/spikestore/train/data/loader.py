@@ -56,8 +56,8 @@ class FeatureLoader(IterableDataset[Batch]):
     Each pass over the loader is an epoch with its own order, even if the previous pass stopped early (``break``,
     `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
-    Each parameter is a keyword of its own, as in a DataLoader. First come the samples and their order (`rows` to `drop_last`), then
-    the share of this process (`rank`, `ranks`), the content of a batch (`device` to `transform`), and how batches are built.
+    The parameters from `rows` on are keywords, grouped by topic: the samples and their order (`rows` to `drop_last`), the share
+    of this process (`rank`, `ranks`), the content of a batch (`device` to `transform`), and the building of batches.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ class FeatureLoader(IterableDataset[Batch]):
     weights : float array, shape (rows of the set,) or (samples,), optional
         Samples are drawn with replacement, with probabilities proportional to the weights; the number of samples of an
         epoch does not change. Not with ``stream``. Pass one weight for each row of the set, or one for each sample of
-        the loader, ascending by row; a `FeatureDataset` with the same `rows` has its items in this order.
+        the loader, in the order of the set. The items of a `FeatureDataset` with the same `rows` are in this order too.
     window : int, optional
-        Samples among which ``stream`` shuffles at any time, at least 64; by default as many as 256 MiB hold, at most 8192.
+        Number of samples among which ``stream`` shuffles, at least 64. The default is as many as 256 MiB hold, at most 8192.
     drop_last : bool
         Leave out a smaller last batch.
     rank, ranks : int

@@ -53,7 +53,7 @@ def rows_where(
     features : FeatureSet or FeatureDataset
         The set, to get its rows; a data set, to get its items.
     column : str
-        A column with one value a sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
+        A column with one value per sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
     values : int, float or str, or iterable of such
         Values to select: texts for a column of texts. Labels can also be class names.
 

@@ -75,7 +75,7 @@ class DataConfig(Spec):
         return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:
-        """Return the split of the store that has the samples of `split`: the train split for ``shd-speaker``."""
+        """Return the split of the store that has the samples of `split`. For ``shd-speaker``, this is the train split."""
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:
@@ -123,7 +123,7 @@ def load_config(path: Path | str) -> TrainConfig:
     SourceNotFoundError
         The file does not exist.
     SpecError
-        The file is no TOML, or no valid configuration; the message lists every problem with its path.
+        The file is not TOML, or is not a valid configuration; the message lists every problem with its path.
     """
     path = Path(path)
     try:

@@ -80,7 +80,7 @@ def load_network(
     SourceNotFoundError
         The file does not exist, or the folder has no checkpoint.
     DamagedError
-        The file is no checkpoint of spikestore, or damaged.
+        The file is not a checkpoint of spikestore, or is damaged.
     NewerFormatError
         A newer version wrote it.
     StoreError

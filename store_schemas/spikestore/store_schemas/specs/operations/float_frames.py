@@ -134,7 +134,7 @@ class ToAveragedTimesurface(FrameBase):
 class ToBinaRep(Spec):
     """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
 
-    The first frame is the highest bit. The number is divided by 2^`n_bits` - 1, the largest number of so many bits.
+    The first frame is the highest bit. The number is divided by 2^`n_bits` - 1, the largest number of `n_bits` bits.
     """
 
     op: Literal["to_bina_rep"] = "to_bina_rep"

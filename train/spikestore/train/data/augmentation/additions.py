@@ -90,8 +90,8 @@ class CutMix(_LabelMixture):
     ----------
     region : {"time", "xy"}
         ``time``: adjacent time bins; their number is the share times the sample's length, rounded down. ``xy``: a rectangle
-        of the sensor; its centre is drawn uniformly, and it is cut at the edges. With ``xy``, the share in the label is the
-        area of the rectangle after the cut, divided by the sensor's area.
+        of the sensor; the centre of the rectangle is drawn uniformly, and the rectangle is cut at the edges. With ``xy``, the
+        share in the label is the area of the rectangle after the cut, divided by the sensor's area.
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
@@ -124,8 +124,8 @@ class CutMix(_LabelMixture):
 class EventMix(_LabelMixture):
     """Replace the events of a random region of each sample by those of another sample; mix the labels by shares of events.
 
-    For each sample, a mixture of 2 to 4 Gaussians over time, y and x and one place are drawn. The region contains all places
-    at which the density of the mixture is higher than at this place. The weight of the own label is a / (a + b), where a is
+    For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region contains all
+    places at which the density of the mixture is higher than at this place. The weight of the own label is a / (a + b), where a is
     the share of the own events that remain, and b the share of the events of the other sample that are taken.
 
     Attributes

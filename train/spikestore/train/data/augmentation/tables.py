@@ -66,7 +66,7 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
 
 
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a list with the checked table; if it names a preset, with all tables of the preset.
+    """Return a list with the checked table. If the table names a preset, the list has all tables of the preset instead.
 
     Fields that a table leaves out get their defaults, except the seed.
 
@@ -89,7 +89,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a table in which the table and its choices have the seed of `seed`, which may be empty."""
+    """Return a copy of a table with the field `seed` added to the table and to its choices. If `seed` is empty, nothing is added."""
     choices = {"choices": [_with_seed(one, seed) for one in table["choices"]]} if "choices" in table else {}
     return {**table, **choices, **seed}
 
@@ -145,7 +145,7 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
 
 
 def _made(table: Mapping[str, Any], seed: int, earlier: Counter[str]) -> CheckedAugmentation:
-    """Return the augmentation of a checked table; `earlier` has the number of tables before this one for each operation."""
+    """Return the augmentation of a checked table; `earlier` counts, for each operation, the tables before this one."""
     name = table["op"]
     values = {"seed": seed + earlier[name] * _SEED_STEP} | {
         field: value for field, value in table.items() if field != "op"

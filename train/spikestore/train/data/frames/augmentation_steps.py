@@ -101,7 +101,7 @@ class AugmentationStep:
     drawn : int64 Tensor, shape (batch,) or (2, batch)
         What each sample drew.
     number : int
-        With ``MIX_EVENTS`` and ``MIX_ALIGNED``, see above.
+        Used by ``MIX_EVENTS`` and ``MIX_ALIGNED``; see above.
     stride, size, height : int
         The axes.
     mixture : Mixture, optional
@@ -178,7 +178,7 @@ class StepColumns(NamedTuple):
     Attributes
     ----------
     numbers : int64 array, shape (steps, 4)
-        Kind, stride (with ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number`), size, height.
+        Kind, stride, size, height. With ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number` is in the place of stride.
     drawn : int64 array, shape (2, steps, batch)
         What samples drew.
     partners : int64 array, shape (mixing steps, batch)

@@ -26,7 +26,7 @@ from spikestore.train.data.frames.step_augmentation import Augmentations
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch that may still be in progress: on the host, or on a GPU until a CUDA event."""
+    """A batch that may still be in progress on the host, or on a GPU, where it is complete after a CUDA event."""
 
     finish: Callable[[], Batch]
     """Waits until the work on the host is done, and returns the batch."""
@@ -115,7 +115,7 @@ class Assembly:
 
     @property
     def only_starts(self) -> bool:
-        """Whether `make` needs no thread for samples on a GPU, because it starts a few operations there and waits for none."""
+        """Whether `make`, for samples on a GPU, only starts a few operations and waits for nothing, so that it needs no thread."""
         is_plain = not self.augment and self._transform is None and not self._sparse
         return self._device.type == "cuda" and is_plain
 

@@ -176,13 +176,13 @@ def draw_partners(
 
 @compiled
 def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
-    """Fill `out`, shape (samples, columns), with regions of 2 or more Gaussians, and with the density at a place of the sample.
+    """Fill `out`, shape (samples, columns), with regions: the density at a drawn place, then 2 or more Gaussians.
 
     Parameters
     ----------
     bits : int64 array, shape (4 + 7 × Gaussians, samples)
-        Random bits: of the number of Gaussians, of time bin, y and x of the place, and of each Gaussian's weight, centre
-        and deviations.
+        Random bits. The first row is for the number of Gaussians, and the next three rows are for time bin, y and x of the
+        place. Then each Gaussian has seven rows: weight, centre (time bin, y, x) and deviations (time bin, y, x).
     lengths : int64 array, shape (samples,)
         Time bins.
     height, width : int
@@ -209,8 +209,8 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
     """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to that of its partner, rounded towards 0.
 
-    If a sample has no partner, or one of the two has no centre, its row is 0. `centres` are those of `StepInput`. Along time,
-    this half is multiplied by `stride`.
+    If a sample has no partner, or one of the two has no centre, the sample's row is 0. `centres` are those of `StepInput`. The
+    half along time is multiplied by `stride`.
     """
     for sample in range(len(centres)):
         partner = partners[sample]

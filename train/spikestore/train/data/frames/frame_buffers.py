@@ -1,8 +1,8 @@
 """Memory for dense batches, reused after the last reference to a batch is gone.
 
 Allocating fresh pages costs three times as much as filling them, so a loader reuses a few buffers. A batch stays valid
-while any reference to it exists: a view, an autograd graph or a NumPy array made from it. Each batch has a lease, a
-separate array over the buffer that all its tensors keep alive; when the lease is freed, its buffer becomes available.
+while any reference to it exists: a view, an autograd graph or a NumPy array made from it. Each batch has a lease: an array
+over the buffer. All tensors of the batch keep the lease alive. When the lease is freed, its buffer becomes available.
 If all batches are kept, each has its own buffer.
 """
 

@@ -320,9 +320,9 @@ def fill_augmented(
 def _owners(
     are_mixing: npt.NDArray[np.bool_], partners: npt.NDArray[np.int64], size: int
 ) -> npt.NDArray[np.int64]:
-    """Return the sample whose draws each step uses in each read: int64, shape (reads, steps + 1, batch).
+    """Return, for each read and each step, the sample whose draws the step uses: int64, shape (reads, steps + 1, batch).
 
-    The last entry, after those of the steps, is the sample whose columns are read. An entry is -1 if a sample has no partner.
+    After the entries of the steps, the last entry is the sample whose columns are read. If a sample has no partner, its entry is -1.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
     for read, owners_of_read in enumerate(owners):
@@ -338,9 +338,10 @@ def _owners(
 
 
 def _sent_together(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> list[Tensor]:
-    """Copy arrays to a device together; return them as flat tensors, each of which begins at an even position.
+    """Copy arrays to a device in one transfer, and return them as flat tensors.
 
-    Triton compiles a kernel anew if the address of an argument is a multiple of 16 bytes in one call and not in another.
+    Each tensor begins at an even position, so that its address is a multiple of 16 bytes in every call. If this were true in one
+    call and false in another, Triton would compile the kernel again.
     """
     starts = np.cumsum([0, *(array.size + array.size % 2 for array in arrays)])
     table = np.zeros(starts[-1], np.int64)

@@ -1,4 +1,4 @@
-"""Densities of mixtures of Gaussians, which select what a sample takes from its partner. Labels of mixed samples.
+"""Mixtures of Gaussians, whose density selects what a sample takes from its partner; and the labels of mixed samples.
 
 Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
 """
@@ -108,7 +108,7 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class MixedLabels(Tensor):
-    """Weights of all classes, as a tensor. If a loss of torch needs class numbers, it raises `UsageError`; so does `one_hot`.
+    """Weights of all classes, as a tensor. `one_hot`, and losses of torch that need class numbers, raise `UsageError`.
 
     All other functions behave as with a plain `Tensor`, and copies are plain tensors.
     """

@@ -155,7 +155,7 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """Drop each event whose 21 random bits are below `number`, of the first `count` non-zeros; if `keeps`, keep only these events.
+    """In the first `count` non-zeros, drop each event whose 21 random bits are below `number`; if `keeps`, keep only these events.
 
     64 random bits decide about three events. First the first three events of each non-zero are drawn, then the next three of
     those that have more, and so on: a loop over the events of one non-zero after the other takes twice as long, because the

@@ -71,7 +71,7 @@ class RebinnedSet(FeatureSet):
 
     @property
     def digest(self) -> str:
-        """Hash of the digest of the finer set and of the factors; no stored set has it."""
+        """Hash of the finer set's digest and of the factors. No stored set has this digest."""
         return hashlib.sha256(f"{self._fine.digest} {self._factors}".encode()).hexdigest()
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:

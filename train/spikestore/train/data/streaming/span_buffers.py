@@ -24,7 +24,7 @@ class SpanBuffers:
     Parameters
     ----------
     most_bytes : int
-        Limit of the bytes of arrays in use and of unused memory together. Above it, unused memory is returned to the system.
+        Limit in bytes of the arrays in use plus the unused memory. Above this limit, unused memory is returned to the system.
     """
 
     def __init__(self, most_bytes: int) -> None:

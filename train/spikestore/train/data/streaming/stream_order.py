@@ -7,12 +7,11 @@
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
    position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
-So the samples of a batch come from all lanes. If a batch has fewer samples than there are lanes, they come from nearly as
-many lanes as it has samples. The first and last few batches have samples of fewer lanes. At any time, samples are drawn from
-at most *lanes × spans of a group × rows of a span*
-rows: the window. Because of the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and
-lanes need their next spans one after another. Each rank owns some lanes, so no rank reads the spans of another; the order
-itself does not depend on ranks.
+So the samples of a batch come from all lanes, with two exceptions. A batch with fewer samples than there are lanes has samples
+of nearly as many lanes as it has samples. The first and last few batches have samples of fewer lanes. The window is the number
+of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of the delays,
+an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next spans one after
+another. Each rank owns some lanes, so no rank reads the spans of another; the order itself does not depend on ranks.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
     features : FeatureSet
         The set.
     rows : int64 array
-        Rows in use, ascending; spans without any are left out.
+        Rows in use, ascending; spans that contain none of them are left out.
     window : int, optional
         Maximum number of samples among which to shuffle, at least one block of 64; by default
         `default_window`.

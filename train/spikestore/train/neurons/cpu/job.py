@@ -1,4 +1,4 @@
-"""Names of the words of a job: a block of 8-byte words, whose address is the only argument of a compiled task."""
+"""Names of the words of a job. A job is a block of 8-byte words; its address is the only argument of a compiled task."""
 
 from __future__ import annotations
 

@@ -254,8 +254,8 @@ class PackedSpikes(NamedTuple):
     odd_count : Tensor
         Int32, shape (1,): number of counts for the list, which may exceed its length.
     odd_place, odd_value : Tensor
-        The list: positions in the flattened spikes, int64, and the counts at these positions, float32. Each is above
-        `MOST_PACKED`, infinite or NaN.
+        The list: positions in the flattened spikes, int64, and the counts at these positions, float32. Each count
+        is above `MOST_PACKED`, infinite or NaN.
     """
 
     packed: Tensor
@@ -379,7 +379,7 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return threshold and minimum as tensors, which kernels read on the device, and the reset; 0 if the reset is the threshold."""
+    """Return threshold and minimum as tensors, which kernels read on the device; and `Neuron.reset`, or 0 if it is None."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 

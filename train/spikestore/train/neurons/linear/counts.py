@@ -28,15 +28,15 @@ class Counts(NamedTuple):
 
 @dataclass
 class Link:
-    """The linear layer before a layer of neurons, and the counts passed between them.
+    """A linear layer that the layer of neurons after it runs, and spike counts.
 
     Attributes
     ----------
     linear : nn.Linear
         The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
-        Before the neurons are called: input of the linear layer. After it: spikes of the neurons. None if the values are not small
-        integers.
+        Before the neurons are called, these are the counts of the linear layer's input. The call replaces them by the counts of
+        the neurons' spikes. None if these values are not small integers, or if they were not checked, as input on a GPU.
     """
 
     linear: nn.Linear

@@ -19,8 +19,9 @@ RECOMPUTED, SPARSE = 0.15, 0.25
 second, the weight's gradient is a sum over non-zeros instead of a matrix product."""
 
 FEWEST_STEPS, LARGEST = 50, 100_000
-"""Fewest time steps and most elements of a weight for which recomputing, or summing over non-zeros, is faster (measured): sums
-must fit into the L2 cache and be much smaller than their terms together."""
+"""Fewest time steps and most elements of a weight for which recomputing, or summing over non-zeros, is faster (measured). Each
+row of the batch has one sum per element of the weight. These sums must fit into the L2 cache, so the weight must be small. Each
+sum must have many terms, because adding it to the sum of the other rows takes time too, so there must be many time steps."""
 
 
 class LinearIAF(torch.autograd.Function):

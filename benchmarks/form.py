@@ -99,7 +99,7 @@ def compare(
     row : Row
         The row to fill; it is returned.
     ours, peer : callable
-        Do their work once; return a rate, more is better.
+        Do their work once, and return a rate; a higher rate is better.
     unit : str
         Unit of the rates.
     rounds : int

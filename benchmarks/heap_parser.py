@@ -3,8 +3,9 @@
     python -m benchmarks.heap_parser                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.heap_parser --data ~/data/SSC      # the first recordings of real files
 
-Rounds are interleaved. For each way the least and the median of CPU time (all threads) and of wall time are shown, with the
-ratios h5py / heap of each. CPU time does not include waiting, and wall time is unreliable on a machine with other work:
+Rounds are interleaved. The table shows, for each way, the minimum and the median of the CPU time (all threads) and of the wall
+time, and the ratio h5py / heap of each of these numbers. CPU time does not include waiting, and wall time is unreliable on a
+machine with other work:
 
 - read: all blocks, one thread
 - read in 2 threads: each thread reads half of the recordings, as when threads of one process build a small set

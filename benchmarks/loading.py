@@ -185,7 +185,7 @@ def warm(row: Row, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterato
 
 
 def cached_loader(bench: Bench) -> Any:
-    """Tonic's cache, read with persistent workers, the fast form in its documentation."""
+    """Return a loader of Tonic's cache with persistent workers: the fast form in Tonic's documentation."""
     import tonic
     from torch.utils.data import DataLoader
 
@@ -278,7 +278,7 @@ def packed_bytes_a_non_zero(bench: Bench) -> Row:
 
 
 def densify(bench: Bench) -> Row:
-    """Making batches dense, one thread, against a memset of the same ring of buffers."""
+    """Making batches dense in one thread, against a memset of the same ring of buffers."""
     import numpy as np
 
     from spikestore.train import pack

@@ -229,7 +229,7 @@ def verification(bench: Bench) -> list[Row]:
 
 
 def opening(bench: Bench) -> list[Row]:
-    """Requests that opening takes, for the set and for one of 10^8 samples; time and memory of opening the latter."""
+    """Number of requests that opening takes, for the set and for a set of 10^8 samples; time and memory of opening the large set."""
     from tests.store.s3_server import requests
 
     from spikestore.store import Store

@@ -119,7 +119,7 @@ def against_paper(name: str) -> Row:
 def copy_against_paper(name: str) -> Row:
     """Bound of `against_paper`: one copy of the dense frames to memory that is allocated already, against the paper's function.
 
-    Our code writes as many bytes, so it cannot be much faster than this copy.
+    Our code writes as many bytes as this copy, so it cannot be much faster than this copy.
     """
     frames, labels = Bench(PAPERS[name][0], threads=1).dense()
     out = np.empty_like(frames)
@@ -138,7 +138,7 @@ def _rate_of_paper(name: str, frames: _Frames, labels: _Frames) -> Callable[[], 
 
 
 def measures() -> list[Any]:
-    """Return the functions of the rows: one for each paper, and for each paper but EventMix also `copy_against_paper`."""
+    """Return the functions of the rows: for each paper `against_paper`, and for each paper except EventMix also `copy_against_paper`."""
 
     def measure_of(row: Callable[[str], Row], name: str, text: str) -> Any:
         def measure() -> Row:

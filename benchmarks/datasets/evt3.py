@@ -1,4 +1,7 @@
-"""One long recording of a camera in EVT3 to frames of 10 ms on one core, against eventcv's decoding and a histogram in NumPy."""
+"""Conversion of one long recording in EVT3 to frames of 10 ms, on one core.
+
+The peer decodes the recording with eventcv, and counts the events with a histogram in NumPy.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A set that grows by a hundredth of its recordings, against a fresh build of the larger set.
 
 Start-up is not measured: all builds run in one process, after its code was loaded and compiled and the files were hashed. The
-fresh build goes into an empty store. The grown set goes into a copy of the store that has the former set. A value is the time
-of growing, or its lower bound, divided by the time of the fresh build.
+fresh build goes into an empty store. For the grown set, the store with the former set is copied first, and the grown set goes
+into this copy. A value is the time of growing, or its lower bound, divided by the time of the fresh build.
 """
 
 from __future__ import annotations

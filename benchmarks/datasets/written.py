@@ -64,9 +64,9 @@ class Written:
 
 @contextmanager
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
-    """Write the recordings of a data set; with `event_files` also as SpikingJelly has them after its first step.
+    """Write the recordings of a data set; if `event_files` is true, write the event files too that SpikingJelly makes in its first step.
 
-    For N-MNIST, SpikingJelly makes these files itself, from the same ``.bin`` files.
+    For N-MNIST no event files are written, because SpikingJelly makes them itself from the same ``.bin`` files.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

@@ -2,9 +2,9 @@
 
 The seed's network has 100 inputs, three layers of 128 neurons and 35 outputs. It runs with batches of 128, 250 time steps and
 float32, on frames as dense as those of cochlea recordings. A convolutional network runs on frames of N-MNIST's shape. Against
-Sinabs, forward and backward are timed; against EXODUS, SpikingJelly and jax, whole training steps, AdamW included. Both sides
-have the same weights and frames. torch uses as many threads as there are cores. Nothing else should run on the machine; its
-load is printed. A round takes the best of three steps of each side.
+Sinabs, forward and backward are timed. Against EXODUS, SpikingJelly and jax, whole training steps are timed, including AdamW.
+Both sides have the same weights and frames. torch uses as many threads as there are cores. Nothing else should run on the
+machine; its load is printed. In a round, the best of three steps of each side counts.
 
 SpikingJelly and jax run in environments of their own, which ``python -m benchmarks.peers`` makes.
 """

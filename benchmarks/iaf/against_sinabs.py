@@ -1,4 +1,7 @@
-"""Rows of ``benchmarks.iaf`` against Sinabs, as shipped and with one line changed: forward and backward."""
+"""Rows of ``benchmarks.iaf`` on forward and backward, most of them against Sinabs.
+
+Sinabs is used as it is shipped, or with one line changed (`unbound`).
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _FRAGMENT = 1024
 
 
 def epoch(bench: Bench) -> Row:
-    """Seconds of an epoch through ``FeatureLoader(residence="device")``, all rows different, AdamW included."""
+    """Seconds of an epoch through ``FeatureLoader(residence="device")``, including AdamW; all samples are different."""
     from spikestore.train import FeatureLoader
 
     on_gpu = bench.device.type == "cuda"
@@ -49,7 +49,7 @@ def epoch(bench: Bench) -> Row:
 
 
 def synthetic(bench: Bench, samples: int) -> Any:
-    """Build a set of different random samples, as dense as SSC's frames of 4 ms; fragments in parallel."""
+    """Build a set of different random samples, as dense as SSC's frames of 4 ms. Fragments are built in parallel."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store

@@ -21,8 +21,8 @@ from benchmarks.peers.serve import answers, serve
 def main(columns: str, folder: str, batch: str, window: str, run: str, threads: str, cache: str) -> None:
     """For each line of input, go through all batches; the rate is samples/s.
 
-    `window` samples are shuffled among each other, read as runs of `run` samples. If `cache` is "cold", the system forgets
-    the files' pages before each pass.
+    Samples are read in runs of `run` consecutive samples, and `window` samples at a time are shuffled among each other. If
+    `cache` is "cold", the system forgets the files' pages before each pass.
     """
     stream = answers()
     os.environ.update(dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), threads))

@@ -51,7 +51,10 @@ def against_annbatch_cold_200_mb(bench: Any) -> Row:
 
 
 def against_annbatch_cold_20_mb(bench: Any) -> Row:
-    """As `against_annbatch_cold`, at 20 MB/s, where both sides wait for the disk: no ratio can exceed that of the stored bytes."""
+    """As `against_annbatch_cold`, with a disk that is limited to 20 MB/s for both sides.
+
+    Both sides then wait for the disk, so a ratio cannot exceed the ratio of the stored bytes.
+    """
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_20_MB/s"), 20_000_000)
 
 

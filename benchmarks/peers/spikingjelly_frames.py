@@ -1,7 +1,8 @@
 """SpikingJelly's frame folders: ``python -m …spikingjelly_frames fill|load FOLDER KIND PIXELS BINS BATCH WORKERS``.
 
-``fill`` lets SpikingJelly's own classes preprocess the recordings in FOLDER for each line of input, each time into a new folder. N-MNIST goes from ``.bin``
-files to events in ``.npz`` files to frames, DVSGesture from events in ``.npz`` files to frames. ``load`` reads the frames with a DataLoader.
+``fill`` lets SpikingJelly's own classes preprocess the recordings in FOLDER for each line of input, each time into a new
+folder. For N-MNIST, they convert ``.bin`` files to events in ``.npz`` files, and these to frames. For DVSGesture, they begin
+with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
 """
 
 from __future__ import annotations

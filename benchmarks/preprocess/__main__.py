@@ -1,8 +1,8 @@
 """Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--data DIR] [--json FILE]``.
 
-Both sides work on the same files and disk, warm in the page cache, with one thread a worker. Filling
-``DiskCachedDataset`` costs the same for every recording, so the peer fills it for the first ones only, and rates are
-compared.
+Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Filling
+``DiskCachedDataset`` costs the same for every recording. Therefore the peer fills it for the first recordings only, and rates
+are compared.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
-Two tables, of numbers that depend only on the recordings: bytes of ``index`` and ``value``, with the indices of their shards,
-divided by the order-0 entropy of (gap, value). The first is of feature sets as they are built. The second is for the choice in
-docs/decisions/0060: inner chunks of other sizes. The last chunk is filled up in three ways: with the fill value, with further values (the most
-frequent gap and value), or with the fill value in a part of its own.
+Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
+the indices of their shards, divided by the order-0 entropy of (gap, value). The first table is of feature sets as they are
+built. The second table is of inner chunks of other sizes, for the choice in docs/decisions/0060. The last chunk is filled up in
+three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value in a part of its
+own.
 """
 
 from __future__ import annotations

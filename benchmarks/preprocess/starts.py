@@ -1,7 +1,7 @@
 """Rows that count from the start of a process.
 
 Times are in seconds of processor time, which varies far less than wall time on a busy machine. A side is one process with
-cached byte code; a row has seven rounds, with the lowest and the median time of each side. In the same rounds, a third
+cached byte code. A row has seven rounds, and shows the lowest and the median time of each side. In the same rounds, a third
 process only imports the libraries that the command needs (``libraries_s``): the command can't take less.
 """
 

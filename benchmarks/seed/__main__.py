@@ -1,11 +1,11 @@
 """The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
-Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a
-smaller last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each round runs every cell,
-in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the cell of naive loading
-with Sinabs, are whole epochs. The other cells are slow: only some batches are run, and the time is scaled up with the mean
-time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. Each cell has the number of
-batches that were run.
+Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a smaller
+last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each
+round runs every cell, in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the
+cell of naive loading with Sinabs, are whole epochs. The other cells are slow: only some batches are run, and the time is scaled
+up with the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result
+of each cell states the number of batches that were run.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """
@@ -43,8 +43,8 @@ class Size:
     samples, batch, rounds : int
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        Number of batches that a cell with this backend runs, in addition to those that are made at the same time (`at_once`).
-        Cells with other backends run whole epochs.
+        By backend: number of batches that a cell with this backend runs, in addition to the batches that are made at the same
+        time (`at_once`). Cells with other backends run whole epochs.
     """
 
     samples: int
@@ -137,7 +137,7 @@ Cell = tuple[str, str]
 
 
 def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]]:
-    """Return the cells to run, the base always among them, and a row for each backend that is absent."""
+    """Return the cells to run, which always include the base, and a row for each backend that is absent."""
     absent: list[Row] = []
     for backend in BACKENDS:
         try:
@@ -181,7 +181,7 @@ def run_cells(loadings: Loadings, size: Size, cells: list[Cell]) -> dict[Cell, l
 
 
 def cell_rows(found: dict[Cell, list[Epoch]], size: Size, device: Any) -> list[Row]:
-    """Return a row for each cell: how many times faster than naive loading with Sinabs."""
+    """Return a row for each cell: how many times faster the cell is than naive loading with Sinabs."""
     seeds = ("sparse_list", "exodus" if ("sparse_list", "exodus") in found else "sinabs")
     rows = []
     for (way, backend), epochs in found.items():

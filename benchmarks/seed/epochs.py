@@ -56,7 +56,9 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
 
 
 def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
-    """Return the seconds of `whole` batches, given `early` and `total`: those of the first `at_once` and of the first `count` batches.
+    """Return the seconds of `whole` batches.
+
+    `early` has the seconds of the first `at_once` batches, and `total` has the seconds of the first `count` batches.
 
     The time of the first `at_once` batches counts once, because workers make them at the same time, while nothing else runs. The
     mean time of the later batches is multiplied.

@@ -45,7 +45,7 @@ class Loadings:
     _made: dict[tuple[str, int], Batches] = field(default_factory=dict)
 
     def batches(self, way: str, count: int) -> Batches:
-        """Return epochs of the first `count` batches' samples, in an order that changes."""
+        """Return a function that begins an epoch: it yields `count` batches of the first samples, in an order that changes from epoch to epoch."""
         if (way, count) not in self._made:
             samples = self.samples if count == self.samples // self.batch else count * self.batch
             self._made[way, count] = WAYS[way](self, samples)

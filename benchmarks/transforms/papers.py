@@ -95,7 +95,7 @@ def fixed_duration(scale: Scale) -> Row:
 
 
 def fixed_frames_number(scale: Scale) -> Row:
-    """``fixed_frames_number`` of 16 by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
+    """``fixed_frames_number`` with 16 frames by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
 
     Access to memory is the limit: each event is counted in a frame, which has 64 KiB on our side, and 16 frames are written.
     """

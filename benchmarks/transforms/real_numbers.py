@@ -36,7 +36,7 @@ class _Case:
     name : str
         Start of the names of its rows.
     side, events, length : int
-        Pixels along each axis, events and µs of a recording.
+        Number of pixels along each axis, number of events of a recording, and length of a recording in µs.
     transform : callable
         Returns Tonic's transform for a sensor size.
     target : float

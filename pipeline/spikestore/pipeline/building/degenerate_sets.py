@@ -272,7 +272,7 @@ def _state(transform: Transform) -> str:
 
 
 def _filters(transform: Transform) -> dict[str, str]:
-    """Return, for the name of each filter of a transform, the advice how to change the filter to keep more events."""
+    """Return advice for each filter of a transform, by the name of the filter: how to change it so that more events are kept."""
     advice: dict[str, str] = {}
     for operation in transform.on_events:
         if isinstance(operation, Denoise):

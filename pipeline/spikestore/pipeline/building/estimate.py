@@ -32,7 +32,8 @@ class Estimate:
     recordings : int
         Number of recordings in the source.
     reused, derived : int
-        Number of recordings whose rows are taken from stored sets (`reused`), or computed from a finer set (`derived`).
+        `reused`: number of recordings whose rows are taken from stored sets. `derived`: number of recordings whose rows are
+        computed from a finer set.
     fragments : int
         Number of fragments; each is one task.
     seconds : float

@@ -128,7 +128,7 @@ class Reuse:
         return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
 
     def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
-        """Return a locked set, whose recordings are missing, as a requested set whose rows a finer set determines.
+        """Return a requested set in place of a locked set without recordings; a finer set determines its rows.
 
         Raises
         ------

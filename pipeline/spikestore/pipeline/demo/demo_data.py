@@ -61,7 +61,7 @@ def write_demo_data(
     folder : pathlib.Path or str
         Tonic's ``save_to``: files are written to ``folder/SSC/``. Created if missing.
     train, valid, test : int
-        Recordings in each split, at least 1. A split of 35 or more has every class.
+        Recordings in each split, at least 1. A split with at least 35 recordings has every class.
     seed : int
         Seed of voices and recordings, not negative. Words and labels are the same for all seeds.
     progress : callable, optional

@@ -75,7 +75,7 @@ happy and sheila, left and right, no and yes, off and on, seven and six, down an
 
 
 class _Sound(NamedTuple):
-    """One sound: places of three formants and the hiss, from 0 (low) to 1 (high end of the cochlea), and their loudness."""
+    """One sound: three formants and the hiss. Each has a loudness, and a place from 0 (low end of the cochlea) to 1 (high end)."""
 
     places: tuple[float, float, float, float]
     loudness: tuple[float, float, float, float]

@@ -45,7 +45,10 @@ class FinerRows(FormerRows):
         return self.sets[0].features
 
     def describe(self) -> str:
-        """Return a text that names the finer set, with the beginnings of its keys and its digest, and its upstream."""
+        """Return a text that names the finer set by the beginnings of its keys and of its digest.
+
+        If the set is in an upstream, the text also has the location of the upstream.
+        """
         where = f" in {self.finer.storage.url}" if self.compares_digests else ""
         return f"the finer set {super(FinerRows, self).describe()}{where}"
 

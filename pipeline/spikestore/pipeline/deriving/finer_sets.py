@@ -72,7 +72,7 @@ def find_finer_rows(
 
 
 def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candidate]:
-    """Yield the sets from which the new set can be derived: each cell of the new set is a sum of their cells."""
+    """Yield the sets from which the new set can be derived: each cell of the new set is a sum of cells of such a set."""
     for features in sets:
         layout = features.layout
         if (

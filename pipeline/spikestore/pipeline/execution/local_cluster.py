@@ -6,7 +6,7 @@
 1. the scheduler runs in a thread of this process, as with `LocalCluster`, and listens on loopback only;
 2. each worker is a process in its own session, which the terminal's Ctrl-C does not reach;
 3. each worker reads its specification from a pipe, and ends when the pipe closes, however this process ended;
-4. no nannies run, because a nanny takes as long to start as a worker: this process replaces a worker that dies;
+4. no nannies run, because a nanny takes as long to start as a worker; this process itself replaces a worker that dies;
 5. workers load their imports before this process imports Dask itself;
 6. worker logs are discarded unless the log level of spikestore is DEBUG.
 
@@ -59,7 +59,7 @@ class WorkerProcesses:
     Attributes
     ----------
     ends : list of str
-        For each worker that ended unexpectedly, a text that says how it ended; in the order in which the workers ended.
+        Texts that say how workers ended unexpectedly, in the order in which the workers ended.
     given_up : int
         Number of workers that are not replaced again, because they ended too often.
     """

@@ -109,7 +109,7 @@ class Threads:
         self.workers = workers
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Yield the result of each task when it finishes; after an error or Ctrl-C no other starts."""
+        """Yield the result of each task when it finishes. After an error or Ctrl-C, no further task starts."""
         ended = threading.Event()
 
         def run(number: int) -> Result | None:

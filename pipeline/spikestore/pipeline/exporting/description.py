@@ -161,7 +161,7 @@ def readme(
 
 
 def _array_texts(arrays: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return the text about the arrays. If dtypes differ between splits, it has one part for each split, else one part for all."""
+    """Return the text about the arrays. If dtypes differ between splits, the text has one part for each split; else it has one part for all splits."""
     texts = {
         split: "\n".join(f"{name}: {text}" for name, text in own.items()) for split, own in arrays.items()
     }

@@ -96,7 +96,7 @@ def _read(runs: list[_Run]) -> SampleColumns | None:
 
 
 def _span(run: _Run, offsets: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Return the positions of the non-zeros of a run in its blocks: the first, and the end."""
+    """Return where the non-zeros of a run start and end among all non-zeros of its blocks."""
     first = run.blocks().start
     return int(offsets[run.start - first]), int(offsets[run.stop - first])
 

@@ -40,7 +40,7 @@ class TonicClass:
         Arguments that change the events that the class reads; spikestore supports only their default, False.
     split_of : callable, optional
         Returns the split of an object of the class; needed if neither a file's name nor the attribute ``train`` determines the
-        split. If spikestore cannot read the object, it raises ValueError with the reason.
+        split. If spikestore cannot read the object, the function raises ValueError with the reason.
     """
 
     module: str

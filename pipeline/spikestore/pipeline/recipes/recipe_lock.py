@@ -1,4 +1,4 @@
-"""The lock of a recipe: a file with the keys and digests of its feature sets, with which the sets are found without the recordings.
+"""The lock of a recipe: a file that lists the keys and digests of its feature sets, so that the sets are found without the recordings.
 
 The lock is a file next to the recipe (``mine.toml`` → ``mine.lock``) and belongs in version control. A shipped recipe gets no
 lock unless the caller passes a path.
@@ -41,7 +41,8 @@ class RecipeLock(Spec):
 def lock_path(recipe: Path) -> Path:
     """Return the default path of the lock of a recipe: ``mine.lock`` for ``mine.toml``.
 
-    To another name, ``.lock`` is added, so that ``mine.v1`` and ``mine.v2`` have locks of their own, and ``mine.lock`` is not its own lock.
+    If the name of the recipe does not end with ``.toml``, ``.lock`` is appended to it. So ``mine.v1`` and ``mine.v2`` have
+    different locks, and the lock of a recipe ``mine.lock`` is ``mine.lock.lock``.
     """
     if recipe.suffix == ".toml":
         return recipe.with_suffix(".lock")

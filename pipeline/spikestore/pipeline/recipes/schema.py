@@ -65,7 +65,7 @@ class _RecipeSchema(GenerateJsonSchema):
         return written
 
     def float_schema(self, schema: core_schema.FloatSchema) -> dict[str, Any]:
-        """Return the schema of a real number, which a recipe may contain as a fraction."""
+        """Return the schema of a real number. A recipe may state a real number as a fraction too."""
         return {"anyOf": [super().float_schema(schema), _FRACTION]}
 
 

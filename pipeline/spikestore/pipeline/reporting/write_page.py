@@ -1,4 +1,4 @@
-"""Writing of the page of a report. Its packages (the extra ``report``) are imported only when they are used."""
+"""Writing of the page of a report. The packages of the extra ``report`` are imported only when they are used."""
 
 from __future__ import annotations
 

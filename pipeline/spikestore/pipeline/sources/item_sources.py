@@ -75,8 +75,8 @@ def source_of_dataset(
         Identifies the recordings of a data set without known files, together with the class and the length of the data set. If
         the recordings change, the version must change.
     hash_events : bool
-        If True, the recordings of a data set without known files are identified by a hash instead; all of them are then read at
-        each call.
+        If True, the recordings of a data set without known files are identified by a hash of all events, instead of by
+        `version`. All recordings are then read at each call.
     split : str, optional
         Name of the split; by default the split of the Tonic data sets, else ``all``.
     classes : sequence of str, optional

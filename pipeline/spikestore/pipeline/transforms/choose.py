@@ -90,14 +90,14 @@ def executor_for(
 
 
 def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has_y: bool) -> BlockChain:
-    """Return `transform` in the form of an object that runs it on blocks of recordings.
+    """Return an object that runs `transform` on blocks of recordings.
 
     Raises
     ------
     UsageError
         The transform does not fit these recordings, or the requested executor does not support it.
     MissingExtraError
-        Tonic was requested, and it or a package that it imports is not installed.
+        Tonic was requested, but Tonic or a package that Tonic imports is not installed.
     """
     last = transform.operations[-1]
     if isinstance(last, ToBinaRep):
@@ -137,7 +137,7 @@ class OneByOne:
     chain : RecordingChain
         The transform, which runs on single recordings.
     columns : FloatColumns, optional
-        The same transform for ordinary recordings.
+        Object that computes the same samples faster, for ordinary recordings only.
     """
 
     def __init__(self, chain: RecordingChain, columns: FloatColumns | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The time bins of ``fixed_duration`` and ``fixed_frames_number``: how many a recording has, and which events each has.
+"""The time bins of ``fixed_duration`` and ``fixed_frames_number``: how many bins a recording has, and which events each bin has.
 
-The formulas are SpikingJelly's (2.0.0), with the same order of operations and the dtype of the times, so that rounding is the
-same. `seconds` in the functions below means float16 times in s, as files of SHD and SSC store them.
+The formulas are SpikingJelly's (2.0.0). The order of operations is the same, and the dtype is that of the times, so that
+rounding is the same. Times are in µs; if `seconds` is true, they are float16 times in s, as files of SHD and SSC store them.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class FixedBins:
     def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
         """Return the range of events of each bin, as two int64 arrays of shape (n_bins,), ``starts`` and ``ends``.
 
-        Bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive). `times` has shape (n_events,), is sorted and not
-        empty, and `count` must have accepted it.
+        Bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive). `times` has shape (n_events,), and is sorted and not
+        empty. `count` must have accepted these times.
         """
         with np.errstate(all="ignore"):
             if isinstance(self.spec, FixedDuration):

@@ -70,10 +70,10 @@ class OrdinaryRecordings:
     bins : FrameBins
         The time bins of this operation.
     columns : Columns
-        The events that these operations keep.
+        The events that the operations before the frames keep.
     offsets, offsets_read : int array, shape (recordings + 1,)
-        Start of each recording, and the end of the last recording. `offsets` counts in `columns`, `offsets_read` in the events
-        that were read.
+        Start of each recording, and the end of the last recording. `offsets` has positions in `columns`. `offsets_read` has
+        positions among the events that were read.
     state : uint8 array, shape (recordings,)
         0 for each recording that the operations before the frames can transform.
     """

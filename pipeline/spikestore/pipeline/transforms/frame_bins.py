@@ -1,7 +1,7 @@
-"""The time bins of ``to_frame``: how many a recording has, and which events each bin has.
+"""The time bins of ``to_frame``: how many bins a recording has, and which events each bin has.
 
-The formulas are those of ``tonic.slicers`` (1.7.0), with the same order of operations and the dtype of the times, so that
-rounding is the same. The number of bins is checked before arrays of this size are allocated.
+The formulas are those of ``tonic.slicers`` (1.7.0). The order of operations is the same, and the dtype is that of the times, so
+that rounding is the same. The number of bins is checked before arrays of this size are allocated.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class FrameBins:
     def ranges(self, times: npt.NDArray[Any]) -> tuple[Ints, Ints]:
         """Return the range of events of each bin, as two int64 arrays of shape (n_bins,), ``starts`` and ``ends``.
 
-        Bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive). `times` has shape (n_events,), is sorted and not
-        empty, and `count` must have accepted it.
+        Bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive). `times` has shape (n_events,), and is sorted and not
+        empty. `count` must have accepted these times.
         """
         spec = self.spec
         with np.errstate(all="ignore"):
@@ -100,7 +100,10 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return the number of strides between the first window and the end. If times are floating-point numbers, it is a scalar of their dtype."""
+        """Return the number of strides between the first window and the end.
+
+        If times are floating-point numbers, the result is a scalar of their dtype.
+        """
         # NumPy's scalars, not Python's: Tonic divides in the type of the times.
         first = times[0] if times is not None else 0
         last = times[-1] if times is not None else 0

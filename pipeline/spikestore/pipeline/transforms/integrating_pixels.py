@@ -1,7 +1,7 @@
 """Events of integrating pixels: ``EventDownsampling`` without a dense frame for each step.
 
 Tonic makes a frame of each step and looks for pixels that reach the threshold. Only a pixel with events in a step can reach the
-threshold, so the loop here looks only at pixels with events. The new events and their order are equal.
+threshold, so the loop here looks only at pixels with events. The new events and their order are the same as Tonic's.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def downsampled(events: Events, spec: EventDownsampling, steps: FrameBins) -> Ev
 def _spikes(
     sites: Ints, p: Ints, starts: Ints, ends: Ints, n_sites: int, threshold: int
 ) -> tuple[Ints, Ints, Ints]:
-    """Return step, site and polarity of each spike, sorted by step; within a step, positive spikes first; then by site."""
+    """Return step, site and polarity of each spike, sorted by step, then by polarity (positive first), then by site."""
     signs, sums = np.where(p == 1, 1, -1), np.zeros(n_sites, np.int64)
     spikes: list[npt.NDArray[np.int64]] = [np.empty((0, 3), np.int64)]
     for step in np.flatnonzero(ends > starts).tolist():
@@ -72,7 +72,7 @@ def _spikes(
 
 
 def _increases(step: Ints, site: Ints, p: Ints, n_sites: int) -> tuple[Ints, Ints, Ints]:
-    """Return all triples of step, site and polarity for which this site has more spikes of this polarity in the next step."""
+    """Return all triples of step, site and polarity for which the site has more spikes of the polarity in the next step than in this one."""
     places, counts = np.unique((step * n_sites + site) * 2 + p, return_counts=True)
     before = places - 2 * n_sites
     position = np.searchsorted(places, before)

@@ -138,7 +138,10 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return three things for the first of `places` in each row: the row in the block, the event in the row, and the place in the column."""
+    """Return the first of `places` in each row, as three numbers: the row in the block, the event in the row, and the place itself.
+
+    `places` are positions in `column`, in ascending order.
+    """
     if not len(places):
         return []
     offsets = column.offsets()

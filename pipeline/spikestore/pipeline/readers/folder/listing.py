@@ -185,8 +185,8 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
 def walk(root: Path) -> list[str]:
     """Return the paths of all files below a folder: relative to it, with ``/``, sorted. Names that start with a dot are left out.
 
-    Links to folders are followed. Raises `LayoutError` if a folder would be read twice or a name cannot be stored, `SourceError` if a
-    folder cannot be listed.
+    Links to folders are followed. Raises `LayoutError` if a folder would be read twice or a name cannot be stored. Raises
+    `SourceError` if a folder cannot be listed.
     """
     files: list[str] = []
     seen: dict[tuple[int, int], str] = {}

@@ -44,7 +44,10 @@ def refuse_outside(field: str, values: npt.NDArray[Any], size: int) -> None:
 
 
 def refuse_odd_events(columns: FourColumns, sensor_size: tuple[int, int, int], *, time: str = "t") -> None:
-    """Raise ValueError if an event is outside the sensor, or has an invalid time or polarity; messages call the time `time`."""
+    """Raise ValueError if an event is outside the sensor, or has an invalid time or polarity.
+
+    `time` is the name of the times in messages.
+    """
     t, x, y, p = columns
     refuse_outside("x", x, sensor_size[0])
     refuse_outside("y", y, sensor_size[1])

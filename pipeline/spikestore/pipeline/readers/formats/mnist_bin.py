@@ -6,7 +6,8 @@ not an event: it says that the clock overflowed, and 2^13 µs are added to the t
 
 All files of a block are decoded together, so that NumPy is not called for each file.
 
-The ``.bs2`` files of SLAYER have the same events. There, y = 240 is a pixel like any other.
+The entries of the ``.bs2`` files of SLAYER have the same layout, but in these files an entry with y = 240 is an event like any
+other.
 """
 
 from __future__ import annotations

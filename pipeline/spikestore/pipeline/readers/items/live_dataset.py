@@ -202,8 +202,9 @@ def name_of_class(dataset: object) -> str:
 def hash_of(item: Item, label_name: str) -> str:
     """Return the SHA-256 (hex) of the events and the class of an item.
 
-    It covers the fields, then each field of all events in little-endian order (t as int64, x and y as int32, p as uint8), then the name of
-    the class. So order and dtypes of the fields do not matter.
+    Three things are hashed: the names of the fields and the number of events; then the values of each field, little-endian (t
+    as int64, x and y as int32, p as uint8); then the name of the class. So the dtypes of the fields and their order in an event
+    do not matter.
     """
     digest = hashlib.sha256(f"{''.join(item.fields)} {len(item.events.t)} ".encode())
     for field, dtype in zip(_FIELDS, ("<i8", "<i4", "<i4", "<u1"), strict=True):

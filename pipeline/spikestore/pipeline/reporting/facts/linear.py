@@ -35,7 +35,7 @@ class SiteGroups(NamedTuple):
 def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
     """Return groups of neighbouring sites.
 
-    A group never has sites of two polarities. If `most` groups are enough for this, there are not more.
+    A group never has sites of two polarities. There are at most `most` groups, unless there are more polarities than `most`.
 
     Parameters
     ----------
@@ -58,7 +58,9 @@ def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
 
 
 class Inputs:
-    """Computes the inputs of the read-out for each part of time and group of sites: log(1 + events), or sign(sum) · log(1 + abs(sum)) of real numbers.
+    """Computes the inputs of the read-out, one for each part of time and group of sites.
+
+    For counts, an input is log(1 + events). For real numbers, it is sign(sum) · log(1 + abs(sum)).
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class SampleEvents:
 
 
 class SiteEvents:
-    """Sum of the values at each site; for real numbers, of the absolute values.
+    """Sum of the values at each site. For real numbers, the sum of the absolute values.
 
     Parameters
     ----------

@@ -26,13 +26,13 @@ class SetFacts:
     columns : mapping of str to array, shape (rows,) each
         The columns with one value for each sample: nnz, n_bins, label and extras.
     events : float64 array, shape (rows,)
-        Sum of the values of each sample; of the absolute values if they are real numbers.
+        Sum of the values of each sample. For real numbers, the sum of the absolute values.
     site_events : float64 array, shape (sites,)
-        The same at each site.
+        Sum of the values at each site. For real numbers, the sum of the absolute values.
     histograms : ColumnHistograms
         Histograms of the values, and of the gaps between indices.
     real_values : RealHistogram
-        Of real numbers.
+        Histogram of the values of a set of real numbers; all its numbers are 0 for a set of counts.
     hashes : uint64 array, shape (rows,)
         Hash of the frames of each sample.
     samples : mapping of int to KeptSample

@@ -53,7 +53,7 @@ def float_frames(
         Fields ``t``, ``x``, ``y`` and ``p`` of the events: at least one event, all inside the sensor, sorted by time. ``x``,
         ``y`` and ``p`` are int64.
     starts, ends : int64 array, shape (n_bins,)
-        Events of each bin of `frame_with_bins_of`.
+        Range of the events of each bin of `frame_with_bins_of`: bin i has the events ``starts[i]`` to ``ends[i]`` (exclusive).
     name : str
         Name of the recording in messages.
 

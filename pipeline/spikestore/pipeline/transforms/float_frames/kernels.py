@@ -115,7 +115,8 @@ def voxels(
     """Compute a voxel grid; return the number of its non-zeros, and the number of events that are in no bin.
 
     An event counts in its bin and in the next one. Bins are computed one after another. For each bin, its own events are added
-    first, and then the events of the bin before. Sums are rounded, and Tonic adds in this order.
+    first, and then the events of the bin before. This is the order in which Tonic adds; another order would round sums in
+    another way.
 
     Parameters
     ----------
@@ -192,7 +193,7 @@ def add_surfaces(
     t, x, y : float32, int64 and int64 array, shape (events,)
         Times in µs, sorted, and pixels.
     window : float32
-        Events count if they are at most this long before an event, in µs.
+        The surface around an event has the earlier events whose times are at most this many µs before the event.
     tau : float32
         Time constant in µs; three times the time constant if `is_linear`.
     is_linear : bool

@@ -59,8 +59,9 @@ _NO_TABLE = frozen(np.zeros(0, np.int64))
 def can_run(transform: Transform, *, has_y: bool) -> bool:
     """Return whether `FusedChain` supports this transform.
 
-    It supports ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``; ``to_frame`` with
-    ``time_window`` or ``n_time_bins``, ``fixed_duration`` and ``fixed_frames_number``; and at most `MOST_SITES` sites.
+    It supports the operations ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, and the
+    frames of ``to_frame`` with ``time_window`` or ``n_time_bins``, of ``fixed_duration`` and of ``fixed_frames_number``. The
+    frames must have at most `MOST_SITES` sites.
     """
     spec = transform.to_frame
     return (
@@ -105,8 +106,8 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """Time of each code before and after scaling, and the last code up to which times ascend.
 
-    `source` is the table that they were computed from. If the transform has a rule on stored float16 times, `scaled` has the
-    stored times, in units of 2^-24 s or 2^-24 ms.
+    `source` is the table from which these times were computed. If the transform has a rule on stored float16 times, `scaled`
+    has the stored times, in units of 2^-24 s or 2^-24 ms.
     """
 
     source: npt.NDArray[np.int64]

@@ -170,7 +170,7 @@ def filter_recordings(
     state : uint8 array, shape (recordings,)
         Only recordings with `TODO` are copied; unusual ones are set to `UNUSUAL`.
     new_t, new_x, new_y, new_p : as the events
-        Output: the events.
+        Output: the events that are kept, in arrays of the same dtypes.
     new_offsets : int64 array, shape (recordings + 1,)
         Output: start of each recording's new events, and the end of the last.
     """

@@ -51,7 +51,7 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
     """Return, for each whole number k, the smallest difference that is rounded to a float16 whose value is at least k.
 
-    A difference is that of two float16, in units.
+    Here, a difference is the difference of two float16 times, as a multiple of `UNIT`.
 
     Parameters
     ----------

@@ -144,7 +144,10 @@ def coordinate_table(
 
 
 def empty_bins(spec: FrameOperation) -> float:
-    """Return the number of bins of a recording without events, by Tonic's formula for its duration (by default 0)."""
+    """Return the number of bins of a recording without events, by Tonic's formula.
+
+    The duration of such a recording is ``end_time - start_time``; if one of them is not given, it is 0.
+    """
     if not isinstance(spec, ToFrame):
         return spec.bins or 1
     if spec.n_time_bins is not None:

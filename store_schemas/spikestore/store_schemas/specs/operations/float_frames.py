@@ -71,7 +71,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames of every recording: None, because it depends on the recording."""
+        """Number of frames, if all recordings have the same number. Here None: the number depends on the recording."""
         return None
 
     @property
@@ -122,7 +122,7 @@ class ToAveragedTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames of every recording: one for each cell."""
+        """Number of frames of a recording. It is the same for all recordings: the number of cells."""
         return math.prod(self.cells)
 
     @property

@@ -41,7 +41,7 @@ class FixedDuration(_SpikingJellyFrames):
 
     @property
     def bins(self) -> int | None:
-        """Number of bins of every recording: None, because it depends on the recording."""
+        """Number of bins, if all recordings have the same number. Here None: the number depends on the recording."""
         return None
 
     @property

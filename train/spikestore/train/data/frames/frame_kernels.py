@@ -65,7 +65,7 @@ def fill_frames(
     room : int64 array, shape (batch,)
         Elements from a sample's addresses to the end of the arrays that hold it.
     places : int64 array, shape (batch,)
-        Places of each sample's own frames.
+        Number of places of each sample's own frames, without padding.
     index_like, value_like : arrays
         Arrays with the dtypes of index and value; their content is not used.
     frames : float32 array, shape (batch, places)
@@ -117,7 +117,7 @@ def find_centres(
     Parameters are those of `fill_frames`, and:
 
     sites : tuple of int
-        Places of a time bin, and sizes of y and x.
+        Number of places of a time bin, size of y, and size of x.
     centres : int64 array, shape (batch, 3)
         Filled by the call; -1 for a sample that `fill_frames` would report.
     """

@@ -287,7 +287,7 @@ def fill_augmented(
     steps : sequence of AugmentationStep
         The steps, on the host.
     places : int64 array, shape (batch,)
-        Places of each sample's own frames.
+        Number of places of each sample's own frames, without padding.
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
         Zeros.
 

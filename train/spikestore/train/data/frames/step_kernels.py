@@ -341,7 +341,7 @@ def mix_region(
     Parameters
     ----------
     a, plane : int
-        Places of a time bin, and of the sensor without polarities.
+        Number of places of a time bin, and number of places of one polarity.
     border : float
         Places with a density above this number are in the region.
     tables, gaussians : float64 array, int

@@ -4,9 +4,9 @@ A file starts with lines of text that begin with ``#``. Events follow, each with
 big-endian). The meaning of the bits of an address depends on the chip. The line ``# AEChip:`` names the chip; jAER has written
 this line since 2014, and a file without this line is from a DVS128.
 
-- DVS128: y in bits 14 to 8, x in bits 7 to 1, and bit 0, which is 0 for ON. Bit 15 marks a signal at the camera's input.
-- DAVIS: y in bits 30 to 22, x in bits 21 to 12, and bit 11, which is 1 for ON. Bit 31 marks samples of images and of the motion sensor, and bit 10 a
-  signal at the camera's input.
+- DVS128: y is in bits 14 to 8, and x in bits 7 to 1. Bit 0 is 0 for ON. Bit 15 marks a signal at the camera's input.
+- DAVIS: y is in bits 30 to 22, and x in bits 21 to 12. Bit 11 is 1 for ON. Bit 31 marks samples of images and of the motion
+  sensor. Bit 10 marks a signal at the camera's input.
 
 Both kinds of chips count x from the right and y from the bottom. The events that are returned count from the left and the top,
 as events of AEDAT 3.1 and 4 do.

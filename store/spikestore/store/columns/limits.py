@@ -26,9 +26,9 @@ _ASSUMED_MEMORY = 2**40
 
 
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
-    """Raise `DamagedError` if a fragment would decode to more than this machine's memory.
+    """Raise `DamagedError` if a fragment would decode to more than this machine's memory, or if shards exceed `LARGEST_SHARD`.
 
-    A few stored bytes can decode to a chunk of any size, so malicious sets need such a limit. Fragments are planned
+    A few stored bytes can decode to a chunk of any size, so malicious sets need such limits. Fragments are planned
     for 256 MiB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
@@ -36,7 +36,12 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     a_value = sizes.pop("index") + sizes.pop("value")
     needed = manifest.fragment_samples * (sum(sizes.values()) + 8) + row.nnz * a_value
     memory = physical_memory_bytes() or _ASSUMED_MEMORY
-    if needed > memory or manifest.shard_values > LARGEST_SHARD:
+    if manifest.shard_values > LARGEST_SHARD:
+        raise DamagedError(
+            f"the shards of {manifest.source.dataset} {manifest.source.split} have room for {manifest.shard_values:,} values, more than "
+            f"the limit of {LARGEST_SHARD:,}: do not trust this set"
+        )
+    if needed > memory:
         raise DamagedError(
             f"fragment {fragment} of {manifest.source.dataset} {manifest.source.split} needs {needed:,} bytes of memory, "
             f"but this machine has {memory:,}: if you trust the origin of this set, read it on a larger machine"

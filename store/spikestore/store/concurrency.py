@@ -129,7 +129,7 @@ class Prefetcher(Generic[Item]):
         Called when the thread must end early; it must end any wait of the generator, for example for a disk. Without this
         argument, the interpreter does not wait for the thread when it exits.
     errors : {"in order", "first"}
-        When an error of the generator is raised: after all items that precede the error, or at the next call of ``next``.
+        ``in order``: an error of the generator is raised after all items that precede it; ``first``: at the next call of ``next``.
     """
 
     def __init__(

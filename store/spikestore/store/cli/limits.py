@@ -20,7 +20,7 @@ _REMEDIES = {
     errno.EROFS: "choose a writable folder",
 }
 _OF_LOADERS = ("cannot allocate memory", "failed to map segment", "cannot create shared object descriptor")
-"""Texts of the dynamic loader when memory is short: ImportError and OSError without an errno."""
+"""Texts in errors of the dynamic loader when memory is short. These errors are ImportError, or OSError without an errno."""
 
 
 def limit_reached(error: BaseException) -> str | None:

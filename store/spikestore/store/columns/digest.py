@@ -6,7 +6,7 @@ rows in order, little-endian, without padding or separators. ``start`` and ``che
 - the **digest** is SHA-256 over the hash of a head and the hashes of all blocks: it identifies the content,
   independent of plan, codec, executor, worker count and provenance;
 - **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read compares these
-  hashes. So it detects values that were flipped, lost or exchanged, and whole fragments of another set.
+  hashes. So a read detects values that were flipped, lost or exchanged, and whole fragments of another set.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from spikestore.store.storage.protocol import StoredObject
 
 _DOCUMENT = ".json"
-"""Suffix of documents. A folder with this suffix is in the place of a document, except directly below ``refs``, because names may end so."""
+"""Suffix of documents. A folder with this suffix is in the place of a document, except directly below ``refs``, because names may have this suffix."""
 _NAMES = "refs"
 
 _DEEPEST = 40

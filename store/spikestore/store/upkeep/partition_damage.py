@@ -12,7 +12,7 @@ from spikestore.store.upkeep.verify import Damage, damage_of
 from spikestore.store_schemas.errors import StoreError, UsageError
 
 Samples = Mapping[str, int]
-"""Rows of each source, by its key, if the store has a feature set of it."""
+"""Number of rows of each source of which the store has a feature set, by the source's key."""
 
 
 def verify_partitions(

@@ -36,8 +36,8 @@ class Damage(NamedTuple):
     detail: str
     """Description of the damage."""
     kind: DamageKind = "damaged"
-    """The object is missing, differs from the committed one, does not belong to the set ("foreign"), or has a format that this
-    version cannot read ("newer"), which is no damage."""
+    """``missing``: the object does not exist; ``damaged``: it differs from the committed one; ``foreign``: it does not belong to the
+    set; ``newer``: it has a format that this version cannot read, and is not damaged."""
     fragment: int | None = None
     """Number of the object's fragment, if any."""
 

@@ -50,7 +50,7 @@ def parts_of(
     values : sequence of float or str
         Finite numbers; or texts of at most `MOST_BYTES` without the character NUL.
     least : int
-        Minimum number of parts, so that the splits of a folder have equally many.
+        Minimum number of parts, so that all splits of a folder have the same number of parts.
     """
     encoded = [_bytes_of(kind, value) for value in values]
     count = max(least, -(-max(map(len, encoded), default=0) // _PART_BYTES))

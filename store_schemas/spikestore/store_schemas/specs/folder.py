@@ -56,7 +56,7 @@ class Decoding(Spec):
     """Parameters of the decoding of a folder's files to events."""
 
     formats: dict[Name, Size]
-    """Version of each format of the files, by its name."""
+    """Version of each file format, by the name of the format."""
     fields: Annotated[tuple[EventField, ...], AsTuple]
     """Fields that the events of all files have, in the order t, x, y, p."""
     order: Annotated[tuple[str, ...], AsTuple] = ()

@@ -92,8 +92,8 @@ def hold_out(
     features : FeatureSet or FeatureDataset
         The set, to get its rows; a data set, to get its items. A data set of all rows, without `rebin`, is divided like its set.
     part : float
-        Share of the samples, speakers, … that is held out; above 0 and below 1. At least one is held out and one
-        stays.
+        Share of the samples, speakers, … that is held out; above 0 and below 1. At least one of them is held out, and
+        at least one stays.
     seed : int
         Another seed results in another split.
     by : str

@@ -36,7 +36,7 @@ from spikestore.train.data.frames.random_bits import below, redrawn, several, th
 _ANGLES = 16
 """Number of angles per degree of `Rotate` and `Shear`."""
 _MOST_SHEAR = 80
-"""Largest angle of a shear in degrees: a row moves by less than six times its distance from the centre."""
+"""Largest angle of a shear in degrees. With this angle, a row moves by less than six times its distance from the centre."""
 
 
 @dataclass(frozen=True)

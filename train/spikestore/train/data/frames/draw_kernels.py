@@ -49,7 +49,7 @@ def mixed(key: np.uint64) -> np.uint64:
 
 @compiled
 def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
-    """Return how many of at most three events have random bits below `number`: 21 bits for each, the highest for the first event."""
+    """Return how many of at most three events have random bits below `number`. Each event has 21 bits, the first one the highest."""
     below = np.int64((bits >> _43) < number) & np.int64(events > 0)
     below += np.int64(((bits >> _22) & _EVENT_MASK) < number) & np.int64(events > 1)
     below += np.int64(((bits >> _1) & _EVENT_MASK) < number) & np.int64(events > 2)

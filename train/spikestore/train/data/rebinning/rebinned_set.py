@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class RebinnedSet(FeatureSet):
     """The set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
 
-    Samples, labels and columns equal those of that set, with one exception: if no bin of the finer set has the last events of
-    a sample, the sample lacks them. A warning says how many samples this may affect. The number of non-zeros and the largest
+    Samples, labels and columns equal those of that set, with one exception: if the last events of a sample are in no bin of
+    the finer set, the sample lacks these events. A warning says how many samples this may affect. The number of non-zeros and the largest
     count in the manifest of a rebinned set are upper limits.
 
     Parameters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from spikestore.store.cli.main import main
+from spikestore.store.cli.program import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -1,0 +1,44 @@
+"""The process of the command ``spikestore``: what happens before and after :func:`spikestore.store.cli.main.main`."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+__all__ = ["program"]
+
+STARTING = 300_000
+"""Number of objects that imports and start create; no collection of cycles runs before this number."""
+
+
+def program() -> int:
+    """Run the command line with the arguments of the process, and return its exit status.
+
+    Call this function once, as the last action of a process: cycles of objects that are alive when it returns are not collected
+    when the interpreter ends.
+    """
+    _delay_collections()
+    try:
+        from spikestore.store.cli.main import main  # most of the start, and Ctrl-C may arrive in it
+
+        return main()
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to resume\n")
+        return 130
+    finally:
+        gc.freeze()  # else the interpreter searches all modules for cycles at its end, a tenth of a short command
+
+
+def _delay_collections() -> None:
+    """Run the first collection of cycles after `STARTING` objects, and then as often as before.
+
+    What imports create stays, and by default it is searched again and again while it grows.
+    """
+    former = gc.get_threshold()
+
+    def restore(phase: str, info: dict[str, int]) -> None:
+        if gc.get_threshold()[0] == STARTING:
+            gc.set_threshold(*former)
+
+    gc.callbacks.append(restore)
+    gc.set_threshold(STARTING, *former[1:])

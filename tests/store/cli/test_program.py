@@ -1,0 +1,69 @@
+"""The process of the command line: its start, its end, and Ctrl-C before a command runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import spikestore.store
+
+
+def _run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_ctrl_c_during_the_imports_is_one_line() -> None:
+    """A third of a second passes before a command runs, and a traceback of imports tells a user nothing."""
+    done = _run(
+        "import signal, sys\n"
+        "class CtrlC:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name == 'typer': signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, CtrlC())\n"
+        "from spikestore.store.cli.program import program\n"
+        "sys.exit(program())\n"
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "interrupted; run the same command again to resume\n"
+
+
+def test_a_short_command_collects_no_cycles() -> None:
+    """No collection runs before its end; the interpreter skips what is alive; the first collection restores the rate."""
+    done = _run(
+        "import gc, sys\n"
+        "from spikestore.store.cli.program import program\n"
+        "sys.argv[1:] = ['--help']\n"
+        "count = lambda: sum(one['collections'] for one in gc.get_stats())\n"
+        "rate, before = gc.get_threshold(), count()\n"
+        "status = program()\n"
+        "assert status == 0 and count() == before, count() - before\n"
+        "assert gc.get_freeze_count() > 10_000\n"
+        "assert gc.get_threshold() != rate\n"
+        "gc.collect()\n"
+        "assert gc.get_threshold() == rate\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_chosen_rate_of_collections_stays() -> None:
+    """A package that sets its own rate in a command keeps it after the first collection."""
+    done = _run(
+        "import gc, sys\n"
+        "from spikestore.store.cli.program import program\n"
+        "sys.argv[1:] = ['--version']\n"
+        "program()\n"
+        "gc.set_threshold(5000)\n"
+        "gc.collect()\n"
+        "assert gc.get_threshold()[0] == 5000\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_console_script_is_the_same_program() -> None:
+    project = Path(spikestore.store.__file__).parents[3] / "pyproject.toml"
+    module, _, name = tomllib.loads(project.read_text())["project"]["scripts"]["spikestore"].partition(":")
+    used = import_module("spikestore.store.__main__").program
+    assert getattr(import_module(module), name) is used

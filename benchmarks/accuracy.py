@@ -21,7 +21,7 @@ from benchmarks.recordings import find_recordings
 
 ROOT = Path(__file__).parents[1]
 COUNTS = {"train": 2000, "valid": 400, "test": 400}
-"""Recordings of `spikestore demo-data`, as in `make demo`."""
+"""Number of recordings that `spikestore demo-data` writes for each split, as in `make demo`."""
 PENALTIES = tuple(10.0**power for power in range(-6, 1))
 
 

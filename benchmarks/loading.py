@@ -42,9 +42,9 @@ class Bench:
     raw: Raw
     device: str
     samples: int
-    """Samples of our set and of the list of sparse tensors."""
+    """Number of samples in our set and in the list of sparse tensors."""
     cached: int
-    """Samples of Tonic's cache."""
+    """Number of samples in Tonic's cache."""
     stack: ExitStack = field(default_factory=ExitStack)
 
     @cached_property

@@ -24,7 +24,7 @@ class Recordings:
     folder : Path
         The folder with the file itself.
     count : int
-        Recordings in the file, at least 1.
+        Number of recordings in the file, at least 1.
     splits : tuple of str
         All splits whose files are there.
     """

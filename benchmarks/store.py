@@ -38,7 +38,7 @@ class Bench:
     sets: int
     """Number of sets in the store that is listed."""
     large: int
-    """Fragments of the large manifest."""
+    """Number of fragments in the large manifest."""
     copies: int = 0
 
     def bucket(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.form import Row, compare
 
 RUN = 128
-"""Rows of a span, by default."""
+"""Number of rows of a span, by default."""
 
 
 def shuffle_quality(bench: Any) -> Row:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 BATCH, SAMPLES, CLASSES = 128, 2048, 10
 GPU_EPOCHS = 10
-"""Epochs that a GPU runs at a time, because one epoch takes only a few milliseconds."""
+"""Number of epochs that a GPU runs at a time, because one epoch takes only a few milliseconds."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Time bins and sites of samples, and the share of filled cells."""
+    """Number of time bins of samples, sizes of the axes after time, and the share of filled cells."""
 
     bins: int
     sites: tuple[int, ...]

@@ -20,7 +20,7 @@ from benchmarks.peers.process import PeerError, PeerProcess
 WIDTH, HEIGHT = 1280, 720
 EVENTS, FEW_EVENTS = 20_000_000, 1_000_000
 RATE = 10
-"""Events per µs."""
+"""Number of events per µs."""
 WINDOW = 10_000
 
 

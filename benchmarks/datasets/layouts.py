@@ -18,7 +18,7 @@ DRAWN = 32
 WINDOW = 10_000
 """Length of a time bin, µs."""
 BINS = 10
-"""Bins of a recording in the transform with a fixed number of bins."""
+"""Number of bins of a recording, in the transform with a fixed number of bins."""
 
 
 class Size(NamedTuple):
@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
     recordings: int
     events: int
-    """Events of each recording."""
+    """Number of events of each recording."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Layout:
     full, small : Size
         Two sizes of the data set; `small` if rough numbers are enough.
     batch : int
-        Samples of a batch; few for DVSGesture, because frames of a recording may take 80 MB.
+        Number of samples in a batch; small for DVSGesture, because the frames of a recording may take 80 MB.
     draw : callable
         Returns a random recording.
     write : callable

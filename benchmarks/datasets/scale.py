@@ -20,7 +20,7 @@ class Scale:
     small : bool
         Whether rough numbers are enough.
     recordings, events : int, optional
-        Recordings of a row, and events of each, instead of the row's own numbers.
+        Number of recordings of a row, and number of events of each recording. They replace the row's own numbers.
     """
 
     scratch: Path

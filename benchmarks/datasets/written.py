@@ -27,7 +27,7 @@ class Written:
     folder : Path
         Folder for the files that a row writes; the data set is in ``data``, and SpikingJelly's event files are in ``events``.
     count : int
-        Recordings.
+        Number of recordings.
     """
 
     layout: Layout

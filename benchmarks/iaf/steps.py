@@ -18,9 +18,9 @@ class Bench:
     device : torch.device
         Device of the networks.
     batch : int
-        Samples in a batch of the seed's network.
+        Number of samples in a batch of the seed's network.
     conv_batch, conv_steps : int
-        Samples in a batch of the convolutional network, and time steps.
+        For the convolutional network: number of samples in a batch, and number of time steps.
     rounds : int
         Number of rounds of every comparison.
     samples : int
@@ -110,7 +110,7 @@ def trainer(network: Any, x: Any, labels: Any, best_of: int = 3) -> tuple[Callab
 
 
 WARM_UP = 5
-"""Training steps that are not timed: kernels are compiled and graphs recorded."""
+"""Number of training steps that are not timed: in these, kernels are compiled and graphs are recorded."""
 
 
 def training_step_of(network: Any) -> Callable[[Any], Any]:

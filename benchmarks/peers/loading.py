@@ -15,7 +15,7 @@ from benchmarks.peers.slow_disk import slow_disk
 BATCH = 128
 WORKERS = 2
 WINDOW = 8192
-"""Samples among which our loader shuffles, by default."""
+"""Number of samples among which our loader shuffles, by default."""
 
 
 def against_litdata(bench: Any) -> Row:

@@ -17,7 +17,7 @@ from benchmarks.preprocess.starts import command
 os.environ.update(PINNED)
 
 LEAST = 8
-"""Fewest recordings of the smaller of the two builds whose memory is compared."""
+"""Least number of recordings for the smaller one of the two builds whose memory is compared."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from benchmarks.bench import WORKERS, Bench
 from benchmarks.form import Row, compare, timed
 
 CHUNKS = 60
-"""Chunks that a process encodes in one round."""
+"""Number of chunks that a process encodes in one round."""
 
 
 def encode(core: int, chunks: int) -> None:

@@ -21,7 +21,7 @@ from benchmarks.form import Row
 
 ROUNDS = 7
 FIRST_FRAGMENT = 64
-"""Recordings of one fragment."""
+"""Number of recordings of one fragment."""
 LIBRARIES = "import platformdirs, rfc8785, typer; from pydantic import BaseModel, Field, TypeAdapter"
 """Imports of the libraries that every ``spikestore preprocess`` needs."""
 

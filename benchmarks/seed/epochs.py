@@ -30,7 +30,7 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
     count, whole : int
         Number of batches to run, and number of batches of a whole epoch.
     at_once : int
-        Batches that workers make at the same time, see `scaled_up`.
+        Number of batches that workers make at the same time; see `scaled_up`.
     """
     device = next(network.parameters()).device
     early, waited = (0.0, 0.0), 0.0

@@ -16,10 +16,10 @@ from benchmarks.bench import Bench as Raw
 from benchmarks.bench import build, target, tonic_dataset
 
 WORKERS = 2
-"""Worker processes of the peers, and threads of ours."""
+"""Number of worker processes of the peers, and of threads of our loader."""
 
 Batches = Callable[[], Iterator[tuple[Any, Any]]]
-"""Starts an epoch of (frames, labels)."""
+"""Called without arguments; returns an iterator over one epoch of pairs (frames, labels)."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Loadings:
     samples : int
         Number of recordings: the first ones of the train split.
     batch : int
-        Samples in a batch.
+        Number of samples in a batch.
     device : torch.device
         Device of the batches.
     """

@@ -14,7 +14,7 @@ from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.pipeline.transforms.fused import FusedChain
 
 SIDE, EVENTS, LENGTH = 128, 100_000, 2_000_000
-"""Pixels along each axis, events, and µs of a recording; half of the events are in a moving spot, the others anywhere."""
+"""Number of pixels along each axis, number of events of a recording, and its length in µs. Half of the events are in a moving spot; the others are anywhere."""
 
 
 def denoise(scale: Scale) -> Row:

@@ -18,10 +18,10 @@ from spikestore.store import FeatureSet, Store
 from spikestore.store.columns.event_counts import count_events
 
 FINE, COARSE = (700, 1000), (100, 4000)
-"""Channels, and µs of a time bin."""
+"""Number of channels, and length of a time bin in µs."""
 
 WIDTHS = (2000, 4000, 5000, 8000, 10_000)
-"""Time bins of a sweep with 100 channels, in µs."""
+"""Lengths of the time bins of a sweep with 100 channels, in µs."""
 
 
 def derive(scale: Scale) -> Row:

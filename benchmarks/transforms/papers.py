@@ -19,7 +19,7 @@ from spikestore.store_schemas.specs.operations import FixedDuration, FixedFrames
 from spikestore.store_schemas.specs.transform import Transform
 
 EVENTS = 8_000
-"""Events of a recording; those of SHD have 8,079 on average."""
+"""Number of events of a recording; recordings of SHD have 8,079 on average."""
 
 EDGES = np.linspace(0, 1.4, 100)
 """Edges of sparch's bins in s."""

@@ -49,7 +49,7 @@ class BuildRequest:
     workers : int
         Number of tasks that run at the same time.
     fragment_samples : int, optional
-        Rows per fragment.
+        Number of rows per fragment.
     restart : bool
         Start a new build instead of resuming an unfinished one.
     former : FormerRows, optional

@@ -29,7 +29,7 @@ class BuildOptions:
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional
-        Samples per fragment, rounded up to a multiple of 64.
+        Number of samples per fragment, rounded up to a multiple of 64.
     restart : bool
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}

@@ -36,7 +36,7 @@ _SPLITS = ("train", "valid", "test")
 _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
 """First number and count of the speakers of a split: fixed, so that the speaker of recording i does not depend on the size."""
 _REPORT_EVERY = 100
-"""Recordings between two calls of ``progress``."""
+"""Number of recordings between two calls of ``progress``."""
 _BYTES_PER_RECORDING = 36_000
 """Mean size on disk in bytes, a little above the measured mean."""
 _MARK = "spikestore_demo"
@@ -61,7 +61,7 @@ def write_demo_data(
     folder : pathlib.Path or str
         Tonic's ``save_to``: files are written to ``folder/SSC/``. Created if missing.
     train, valid, test : int
-        Recordings in each split, at least 1. A split with at least 35 recordings has every class.
+        Number of recordings in each split, at least 1. A split with at least 35 recordings has every class.
     seed : int
         Seed of voices and recordings, not negative. Words and labels are the same for all seeds.
     progress : callable, optional

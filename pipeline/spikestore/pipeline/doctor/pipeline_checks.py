@@ -15,7 +15,7 @@ from spikestore.store.doctor.findings import Finding, versions
 from spikestore.store_schemas.specs.transform import ExecutorName
 
 RECORDINGS = 40
-"""Recordings of the small build."""
+"""Number of recordings of the small build."""
 
 DIGEST = "158c33afe1623588474c498bdab8544db394c972952ce526bba73856b8b80405"
 """Digest of the set that the small build computes, on every machine."""

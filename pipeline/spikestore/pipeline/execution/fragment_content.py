@@ -14,21 +14,21 @@ class FragmentContent(NamedTuple):
     """Summary of the samples of one fragment, for the report of degenerate sets; it is not stored."""
 
     recordings: int
-    """Recordings that were not skipped."""
+    """Number of recordings that were not skipped."""
     without_events: int
-    """Recordings that have events, but none in a time bin."""
+    """Number of recordings that have events, but no event in a time bin."""
     labels: tuple[int, int] | None
     """Smallest and largest label; None if all recordings were skipped."""
     sites: tuple[int, int] | None
     """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
     bins: int
-    """Time bins of all samples."""
+    """Number of time bins of all samples together."""
     nnz: int
-    """Non-zeros of all samples."""
+    """Number of non-zeros of all samples together."""
 
 
 _FIRST_LOOK = 4096
-"""Non-zeros to check first: they nearly always have more than one site."""
+"""Number of non-zeros to check first: these nearly always have more than one site."""
 
 
 def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:

@@ -140,7 +140,7 @@ class FragmentReport(NamedTuple):
     content: FragmentContent | None = None
     """Summary of the samples; None if another builder had stored the fragment."""
     taken: int = 0
-    """Rows that were taken from former sets."""
+    """Number of rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
     """Reasons why rows of former sets could not be read; their recordings were read instead."""
     variants: tuple[FragmentContent | None, ...] = ()
@@ -243,7 +243,7 @@ class _FragmentRows(NamedTuple):
     checked: bool = False
     """Whether the rows are checked and have the stored dtypes."""
     taken: int = 0
-    """Rows that were taken from former sets."""
+    """Number of rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
     """Reasons why rows of former sets could not be read."""
 

@@ -22,7 +22,7 @@ from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.specs.transform import Transform
 
 CHUNK_ITEMS = 64
-"""Items that a task reads, as many as the samples of a block."""
+"""Number of items that a task reads: the number of samples in a block."""
 
 
 class ChunkContents(NamedTuple):
@@ -31,7 +31,7 @@ class ChunkContents(NamedTuple):
     chunk: int
     """Number of the chunk."""
     nnz: list[int]
-    """Non-zeros of each item."""
+    """Number of non-zeros of each item."""
     has_y: list[bool]
     """Whether the frames of each item have an axis y."""
     targets: list[int | str]

@@ -99,7 +99,7 @@ class Recipe(Spec):
     licence: str | None = None
     """Licence of the recordings; never part of a key."""
     max_bins: Size = DEFAULT_MAX_BINS
-    """A recording with more time bins is an error."""
+    """Maximum number of time bins of a recording. A recording with more time bins is an error."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
     """Stores to search, in order, before a set is computed; a relative folder is relative to the recipe's folder."""
     source: RecipeSource

@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 """One-dimensional int64 array."""
 
 _BLOCK = 2**22
-"""Events per block of the sparse count; with overlap an event counts once for each of its bins."""
+"""Number of events per block of the sparse count. If bins overlap, an event counts once for each of its bins."""
 
 
 def count_covered(starts: Ints, ends: Ints, n_events: int) -> int:

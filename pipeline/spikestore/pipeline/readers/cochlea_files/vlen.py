@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("place", "<u4")])
 _BLOCK = 512
-"""Recordings per block if the descriptors cannot be read."""
+"""Number of recordings per block, if the descriptors cannot be read."""
 
 
 def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:

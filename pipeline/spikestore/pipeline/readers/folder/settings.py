@@ -51,7 +51,7 @@ class FolderSettings(Spec):
     offset: Literal["first_event"] | None = None
     """Subtract the time of the earliest event of each recording."""
     clock_bits: ClockBits | None = None
-    """Bits after which the clock of a recording starts again."""
+    """Number of bits of the clock of the recordings, which starts again from 0 after 2^bits ticks; its periods are added up."""
 
     @property
     def effective_pattern(self) -> str | None:

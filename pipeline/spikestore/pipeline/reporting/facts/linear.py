@@ -67,7 +67,7 @@ class Inputs:
     sites : tuple of int
         Sizes (polarity, [y,] x).
     bins_per_part : int
-        Time bins of a part; the last part takes all later bins.
+        Number of time bins of a part; the last part takes all later bins.
     """
 
     def __init__(self, sites: tuple[int, ...], bins_per_part: int) -> None:
@@ -177,7 +177,7 @@ class Predictions:
     def __init__(self, inputs: Inputs, read_out: ReadOut, classes: int) -> None:
         self._inputs, self._read_out = inputs, read_out
         self.confusion = np.zeros((classes, classes), np.int64)
-        """Samples by true class and found class, shape (classes, classes)."""
+        """Number of samples by true class and found class, shape (classes, classes)."""
 
     def add(self, piece: Piece) -> None:
         """Process the next piece of the set."""

@@ -35,7 +35,7 @@ class SampleEvents:
 
     @property
     def events(self) -> npt.NDArray[np.float64]:
-        """Events of each sample, shape (rows,)."""
+        """Number of events of each sample; for real numbers, sum of the absolute values. Shape (rows,)."""
         return np.concatenate(self._parts)
 
 
@@ -50,7 +50,7 @@ class SiteEvents:
 
     def __init__(self, site_count: int) -> None:
         self.events = np.zeros(site_count)
-        """Events at each site, shape (sites,)."""
+        """Number of events at each site; for real numbers, sum of the absolute values. Shape (sites,)."""
 
     def add(self, piece: Piece) -> None:
         """Process the next piece of the set."""

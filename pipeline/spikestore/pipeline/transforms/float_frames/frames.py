@@ -132,7 +132,7 @@ def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
     Parameters
     ----------
     places : int64 array, shape (n_events,)
-        Places, from 0.
+        Place of each event, from 0.
     size : int
         The places are below this number.
     """

@@ -13,8 +13,8 @@ _SECTION = re.compile(r"^(\w[\w ]*)\n-{3,}$", re.MULTILINE)
 def help_text(docstring: str) -> str:
     r"""Return the ``--help`` text of a command's numpy docstring.
 
-    It consists of the text before the first section, each paragraph as one line, and the section ``Examples`` line by
-    line. Other sections are left out: typer shows the parameters itself.
+    The text has two parts: what comes before the first section, with each paragraph on one line; and the section
+    ``Examples``, in which every line is indented and kept. Other sections are left out: typer shows the parameters itself.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def image_of_channels(frames: npt.NDArray[Any]) -> Image:
 
 
 def strip_of_frames(frames: npt.NDArray[Any]) -> tuple[Image, list[tuple[int, int]]]:
-    """Return an image of frames side by side, each the sum of some time bins of a camera, and the time bins of each frame.
+    """Return an image of a camera's frames side by side, and the time bins of each frame; a frame is the sum of its time bins.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Credentials of the standard AWS profiles; obstore itself reads only the environment.
 
-If the environment has keys, the keys of the profile are not used. The region is taken from the environment if the environment has
-it, else from the profile; the same is true of the endpoint. Credentials are kept only in the client that accesses the bucket.
+If the environment has keys, the keys of the profile are not used. If the environment lacks the region or the endpoint, the
+profile provides it. Credentials are kept only in the client that accesses the bucket.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class MixedLabels(Tensor):
 
 
 def mixed_labels(labels: Tensor, partner: Tensor, share: Tensor) -> MixedLabels:
-    """Return soft labels: `share` times that of each sample, plus (1 - `share`) times that of its partner.
+    """Return soft labels: `share` times the label of each sample, plus (1 - `share`) times the label of its partner.
 
     A sample without a partner (-1) keeps its label.
     """

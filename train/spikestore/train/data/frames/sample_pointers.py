@@ -23,7 +23,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SamplePointers:
-    """Addresses of the samples of a batch, each a slice of packed columns in host memory.
+    """Addresses of the samples of a batch. Each sample is a slice of packed columns in host memory.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ WORKERS = 2
 
 @dataclass
 class Bench:
-    """Data that the rows share; each is made when a row first uses it."""
+    """Data that the rows share; each part is made when a row first uses it."""
 
     raw: Raw
     device: str

@@ -25,7 +25,7 @@ DAMAGED = 1
 
 
 class Experiment:
-    """One set, intact in two builds, and fresh damaged copies of it."""
+    """One set, built twice with different fragment sizes, and fresh copies of it that are damaged."""
 
     def __init__(self, bench: Bench, recordings: int) -> None:
         from spikestore.pipeline.execution.schedulers import InProcess

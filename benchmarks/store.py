@@ -158,7 +158,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull, against copying the same files with obstore: without checks, and with the same number of files at a time."""
+    """Push and pull, against copying the same files with obstore, which makes no checks and copies the same number of files at a time."""
     import obstore.store
 
     from spikestore.store import Store

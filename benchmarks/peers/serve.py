@@ -1,4 +1,4 @@
-"""The peer's side of `benchmarks.peers.process`. Imports nothing but the standard library."""
+"""The peer's side of `benchmarks.peers.process`. This module imports only the standard library."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The ways of loading that the seed's table compares: each yields batches that are dense on the device.
 
-Peers are read as the seed reads them: a DataLoader with worker processes that stay and ``PadTensors``, or a list of
-sparse tensors on the device without workers. All give the same samples, shuffled, without a smaller last batch.
+Peers are read as the seed reads them: a DataLoader that has ``PadTensors`` and worker processes that stay, or a list of sparse
+tensors on the device, which needs no workers. All give the same samples, shuffled, without a smaller last batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Batches = Callable[[], Iterator[tuple[Any, Any]]]
 
 @dataclass
 class Loadings:
-    """Data as each way needs it, made once.
+    """The data in the form that each way of loading needs; each form is made once.
 
     Attributes
     ----------

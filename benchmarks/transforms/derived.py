@@ -1,4 +1,7 @@
-"""Sets that are derived from a finer set, and sweeps, against builds from the recordings; one process, files in the page cache."""
+"""Sets that are derived from a finer set, and sweeps, against builds from the recordings.
+
+All run in one process, and all files are in the page cache.
+"""
 
 from __future__ import annotations
 

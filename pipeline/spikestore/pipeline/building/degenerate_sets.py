@@ -1,9 +1,9 @@
 """Warnings about feature sets that are valid but probably a mistake, for example because all events have one position.
 
 Other examples are a set without events, a set whose events are mostly cropped, and a set with a single time bin or a single
-class. If the caller does not allow an empty set, it is an error. In all other cases the set is committed, and each property is
-reported in a warning. If a warning states the times of recordings, some of the recordings are read again for it; for a set that
-was derived from a finer set, no recordings are read.
+class. An empty set is an error, unless the caller allows empty sets. In all other cases the set is committed, and each property
+is reported in a warning. If a warning states the times of recordings, some of the recordings are read again for it; for a set
+that was derived from a finer set, no recordings are read.
 """
 
 from __future__ import annotations

@@ -165,6 +165,18 @@ def test_a_pool_can_end_in_one_of_its_threads() -> None:
     ended.result(60)
 
 
+def test_a_pool_that_ends_while_it_gets_work_waits_for_no_lock() -> None:
+    """Threads that finish need no lock, which the thread that ends the pool within `submit` holds."""
+    pool, go_on = DaemonThreads(1, "spikestore-test"), threading.Event()
+    future = pool.submit(go_on.wait)
+    (thread,) = pool._threads
+    with pool._lock:
+        go_on.set()
+        assert future.result(60)
+        pool.shutdown()
+        assert not thread.is_alive()
+
+
 def test_threads_do_their_work() -> None:
     """Calls run in turn, in at most the requested number of threads, and no more than there are calls; errors are raised to the caller."""
     with DaemonThreads(3, "spikestore-test") as pool:

@@ -283,13 +283,10 @@ class DaemonThreads(Executor):
                 )
                 self._threads.append(thread)
                 thread.start()
-        future.add_done_callback(self._finished)
+        # Without the lock, which a thread may hold while it ends the pool and waits for the others; `discard` is atomic.
+        future.add_done_callback(self._unfinished.discard)
         self._work.put((future, lambda: fn(*args, **kwargs)))
         return future
-
-    def _finished(self, future: Future[Any]) -> None:
-        with self._lock:
-            self._unfinished.discard(future)
 
     def abandon(self) -> None:
         """Cancel all unfinished futures; calls that have not begun never run."""

@@ -44,7 +44,7 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
 
     early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
     assert early.status == 1
-    assert "cannot finalise SSC train: 2 of 4 fragments are missing (0, 3)" in early.err
+    assert "cannot finalise SSC train of r: 2 of 4 fragments are missing (0, 3)" in early.err
     assert list(Store("store").feature_sets()) == []
     listed = run("ls", "--store", "store")
     assert (listed.status, listed.out) == (0, "")

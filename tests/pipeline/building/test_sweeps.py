@@ -16,7 +16,7 @@ from spikestore.pipeline.readers.cochlea_files.cochlea import CochleaReader
 from spikestore.store import Store
 from spikestore.store.cli.main import main
 from spikestore.store.upkeep.verify import verify
-from spikestore.store_schemas.errors import SpecError, UsageError
+from spikestore.store_schemas.errors import SpecError, StoreError, UsageError
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -154,8 +154,12 @@ def test_an_interrupted_sweep_resumes(
 
 @pytest.mark.slow
 def test_parts_and_finalise(recipe: Path, tmp_path: Path, rows_read: list[int]) -> None:
-    for part in ((1, 2), (2, 2)):
-        build(recipe, tmp_path / "store", part=part)
+    build(recipe, tmp_path / "store", part=(1, 2))
+    with pytest.raises(
+        StoreError, match="cannot finalise SSC train of ssc-4ms: 1 of 2 fragments are missing"
+    ):
+        build(recipe, tmp_path / "store", finalise=True)
+    build(recipe, tmp_path / "store", part=(2, 2))
     assert sorted(rows_read) == list(range(70))
     build(recipe, tmp_path / "store", finalise=True)
     assert are_as_built_alone(recipe, tmp_path / "store")

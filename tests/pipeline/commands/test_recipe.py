@@ -115,6 +115,7 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         (("--dataset", "SHD", "--max-ms", "-2"), "--max-ms must be 0 or greater, got -2"),
         (("--dataset", "SHD", "--out", "no/a.toml"), "no folder at no"),
         (("--data", "nowhere"), "does not exist"),
+        (("--schema", "--out", "s.json"), "--schema writes to stdout: replace --out s.json by > s.json"),
     ],
 )
 def test_wrong_use(

@@ -119,6 +119,20 @@ def test_other_files_are_not_replaced(folder: Path, store: str, capsys: pytest.C
     assert (folder / "notes.html").read_text() == "my notes"
 
 
+def test_a_full_disk_names_the_page(folder: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A write fails without the name of its file, here because files may have 2,000 bytes."""
+    resource = pytest.importorskip("resource")
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, former[1]))
+    try:
+        assert main(["report", "small", "--store", store]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    page = folder / "small-report.html"
+    assert f"spikestore: error: {page}: File too large" in capsys.readouterr().err
+    assert [*folder.iterdir()] == []
+
+
 def test_recordings_that_are_not_there(folder: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "data").mkdir()
     assert main(["report", "small", "--store", store, "--data", "data"]) != 0

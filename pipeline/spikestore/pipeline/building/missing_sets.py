@@ -133,7 +133,9 @@ def _build(
             request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)
             build = open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
             if options.finalise:
-                refuse_unfinished(build, wanted.label)
+                refuse_unfinished(
+                    build, wanted.label if reuse.name is None else f"{wanted.label} of {reuse.name}"
+                )
             built[wanted.split] = build_features(
                 build,
                 wanted.located,

@@ -58,7 +58,7 @@ class Reuse:
         derive: bool = True,
         upstreams: Upstreams | None = None,
     ) -> None:
-        self._store, self._name = store, name
+        self._store, self.name = store, name
         self._requested, self._enabled = requested, enabled
         self._derive = derive
         self.upstreams = Upstreams(()) if upstreams is None else upstreams
@@ -69,12 +69,12 @@ class Reuse:
         # Imported here, because only builds need it: a run with nothing to do takes half a second.
         from spikestore.pipeline.growing.former_sets import sets_of_name
 
-        return [] if self._name is None else sets_of_name(self._store, self._name, self._requested)
+        return [] if self.name is None else sets_of_name(self._store, self.name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
         """Log one warning if recordings change their split: the new sets have them in another split than the current sets of the name."""
-        ref = None if self._name is None else self._store.ref(self._name)
-        if self._name is None or ref is None:
+        ref = None if self.name is None else self._store.ref(self.name)
+        if self.name is None or ref is None:
             return
         if any(
             split not in ref.splits or not named.has_keys_of(ref.splits[split])
@@ -88,7 +88,7 @@ class Reuse:
             }
             from spikestore.pipeline.growing.changed_splits import report_changed_splits
 
-            report_changed_splits(self._name, self._named, sources, advice)
+            report_changed_splits(self.name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         """Return the properties of the source of a new set, and the rows of the new set that stored sets have or determine.

@@ -108,6 +108,10 @@ def recipe(
     from spikestore.pipeline.recipes.schema import recipe_schema
 
     if schema:
+        if out is not None:
+            from spikestore.store_schemas.errors import UsageError
+
+            raise UsageError(f"--schema writes to stdout: replace --out {out} by > {out}")
         print_json(recipe_schema())
         return
     asks = sys.stdin is not None and sys.stdin.isatty()

@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import numpy as np
 
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
-from spikestore.pipeline.readers.formats.registry import format_of
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.selection import all_addresses
@@ -163,6 +162,9 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
     files = source.files[:samples]
     if source.folder is None:
         return [(file.sha256, "", 0) for file in files]
+    # Imported here: sets of other kinds need none of the modules of formats.
+    from spikestore.pipeline.readers.formats.registry import format_of
+
     versions = source.folder.decoding.formats
     formats = [format_of(file.name) for file in files]
     return [

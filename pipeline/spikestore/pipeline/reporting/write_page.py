@@ -52,6 +52,10 @@ def write_page(report: Report, layout: Layout, path: Path) -> int:
     from spikestore.pipeline.reporting.page.page import page_of
 
     data = page_of(report, layout, MARK).encode("utf-8")
-    with replacing(path, sync=False) as temporary:
-        temporary.write_bytes(data)
+    try:
+        with replacing(path, sync=False) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        error.filename = str(path)  # a failed write, for example on a full disk, names no file
+        raise
     return len(data)

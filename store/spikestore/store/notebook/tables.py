@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -98,6 +97,8 @@ def _row(store: ShownStore, name: str, split: str) -> Sequence[str]:
 
 def html_table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of texts, which are escaped. If all names of columns are empty, the table has no head."""
+    import html  # its list of characters takes a millisecond, and commands show no notebooks
+
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     head = f"<thead><tr>{head}</tr></thead>" if any(columns) else ""

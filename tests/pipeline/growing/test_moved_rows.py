@@ -58,17 +58,31 @@ def test_rows_are_those_of_the_former_set(features: FeatureSet, rows: Any) -> No
 
 def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
     """A column of only one former set is left out, because requested columns come from the new source."""
-    with_users = small_set(300, extras=("n_events", "user")).build(memory_storage(), 128)
+    with_users = small_set(300, seed=1, extras=("n_events", "user")).build(memory_storage(), 128)
     for sets in ((features, with_users), (with_users, features)):
         rows = FormerRows(
             tuple(FormerSet("", "", each) for each in sets),
             np.array([0, 0, 1], np.int16),
-            np.array([4, 5, 9]),
+            np.array([4, 5, 6]),
         )
         run = moved_rows(rows, range(3))
         assert run is not None
         assert [*run.columns.extras] == ["n_events"]
-        assert run.columns.label.tolist() == features.read().label[[4, 5, 9]].tolist()
+        expected = [sets[0].read(4, 6), sets[1].read(6, 7)]
+        for name in ("index", "value", "nnz", "label"):
+            joined = np.concatenate([getattr(each, name) for each in expected])
+            assert np.array_equal(getattr(run.columns, name), joined)
+
+
+def test_rows_of_several_chunks() -> None:
+    """A run begins and ends in the middle of chunks, and has whole chunks between."""
+    features = small_set(9000, silent=range(0)).build(memory_storage(), 8192)
+    run = moved_rows(former(features, range(100, 8100)), range(8000))
+    assert run is not None
+    expected = features.read(100, 8100)
+    assert len(expected.index) > 200_000
+    for name in ("index", "value", "nnz"):
+        assert np.array_equal(getattr(run.columns, name), getattr(expected, name))
 
 
 def test_the_other_way_is_left_to_rows_that_are_missing_or_scattered(features: FeatureSet) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.pipeline.folders import save
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh
 
+from spikestore.pipeline.growing.whole_fragments import _Sites
 from spikestore.store.columns.shard_codec import PackedObject
 
 pytestmark = pytest.mark.usefixtures("few_events")
@@ -57,3 +58,11 @@ def test_events_at_one_place_are_reported_as_in_a_fresh_build(
         events["t"] += 1
         save(tmp_path / "data/b/100.npy", events)
     assert [len(each) for each in warnings] == [2 - sites] * 2
+
+
+def test_places_of_several_chunks_are_the_range_of_all() -> None:
+    """The first chunk has one place, and the second another place before it."""
+    sites = _Sites(10)
+    for piece in ([15, 25], [3, 13], [9]):
+        sites.add(0, np.array(piece, np.uint32))
+    assert sites.range == (3, 5)

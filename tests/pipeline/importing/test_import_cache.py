@@ -366,6 +366,12 @@ def test_wrong_use(folder: Path) -> None:
         import_cache(
             folder / "cache", recipe_for(folder, {"dataset": "NMNIST"}), split="valid", store=folder / "store"
         )
+    for named in (
+        recipe_for(folder, {"splits": ["a", "b"]}),
+        recipe_for(folder, shares={"a": 0.5, "b": 0.5}),
+    ):
+        with pytest.raises(UsageError, match="the recipe has no split 'valid': it has a, b"):
+            import_cache(folder / "cache", named, split="valid", store=folder / "store")
 
 
 def test_the_command_of_the_page(

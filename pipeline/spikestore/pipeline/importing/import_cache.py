@@ -292,12 +292,15 @@ def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Pat
 
 
 def _refuse_unknown_split(recipe: Recipe, split: str) -> None:
-    known = dataset_named(recipe.source.dataset)
-    if not known.described_by_recipe and split not in known.splits:
+    dataset = dataset_named(recipe.source.dataset)
+    owner, known = dataset.name, tuple(dataset.splits)
+    if (
+        dataset.described_by_recipe
+    ):  # only its recordings say which splits it has, unless the recipe names them
+        owner, known = "the recipe", recipe.source.splits or tuple(recipe.source.folder_settings.shares)
+    if split not in known and (known or not dataset.described_by_recipe):
         raise UnknownNameError(
-            f"{known.name} has no split {split!r}: it has {', '.join(known.splits)}",
-            name=split,
-            known=tuple(known.splits),
+            f"{owner} has no split {split!r}: it has {', '.join(known)}", name=split, known=known
         )
 
 

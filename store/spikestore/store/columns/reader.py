@@ -1,7 +1,7 @@
 """Readers of a fragment's rows from its stored objects: `DirectReader` decodes them itself, `ZarrReader` uses Zarr.
 
-`DirectReader` first reads the index of a shard, then only the chunks that contain the requested rows. It compares chunks with
-their checksums only; `FeatureSet` compares rows with ``check``. `ZarrReader` reads builds whose codecs `shard_codec` does not
+`DirectReader` first reads the index of a shard, then only the chunks that contain the requested rows. It verifies only
+the checksums of the chunks; `FeatureSet` verifies the rows, against the column ``check``. `ZarrReader` reads builds whose codecs `shard_codec` does not
 support.
 """
 

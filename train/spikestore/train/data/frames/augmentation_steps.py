@@ -62,37 +62,35 @@ class Mixture:
 class AugmentationStep:
     """One augmentation of a batch, as numbers.
 
-    A coordinate of an axis is ``index // stride % size``. The kinds are:
+    A coordinate of an axis is ``index // stride % size``; x has `size` places, and y has `height` places. Random bits are compared as
+    one whole number. The kinds are:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
-    - ``JITTER``: move each non-zero along x, of `size` places, by a whole number from -n to n, where n is in the second row of `drawn`;
+    - ``JITTER``: move each non-zero along x by a whole number from -n to n, where n is in the second row of `drawn`;
       stop at the edge. The first row has the random bits of the sample, as for ``DROP`` and ``THIN``.
-    - ``DROP``: drop a non-zero if 53 of its random bits are below the number in the second row of `drawn`.
-    - ``THIN``: drop each event of a count if 21 of its random bits are below the number in the second row of `drawn`
+    - ``DROP``: drop a non-zero if the number that 53 random bits form is below the number in the second row of `drawn`.
+    - ``THIN``: drop each event of a count if the number that 21 random bits form is below the number in the second row of `drawn`
       (`events_below`).
     - ``MIRROR``: mirror the coordinate within `drawn` places; if `drawn` is 0, nothing changes.
     - ``MASK``: drop non-zeros whose coordinate is in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
     - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
     - ``BOX``: drop non-zeros whose x is in the mask in the first row of `drawn` and whose y is in the mask in the second row.
-      x has `size` places, y has `height` places.
     - ``STRETCH``: multiply the time bin by `drawn` / 2^16, rounded down; drop what leaves the sample.
-    - ``ROTATE``: rotate x, of `size` places, and y, of `height` places, around the centre; drop what leaves the sensor. The
+    - ``ROTATE``: rotate x and y around the centre; drop what leaves the sensor. The
       two rows of `drawn` are the cosine and the sine of the angle, times 2^16.
-    - ``SHEAR``: move x, of `size` places, by `drawn` / 2^16 times the distance of y, of `height` places, from the centre; drop what
-      leaves the sensor.
+    - ``SHEAR``: move x by `drawn` / 2^16 times the distance of y from the centre; drop what leaves the sensor.
     - ``NOISE``: add as many events as the first row of `drawn` says; the random bits in the second row determine their places.
 
     A mixing step takes a part of each sample, and the other part from its partner:
 
     - ``MIX_MASK``: non-zeros whose coordinate is in the mask that `mask_of` made come from the partner.
     - ``MIX_BOX``: non-zeros whose x and y are in the masks, as for ``BOX``, come from the partner.
-    - ``MIX_EVENTS``: an event of the sample is dropped if 21 of its random bits are below `number`, and an event of the
-      partner is kept if 21 of its random bits are below `number`. The two rows of `drawn` are the random bits of the sample
+    - ``MIX_EVENTS``: an event of the sample is dropped if the number that 21 random bits form is below `number`. An event of the
+      partner is kept in this case. The two rows of `drawn` are the random bits of the sample
       and of its partner.
-    - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events move by the `shift` of the mixture. Drop what leaves the sample, or
-      the sensor of `size` and `height` places.
-    - ``MIX_REGION``: places where `density` is above the first column of `region` come from the partner.
+    - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events move by the `shift` of the mixture. Drop what leaves the sample or the sensor.
+    - ``MIX_REGION``: places where the density of the mixture is above the first column of its `region` come from the partner.
 
     Attributes
     ----------

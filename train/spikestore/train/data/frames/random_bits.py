@@ -53,7 +53,7 @@ def whole(bits: Tensor, count: int | Tensor) -> Tensor:
 
 
 def below(bits: Tensor, number: int | Tensor) -> Tensor:
-    """Return whether 53 random bits are below `number`: true with a probability of ``number / 2**53``."""
+    """Return whether a number of 53 random bits is below `number`: true with a probability of ``number / 2**53``."""
     if not is_on_cpu(bits):
         return _shifted(bits, 11) < number
     return _filled(kernels.are_below, bits, np.dtype(bool), _array(number))
@@ -65,7 +65,7 @@ def uniform(bits: Tensor) -> Tensor:
 
 
 def threshold(probability: float) -> int:
-    """Return a number such that 53 random bits are below it with this probability."""
+    """Return a number such that a number of 53 random bits is below it with this probability."""
     return int(probability * 2**53)
 
 

@@ -37,12 +37,13 @@ from spikestore.train import (
 )
 from spikestore.train.data.batch import SparseBatch, widen
 from spikestore.train.data.frames import mixtures, random_bits
-from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, StepInput
+from spikestore.train.data.frames.augmentation_steps import GAUSSIANS, REGION, StepInput
+from spikestore.train.data.frames.draw_kernels import NEAR, densities, tabulate
 from spikestore.train.data.frames.frame_buffers import FrameBuffers
 from spikestore.train.data.frames.parallel_for import ParallelFor
 from spikestore.train.data.frames.sample_pointers import host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations, in_order
-from spikestore.train.data.frames.step_kernels import mix_region, quotient, tabulate
+from spikestore.train.data.frames.step_kernels import mix_region, quotient
 from spikestore.train.data.packed import PackedColumns
 
 
@@ -323,16 +324,29 @@ def test_quotients_are_exact(place: int, divisor: int) -> None:
 @example([2**63 - 1] * 4 + [2**40] * 28, 400)  # all deviations are the smallest: densities far below 1e-30
 @settings(max_examples=20, deadline=None)
 def test_tables_choose_the_places_of_the_densities(bits: list[int], bins: int) -> None:
-    """With tables, the same places are in a region as by exact densities."""
+    """With tables, the same places are in a region as by exact densities; one place has the density of the border."""
     height, width = 3, 17
     region = mixtures.regions(torch.tensor(bits)[:, None], torch.tensor([bins]), height, width)
     places = torch.arange(bins * height * width)
     time, row, column = places // (height * width), places // width % height, places % width
     expected = mixtures.density(region.expand(len(places), -1), time, row, column) > region[0, 0]
-    tables = np.empty((GAUSSIANS, bins + height * width))
+    tables = np.empty((GAUSSIANS, bins + height * width + height))
     gaussians = tabulate(region[0].numpy(), (bins, height, width), tables)
     amount, memory = np.ones(len(places)), np.empty((3, len(places)), np.int64)
     more: tuple[Any, ...] = (tables, gaussians, bins, places.numpy(), amount, len(places), memory, amount + 0)
-    events = mix_region(height * width, height * width, True, float(region[0, 0]), *more)
+    events = mix_region(height * width, width, height, True, region[0].numpy(), *more)
     assert events == (int((~expected).sum()), int(expected.sum()))
     assert np.array_equal(amount == 1, expected.numpy())
+
+
+@pytest.mark.parametrize("bins", [1, 5, 31, 32, 35, 400, 200_001])
+def test_errors_of_tables_are_smaller_than_what_counts_as_near(bins: int) -> None:
+    """Even with the smallest deviation, a factor along one axis has at most a quarter of the relative difference `NEAR`."""
+    region = np.zeros((bins, REGION))
+    for centre, share in itertools.product({0, bins // 3, bins - 1}, (0.05, 0.5)):
+        region[:, 1:8] = [0.7, centre, 0, 0, 0.5 / (share * bins) ** 2, 1, 1]
+        exact, nothing = np.empty(bins), np.zeros(bins, np.int64)
+        densities(region, np.arange(bins), nothing, nothing, exact)
+        tables = np.empty((GAUSSIANS, bins + 2))
+        assert tabulate(region[0], (bins, 1, 1), tables) == 2
+        assert np.abs(tables[0, :bins] / exact - 1).max() < NEAR / 4

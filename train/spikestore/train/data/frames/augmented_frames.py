@@ -36,7 +36,7 @@ from spikestore.train.data.frames.augmentation_steps import (
     SHIFT,
     THIN,
 )
-from spikestore.train.data.frames.draw_kernels import compiled
+from spikestore.train.data.frames.draw_kernels import compiled, tabulate
 from spikestore.train.data.frames.frame_kernels import pointer_to
 from spikestore.train.data.frames.step_kernels import (
     add_noise,
@@ -49,7 +49,6 @@ from spikestore.train.data.frames.step_kernels import (
     mix_region,
     move,
     span_of,
-    tabulate,
 )
 
 _Int64s = npt.NDArray[np.int64]
@@ -71,11 +70,11 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
 
 @compiled
 def _places_of_tables(numbers: _Int64s, places: int) -> int:
-    """Return the length of the longest table of a ``MIX_REGION`` step: its time bins plus its places of the sensor."""
+    """Return the length of the longest table of a ``MIX_REGION`` step; see `tabulate`."""
     most = 0
     for step in range(len(numbers)):
         if numbers[step, 0] == MIX_REGION:
-            most = max(most, places // numbers[step, 1] + numbers[step, 2] * numbers[step, 3])
+            most = max(most, places // numbers[step, 1] + (numbers[step, 2] + 1) * numbers[step, 3])
     return most
 
 
@@ -246,7 +245,7 @@ def fill_augmented_frames(
                                 tabulated = owner * len(partners) + mix
                                 gaussians = tabulate(region, (bins, c, b), tables)
                             outside, inside = mix_region(
-                                *(a, b * c, is_partner, region[0], tables, gaussians, bins),
+                                *(a, b, c, is_partner, region, tables, gaussians, bins),
                                 *(at, amount, count, memory, density),
                             )
                             if is_last:

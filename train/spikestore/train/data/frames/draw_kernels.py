@@ -29,8 +29,15 @@ _SMALL = 2.0**-HALVINGS
 EVENT_BITS, EVENTS_OF_BITS = 21, 3
 """Random bits that decide about one event, and number of events that 64 random bits decide about."""
 _EVENT_MASK = np.uint64(2**EVENT_BITS - 1)
+NEAR = 2.0**-15
+"""Relative difference from the border of a region within which a place is decided by `density_at`, because tables have errors.
+
+A factor in a table has at most the error of `exp_of_negative`, which is 2.7e-6 at an exponent of 200; a density has three factors.
+"""
+_FEW, _SPAN = 32, 512
+"""Places of an axis below which exponentials are as fast as products, and places after which products begin anew: their errors add up."""
 _F1, _F2, _F3, _F4, _F5, _F6 = FACTORS
-_1, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 11, 22, 27, 30, 31, 43))
+_1, _2, _3, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 2, 3, 11, 22, 27, 30, 31, 43))
 
 
 def compiled(function: _Function) -> _Function:
@@ -280,3 +287,66 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
     """Fill `out` with the densities of regions, one for each place."""
     for place in range(len(out)):
         out[place] = density_at(regions[place], bins[place], rows[place], columns[place])
+
+
+@compiled
+def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
+    """Fill `out` with `weight` times the factors of a Gaussian at the places of an axis, with an error that `NEAR` allows for."""
+    for first in range(0, len(out), _SPAN):
+        _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
+
+
+@compiled
+def _factors_of_span(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
+    if len(out) < _FEW:
+        for place in range(len(out)):
+            out[place] = weight * factor_at(place, centre, inverse)
+        return
+    # The quotient of the factors of two places, four places apart, changes by the same quotient from place to place: two
+    # products for each factor, instead of an exponential. Four factors at a time, because a product must wait for the one before.
+    for place in range(4):
+        out[place] = weight * factor_at(place, centre, inverse)
+    r0, change = exp_of_negative((16.0 - 8.0 * centre) * inverse), exp_of_negative(8.0 * inverse)
+    f0, f1, f2, f3 = out[0], out[1], out[2], out[3]
+    r1, r2, r3 = r0 * change, r0 * change * change, r0 * change * change * change
+    change = change * change * (change * change)
+    fours = len(out) >> 2
+    for four in range(1, fours):
+        f0, f1, f2, f3 = f0 * r0, f1 * r1, f2 * r2, f3 * r3
+        r0, r1, r2, r3 = r0 * change, r1 * change, r2 * change, r3 * change
+        at = np.uint64(4 * four)
+        out[at], out[at + _1], out[at + _2], out[at + _3] = f0, f1, f2, f3
+    for place in range(4 * fours, len(out)):
+        out[place] = weight * factor_at(place, centre, inverse)
+
+
+@compiled
+def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) -> int:
+    """Fill `tables` with the factors of a region's Gaussians, see `NEAR`, and return the number of Gaussians, at least 2.
+
+    Parameters
+    ----------
+    region : float64 array, shape (29,)
+        See `Mixture`.
+    sizes : tuple of int
+        Time bins, and places along y and x.
+    tables : float64 array, shape (Gaussians, time bins + places of the sensor + places along y)
+        Filled by the call: for each Gaussian, weight times the factor of each time bin, then the factor of each place of the sensor.
+        The rest is working memory.
+    """
+    bins, height, width = sizes
+    gaussians = 2
+    for gaussian in range(2, len(tables)):
+        gaussians = gaussian + 1 if region[1 + 7 * gaussian] > 0.0 else gaussians
+    for gaussian in range(gaussians):
+        first, table = 1 + 7 * gaussian, tables[gaussian]
+        plane, rows = table[bins : bins + height * width], table[bins + height * width :][:height]
+        _factors(region[first], region[first + 1], region[first + 4], table[:bins])
+        _factors(1.0, region[first + 2], region[first + 5], rows)
+        # The first row has the factors of x until the end.
+        _factors(1.0, region[first + 3], region[first + 6], plane[:width])
+        for y in range(height - 1, -1, -1):
+            row = plane[y * width : (y + 1) * width]
+            for x in range(width):
+                row[x] = rows[y] * plane[x]
+    return gaussians

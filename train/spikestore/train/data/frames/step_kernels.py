@@ -29,10 +29,11 @@ from spikestore.train.data.frames.augmentation_steps import (
 )
 from spikestore.train.data.frames.draw_kernels import (
     EVENTS_OF_BITS,
+    NEAR,
     STEP,
     compiled,
+    density_at,
     events_below,
-    factor_at,
     mixed,
 )
 
@@ -283,50 +284,77 @@ def mix_by_mask(
 
 
 @compiled
-def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with `weight` times the factors of a Gaussian at the places of an axis."""
-    for place in range(len(out)):
-        out[place] = weight * factor_at(place, centre, inverse)
+def _locate(
+    a: int,
+    plane: int,
+    bins: int,
+    at: _Int64s,
+    count: int,
+    time: npt.NDArray[np.uint64],
+    site: npt.NDArray[np.uint64],
+) -> None:
+    """Fill `time` and `site` with the places of non-zeros in the tables; a dropped non-zero, which may be anywhere, gets any place."""
+    per_stride, per_plane = 1.0 / a, 1.0 / plane
+    for k in range(count):
+        time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)
+        site[k] = min(max(at[k] - quotient(at[k], per_plane) * plane, 0), plane - 1)
 
 
 @compiled
-def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) -> int:
-    """Fill `tables` with the factors of a region's Gaussians, and return the number of Gaussians.
+def _look_up(
+    tables: _Float64s,
+    gaussians: int,
+    bins: int,
+    time: npt.NDArray[np.uint64],
+    site: npt.NDArray[np.uint64],
+    density: _Float64s,
+    count: int,
+) -> None:
+    """Fill `density` with the densities at places of the tables."""
+    times, sites = tables[:, :bins], tables[:, bins:]
+    # Numbers of places are unsigned: for signed ones, numba tests whether they count from the end.
+    for k in range(count):
+        bin, place = time[k], site[k]
+        total = times[0, bin] * sites[0, place] + times[1, bin] * sites[1, place]
+        if gaussians > 2:
+            total = total + times[2, bin] * sites[2, place]
+        if gaussians > 3:
+            total = total + times[3, bin] * sites[3, place]
+        density[k] = total
 
-    Parameters
-    ----------
-    region : float64 array, shape (29,)
-        See `Mixture`.
-    sizes : tuple of int
-        Time bins, and places along y and x.
-    tables : float64 array, shape (Gaussians, time bins + places of the sensor)
-        Filled by the call: for each Gaussian, weight times the factor of each time bin, then the factor of each place of the sensor.
-    """
-    bins, height, width = sizes
-    columns = np.empty(height)
-    gaussians = 0
-    for first in range(1, len(region), 7):
-        if region[first] == 0.0:
-            continue
-        along_time, plane = tables[gaussians, :bins], tables[gaussians, bins:]
-        _factors(region[first], region[first + 1], region[first + 4], along_time)
-        _factors(1.0, region[first + 2], region[first + 5], columns)
-        # The first row has the factors of x until the end.
-        _factors(1.0, region[first + 3], region[first + 6], plane[:width])
-        for y in range(height - 1, -1, -1):
-            row = plane[y * width : (y + 1) * width]
-            for x in range(width):
-                row[x] = columns[y] * plane[x]
-        gaussians += 1
-    return gaussians
+
+@compiled
+def _has_near(density: _Float64s, border: float, count: int) -> bool:
+    """Return whether a density is so near to the border that its error matters."""
+    below: Any = 0
+    for k in range(count):
+        below |= np.int64(abs(density[k] - border) <= NEAR * border)
+    return below > 0  # type: ignore[no-any-return]
+
+
+@compiled
+def _select(
+    density: _Float64s, border: float, is_partner: bool, amount: _Float64s, count: int
+) -> tuple[int, int]:
+    """Set the amounts that a mixture drops to 0; return the events outside and inside of the region."""
+    outside: Any = 0
+    within: Any = 0
+    for k in range(count):
+        events = np.int64(amount[k])
+        taken = events if density[k] > border else 0
+        within += taken
+        outside += events - taken
+        amount[k] = float(taken if is_partner else events - taken)
+    return outside, within
 
 
 @compiled
 def mix_region(
     a: int,
-    plane: int,
+    b: int,
+    c: int,
     is_partner: bool,
-    border: float,
+    region: _Float64s,
     tables: _Float64s,
     gaussians: int,
     bins: int,
@@ -340,10 +368,10 @@ def mix_region(
 
     Parameters
     ----------
-    a, plane : int
-        Number of places of a time bin, and number of places of one polarity.
-    border : float
-        Places with a density above this number are in the region.
+    a, b, c : int
+        Number of places of a time bin, and numbers of places along x and y.
+    region : float64 array, shape (29,)
+        See `Mixture`.
     tables, gaussians : float64 array, int
         What `tabulate` filled and returned.
     bins : int
@@ -351,30 +379,13 @@ def mix_region(
     memory, density : int64 array, shape (3, non-zeros); float64 array, shape (non-zeros,)
         Working memory.
     """
-    per_stride, per_plane = 1.0 / a, 1.0 / plane
-    time, site = memory[0], memory[1]
-    for k in range(count):
-        # Dropped non-zeros may be at any place; they must not read outside of the tables.
-        time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)
-        site[k] = min(max(at[k] - quotient(at[k], per_plane) * plane, 0), plane - 1)
-        density[k] = 0.0
-    # Two Gaussians at a time: fewer passes. Unsigned numbers: for signed ones, numba tests whether they count from the end.
-    for gaussian in range(0, gaussians - 1, 2):
-        along_time, sites = tables[gaussian, :bins], tables[gaussian, bins : bins + plane]
-        next_time, next_sites = tables[gaussian + 1, :bins], tables[gaussian + 1, bins : bins + plane]
+    border = region[0]
+    time, site = memory[0].view(np.uint64), memory[1].view(np.uint64)
+    _locate(a, b * c, bins, at, count, time, site)
+    _look_up(tables, gaussians, bins, time, site, density, count)
+    if _has_near(density, border, count):
         for k in range(count):
-            bin, place = np.uint64(time[k]), np.uint64(site[k])
-            density[k] = density[k] + along_time[bin] * sites[place] + next_time[bin] * next_sites[place]
-    if gaussians % 2:
-        along_time, sites = tables[gaussians - 1, :bins], tables[gaussians - 1, bins : bins + plane]
-        for k in range(count):
-            density[k] += along_time[np.uint64(time[k])] * sites[np.uint64(site[k])]
-    outside: Any = 0
-    within: Any = 0
-    for k in range(count):
-        events = np.int64(amount[k])
-        taken = events if density[k] > border else 0
-        within += taken
-        outside += events - taken
-        amount[k] = float(taken if is_partner else events - taken)
-    return outside, within
+            if abs(density[k] - border) <= NEAR * border:
+                place: Any = np.int64(site[k])
+                density[k] = density_at(region, np.int64(time[k]), place // b, place % b)  # type: ignore[arg-type]
+    return _select(density, border, is_partner, amount, count)

@@ -5,6 +5,7 @@ cffconvert, which checks this form, needs packages that Python 3.12 no longer in
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.metadata
 import re
 import tomllib
@@ -14,7 +15,8 @@ import yaml
 from tests.packaging.clean_installs import IMPORTED
 
 ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = SETTINGS["project"]
 
 
 def test_the_citation_has_the_required_fields() -> None:
@@ -50,3 +52,18 @@ def test_clean_installs_try_every_extra() -> None:
     """Every extra is tried, except exodus, which is built on the machine, and two that are for a checkout."""
     tried = {extra for extras in IMPORTED for extra in extras.split(",")}
     assert tried - {"base"} == set(PROJECT["optional-dependencies"]) - {"exodus", "dev", "docs"}
+
+
+def test_doctests_do_not_import_triton() -> None:
+    """`make test` runs without Triton, so pytest must not collect modules that import it; CI, which has Triton, would not notice."""
+    given = SETTINGS["tool"]["pytest"]["ini_options"]["addopts"]
+    ignored = [
+        str(ROOT / option.partition("=")[2]) for option in given if option.startswith("--ignore-glob=")
+    ]
+    modules = [
+        path
+        for path in (ROOT / "train").rglob("*.py")
+        if "\nimport triton" in path.read_text(encoding="utf-8")
+    ]
+    assert modules
+    assert [path for path in modules if not any(fnmatch.fnmatch(str(path), glob) for glob in ignored)] == []

@@ -111,7 +111,11 @@ def hold_out(
     UsageError
         `part` is not between 0 and 1, the column does not exist, or the set has only one sample, or only one value of the column.
     """
-    if isinstance(part, (str, bytes)) or not 0 < part < 1:
+    try:
+        is_share = 0 < part < 1
+    except TypeError:  # a text, for example
+        is_share = False
+    if not is_share:
         raise UsageError(f"part must be above 0 and below 1, got {part!r}")
     seed = whole_number("seed", seed)
     table = _table_of(features)

@@ -36,7 +36,9 @@ def expand_home(path: Path | str) -> Path:
 
 
 def absolute_path(path: Path | str) -> Path:
-    """Return an absolute path without ``~``, ``.`` and ``..``; links are followed only before a ``..``.
+    """Return an absolute path without ``~``, ``.`` and ``..``.
+
+    If `path` contains ``..``, all symbolic links in it are resolved; otherwise none is resolved.
 
     Raises
     ------

@@ -6,9 +6,10 @@ of the batch is made. A dropped non-zero has the amount 0; later steps may give 
 that of `applied`, which works on tensors of any device.
 
 A sample that is mixed with its partner is made of two reads: one of its own columns, and one of the columns of its partner.
-With m mixing steps there are 2^m reads: bit k of a read says whether step k takes the partner. If a step comes before the
-mixing step, it changes the columns of the partner by the numbers that the partner drew. So the result is that of applying
-each step to the whole batch, one step after the other.
+With m mixing steps, numbered from 0, there are 2^m reads. In read r, bit k of the number r is 1 if mixing step k takes the columns
+of its partner, and 0 if it takes the sample's own columns. Steps before a mixing step change the columns of the partner too, by
+the numbers that were drawn for the partner. So the result is the same as if each step were applied to the whole batch, one step
+after the other.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
     Parameters
     ----------
     sets : mapping of str to sequence of str
-        Class names of each set, by its name in messages; label i is the i-th. One list may be the beginning of another.
+        The keys are names of the sets, for messages. The values are the class names of each set: label i means the i-th name. One list may be the beginning of another.
     """
     (first, known), *others = sets.items()
     for label, classes in others:

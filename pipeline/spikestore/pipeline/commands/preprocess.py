@@ -138,7 +138,7 @@ def preprocess(
         bool,
         typer.Option(
             "--no-derive",
-            help="Read the recordings. By default, a set is computed from a finer set of the same recordings if this gives the same samples.",
+            help="Always read the recordings. Without this option, a set is computed from a finer set of the same recordings if this gives the same samples.",
         ),
     ] = False,
     executor: Annotated[

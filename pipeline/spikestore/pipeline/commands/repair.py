@@ -63,7 +63,7 @@ def repair(
         bool,
         typer.Option(
             "--rewrite",
-            help="If equal values are encoded as other bytes than before, store the new bytes; the digest does not change.",
+            help="If the values are equal but this installation encodes them as other bytes, store the new bytes; the digest, which covers values only, does not change.",
         ),
     ] = False,
     uncommit: Annotated[

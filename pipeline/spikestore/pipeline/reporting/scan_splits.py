@@ -72,9 +72,10 @@ class Scans:
 
 
 def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
-    """Read all samples of all splits once; each split has at least one sample that was not skipped.
+    """Read all samples of all splits once. The caller ensures that each split has at least one sample that was not skipped.
 
-    The read-out is fitted to the first split, and tested with the others. If there are no others, some samples are held out.
+    The linear read-out is fitted to the first split, and tested with each of the others. If there are no others, some samples are held out.
+    The sweep over bin widths has samples of its own (`_sweep_rows`).
     """
     order = [*splits]
     fitted = order[0]
@@ -135,9 +136,9 @@ def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
-    """Return the samples of the sweep. Samples of the first split are fitted; samples of ``test``, or else of the last split, are tested.
+    """Return the samples of the sweep over bin widths.
 
-    If there is only one split, every third of the chosen samples is tested, and the others are fitted.
+    It is fitted to samples of the first split, and tested with samples of ``test``, or else of the last split. If there is only one split, every third of the chosen samples is tested, and the others are fitted.
     """
     rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
     fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]

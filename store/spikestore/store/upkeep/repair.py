@@ -86,7 +86,7 @@ def repair(
     rows : callable, optional
         Recomputes a fragment that no store has.
     rewrite : bool
-        If correct rows are encoded as other bytes than those in the record, store the new bytes and a new manifest.
+        If this installation encodes the correct rows as other bytes than the manifest states, store the new bytes and a new manifest.
     threads : int
         Fragments that are recomputed in parallel; each needs the memory of a build task.
     progress : callable, optional

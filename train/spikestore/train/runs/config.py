@@ -79,7 +79,7 @@ class DataConfig(Spec):
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:
-        """Return which rows of `split` a run loads, as `rows` of `FeatureLoader`: a part of a partition, or None for all rows."""
+        """Return the argument `rows` of `FeatureLoader` for `split`: the rows of a part of a partition, or None for all rows."""
         if self.valid != SHD_SPEAKER:
             return None
         return f"{SHD_SPEAKER}:{'valid' if split == self.valid else 'train'}"

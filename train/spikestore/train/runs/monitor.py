@@ -31,7 +31,7 @@ class SpikeCounts:
     ----------
     network : nn.Module
         The network; its spikes are counted in training mode only.
-    before : mapping of str to (spikes, neurons times bins), optional
+    before : mapping of str to (spikes, neurons × bins), optional
         Counts of an earlier run, from `totals`.
     ranks : Ranks
         Processes whose counts are summed; all of them must call `totals` and `rates`.
@@ -48,7 +48,7 @@ class SpikeCounts:
         layers = spiking_layers(network)
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         self._names = list(layers)
-        # Spikes, and neurons times bins, of each layer; updated in place, as a CUDA graph needs.
+        # Spikes, and neurons × bins, of each layer; updated in place, as a CUDA graph needs.
         self._counts = torch.zeros(len(layers), 2, dtype=torch.float64, device=device)
         for layer, counts in zip(layers.values(), self._counts, strict=True):
             watch_spikes(layer, self._counter(counts), on_device=True)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class TrainedNetwork(SpikingSequential):
     """A network of `build_network` with the weights and metadata of a training run.
 
-    Layers, parameters and ``state_dict`` are those of `build_network`. A slice of the network does not have these attributes.
+    Layers, parameters and ``state_dict`` are those of `build_network`. A slice of the network does not have the attributes below.
 
     Attributes
     ----------

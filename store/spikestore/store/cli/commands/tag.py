@@ -15,7 +15,7 @@ def tag(
         str,
         typer.Argument(
             metavar="NAME[:SPLIT]|KEY",
-            help="Feature sets that get the new name: NAME selects all splits, NAME:SPLIT or KEY one set.",
+            help="Feature sets to be named. An existing NAME selects all its splits; NAME:SPLIT or KEY selects one set.",
             autocompletion=names_in_store,
         ),
     ],

@@ -270,7 +270,7 @@ def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge:
     shutil.rmtree(data.parent)
     recipe = tmp_path / "coarse.toml"
     if on_the_edge:
-        reason = "it cannot be derived from the finer set .*, because 1 recording must be read"
+        reason = "the set cannot be derived from the finer set .*, because 1 recording must be read"
         with pytest.raises(SourceNotFoundError, match=reason):
             preprocess(recipe, store=tmp_path / "store", workers=0)
         return

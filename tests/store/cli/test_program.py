@@ -48,6 +48,19 @@ def test_a_short_command_collects_no_cycles() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_command_with_torch_collects_at_its_end() -> None:
+    """Triton prints a list of its objects that the interpreter does not collect, after every `spikestore train`."""
+    done = _run(
+        "import gc, sys\n"
+        "from spikestore.store.cli.program import program\n"
+        "sys.argv[1:] = ['--version']\n"
+        "sys.modules['torch'] = type(sys)('torch')\n"
+        "program()\n"
+        "assert gc.get_freeze_count() == 0, gc.get_freeze_count()\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_chosen_rate_of_collections_stays() -> None:
     """A package that sets its own rate in a command keeps it after the first collection."""
     done = _run(

@@ -15,7 +15,7 @@ def program() -> int:
     """Run the command line with the arguments of the process, and return its exit status.
 
     Call this function once, as the last action of a process: cycles of objects that are alive when it returns are not collected
-    when the interpreter ends.
+    when the interpreter ends, unless the command has imported torch.
     """
     _delay_collections()
     try:
@@ -26,7 +26,8 @@ def program() -> int:
         sys.stderr.write("interrupted; run the same command again to resume\n")
         return 130
     finally:
-        gc.freeze()  # else the interpreter searches all modules for cycles at its end, a tenth of a short command
+        if "torch" not in sys.modules:  # Triton, which torch imports, prints a list of what is not collected
+            gc.freeze()  # else the interpreter searches all modules for cycles at its end, a tenth of a short command
 
 
 def _delay_collections() -> None:

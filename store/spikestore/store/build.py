@@ -183,7 +183,7 @@ class Build:
         *,
         events: EventCounts,
     ) -> Record:
-        """Store a fragment without skipped rows; its ``index`` and ``value`` are encoded already, because another set has these rows.
+        """Store a fragment in which no row was skipped; its ``index`` and ``value`` are encoded already, because another set has these rows.
 
         Parameters
         ----------

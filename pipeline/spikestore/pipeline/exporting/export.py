@@ -180,7 +180,7 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
     except FileExistsError:
         raise UsageError(
             f"{temporary} exists: an export was interrupted, or another export into {folder} is running. If no "
-            "export is running, delete this folder and run the command again",
+            f"export is running, delete {temporary} and run the command again",
             path=str(temporary),
         ) from None
     try:

@@ -96,7 +96,7 @@ def copy_set(
     label : str
         Name of the set in messages and progress.
     deep : bool
-        Also decode the set before storing it, so that the samples have its digest even if the source is malicious. If
+        Also decode the set before storing it, and compare its samples with its digest, because the source may be malicious. If
         the destination has the set already, the set is decoded there.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.

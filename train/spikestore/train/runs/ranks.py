@@ -135,7 +135,7 @@ class Ranks:
         return values
 
     def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
-        """Call `action` on one rank of each machine; the others wait until all have finished."""
+        """Call `action` on one rank of each machine; the other ranks wait until these calls have finished on all machines."""
         if self.local == 0:
             action()
         if self.count > 1:

@@ -31,8 +31,8 @@ def _losses(facts: SetFacts) -> dict[str, Any]:
     in_bins = events.n_events - events.n_cropped - events.n_dropped
     most = transform.max_count
     clipped: int | None = None if counted is None else 0
-    if most is not None:
-        clipped = in_bins - (counted or 0) if transform.to_frame.windows_per_event == 1 else None
+    if counted is not None and most is not None:
+        clipped = in_bins - counted if transform.to_frame.windows_per_event == 1 else None
     return {
         "read": events.n_events,
         "cropped": events.n_cropped,

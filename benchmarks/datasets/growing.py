@@ -78,24 +78,24 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
         objects = {path: former.storage.get(f"{former.data_path}/{path}") for path in paths}
         block, rows = manifest.rows(fragment).start // BLOCK, len(manifest.rows(fragment))
         is_moved = fragment >= len(manifest.fragments) - moved
-        with decoder.opened(fragment, objects) as reader:
-            if not isinstance(reader, DirectReader):
-                raise TypeError("the former set was encoded by another version of spikestore")
-            table = reader.table(fragment)
-            checks = [BlockChecks(table.columns, table.offsets, layout, each, block) for each in (seed, 0)]
-            digests = BlockDigests(table.columns, table.offsets, layout)
-            for name in ("index", "value"):
-                column = np.empty(int(table.offsets[-1]) if is_moved else 0, layout.dtype(name))
-                for begins, piece in reader.pieces(fragment, name, 0, rows):
-                    for hashes in (*checks, digests):
-                        hashes.update(begins, piece)
-                    if is_moved:
-                        column[begins : begins + len(piece)] = piece
+        reader = decoder.reader(fragment, objects)
+        if not isinstance(reader, DirectReader):
+            raise TypeError("the former set was encoded by another version of spikestore")
+        table = reader.table(fragment)
+        checks = [BlockChecks(table.columns, table.offsets, layout, each, block) for each in (seed, 0)]
+        digests = BlockDigests(table.columns, table.offsets, layout)
+        for name in ("index", "value"):
+            column = np.empty(int(table.offsets[-1]) if is_moved else 0, layout.dtype(name))
+            for begins, piece in reader.pieces(fragment, name, 0, rows):
+                for hashes in (*checks, digests):
+                    hashes.update(begins, piece)
                 if is_moved:
-                    packed[name].encode(column)
-            for check in checks:
-                check.finish()
-            digests.finish()
+                    column[begins : begins + len(piece)] = piece
+            if is_moved:
+                packed[name].encode(column)
+        for check in checks:
+            check.finish()
+        digests.finish()
 
 
 def _grown(scale: Scale, row: Row, prefix: str) -> Row:

@@ -20,7 +20,7 @@ from tests.store.small_sets import memory_storage, same
 from tests.store.watched_storage import Result, WatchedStorage
 
 from spikestore.store import FeatureSet, Store, verify
-from spikestore.store.trust.narrow_rows import RowRange
+from spikestore.store.trust.block_rows import RowRange
 from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, SpikestoreError, StoreError
 

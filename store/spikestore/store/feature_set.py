@@ -32,14 +32,13 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 from spikestore.store_schemas.specs.column_values import array_of
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     import numpy as np
     import numpy.typing as npt
 
     from spikestore.store.columns.samples import SampleColumns
+    from spikestore.store.trust.block_rows import RowRange
     from spikestore.store.trust.checked_reader import CheckedReader
-    from spikestore.store.trust.narrow_rows import Empty, NarrowRows, RowRange
+    from spikestore.store.trust.narrow_rows import Empty, NarrowRows
     from spikestore.store.trust.scanned_rows import ScannedRows
 
 
@@ -167,7 +166,7 @@ class FeatureSet:
             A stored object differs from the committed one; the message names it.
         """
         from spikestore.store.columns.samples import concatenate
-        from spikestore.store.trust.narrow_rows import RowRange
+        from spikestore.store.trust.block_rows import RowRange
 
         # An unsigned integer of NumPy overflows in the arithmetic below, and a tensor is no index of a list.
         start, stop = operator.index(start), len(self) if stop is None else operator.index(stop)
@@ -214,7 +213,8 @@ class FeatureSet:
         """
         import numpy as np
 
-        from spikestore.store.trust.narrow_rows import NarrowRows, RowRange
+        from spikestore.store.trust.block_rows import RowRange
+        from spikestore.store.trust.narrow_rows import NarrowRows
 
         largest = (self.manifest.max_index, self.manifest.max_value)
         for dtype, number in zip(dtypes, largest, strict=True):
@@ -233,7 +233,7 @@ class FeatureSet:
 
     def fragments(self) -> Iterator[SampleColumns]:
         """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
-        from spikestore.store.trust.narrow_rows import RowRange
+        from spikestore.store.trust.block_rows import RowRange
 
         with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
             for fragment, row in enumerate(self.manifest.fragments):
@@ -324,9 +324,9 @@ class FeatureSet:
         return self._build.record_bytes(fragment)
 
 
-def scanned(features: FeatureSet, rows: RowRange) -> AbstractContextManager[ScannedRows | None]:
-    """Return a context that yields whole blocks of rows, to check them chunk by chunk; it yields None if only Zarr can decode them.
+def scanned(features: FeatureSet, rows: RowRange) -> ScannedRows | None:
+    """Return whole blocks of rows, to check them chunk by chunk; None if only Zarr can decode them.
 
-    The context raises the errors of `FeatureSet.read`. After an error, no row may be used.
+    This function and `ScannedRows.scan` raise the errors of `FeatureSet.read`. After an error, no row may be used.
     """
     return features._rows.scanned(rows)

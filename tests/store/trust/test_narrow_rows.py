@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ from spikestore.store.columns.digest import (
     block_digests,
     check_seed,
 )
-from spikestore.store.columns.reader import FragmentTable
+from spikestore.store.columns.reader import FragmentTable, undecodable
 from spikestore.store.columns.samples import largest_index, largest_value
-from spikestore.store.trust.narrow_rows import NarrowReader, RowRange
+from spikestore.store.trust.block_rows import RowRange
+from spikestore.store.trust.narrow_rows import NarrowReader
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas import ToTimesurface, Transform, layout_of
@@ -111,10 +113,14 @@ def scan(features: FeatureSet, columns: SampleColumns, reader: Any, *, is_true: 
     """Check that a whole fragment passes if its rows are true, and gets the hashes of whole columns."""
     if not is_true:
         with pytest.raises(DamagedError):
-            ScannedRows(features.address, features.manifest, RowRange(0, 0, 64), reader).scan([])
+            ScannedRows(
+                features.address, features.manifest, RowRange(0, 0, 64), reader, partial(undecodable, 0)
+            ).scan([])
         return
     layout, pieces = features.layout, []
-    scanned = ScannedRows(features.address, features.manifest, RowRange(0, 0, 64), reader)
+    scanned = ScannedRows(
+        features.address, features.manifest, RowRange(0, 0, 64), reader, partial(undecodable, 0)
+    )
     check = BlockChecks(scanned.samples, scanned.offsets, layout, 7, 3)
     digests = BlockDigests(scanned.samples, scanned.offsets, layout)
     largest = scanned.scan([check, digests], lambda _, piece: pieces.append(piece.copy()))

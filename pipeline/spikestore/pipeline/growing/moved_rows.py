@@ -15,7 +15,7 @@ import numpy.typing as npt
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.feature_set import FeatureSet, scanned
-from spikestore.store.trust.narrow_rows import RowRange
+from spikestore.store.trust.block_rows import RowRange
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import BLOCK, Layout
 
@@ -72,10 +72,10 @@ def _read(runs: list[_Run]) -> SampleColumns | None:
     """Return the rows of all runs; None if only Zarr can decode them."""
     sizes = []
     for run in runs:
-        with scanned(run.features, run.blocks()) as blocks:
-            if blocks is None:
-                return None
-            sizes.append(_span(run, blocks.offsets))
+        blocks = scanned(run.features, run.blocks())
+        if blocks is None:
+            return None
+        sizes.append(_span(run, blocks.offsets))
     layout = runs[0].features.layout
     total = sum(last - first for first, last in sizes)
     index, value = (np.empty(total, layout.dtype(name)) for name in ("index", "value"))
@@ -83,14 +83,14 @@ def _read(runs: list[_Run]) -> SampleColumns | None:
     begin = 0
     for run, span in zip(runs, sizes, strict=True):
         end = begin + span[1] - span[0]
-        with scanned(run.features, run.blocks()) as blocks:
-            if blocks is None:
-                return None
-            copies = (_Copy(span, column[begin:end]) for column in (index, value))
-            see_index, see_value = (copy.add for copy in copies)
-            blocks.scan((), see_index, see_value)
-            own = slice(run.start - run.blocks().start, run.stop - run.blocks().start)
-            samples.append({name: column[own] for name, column in blocks.samples.items()})
+        blocks = scanned(run.features, run.blocks())
+        if blocks is None:
+            return None
+        copies = (_Copy(span, column[begin:end]) for column in (index, value))
+        see_index, see_value = (copy.add for copy in copies)
+        blocks.scan((), see_index, see_value)
+        own = slice(run.start - run.blocks().start, run.stop - run.blocks().start)
+        samples.append({name: column[own] for name, column in blocks.samples.items()})
         begin = end
     return _columns(index, value, samples, layout)
 

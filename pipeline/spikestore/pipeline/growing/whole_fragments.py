@@ -101,17 +101,16 @@ def _read(
         if sha256_hex(objects[entry.path]) != entry.sha256:
             raise DamagedError(f"{entry.path} is damaged")
     layout, sites = build.plan.layout, _Sites(build.plan.layout.site_count)
-    opened = ScannedRows.opened(features.address, features.manifest, features.root, fragment, objects)
-    with opened as scanned:
-        if scanned is None:
-            return None
-        samples = with_labels(without_values(scanned.samples, features.layout))
-        columns = dict(samples.in_order(layout))
-        seed, block = check_seed(*build.address), rows.start // BLOCK
-        check = BlockChecks(columns, scanned.offsets, layout, seed, block)
-        digests = BlockDigests(columns, scanned.offsets, layout)
-        largest = scanned.scan([check, digests], sites.add)
-        nnz = int(scanned.offsets[-1])
+    scanned = ScannedRows.of_objects(features.address, features.manifest, features.root, fragment, objects)
+    if scanned is None:
+        return None
+    samples = with_labels(without_values(scanned.samples, features.layout))
+    columns = dict(samples.in_order(layout))
+    seed, block = check_seed(*build.address), rows.start // BLOCK
+    check = BlockChecks(columns, scanned.offsets, layout, seed, block)
+    digests = BlockDigests(columns, scanned.offsets, layout)
+    largest = scanned.scan([check, digests], sites.add)
+    nnz = int(scanned.offsets[-1])
     facts = FragmentFacts(check.finish(), tuple(digests.finish()), nnz, *largest)
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
     encoded = {name: objects[path] for name, path in paths.items() if path in objects}

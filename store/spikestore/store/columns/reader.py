@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,7 +24,7 @@ from spikestore.store.columns.shard_codec import Extent, PackedObject, packed_ob
 from spikestore.store.columns.zarr_reader import ZarrReader
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
-from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.errors import DamagedError, StoreError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.canonical import canonical_json
 
@@ -39,6 +40,26 @@ Rows = tuple[SampleColumns, npt.NDArray[np.uint64]]
 
 Apply = Callable[..., Iterable[None]]
 """Calls a function with the items of several lists, as `map` does."""
+
+
+@contextmanager
+def read_errors(describe: Callable[[BaseException], StoreError]) -> Iterator[None]:
+    """Raise ``describe(error)`` for every error of the ``with`` block, because decoding a damaged object may raise anything.
+
+    The block should only read and decode: an error of other code would be reported as damage, too.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # A panic in a Rust codec derives from BaseException only.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise describe(error) from error
+
+
+def undecodable(fragment: int, error: BaseException) -> DamagedError:
+    """Return the error for a fragment whose objects cannot be decoded."""
+    return DamagedError(f"cannot decode fragment {fragment}: {error}")
 
 
 class ObjectSource(Protocol):
@@ -302,8 +323,8 @@ class FragmentDecoder:
         DamagedError
             The objects cannot be decoded.
         """
-        with self.opened(fragment, objects) as reader:
-            return reader.read(fragment, 0, len(self._build.rows(fragment)))
+        with read_errors(partial(undecodable, fragment)):
+            return self.reader(fragment, objects).read(fragment, 0, len(self._build.rows(fragment)))
 
     def are_equal(self, fragment: int, objects: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:
         """Return whether two encodings of a fragment have the same rows and hashes; for arguments and errors see `read`."""
@@ -314,18 +335,11 @@ class FragmentDecoder:
             np.array_equal(column, other) for (_, column), (_, other) in pairs
         )
 
-    @contextmanager
-    def opened(self, fragment: int, objects: Mapping[str, bytes]) -> Iterator[ColumnReader]:
-        """Yield a reader of a fragment; for the arguments see `read`. Errors in the ``with`` block become `DamagedError`."""
-        try:
-            if isinstance(self._build, Manifest):
-                refuse_giant_fragment(self._build, fragment)
-            yield column_reader(self._build, self._root, _Memory(objects))
-        except BaseException as error:
-            # A panic in a Rust codec derives from BaseException only.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise DamagedError(f"cannot decode fragment {fragment}: {error}") from error
+    def reader(self, fragment: int, objects: Mapping[str, bytes]) -> ColumnReader:
+        """Return a reader of a fragment; for the arguments see `read`. Call this method and the reader in `read_errors`."""
+        if isinstance(self._build, Manifest):
+            refuse_giant_fragment(self._build, fragment)
+        return column_reader(self._build, self._root, _Memory(objects))
 
 
 class _Memory:

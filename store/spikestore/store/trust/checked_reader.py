@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from spikestore.store.columns.limits import refuse_giant_fragment
-from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader
+from spikestore.store.columns.reader import Apply, ColumnReader, DirectReader, read_errors
 from spikestore.store.columns.samples import SampleColumns
-from spikestore.store.trust.narrow_rows import Empty, NarrowReader, NarrowRows, RowRange
+from spikestore.store.trust.block_rows import RowRange
+from spikestore.store.trust.narrow_rows import Empty, NarrowReader, NarrowRows
 from spikestore.store.trust.rows import refuse_untrue_rows
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.address import Address
@@ -73,7 +73,7 @@ class CheckedReader:
         """
         self._refuse_giant(rows.fragment)
         reader = self.reader  # outside the context: its errors name their object already
-        with self._diagnosed(rows.fragment):
+        with read_errors(partial(self._diagnose, rows.fragment)):
             columns, check = reader.read(rows.fragment, rows.start, rows.stop, decode)
             refuse_untrue_rows(self._address, self._manifest, rows.fragment, columns, check, rows.start)
         return columns
@@ -88,22 +88,21 @@ class CheckedReader:
         self._refuse_giant(rows.fragment)
         reader = self._narrow
         if reader is not None:
-            with self._diagnosed(rows.fragment):
+            with read_errors(partial(self._diagnose, rows.fragment)):
                 narrow = reader.read(rows, dtypes, empty)
             if narrow is not None:
                 return narrow
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
 
-    @contextmanager
-    def scanned(self, rows: RowRange) -> Iterator[ScannedRows | None]:
-        """Yield rows to check them chunk by chunk; None if only Zarr can decode them. The ``with`` block raises the errors of `read`."""
+    def scanned(self, rows: RowRange) -> ScannedRows | None:
+        """Return rows to check them chunk by chunk; None if only Zarr can decode them. This method and `ScannedRows.scan` raise the errors of `read`."""
         self._refuse_giant(rows.fragment)
         reader = self.reader
-        with self._diagnosed(rows.fragment):
-            if not isinstance(reader, DirectReader):
-                yield None
-                return
-            yield ScannedRows(self._address, self._manifest, rows, reader)
+        if not isinstance(reader, DirectReader):
+            return None
+        return ScannedRows(
+            self._address, self._manifest, rows, reader, partial(self._diagnose, rows.fragment)
+        )
 
     def _refuse_giant(self, fragment: int) -> None:
         try:
@@ -111,13 +110,3 @@ class CheckedReader:
         except DamagedError as error:
             path = self._address.manifest
             raise DamagedError(f"{path} in {self._url}: {error}", objects=(path,)) from None
-
-    @contextmanager
-    def _diagnosed(self, fragment: int) -> Iterator[None]:
-        try:
-            yield
-        except BaseException as error:
-            # A panic in a Rust codec derives from BaseException only.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise self._diagnose(fragment, error) from error

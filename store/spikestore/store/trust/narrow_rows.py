@@ -7,7 +7,7 @@ does not describe faults: a caller that gets None reads the rows again with `Fea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -18,10 +18,11 @@ import numpy.typing as npt
 from spikestore.store.columns.digest import BlockChecks, check_seed
 from spikestore.store.columns.reader import DirectReader, FragmentTable
 from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.trust.block_rows import BlockRows, RowRange
 from spikestore.store.trust.rows import fault_of_samples
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.layout import BLOCK, FILL
+from spikestore.store_schemas.layout import FILL
 
 _Int64s = npt.NDArray[np.int64]
 _Pieces = Iterator[tuple[int, npt.NDArray[Any]]]
@@ -65,15 +66,6 @@ class NarrowRows:
         )
 
 
-@dataclass(frozen=True)
-class RowRange:
-    """Whole blocks of rows of one fragment: rows `start` to `stop`, counted from the fragment's first."""
-
-    fragment: int
-    start: int
-    stop: int
-
-
 class NarrowReader:
     """Reads, checks and narrows rows of one set; any number of threads may share one.
 
@@ -113,22 +105,21 @@ class NarrowReader:
         DamagedError, StoreError
             An object cannot be read or decoded.
         """
-        layout, table = self._manifest.layout, self._reader.table(rows.fragment)
+        table = self._reader.table(rows.fragment)
         if not self._is_true(rows.fragment, table):
             return None
-        samples = {name: column[rows.start : rows.stop] for name, column in table.columns.items()}
-        offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
-        first_block = (self._manifest.rows(rows.fragment).start + rows.start) // BLOCK
-        checks = BlockChecks(samples, offsets, layout, self._seed, first_block)
-        index, value = (empty(int(offsets[-1]), dtype) for dtype in dtypes)
+        blocks = BlockRows.of(self._manifest, rows, table)
+        checks = blocks.checks(self._manifest, self._seed)
+        index, value = (empty(int(blocks.offsets[-1]), dtype) for dtype in dtypes)
         if not (
-            _take_index(self._pieces(rows, "index"), self._manifest, samples, offsets, checks, index)
+            _take_index(self._pieces(rows, "index"), self._manifest, blocks, checks, index)
             and _take_value(self._pieces(rows, "value"), self._manifest, checks, value)
-            and np.array_equal(checks.finish(), table.check[rows.start // BLOCK : -(-rows.stop // BLOCK)])
+            and np.array_equal(checks.finish(), blocks.check)
         ):
             return None
         # Copies: the table is shared.
-        return NarrowRows(index, value, offsets, samples["n_bins"].copy(), samples["label"].copy())
+        n_bins, label = (blocks.samples[name].copy() for name in ("n_bins", "label"))
+        return NarrowRows(index, value, blocks.offsets, n_bins, label)
 
     def _pieces(self, rows: RowRange, name: str) -> _Pieces:
         return self._reader.pieces(rows.fragment, name, rows.start, rows.stop)
@@ -136,9 +127,7 @@ class NarrowReader:
     def _is_true(self, fragment: int, table: FragmentTable) -> bool:
         if table in self._true_tables:
             return True
-        layout, first = self._manifest.layout, self._manifest.rows(fragment).start
-        if any(column.dtype != layout.dtype(name) for name, column in table.columns.items()):
-            return False
+        first = self._manifest.rows(fragment).start
         if fault_of_samples(self._manifest, fragment, table.columns, first) is not None:
             return False
         self._true_tables.add(table)
@@ -148,8 +137,7 @@ class NarrowReader:
 def _take_index(
     pieces: _Pieces,
     manifest: Manifest,
-    samples: Mapping[str, npt.NDArray[Any]],
-    offsets: _Int64s,
+    blocks: BlockRows,
     checks: BlockChecks,
     out: npt.NDArray[Any],
 ) -> bool:
@@ -158,13 +146,13 @@ def _take_index(
 
     dtype = manifest.layout.dtype("index")
     most = np.uint64(min(manifest.max_index, int(FILL[dtype.name]) - 1))
-    sites, n_bins = np.uint64(manifest.layout.site_count), samples["n_bins"].astype(np.uint64)
+    sites, n_bins = np.uint64(manifest.layout.site_count), blocks.samples["n_bins"].astype(np.uint64)
     before = np.uint64(0)
     for begins, piece in pieces:
         if piece.dtype != dtype:
             return False
         checks.update(begins, piece)
-        if not take_index(piece, begins, before, offsets, n_bins, sites, most, out):
+        if not take_index(piece, begins, before, blocks.offsets, n_bins, sites, most, out):
             return False
         before = np.uint64(piece[-1])
     return True

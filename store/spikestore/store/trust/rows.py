@@ -151,7 +151,10 @@ def fault_of_samples(
     `samples` has these columns by name. They begin with row `first` of the set.
     """
     for name, column in samples.items():
-        problem = range_problem(name, column, manifest.layout.dtype(name))
+        dtype = manifest.layout.dtype(name)
+        if column.dtype != dtype:
+            return Fault(f"column {name} must be {dtype}, got {column.dtype}")
+        problem = range_problem(name, column, dtype)
         if problem is not None:
             return Fault(problem)
     return _fault_of_rows(manifest, fragment, samples["nnz"], samples["n_bins"], samples["label"], first)

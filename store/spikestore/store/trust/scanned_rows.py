@@ -8,21 +8,20 @@ caller reads the rows with `FeatureSet.read`, whose error names the fault.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store.columns.digest import BlockChecks, BlockHashes, check_seed
-from spikestore.store.columns.reader import DirectReader, FragmentDecoder, FragmentTable
+from spikestore.store.columns.digest import BlockHashes, check_seed
+from spikestore.store.columns.reader import DirectReader, FragmentDecoder, read_errors, undecodable
 from spikestore.store.columns.samples import largest_value, range_problem
-from spikestore.store.trust.narrow_rows import RowRange
+from spikestore.store.trust.block_rows import BlockRows, RowRange
 from spikestore.store.trust.rows import fault_of_samples
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
-from spikestore.store_schemas.errors import DamagedError
-from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.errors import DamagedError, StoreError
 
 See = Callable[[int, npt.NDArray[Any]], object]
 """Called with each piece of a column, and with the position of the piece; the piece is valid only during the call."""
@@ -40,7 +39,18 @@ class Largest(NamedTuple):
 
 
 class ScannedRows:
-    """Whole blocks of rows of a fragment of a committed set; `opened` and `feature_set.scanned` return them.
+    """Whole blocks of rows of a fragment of a committed set; `of_objects` and `feature_set.scanned` return them.
+
+    Parameters
+    ----------
+    address, manifest
+        Keys and manifest of the set, checked.
+    rows : RowRange
+        The rows.
+    reader : DirectReader
+        Reader of the set.
+    describe : callable
+        Returns the error that is raised for a failed read or check; called with the failure.
 
     Attributes
     ----------
@@ -50,30 +60,33 @@ class ScannedRows:
         Start of the non-zeros of each row, counted from those of the first row, and the end.
     """
 
-    def __init__(self, address: Address, manifest: Manifest, rows: RowRange, reader: DirectReader) -> None:
+    def __init__(
+        self,
+        address: Address,
+        manifest: Manifest,
+        rows: RowRange,
+        reader: DirectReader,
+        describe: Callable[[BaseException], StoreError],
+    ) -> None:
         self._address, self._manifest, self._rows, self._reader = address, manifest, rows, reader
-        table: FragmentTable = reader.table(rows.fragment)
-        self.samples = {name: column[rows.start : rows.stop] for name, column in table.columns.items()}
-        self.offsets = table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start]
-        self._check = table.check[rows.start // BLOCK : -(-rows.stop // BLOCK)]
-        first = manifest.rows(rows.fragment).start + rows.start
-        wrong_dtype = any(
-            column.dtype != manifest.layout.dtype(name) for name, column in self.samples.items()
-        )
-        if wrong_dtype or fault_of_samples(manifest, rows.fragment, self.samples, first) is not None:
+        self._describe = describe
+        with read_errors(describe):
+            table = reader.table(rows.fragment)
+        self._blocks = BlockRows.of(manifest, rows, table)
+        self.samples, self.offsets = self._blocks.samples, self._blocks.offsets
+        if fault_of_samples(manifest, rows.fragment, self.samples, self._blocks.first) is not None:
             raise self._damaged()
 
     @classmethod
-    @contextmanager
-    def opened(
+    def of_objects(
         cls,
         address: Address,
         manifest: Manifest,
         root: Mapping[str, Any],
         fragment: int,
         objects: Mapping[str, bytes],
-    ) -> Iterator[Self | None]:
-        """Yield the rows of a whole fragment; None if only Zarr can decode it.
+    ) -> Self | None:
+        """Return the rows of a whole fragment; None if only Zarr can decode it.
 
         Parameters
         ----------
@@ -87,11 +100,15 @@ class ScannedRows:
         Raises
         ------
         DamagedError
-            The objects cannot be decoded, also inside of the ``with`` block; or the format or the manifest forbids the columns.
+            The objects cannot be decoded, or the format or the manifest forbids the columns.
         """
-        with FragmentDecoder(manifest, root).opened(fragment, objects) as reader:
-            rows = RowRange(fragment, 0, len(manifest.rows(fragment)))
-            yield cls(address, manifest, rows, reader) if isinstance(reader, DirectReader) else None
+        describe = partial(undecodable, fragment)
+        with read_errors(describe):
+            reader = FragmentDecoder(manifest, root).reader(fragment, objects)
+        if not isinstance(reader, DirectReader):
+            return None
+        rows = RowRange(fragment, 0, len(manifest.rows(fragment)))
+        return cls(address, manifest, rows, reader, describe)
 
     def scan(
         self, hashes: Sequence[BlockHashes] = (), see_index: See = _ignore, see_value: See = _ignore
@@ -103,20 +120,17 @@ class ScannedRows:
         hashes : sequence of BlockHashes
             Hashes to which all values are added.
         see_index, see_value : callable
-            Called with the pieces of ``index`` and ``value``.
+            Called with the pieces of ``index`` and ``value``. Their errors are not changed.
 
         Raises
         ------
-        DamagedError
-            The values differ from the stored hashes, or the format or the manifest forbids them.
+        DamagedError, StoreError
+            The values cannot be read or decoded, they differ from the stored hashes, or the format or the manifest forbids them.
         """
-        manifest = self._manifest
-        first_block = (manifest.rows(self._rows.fragment).start + self._rows.start) // BLOCK
-        seed = check_seed(*self._address)
-        checks = BlockChecks(self.samples, self.offsets, manifest.layout, seed, first_block)
+        checks = self._blocks.checks(self._manifest, check_seed(*self._address))
         index = self._scan_index([checks, *hashes], see_index)
         value = self._scan_value([checks, *hashes], see_value)
-        if not np.array_equal(checks.finish(), self._check):
+        if not np.array_equal(checks.finish(), self._blocks.check):
             raise self._damaged()
         return Largest(index, value)
 
@@ -153,14 +167,14 @@ class ScannedRows:
     def _scan_value(self, hashes: Sequence[BlockHashes], see: See) -> float:
         dtype, largest = self._manifest.layout.dtype("value"), 0.0
         for begins, piece in self._pieces("value"):
-            for each in hashes:
-                each.update(begins, piece)
             if (
                 piece.dtype != dtype
                 or range_problem("value", piece, dtype) is not None
                 or not (piece.min() > 0 if dtype.kind == "u" else piece.all())
             ):
                 raise self._damaged()
+            for each in hashes:
+                each.update(begins, piece)
             see(begins, piece)
             largest = max(largest, largest_value(piece))
         if largest > self._manifest.max_value:
@@ -168,9 +182,10 @@ class ScannedRows:
         return largest
 
     def _pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        return self._reader.pieces(self._rows.fragment, name, self._rows.start, self._rows.stop)
+        # An error of the loop that uses the pieces is not raised here, so it is not taken for an error of reading.
+        with read_errors(self._describe):
+            yield from self._reader.pieces(self._rows.fragment, name, self._rows.start, self._rows.stop)
 
-    def _damaged(self) -> DamagedError:
-        return DamagedError(
-            f"fragment {self._rows.fragment} has rows that the format or the manifest forbids"
-        )
+    def _damaged(self) -> StoreError:
+        fault = f"fragment {self._rows.fragment} has rows that the format or the manifest forbids"
+        return self._describe(DamagedError(fault))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spikestore.pipeline.sources import hash_cache, source_files
+from spikestore.pipeline.sources import file_hashes, hash_cache
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB: several blocks
@@ -33,15 +33,15 @@ def entries(cache: Path) -> list[Path]:
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gets the names of hashed files; the clock is 10 s ahead, so that files are old enough to be cached."""
     hashed: list[str] = []
-    original = source_files._sha256
+    original = file_hashes._sha256
 
     def counted(path: Path, tally: Any) -> str:
         hashed.append(path.name)
         return original(path, tally)
 
-    monkeypatch.setattr(source_files, "_sha256", counted)
+    monkeypatch.setattr(file_hashes, "_sha256", counted)
     real = hash_cache.now_ns
-    monkeypatch.setattr(source_files, "now_ns", lambda: real() + LATER)
+    monkeypatch.setattr(file_hashes, "now_ns", lambda: real() + LATER)
     return hashed
 
 

@@ -23,9 +23,10 @@ from tests.pipeline.hashed_sources import (
 
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
-from spikestore.pipeline.sources import source_files
+from spikestore.pipeline.sources import file_hashes
+from spikestore.pipeline.sources.file_hashes import check_unchanged
 from spikestore.pipeline.sources.hash_cache import HashCache
-from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.errors import SourceChangedError, SourceError
 from spikestore.store_schemas.specs.operations import ToFrame
@@ -89,17 +90,17 @@ def test_hashes_from_before_a_failure_are_kept(
     digits: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After an interruption, the next run continues with the cached hashes."""
-    counted = source_files._sha256
+    counted = file_hashes._sha256
 
     def stop(path: Path, tally: Any) -> str:
         if len(reads) == 100:
             raise PermissionError(13, "Permission denied")
         return counted(path, tally)
 
-    monkeypatch.setattr(source_files, "_sha256", stop)
+    monkeypatch.setattr(file_hashes, "_sha256", stop)
     with pytest.raises(SourceError, match="Permission denied"):
         nmnist(digits, cache)
-    monkeypatch.setattr(source_files, "_sha256", counted)
+    monkeypatch.setattr(file_hashes, "_sha256", counted)
     done = len(reads)
     nmnist(digits, cache)
     assert len(reads) - done <= 75  # what other threads did meanwhile differs from run to run
@@ -109,16 +110,16 @@ def test_a_failure_forgets_no_file_that_was_not_reached(
     digits: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = nmnist(digits, cache)
-    counted = source_files._sha256
+    counted = file_hashes._sha256
 
     def refuse(path: Path, tally: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
     os.utime(digits / "NMNIST" / first.source.files[0].name)
-    monkeypatch.setattr(source_files, "_sha256", refuse)
+    monkeypatch.setattr(file_hashes, "_sha256", refuse)
     with pytest.raises(SourceError, match="Permission denied"):
         nmnist(digits, cache)
-    monkeypatch.setattr(source_files, "_sha256", counted)
+    monkeypatch.setattr(file_hashes, "_sha256", counted)
     assert nmnist(digits, cache).source == first.source
     assert len(reads) == 151
 

@@ -335,7 +335,8 @@ def test_finding_and_hashing_import_neither_h5py_nor_tonic_nor_other_readers(tmp
     code = (
         "import sys; from pathlib import Path\n"
         "from spikestore.pipeline.readers.registry import find_dataset\n"
-        "from spikestore.pipeline.sources.source_files import make_source, check_unchanged\n"
+        "from spikestore.pipeline.sources.source_files import make_source\n"
+        "from spikestore.pipeline.sources.file_hashes import check_unchanged\n"
         f"folder = Path({str(tmp_path)!r})\n"
         "found = make_source('SHD', 'train', folder, cache=folder / 'cache')\n"
         "others = [name for name in sys.modules if 'readers.event_files.' in name or 'readers.folder.folder_' in name]\n"

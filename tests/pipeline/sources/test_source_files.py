@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from tests.pipeline.hashed_sources import CONTENT, entries, in_place, ssc, write_content
 
-from spikestore.pipeline.sources import source_files
+from spikestore.pipeline.sources import file_hashes
+from spikestore.pipeline.sources.file_hashes import FileStamp, check_unchanged, hash_files
 from spikestore.pipeline.sources.hash_cache import HashCache
-from spikestore.pipeline.sources.source_files import FileStamp, check_unchanged, hash_files, make_source
+from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store_schemas.errors import (
     SourceChangedError,
     SourceError,
@@ -171,14 +172,14 @@ def test_check_unchanged_when_the_file_is_gone(data: Path, cache: Path) -> None:
 def test_a_change_while_hashing(
     data: Path, cache: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, change: Any, how: str
 ) -> None:
-    original = source_files._sha256
+    original = file_hashes._sha256
 
     def slow(path: Path, tally: Any) -> str:
         digest = original(path, tally)
         change(path)
         return digest
 
-    monkeypatch.setattr(source_files, "_sha256", slow)
+    monkeypatch.setattr(file_hashes, "_sha256", slow)
     with pytest.raises(SourceChangedError, match=how):
         ssc(data, cache)
     assert entries(cache) == []
@@ -188,7 +189,7 @@ def test_a_file_that_cannot_be_read(data: Path, cache: Path, monkeypatch: pytest
     def refuse(path: Path, tally: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(source_files, "_sha256", refuse)
+    monkeypatch.setattr(file_hashes, "_sha256", refuse)
     with pytest.raises(SourceError, match=r"ssc_train\.h5 can't be read: Permission denied"):
         ssc(data, cache)
 
@@ -244,7 +245,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch
     """A pipe that replaces the file between its check and its opening is not waited for."""
     path = tmp_path / "0.bin"
     path.write_bytes(bytes(5))
-    stat = source_files._stat
+    stat = file_hashes._stat
 
     def replaced(asked: Path) -> os.stat_result:
         status = stat(asked)
@@ -255,7 +256,7 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch
 
     hash_files([path], HashCache(tmp_path / "cache"), None)
     calls = iter([stat, replaced])
-    monkeypatch.setattr(source_files, "_stat", lambda asked: next(calls)(asked))
+    monkeypatch.setattr(file_hashes, "_stat", lambda asked: next(calls)(asked))
     with pytest.raises(SourceChangedError, match="it was replaced by something that is not a file"):
         hash_files([path], HashCache(tmp_path / "other"), None)
 

@@ -19,7 +19,8 @@ from spikestore.pipeline.execution.fragment_content import FragmentContent
 from spikestore.pipeline.execution.fragment_task import FragmentJob
 from spikestore.pipeline.execution.schedulers import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
-from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
+from spikestore.pipeline.sources.file_hashes import check_unchanged
+from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.pipeline.transforms.choose import Executor, executor_for
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import LOSSY_SHARE

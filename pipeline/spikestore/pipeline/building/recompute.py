@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spikestore.pipeline.sources.file_hashes import check_unchanged
 from spikestore.pipeline.sources.folder_sources import locate_recorded
-from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged, make_source
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upkeep.repair import RowSource

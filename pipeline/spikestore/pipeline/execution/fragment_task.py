@@ -24,7 +24,8 @@ from spikestore.pipeline.growing.whole_fragments import WholeFragment, whole_fra
 from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
-from spikestore.pipeline.sources.source_files import LocatedSource, check_unchanged
+from spikestore.pipeline.sources.file_hashes import check_unchanged
+from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.pipeline.transforms.choose import Executor, block_chain
 from spikestore.pipeline.transforms.fused import FusedSamples
 from spikestore.store.build import Build

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spikestore.pipeline.execution.fragment_task import FragmentReport
 from spikestore.pipeline.importing.cache_files import CachedSample, read_sample
-from spikestore.pipeline.sources.source_files import FileStamp, check_unchanged
+from spikestore.pipeline.sources.file_hashes import FileStamp, check_unchanged
 from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.specs.transform import Transform

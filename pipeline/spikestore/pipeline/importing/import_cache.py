@@ -22,7 +22,8 @@ from spikestore.pipeline.importing.cache_jobs import ChunkContents, ReadJob, Sto
 from spikestore.pipeline.importing.compared_rows import compare_rows
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
-from spikestore.pipeline.sources.source_files import check_unchanged, identify_files
+from spikestore.pipeline.sources.file_hashes import check_unchanged
+from spikestore.pipeline.sources.source_files import identify_files
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import available_cores, free_memory_bytes

@@ -23,8 +23,9 @@ from spikestore.pipeline.readers.items.items_reader import (
     label_number,
 )
 from spikestore.pipeline.readers.items.live_dataset import PASSED_ON, Item, LiveDataset, hash_of
+from spikestore.pipeline.sources.file_hashes import FileStamp
 from spikestore.pipeline.sources.item_lists import ItemList, Leaf, list_items
-from spikestore.pipeline.sources.source_files import FileStamp, LocatedSource, make_source
+from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset
 from spikestore.store_schemas.errors import RecordingError, UnsupportedTransformError, UsageError
 from spikestore.store_schemas.specs.folder import EventField, TimeUnit

@@ -54,7 +54,7 @@ class Build:
     storage : Storage
         Storage of the set.
     plan : Plan
-        Result of `join_or_start`.
+        Plan of the build. To read it from the store, or to make a new plan, use `join_or_start`.
     """
 
     def __init__(self, storage: Storage, plan: Plan) -> None:
@@ -84,8 +84,8 @@ class Build:
         wish : callable
             Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
-            Delete the plan first, and start in a new folder even if the new plan is equal. Nothing else is deleted;
-            fragments of the old plan are not reused.
+            Delete the plan first, and start in a new folder. If the new plan has the folder of an earlier build, the member
+            `attempt` of the new plan is increased, which changes its folder. Fragments of earlier builds are not reused.
 
         Raises
         ------

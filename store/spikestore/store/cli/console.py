@@ -1,7 +1,7 @@
 """Console output shared by all commands: results on stdout, everything else on stderr.
 
-Library code takes a `Progress` callback and logs; it never prints. Commands create the callback with
-:func:`progress`, and write results with :func:`print_json` or to :func:`stdout_console`.
+Library code reports progress to a `Progress` callback, and messages to `logging`; it never prints. Commands create the callback
+with :func:`progress`, and write results with :func:`print_json` or to :func:`stdout_console`.
 """
 
 from __future__ import annotations

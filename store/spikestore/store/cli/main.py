@@ -223,7 +223,7 @@ def _entry_points(command: str | None) -> dict[str, importlib.metadata.EntryPoin
 
 
 def _absent() -> None:
-    """Do nothing; this function stands for a command that is not loaded, because only its name and help are shown."""
+    """Do nothing; this function stands for a command that is not loaded, because another command is run or the import fails."""
 
 
 def _show_version(asked: bool) -> None:

@@ -33,7 +33,8 @@ def program() -> int:
 def _delay_collections() -> None:
     """Run the first collection of cycles after `STARTING` objects, and then as often as before.
 
-    What imports create stays, and by default it is searched again and again while it grows.
+    Objects that imports create stay alive. By default, Python searches these objects for cycles again and again while their
+    number grows.
     """
     former = gc.get_threshold()
 

@@ -53,7 +53,7 @@ def block_checks(
     seed : int
         Result of `check_seed`.
     first_block : int
-        Number of the block in the whole set with which `columns` begins.
+        Number of the first block of `columns`, counted in the whole set.
 
     Returns
     -------
@@ -99,7 +99,15 @@ class BlockHashes:
         self._feed_samples(names[: names.index("index")])
 
     def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        """Add a piece of a column that begins at non-zero number `begins`: first all pieces of ``index``, then all of ``value``."""
+        """Add a piece of a column: first all pieces of ``index``, then all pieces of ``value``.
+
+        Parameters
+        ----------
+        begins : int
+            Number of the non-zero to which the first element of `piece` belongs, counted as in `offsets`.
+        piece : array, shape (n,)
+            Consecutive elements of the column, in its stored dtype.
+        """
         for each, (first, last) in zip(self._hashes, self._spans, strict=True):
             part = piece[max(first - begins, 0) : max(last - begins, 0)]
             if part.size:
@@ -127,7 +135,7 @@ class BlockChecks(BlockHashes):
     seed : int
         From `check_seed`.
     first_block : int
-        Number of the block in the whole set with which the rows begin.
+        Number of the first block of the rows, counted in the whole set.
     """
 
     def __init__(

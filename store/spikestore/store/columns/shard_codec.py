@@ -12,7 +12,8 @@ the last inner chunk, the bytes are those that Zarr writes (``tests/store/column
 Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
 these fill values are two parts of one pco file, each with its own statistics. With one part, a small fragment would take
 up to three times the bytes (docs/decisions/0060). Zarr writes one part. This module also writes one part if the inner chunks of a
-plan have 262,144 values. Earlier versions made such plans, and repair must write bytes with the hashes in their records.
+plan have 262,144 values. Earlier versions made such plans. The record of a fragment contains the hash of each object, so if
+`spikestore repair` writes an object again, its bytes must be those of the earlier version.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: A
     """Plot the frames of one sample, and return the axes.
 
     Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each the
-    sum of its time bins. If one polarity has negative values, blue is above 0 and red is below.
+    sum of its time bins. If frames have one polarity and negative values, values above 0 are
+    blue and values below 0 are red.
 
     Parameters
     ----------

@@ -174,7 +174,22 @@ class FolderStorage:
         return shutil.disk_usage(place).free
 
     def place(self, path: str, *, follow: bool = True) -> Path:
-        """Return the path of an object, after checking that it is inside the root and on the same file system."""
+        """Return the path of an object in the file system, after checks of the root and of links.
+
+        Parameters
+        ----------
+        path : str
+            Path of the object in the store.
+        follow : bool
+            If False, the object itself may be a link; only the folders in its path are checked.
+
+        Raises
+        ------
+        DamagedError
+            A link leads out of the root, and `follow_links` is not set.
+        OSError
+            The file system at the root is not the one that was there when this object first used the root.
+        """
         place = self.root.joinpath(*path_parts(path))
         if self._links.root() is not None:
             self._links.refuse_outside(place if follow else place.parent, path)

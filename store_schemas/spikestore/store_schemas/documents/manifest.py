@@ -118,9 +118,9 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Requested columns of a data set ``folder``: one value per file, by the name of the column.
+        """Requested columns whose values are in the source, by name: one value per file. Empty unless the data set is ``folder``.
 
-        Their values are in the source; columns whose values are in the arrays are left out.
+        Columns whose values are in the arrays are left out.
         """
         folder = self.source.folder
         columns = {} if folder is None else folder.values

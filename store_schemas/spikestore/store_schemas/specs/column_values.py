@@ -67,8 +67,9 @@ def parts_of(
 def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) -> dict[str, Values]:
     """Return the columns of a source with texts and real numbers in the place of their parts.
 
-    A column that only has the name of a part stays as it is. It is not a part if the number of another part is missing, if the
-    values cannot be decoded, or if the name without its ending belongs to another column or to `reserved`.
+    The name of a part ends in the type of the values and in a number, counted from 0. If one of the numbers is missing, the columns
+    with these names are not parts, and stay as they are. They are also not parts if their values are not those that `parts_of`
+    writes, or if the name without its ending belongs to another column, to parts of the other type or to `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:

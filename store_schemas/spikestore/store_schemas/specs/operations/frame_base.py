@@ -30,20 +30,20 @@ class FrameBase(Spec):
 
     @property
     def include_incomplete(self) -> bool:
-        """False: the last bin is never shorter than the others."""
+        """False: no parameter adds an incomplete bin at the end."""
         return False
 
     @property
     def start_time(self) -> float | None:
-        """None: the first bin begins at the first event."""
+        """None: no parameter sets the start of the first bin."""
         return None
 
     @property
     def end_time(self) -> float | None:
-        """None: the last bin ends with the last event."""
+        """None: no parameter sets the end of the last bin."""
         return None
 
     @property
     def overlap(self) -> float:
-        """0: no bin is made to overlap with another one."""
+        """0: no parameter makes bins overlap."""
         return 0.0

@@ -26,7 +26,8 @@ class FixedDuration(_SpikingJellyFrames):
     """Count events per (time bin, polarity, y, x) in bins of `duration`, like SpikingJelly 2.0.0 with ``duration=``.
 
     The first event is at time 0. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
-    The bin of an event is its time divided by `duration`, rounded down. The last bin also contains the events after its end.
+    The bin of an event is its time divided by `duration`, rounded down. The last bin also contains events that are exactly at its
+    end, and events that are after its end because of rounding.
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same
     name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that function, float16

@@ -82,7 +82,7 @@ def licence_of(distribution: importlib.metadata.Distribution) -> str:
 
 
 def brought_by() -> dict[str, str]:
-    """Return, for each installed package, the first extra of `EXTRAS` that brings it."""
+    """Return, for each installed package, the first extra of `EXTRAS` that brings it; ``tonic`` means ``pip install tonic importRosbag``."""
     found: dict[str, str] = {}
     for extra in EXTRAS:
         roots = (
@@ -106,7 +106,7 @@ def test_every_package_is_listed_with_its_licence() -> None:
 
 
 def test_only_tonic_brings_copyleft() -> None:
-    """Only packages of the extra `tonic` have copyleft licences; all others can be distributed with notices alone.
+    """Only Tonic and the packages that it installs have copyleft licences; all others can be distributed with notices alone.
 
     NVIDIA's packages, which CUDA builds of torch install, have their own terms, and some state none in their metadata.
     """

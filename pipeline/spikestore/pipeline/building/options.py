@@ -24,8 +24,8 @@ class BuildOptions:
     Attributes
     ----------
     workers : int, optional
-        Number of local worker processes; if it is 0, this process builds the fragments itself. By default, one worker process
-        per core; if threads of this process finish sooner, these threads are used instead.
+        Number of local worker processes; if it is 0, this process builds the fragments itself. The default is one worker process
+        per core, or one thread of this process per core if threads are expected to finish sooner.
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     fragment_samples : int, optional
@@ -33,9 +33,9 @@ class BuildOptions:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
-        Code that computes the transform; all compute the same samples. ``auto`` is plain NumPy if ``fused`` does not support
-        the transform, or if there is no `scheduler` and the set has fewer than 2,000,000 events; otherwise ``auto`` is
-        ``fused``.
+        Code that computes the transform; all give the same samples. ``auto`` uses ``fused`` or a third implementation, plain NumPy.
+        Plain NumPy is used if ``fused`` does not support the transform, or if fewer than 2,000,000 events are to be read and neither
+        `scheduler` nor `part` is set.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool
@@ -43,11 +43,11 @@ class BuildOptions:
     allow_empty : bool
         If True, a set in which no time bin has an event is accepted; if False, such a set is an error.
     reuse : bool
-        If committed sets of the same transform have some of the recordings, take the rows of these recordings from them; False
-        reads all recordings.
+        If True, and if a committed set of the same transform has some of the recordings, the rows of these recordings are copied
+        from that set. If False, no rows are copied.
     derive : bool
-        If a finer set of the same source gives the same samples, compute the new set from the finer set; False reads the
-        recordings.
+        If True, and if a finer set of the same source gives the same samples, the new set is computed from the finer set. If
+        False, no set is computed from a finer set.
     upstreams : tuple of str
         Stores to search before a set is computed; the upstreams of a recipe are searched after these stores.
     progress : callable, optional

@@ -121,8 +121,8 @@ def preprocess(
     -------
     FeatureSet, or dict of str to FeatureSet
         For a data set, its feature set. For a recipe, its feature sets by split; if the recipe has ``[[sweep]]``, by
-        ``NAME:SPLIT``. If ``options.part`` is set, nothing is committed, no name is set, and only sets that were complete
-        before are returned; for an incomplete data set, None is returned.
+        ``NAME:SPLIT``. If ``options.part`` is set, nothing is committed, no name is set, and only feature sets that were committed
+        before are returned; for a data set whose feature set is not committed, None is returned.
 
     Raises
     ------

@@ -38,8 +38,8 @@ class Reuse:
     name : str, optional
         Name of the new sets.
     requested : collection of Address
-        The new sets. If a set of this collection is missing or damaged in the store, this class reports nothing, because the
-        build itself restores or reports the set.
+        The new sets. If a set of `name` is missing or damaged, this class logs a warning, unless the set is one of the new
+        sets: the build itself restores or reports these sets.
     enabled : bool
         If False, no rows are taken from sets of the same transform.
     derive : bool

@@ -131,14 +131,14 @@ def preprocess(
         bool,
         typer.Option(
             "--no-reuse",
-            help="Read all recordings. By default, rows of recordings that a stored set of the same transform contains are copied from that set.",
+            help="Copy no rows from stored sets of the same transform. By default, if such a set has some of the recordings, their rows are copied from it.",
         ),
     ] = False,
     no_derive: Annotated[
         bool,
         typer.Option(
             "--no-derive",
-            help="Always read the recordings. Without this option, a set is computed from a finer set of the same recordings if this gives the same samples.",
+            help="Compute no set from a finer set. By default, a set is computed from a finer set of the same recordings if this gives the same samples.",
         ),
     ] = False,
     executor: Annotated[

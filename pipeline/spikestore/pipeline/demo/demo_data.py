@@ -63,7 +63,7 @@ def write_demo_data(
     train, valid, test : int
         Number of recordings in each split, at least 1. A split with at least 35 recordings has every class.
     seed : int
-        Seed of voices and recordings, not negative. Words and labels are the same for all seeds.
+        Seed of the voices, the labels and the recordings; not negative. The words and their class numbers are the same for all seeds.
     progress : callable, optional
         Called as ``progress(recordings_written, recordings_total)``.
 

@@ -13,8 +13,8 @@
    each event, from the rates at the time of the event.
 
 The demo data must have the same bytes on every machine. Sums, products and quotients have the same results everywhere, but
-``exp`` and ``log`` do not. Therefore resonances are squared Lorentz curves, and random factors are polynomials of normal
-numbers.
+``exp`` and ``log`` do not. Therefore resonances are squared Lorentz curves, and random factors are polynomials of normally
+distributed random numbers.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ _UTTERANCE_SHIFT = 0.012
 _FORMANT_SHIFT = 0.020
 _KNOT_SHIFT = 0.06
 _QUARTER_EVENTS = _Range(9.3675, 0.09)
-"""Fourth root of the number of events: the fourth power of a normal number is nearly log-normal."""
+"""Fourth root of the number of events: the fourth power of a normally distributed number is nearly log-normal."""
 
 
 class Voice(NamedTuple):
@@ -221,7 +221,7 @@ def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recordi
 
 
 def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
-    """Return standard normal numbers, clipped to ±2.5 to avoid extreme voices: float64, shape (size,)."""
+    """Return random numbers of the standard normal distribution, clipped to ±2.5 to avoid extreme voices: float64, shape (size,)."""
     return np.clip(rng.standard_normal(size), -2.5, 2.5)
 
 

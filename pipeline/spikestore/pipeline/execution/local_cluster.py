@@ -5,7 +5,7 @@
 
 1. the scheduler runs in a thread of this process, as with `LocalCluster`, and listens on loopback only;
 2. each worker is a process in its own session, which the terminal's Ctrl-C does not reach;
-3. each worker reads its specification from a pipe, and ends when the pipe closes, however this process ended;
+3. each worker reads its specification from a pipe, and ends when the pipe closes, no matter how this process ended;
 4. no nannies run, because a nanny takes as long to start as a worker; this process itself replaces a worker that dies;
 5. workers load their imports before this process imports Dask itself;
 6. worker logs are discarded unless the log level of spikestore is DEBUG.

@@ -263,8 +263,8 @@ def open_scheduler(
     Parameters
     ----------
     workers : int, optional
-        Number of local worker processes; if it is 0, all tasks run in this process. By default, one worker process per core; if
-        threads finish sooner (`threads_suffice`), the same number of threads is used instead.
+        Number of local worker processes; if it is 0, all tasks run in this process. The default is one worker process per core,
+        or one thread per core if threads are expected to finish sooner (`threads_suffice`).
     scheduler : str, optional
         Address of a running Dask scheduler, to use instead of local workers.
     seconds : float
@@ -317,7 +317,7 @@ def _run_in_worker(job: Job[Result], number: int) -> Result:
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:
-    """Return whether threads finish sooner than worker processes, which need time to start; `seconds` is the time on one core."""
+    """Return whether threads probably finish sooner than worker processes, which need time to start; `seconds` is the time on one core."""
     return seconds / min(cores, THREADS_WORTH) < CLUSTER_START + seconds / cores
 
 

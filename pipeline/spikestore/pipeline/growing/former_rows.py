@@ -77,7 +77,7 @@ class FormerRows:
 
     @property
     def provenance(self) -> dict[str, Any] | None:
-        """What the manifest of the new set records about a finer set; None if rows are only taken."""
+        """What the manifest of the new set records about a finer set. Here None: the rows are copied, not computed from a finer set."""
         return None
 
     def describe(self) -> str:

@@ -80,7 +80,7 @@ class Reader(ClosesOnExit, Protocol):
         Returns
         -------
         int64 array, shape (len(self),)
-            Number of stored events, also for invalid recordings.
+            Number of stored events, also for invalid recordings. Some readers return an estimate.
 
         Raises
         ------

@@ -57,7 +57,7 @@ def _table(head: str, model: type[BaseModel], stated: Mapping[str, Any]) -> Iter
 
 
 def _fields(model: type[BaseModel], stated: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the stated fields after their descriptions, then the other fields as comments."""
+    """Yield the lines of the stated fields, each below its description; then the other fields, as comments."""
     texts = field_texts(model)
     names = [name for name in model.model_fields if name not in _TABLES]
     for name in names:

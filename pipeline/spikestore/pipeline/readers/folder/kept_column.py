@@ -120,7 +120,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if only some values are numbers: because of one typing error, all values are stored as texts."""
+    """Log one line if only some values are numbers. All values are then stored as texts, and the cause may be one typing error."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

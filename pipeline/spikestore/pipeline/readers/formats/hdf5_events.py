@@ -32,7 +32,7 @@ def read_hdf5(content: bytes) -> RawEvents:
     MissingExtraError
         The file is compressed by a filter that is not installed.
     ValueError
-        The file is not HDF5, is damaged, or has no events in one of the layouts.
+        The file is not HDF5, is damaged, has events in none of the layouts, or has several groups or datasets with events.
     """
     import h5py
 

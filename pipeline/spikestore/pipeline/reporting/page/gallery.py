@@ -190,7 +190,7 @@ def _both(counts: npt.NDArray[np.float64]) -> str:
 def _signed(values: npt.NDArray[np.float64]) -> str:
     """Return the picture of real numbers of shape (polarity, rows, columns).
 
-    If some numbers are negative, they are summed over the polarities, and the colours show the signs of the sums.
+    If any number is negative, all numbers are summed over the polarities, and the colours show the signs of the sums.
     """
     if (values < 0).any():
         total = values.sum(axis=0)

@@ -54,11 +54,11 @@ class Origin:
     order: npt.NDArray[np.int64] | None = None
 
     def number(self, place: int) -> int:
-        """Return the number in the file of the event at index `place`."""
+        """Return the number that the event at index `place` has in the file."""
         return place if self.order is None else int(self.order[place])
 
     def numbers(self, count: int) -> npt.NDArray[np.int64]:
-        """Return the numbers in the file of the first `count` events."""
+        """Return the numbers that the first `count` events have in the file."""
         return np.arange(count) if self.order is None else self.order[:count]
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:

@@ -1,8 +1,8 @@
 """Operations that other packages register as entry points of the group ``spikestore.operations``.
 
-The function of a package may do what an operation must not do. Therefore the events that it returns are checked. For the first
-recordings of a fragment, the function also runs twice, and both results must be equal: a function that draws random numbers
-would give all epochs the same stored draw.
+Nothing prevents the function of a package from breaking the rules of operations. Therefore the events that it returns are
+checked. For the first recordings of a fragment, the function also runs twice, and both results must be equal: a function that
+draws random numbers would give all epochs the same stored draw.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def operation_of(part: object) -> Operation:
 
 
 def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...]:
-    """Return the operations that equal a ``NumpyAsType``: no operation if its type holds all values, else ``clip_counts``.
+    """Return the operations that equal a ``NumpyAsType``: ``clip_counts`` with ``max = 1`` if counts become bool, else no operation.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     Raises
     ------
     UnsupportedTransformError
-        The transform changes events or values, or its type is structured.
+        The transform comes before the frames; or its type is unknown to NumPy, is structured, or may change values in another way.
     """
     name = class_name(part)
     if not any(isinstance(operation, FrameOperation) for operation in before):

@@ -34,7 +34,7 @@ _DENSE_PLACES = 2**24
 
 
 def frame_with_bins_of(spec: FloatFrames) -> ToFrame:
-    """Return the ``to_frame`` that divides recordings into as many bins as `spec` makes frames."""
+    """Return the ``to_frame`` that divides each recording into one time bin for each frame of `spec`."""
     if isinstance(spec, ToTimesurface):
         return ToFrame(sensor_size=spec.sensor_size, time_window=spec.dt)
     return ToFrame(sensor_size=spec.sensor_size, n_time_bins=spec.bins)

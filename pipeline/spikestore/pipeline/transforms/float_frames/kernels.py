@@ -191,7 +191,7 @@ def add_surfaces(
     Parameters
     ----------
     t, x, y : float32, int64 and int64 array, shape (events,)
-        Times in µs, sorted, and pixels.
+        `t`: times of the events in µs, sorted. `x`, `y`: coordinates of the events.
     window : float32
         The surface around an event has the earlier events whose times are at most this many µs before the event.
     tau : float32

@@ -104,10 +104,10 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 
 
 class _TimeTable(NamedTuple):
-    """Time of each code before and after scaling, and the last code up to which times ascend.
+    """Times of all time codes (see `EventBlock`), before and after scaling.
 
-    `source` is the table from which these times were computed. If the transform has a rule on stored float16 times, `scaled`
-    has the stored times, in units of 2^-24 s or 2^-24 ms.
+    The times of the codes from 0 to `rising` ascend. `source` is the table from which these times were computed. If the
+    transform has a rule on stored float16 times, `scaled` has the stored times, in units of 2^-24 s or 2^-24 ms.
     """
 
     source: npt.NDArray[np.int64]

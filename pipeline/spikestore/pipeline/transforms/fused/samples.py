@@ -23,9 +23,9 @@ class FusedSamples:
     index : uint32 or uint64 array, shape (non-zeros,)
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), sample after sample, strictly
         increasing within a sample; the dtype is that of the stored column.
-    value : uint32 or float32 array, shape (non-zeros,)
-        Values of the non-zeros. Counts are uint32 and at least 1; if a count exceeds uint32, the dtype is int64. Real numbers
-        are float32 and never 0.
+    value : uint32, int64 or float32 array, shape (non-zeros,)
+        Values of the non-zeros. Counts are at least 1; their dtype is uint32, or int64 if a count does not fit into uint32.
+        Real numbers are float32 and never 0.
     nnz, n_bins : int64 arrays, shape (recordings,)
         Number of non-zeros and of time bins of each sample.
     n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)

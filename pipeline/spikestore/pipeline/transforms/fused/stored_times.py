@@ -49,7 +49,7 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """Return, for each whole number k, the smallest difference that is rounded to a float16 whose value is at least k.
+    """For each whole number k, return the smallest difference that is rounded to a float16 whose entry in `values` is at least k.
 
     Here, a difference is the difference of two float16 times, as a multiple of `UNIT`.
 

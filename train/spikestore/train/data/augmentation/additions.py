@@ -166,8 +166,8 @@ class EventMix(_LabelMixture):
 class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
-    The label stays. Blend is applied before the other augmentations of a list except `EventThinning`, because the others may move two
-    counts to one place. A list can have at most one Blend.
+    The label stays. A list can have at most one Blend. Among the augmentations of this package, Blend is applied after
+    `EventThinning` and before all others, because the others may move two counts to one place.
 
     Attributes
     ----------

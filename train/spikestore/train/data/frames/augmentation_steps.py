@@ -86,9 +86,9 @@ class AugmentationStep:
 
     - ``MIX_MASK``: non-zeros whose coordinate is in the mask that `mask_of` made come from the partner.
     - ``MIX_BOX``: non-zeros whose x and y are in the masks, as for ``BOX``, come from the partner.
-    - ``MIX_EVENTS``: an event of the sample is dropped if the number that 21 random bits form is below `number`. An event of the
-      partner is kept in this case. The two rows of `drawn` are the random bits of the sample
-      and of its partner.
+    - ``MIX_EVENTS``: 21 random bits of each event form a value. An event of the sample is dropped if its value is below `number`.
+      An event of the partner is kept if its value is below `number`. The two rows of `drawn` are the random bits of the sample and
+      of its partner.
     - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events move by the `shift` of the mixture. Drop what leaves the sample or the sensor.
     - ``MIX_REGION``: places where the density of the mixture is above the first column of its `region` come from the partner.
 

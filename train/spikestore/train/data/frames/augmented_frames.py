@@ -157,8 +157,8 @@ def fill_augmented_frames(
     Returns
     -------
     int
-        -1, or the number of a sample whose stored columns are invalid: an index is outside the sample's own frames or its row
-        of `frames`, or there are more non-zeros than `room`. These non-zeros are skipped.
+        -1, or the number of a sample whose stored columns are invalid. If an index is outside the sample's own frames or its
+        row of `frames`, the non-zero with this index is skipped. If there are more non-zeros than `room`, all are skipped.
     """
     wrong = -1
     steps = len(numbers)

@@ -71,7 +71,7 @@ class Assembly:
     padding : Padding
         Time bins of batches.
     augment : Augmentations
-        Applied in turn to the packed batch on the device.
+        Applied to the packed batch on the device.
     transform : callable, optional
         Applied to the finished batch.
     reuse : bool

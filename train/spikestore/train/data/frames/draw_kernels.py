@@ -56,7 +56,7 @@ def mixed(key: np.uint64) -> np.uint64:
 
 @compiled
 def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
-    """Return how many of at most three events have random bits below `number`. Each event has 21 bits, the first one the highest."""
+    """Return how many of at most three events have random bits below `number`. Each event has 21 of the `bits`; the first event has the highest 21."""
     below = np.int64((bits >> _43) < number) & np.int64(events > 0)
     below += np.int64(((bits >> _22) & _EVENT_MASK) < number) & np.int64(events > 1)
     below += np.int64(((bits >> _1) & _EVENT_MASK) < number) & np.int64(events > 2)
@@ -65,7 +65,7 @@ def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
 
 @compiled
 def redraw(bits: _Int64s, first: int, out: _Int64s) -> None:
-    """Fill `out`, shape (count, samples), with new random bits, made from `bits` and the row's number; `first` is that of the first row."""
+    """Fill `out`, shape (count, samples), with new random bits: row i is made from `bits` and the number `first` + i."""
     for number in range(len(out)):
         for sample in range(len(bits)):
             key = np.uint64(bits[sample]) ^ np.uint64(first + number)

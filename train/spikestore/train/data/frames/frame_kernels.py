@@ -76,8 +76,8 @@ def fill_frames(
     Returns
     -------
     int
-        -1, or the number of an invalid sample: an index is outside the sample's own frames or its row of `frames`, or there
-        are more non-zeros than `room`. These non-zeros are skipped.
+        -1, or the number of an invalid sample. If an index is outside the sample's own frames or its row of `frames`, the
+        non-zero with this index is skipped. If there are more non-zeros than `room`, all are skipped.
     """
     wrong = -1
     for sample in range(first, last):

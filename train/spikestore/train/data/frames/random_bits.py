@@ -1,9 +1,11 @@
-"""Random bits of augmentations: a hash (SplitMix64) of (seed, epoch, kind, row), computed on the host.
+"""Random bits of augmentations, made by a hash (SplitMix64).
 
-The bits depend on nothing else, so they are the same for every device, thread and batch size.
+The bits of a sample are a hash of (seed, epoch, kind, row). They depend on nothing else, so they are the same for every device,
+thread and batch size. They are computed on the host.
 
-`whole`, `below`, `mixed`, `event_is_below` and `mask_of` accept tensors on any device, because bits of non-zeros are drawn
-there. All other functions accept tensors on the host only.
+The bits of a non-zero are made from its index and the bits of its sample, on the device that holds the non-zeros. Therefore
+`whole`, `below`, `mixed`, `event_is_below` and `mask_of` accept tensors on any device. All other functions accept tensors on
+the host only.
 """
 
 from __future__ import annotations
@@ -166,7 +168,7 @@ def partners(
 
 
 def _redrawn(bits: Tensor, first: int, count: int) -> Tensor:
-    """Return `count` rows of new random bits, made from `bits` and the row's number from `first` on; int64, shape (count, batch)."""
+    """Return `count` rows of new random bits: row i is made from `bits` and the number `first` + i; int64, shape (count, batch)."""
     out = np.empty((count, len(bits)), np.int64)
     kernels.redraw(bits.numpy(), first, out)
     return torch.from_numpy(out)

@@ -336,7 +336,7 @@ def _has_near(density: _Float64s, border: float, count: int) -> bool:
 def _select(
     density: _Float64s, border: float, is_partner: bool, amount: _Float64s, count: int
 ) -> tuple[int, int]:
-    """Set the amounts that a mixture drops to 0; return the events outside and inside of the region."""
+    """Set to 0 the amounts that a mixture drops; return the numbers of events outside and inside of the region."""
     outside: Any = 0
     within: Any = 0
     for k in range(count):
@@ -364,7 +364,7 @@ def mix_region(
     memory: _Int64s,
     density: _Float64s,
 ) -> tuple[int, int]:
-    """Apply ``MIX_REGION``; return the events outside and inside of the region.
+    """Apply ``MIX_REGION``; return the numbers of events outside and inside of the region.
 
     Parameters
     ----------

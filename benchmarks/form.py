@@ -1,9 +1,9 @@
 """Common form of all benchmarks: interleaved rounds, ratios, JSON and a table.
 
-A row compares our work with a peer's in the same process tree. In each round both run once, in alternating order.
-The row's value is the median of the ratios of the rounds, with their minimum and maximum beside it. A row that
-could not run has a reason instead of a number. A target that is missed is printed as missed, and the exit status is still
-0: a benchmark measures, and a test judges.
+A row compares our work with a peer's in the same process tree. In each round both run once, or several times if the
+work is short, in alternating order. The row's value is the median of the ratios of the rounds, with their minimum and
+maximum beside it. A row that could not run has a reason instead of a number. A target that is missed is printed as missed,
+and the exit status is still 0: a benchmark measures, and a test judges.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class Written:
 
 @contextmanager
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
-    """Write the recordings of a data set; if `event_files` is true, write the event files too that SpikingJelly makes in its first step.
+    """Write the recordings of a data set; if `event_files` is true, also write the event files that SpikingJelly makes in its first step.
 
     For N-MNIST no event files are written, because SpikingJelly makes them itself from the same ``.bin`` files.
     """

@@ -73,7 +73,7 @@ def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
     The environment includes the packages of the interpreter that runs this module. pip adds missing packages and replaces
-    none of these. With another version of Python, the environment has only its own packages.
+    none of these. If the peer needs another Python or another Zarr (``pythons``), the environment has only its own packages.
 
     Raises
     ------

@@ -31,9 +31,10 @@ class _Absent(ModuleType):
 
 
 def leave_out_vision() -> None:
-    """Let SpikingJelly import modules that are not installed: only data sets of sound and downloads need them.
+    """Let SpikingJelly import placeholders instead of torchvision and torchaudio, so that these need not be installed.
 
-    If they were installed, their builds would have to fit the build of torch.
+    SpikingJelly uses them only for downloads and for data sets of sound. If they were installed, their builds would have to fit
+    the build of torch.
     """
     for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
         sys.modules[name] = _Absent(name)

@@ -3,8 +3,8 @@
 Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
 the indices of their shards, divided by the order-0 entropy of (gap, value). The first table is of feature sets as they are
 built. The second table is of inner chunks of other sizes, for the choice in docs/decisions/0060. The last chunk is filled up in
-three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value in a part of its
-own.
+three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value as a second page
+of pcodec, separate from the data.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the number of bytes of a chunk with its checksum, filled up in three ways: with the fill value, with further values, in parts."""
+    """Yield the number of bytes of a chunk with its checksum, filled up in three ways: with the fill value, with further values, with the fill value as a second page."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 

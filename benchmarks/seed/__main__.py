@@ -3,9 +3,9 @@
 Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a smaller
 last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each
 round runs every cell, in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the
-cell of naive loading with Sinabs, are whole epochs. The other cells are slow: only some batches are run, and the time is scaled
-up with the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result
-of each cell states the number of batches that were run.
+cell of naive loading with Sinabs, are whole epochs. With ``full`` on a CPU, the other cells are slow: only some batches are run,
+and the time is scaled up with the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two
+batches. The result of each cell states the number of batches that were run.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """
@@ -44,7 +44,8 @@ class Size:
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
         By backend: number of batches that a cell with this backend runs, in addition to the batches that are made at the same
-        time (`at_once`). Cells with other backends run whole epochs.
+        time (`at_once`). Three kinds of cells run whole epochs: cells with other backends, the cell of naive loading with
+        Sinabs, and all cells on a GPU.
     """
 
     samples: int

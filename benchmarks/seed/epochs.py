@@ -24,7 +24,7 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
     Parameters
     ----------
     network : nn.Module
-        The network, on the device of its first parameter.
+        The network; all its parameters are on one device.
     batches : iterator
         Yields `count` batches of (frames, labels).
     count, whole : int

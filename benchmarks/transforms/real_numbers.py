@@ -98,7 +98,7 @@ CASES = (
 
 
 def _speed(case: _Case, scale: Scale) -> Row:
-    """Time of the transform up to its non-zeros, against that of Tonic's transform."""
+    """Speed of the transform, which ends when its non-zeros are computed, against the speed of Tonic's transform."""
     recordings = case.recordings(scale.recordings or (4 if scale.small else 16))
     theirs, events = case.tonic, np.concatenate(recordings)
     block = EventBlock(

@@ -102,7 +102,7 @@ class FeatureLoader(IterableDataset[Batch]):
         Keep only this many time bins of each sample, from its first. ``Batch.lengths`` are the lengths after the cut.
     augment : callable or sequence of callables
         Applied to the packed batch on the device, in the order of the list, but `EventThinning` first and `Blend` second:
-        (SparseBatch, epoch) to SparseBatch. None is moved across a callable of your own. See `augmentation`.
+        (SparseBatch, epoch) to SparseBatch. No augmentation is moved across a callable of your own. See `augmentation`.
     transform : callable, optional
         Applied to each finished batch: Batch to Batch. It runs in a thread of the loader, where the order of torch's
         random numbers is not fixed and the caller's ``no_grad`` has no effect.

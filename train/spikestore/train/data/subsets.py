@@ -60,7 +60,7 @@ def rows_where(
     Raises
     ------
     UsageError
-        The column does not exist; no row has any of the values; or only one of the two, the column or the values, has texts.
+        The column does not exist; no row has any of the values; or the values are numbers and the column has texts, or vice versa.
     DamagedError
         Stored data differ from the committed data.
 

@@ -89,9 +89,9 @@ def build_network(
     Returns
     -------
     nn.Sequential
-        Maps frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). Layers
-        are named ``conv1``, ``iaf1``, ``pool1`` …, ``flatten``, ``linear1``, ``iaf1`` …, ``readout``; linear layers
-        continue the numbers of convolutions.
+        Maps frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes). With one
+        convolution, for example, the layers are named ``conv1``, ``iaf1``, ``pool1``, ``flatten``, ``linear2``, ``iaf2``, …,
+        ``readout``: linear layers continue the numbers of convolutions. Without convolutions, they start with ``linear1``.
 
     Raises
     ------

@@ -19,8 +19,8 @@ class Neuron:
     threshold : Tensor
         Float32, shape ().
     reset : float or None
-        Amount that a spike subtracts from the membrane potential; None for the threshold. For reset to zero, the amount
-        added to all membrane potentials after the reset.
+        Amount that a spike subtracts from the membrane potential; None for the threshold. If `to_zero` is true, the amount
+        that is added to all membrane potentials after the reset instead.
     to_zero : bool
         Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None

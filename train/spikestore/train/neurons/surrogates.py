@@ -1,8 +1,8 @@
 """Surrogate derivatives of spikes w.r.t. the membrane potential before the reset.
 
-Parameters, defaults and the order of operations are those of ``sinabs.activation``, so calls return the same bits. Any
-callable with the same signature works, including Sinabs' objects. The backend fused computes a single exponential in its
-compiled passes, with a relative error of about 2e-7, and calls all other surrogates.
+Parameters, defaults and the order of operations are those of ``sinabs.activation``, so a call of a surrogate returns the same
+bits. Any callable with the same signature works, including Sinabs' objects. The backend fused does not call a single exponential:
+it computes this surrogate in its compiled passes, with a relative error of about 2e-7. It calls all other surrogates.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
 MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several and
-its rank or the meeting point is unknown, an error is raised. Otherwise each process would train alone, and all would write
-the same files.
+its rank or the meeting point is unknown, an error is raised. Without this error, each process would train alone, and all would
+write the same files.
 """
 
 from __future__ import annotations

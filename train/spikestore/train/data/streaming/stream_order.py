@@ -7,11 +7,11 @@
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
    position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
 
-So the samples of a batch come from all lanes, with two exceptions. A batch with fewer samples than there are lanes has samples
-of nearly as many lanes as it has samples. The first and last few batches have samples of fewer lanes. The window is the number
-of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of the delays,
-an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next spans one after
-another. Each rank owns some lanes, so no rank reads the spans of another; the order itself does not depend on ranks.
+So the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are lanes, nearly
+all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
+number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of the
+delays, an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next spans one
+after another. Each rank owns some lanes, so no rank reads the spans of another; the order itself does not depend on ranks.
 """
 
 from __future__ import annotations

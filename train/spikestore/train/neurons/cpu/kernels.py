@@ -55,7 +55,8 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     bounded : bool
         Membrane potentials have a minimum.
     to_zero : bool
-        Spikes reset to zero, and ``reset`` is added; otherwise each spike subtracts ``reset``.
+        True: a spike sets the potential to zero, and in each step ``reset`` is then added to every potential. False: each
+        spike subtracts ``reset`` from the potential.
 
     Returns
     -------

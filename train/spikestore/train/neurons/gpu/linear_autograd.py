@@ -26,9 +26,9 @@ RECOMPUTE = True
 
 
 class LinearIAF(torch.autograd.Function):
-    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, packed x or None, list).
+    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, packed x or None, notes).
 
-    The packed spikes are appended to the list.
+    The packed spikes are appended to the list `notes`.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ class Counts(NamedTuple):
 
 @dataclass
 class Link:
-    """A linear layer that the layer of neurons after it runs, and spike counts.
+    """A linear layer that is run by the layer of neurons after it, together with spike counts.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Link:
         The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
         Before the neurons are called, these are the counts of the linear layer's input. The call replaces them by the counts of
-        the neurons' spikes. None if these values are not small integers, or if they were not checked, as input on a GPU.
+        the neurons' spikes. None if these values are not small integers or were not checked; input on a GPU is never checked.
     """
 
     linear: nn.Linear

@@ -165,7 +165,7 @@ def weight_gradient_task() -> Any:
 
 @cache
 def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
-    """Return a task for the backward pass of a linear layer and its neurons; it needs only counts, no potentials.
+    """Return a task for the backward pass of a linear layer and its neurons; it recomputes the potentials of all steps.
 
     Parameters
     ----------
@@ -177,8 +177,9 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``kept``, the potentials before the first step, shape (batch,
-        neurons); and ``gradient``. Writes ``input_gradient``, and its sums over time to ``sums``, shape (batch, neurons).
-        Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used as in `backward_task`.
+        neurons); and ``gradient``. Writes ``input_gradient``, the gradient w.r.t. the neurons' input, and its sums over time
+        to ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used as
+        in `backward_task`.
     """
 
     def backward(data: Any) -> None:

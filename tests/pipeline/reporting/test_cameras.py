@@ -96,7 +96,7 @@ def test_pixels_of_both_polarities(report: Report, events: npt.NDArray[np.int64]
 
 
 def test_clipped_counts(report: Report, events: npt.NDArray[np.int64]) -> None:
-    """Clipped counts cannot be summed to those of wider bins, so there is no sweep without recordings."""
+    """Sums of clipped counts are not the counts of wider bins, so there is no sweep without recordings."""
     lost = report.document["losses"]["train"]
     assert lost["clipped"] == (events - np.minimum(events, MOST)).sum()
     assert lost["at_maximum"] == (events >= MOST).sum()

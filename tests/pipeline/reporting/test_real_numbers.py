@@ -77,7 +77,10 @@ def test_events_are_not_compared_with_values(report: Report) -> None:
     assert (lost["read"], lost["in_no_bin"]) == (12 * 900, 12)  # the last event of each recording
     widths = report.document["bin_widths"]
     assert widths["results"] == []
-    assert widths["missing"] == "real numbers of to_voxel_grid cannot be summed to those of wider bins"
+    assert (
+        widths["missing"]
+        == "the values of to_voxel_grid for wider bins are not sums of its values for narrower bins"
+    )
     assert {row["measure"] for row in report.document["distributions"]} == {
         "sum of absolute values",
         "mean absolute value",

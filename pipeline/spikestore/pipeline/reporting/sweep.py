@@ -36,7 +36,8 @@ def bin_widths(
     frame = transform.to_frame
     if transform.float_operation is not None:
         return _missing(
-            f"real numbers of {transform.float_operation.op} cannot be summed to those of wider bins", False
+            f"the values of {transform.float_operation.op} for wider bins are not sums of its values for narrower bins",
+            False,
         )
     has_width = isinstance(frame, ToFrame) and frame.time_window is not None
     if recordings is not None and has_width:

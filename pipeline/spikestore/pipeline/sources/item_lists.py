@@ -132,7 +132,7 @@ def _length(dataset: Any) -> int:
     if not hasattr(type(dataset), "__len__") or not hasattr(type(dataset), "__getitem__"):
         missing = "__getitem__" if hasattr(type(dataset), "__len__") else "__len__"
         raise UsageError(
-            f"{name} has no {missing}, but its items must have numbers: pass a data set with __len__ and __getitem__, such as list(dataset)"
+            f"{name} has no {missing}, but its items must be read by their position: pass a data set with __len__ and __getitem__, such as list(dataset)"
         )
     try:
         return len(dataset)

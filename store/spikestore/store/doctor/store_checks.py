@@ -80,6 +80,11 @@ def _free_space(store: Store) -> Iterator[Finding]:
     if free is None:
         return
     if free < LEAST_FREE:
-        yield Finding("free space", "problem", size_text(free), "remove sets with `spikestore rm` and `gc`")
+        yield Finding(
+            "free space",
+            "problem",
+            size_text(free),
+            "remove sets with `spikestore rm`, then `spikestore gc --unreferenced`",
+        )
     else:
         yield Finding("free space", "ok", size_text(free))

@@ -33,9 +33,9 @@ def test_fields_of_paths(pattern: str, path: str, fields: dict[str, str] | None)
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("", "must be relative, without empty parts"),
-        ("/a/{label}", "must be relative, without empty parts"),
-        ("../{label}", "must be relative, without empty parts"),
+        ("", "must be relative, and must not contain empty parts"),
+        ("/a/{label}", "must be relative, and must not contain empty parts"),
+        ("../{label}", "must be relative, and must not contain empty parts"),
         ("{label}/{label}", "{label} is used twice"),
         ("{a b}/*", "{a b} must be a name of letters, digits and _"),
         ("{label/*", "has an unmatched brace"),

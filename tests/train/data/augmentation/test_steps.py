@@ -264,10 +264,10 @@ def test_a_callable_of_the_user_may_lengthen_samples(features: FeatureSet, more:
             [Blend(), CutMix(), CutMix(), CutMix()],
             "at most 3 augmentations of a loader can mix samples, got 4",
         ),
-        ([Blend(), Blend()], "Blend can be used only once"),
+        ([Blend(), Blend()], "Blend can be used only once in a list of augmentations: remove the others"),
         (
             [CutMix(), lambda batch, _epoch: batch, Blend()],
-            "Blend can be used only once, and no callable of your own can be between CutMix",
+            "Blend must be applied before CutMix and EventMix, .* put Blend before the callable",
         ),
     ],
 )

@@ -379,7 +379,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
-            logger.info("epoch %d ends in the order in which it began, %r", epoch + 1, order.name)
+            logger.info("the resumed epoch %d keeps its former order, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info("reading is slow until the end of this epoch: 64 samples are read to get one")
         self._go_to(epoch, batch, order)

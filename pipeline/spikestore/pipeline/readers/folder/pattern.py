@@ -36,7 +36,9 @@ class Pattern:
         names: list[str] = []
         parts = text.split("/")
         if not text or "" in parts or ".." in parts or "." in parts:
-            raise ValueError(f"the pattern {text!r} must be relative, without empty parts, . or ..")
+            raise ValueError(
+                f"the pattern {text!r} must be relative, and must not contain empty parts, '.' or '..'"
+            )
         expression = ""
         for place, part in enumerate(parts):
             last = place == len(parts) - 1

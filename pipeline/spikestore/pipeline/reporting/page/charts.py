@@ -243,7 +243,7 @@ def _samples(rows: Sequence[Mapping[str, Any]], field: str, title: str) -> Chart
 
 def sweep(results: Sequence[Mapping[str, Any]], bin_ms: float | None) -> list[Chart]:
     """Return a chart for each measured quantity, such as the accuracy: a line over the bin width."""
-    unit = "bin width (times the set's own)" if bin_ms is None else "bin width (ms)"
+    unit = "bin width (multiple of this set's bin width)" if bin_ms is None else "bin width (ms)"
     titles = {
         "accuracy": "accuracy of a linear read-out (%)",
         "non_zeros": "non-zeros per sample",

@@ -47,7 +47,7 @@ def init(
         )
     if shared is None:
         if group is not None or private:
-            raise UsageError("--group and --private require --shared group")
+            raise UsageError("--group and --private require the option '--shared group'")
         storage.make()
         say(f"{storage.url} is ready as a store")
         return

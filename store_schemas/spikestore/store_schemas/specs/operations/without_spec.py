@@ -20,7 +20,7 @@ UNSUPPORTED = frozenset({"Repeat", "ToOneHotEncoding", "ToSparseTensor"})
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""
 
 INSTEAD = {
-    "NumpyAsType": "changes only the dtype of frames, which a store does not keep: remove this operation",
+    "NumpyAsType": "changes only the dtype of the frames, and a store does not keep this dtype: remove this operation",
     "ToImage": "gives the frames of to_frame with n_event_bins = 1: use to_frame",
 }
 """What to do instead of classes of ``tonic.transforms`` 1.7.0 that need no operation of their own."""

@@ -103,10 +103,12 @@ class Augmentations:
             raise UsageError(
                 f"at most {MOST_MIXES} augmentations of a loader can mix samples, got {len(kinds)}: remove some"
             )
-        if kinds.count("events") > 1 or kinds != sorted(kinds):  # "events" come before "labels"
+        if kinds.count("events") > 1:
+            raise UsageError("Blend can be used only once in a list of augmentations: remove the others")
+        if kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
-                "Blend can be used only once, and no callable of your own can be between CutMix or EventMix and Blend: "
-                "use one Blend, and put it before the callable"
+                "Blend must be applied before CutMix and EventMix, but in this list a callable of your own follows one of them and "
+                "precedes Blend: put Blend before the callable"
             )
 
     def __len__(self) -> int:

@@ -106,8 +106,8 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s samples may lack events (%s in total): these events are in no bin of the finer set, but may be in a "
-                "longer bin. A set that spikestore preprocess builds contains them",
+                "%r: %s of %s samples may lack events (%s in total): these events are in no bin of the finer set, but may be in one "
+                "of the longer bins. To include them, let spikestore preprocess build a set with the longer bins",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 f"{len(self):,}",
@@ -144,7 +144,7 @@ def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
     if problem is None and not set(EVENT_COLUMNS) <= set(layout.extras):
         problem = f"it has no event counts (columns {', '.join(EVENT_COLUMNS)})"
     elif problem is None and not has_whole_times(fine.manifest.source):
-        problem = "the times of its recordings may not be whole microseconds"
+        problem = "it is not certain that the times of its recordings are whole microseconds"
     elif problem is None and channels > layout.sites[-1]:
         problem = f"it has {layout.sites[-1]} channels"
     if problem is not None:

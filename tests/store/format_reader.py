@@ -11,11 +11,12 @@ import numpy as np
 import zarr
 
 LITTLE = {"uint32": "<u4", "uint64": "<u8", "int32": "<i4", "float32": "<f4"}
+MEMBERS = """digest events format fragment_samples fragments layout max_index max_value n_bins nnz plan
+    provenance samples self shard_values skipped source transform zarr"""
 
 
-def canonical(
-    value: Any,
-) -> bytes:  # RFC 8785, as far as it is needed here: whole floats are written as integers
+# RFC 8785, as far as it is needed here: whole floats are written as integers
+def canonical(value: Any) -> bytes:
     plain = json.loads(
         json.dumps(value), parse_float=lambda n: int(float(n)) if float(n) % 1 == 0 else float(n)
     )
@@ -39,8 +40,8 @@ class Reader:
         for part in ("transform", "source"):
             if sha256(canonical({"format": 1} | self.manifest[part])).hexdigest() != pin[f"{part}_key"]:
                 raise ValueError(f"the {part} has another key")
-        if self.manifest["digest"] != pin["digest"]:
-            raise ValueError("the ref pins another digest")
+        if self.manifest["digest"] != pin["digest"] or sorted(self.manifest) != MEMBERS.split():
+            raise ValueError("the ref pins another digest, or the manifest has other members")
         self.layout = self.manifest["layout"]
         self.data: Any = zarr.open_group(folder / f"builds/{self.manifest['plan'][:12]}/data.zarr", mode="r")
         columns = {"start", *(name for name, _ in self.layout["columns"])} - {"index", "value"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.faults.forger import reseal
 from tests.hypothesis_profiles import examples
 
 from spikestore.store import Build, FeatureSet, SampleColumns, Store
 from spikestore.store.testing.strategies import columns as column_sets
 from spikestore.store_schemas import Address, Layout, Source, SourceFile, Transform, make_plan
 from spikestore.store_schemas.documents.record import SkippedRow
+from spikestore.store_schemas.errors import DamagedError
 
 HERE = Path(__file__).parent
 READER = HERE / "format_reader.py"
@@ -120,6 +123,43 @@ def test_the_reader_notices_a_changed_document(tmp_path: Path, name: str) -> Non
     path.write_bytes(text[:at] + b"2" + text[at + 1 :])
     with pytest.raises(ValueError, match="own hash"):
         reader.Reader(tmp_path, "synthetic:train")
+
+
+@pytest.mark.parametrize(
+    "member", ["format", "skipped", "events", "provenance", "transform.max_bins", "source.limit"]
+)
+def test_both_readers_reject_a_manifest_without_a_member(tmp_path: Path, member: str) -> None:
+    """A default does not replace a member, because it may have another value in a later version."""
+    address = build(tmp_path, *small_set()).address
+
+    def remove(manifest: dict[str, Any]) -> None:
+        outer, _, inner = member.rpartition(".")
+        del (manifest[outer] if outer else manifest)[inner]
+
+    reseal(tmp_path / address.manifest, remove)
+    with pytest.raises(ValueError, match=r"other members|another key"):
+        reader.Reader(tmp_path, "synthetic:train")
+    with pytest.raises(DamagedError, match=f"  {member}: required field is missing"):
+        Store(tmp_path)["synthetic:train"]
+
+
+def test_both_readers_accept_skipped_rows_of_any_source(tmp_path: Path) -> None:
+    """`on_error` says what `preprocess` does; another writer may skip rows of a source with ``raise``."""
+    transform, layout, columns, _ = small_set()
+    skipped = replace(
+        columns,
+        index=columns.index[:0],
+        value=columns.value[:0],
+        nnz=columns.nnz * 0,
+        n_bins=columns.n_bins * 0,
+        label=columns.label * 0 - 1,
+    )
+    features = build(tmp_path, transform, layout, skipped, [0])
+    assert features.manifest.source.on_error == "raise"
+    assert [row.row for row in features.manifest.skipped] == [0]
+    theirs = reader.Reader(tmp_path, "synthetic:train")
+    assert theirs.digest() == features.digest
+    assert not Store(tmp_path)["synthetic:train"].read().n_bins.any()
 
 
 def small_set() -> tuple[Transform, Layout, SampleColumns, list[int]]:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Annotated, Any, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -145,20 +146,27 @@ class Document(Spec):
         Raises
         ------
         DamagedError
-            The bytes do not match their own hash, or do not fit the model.
+            The bytes do not match their own hash, or do not fit the model. A member that has a default must not be missing.
         NewerFormatError
             The document has a newer format.
         """
         document = unseal(data, path=path)
         try:
-            return cls.model_validate_json(json.dumps(document))
+            model = cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
-            faults = spec_error(error, cls, path)
-            raise DamagedError(
-                f"{path} is not a {cls.__name__.lower()} of this format:\n" + str(faults).partition("\n")[2],
-                path=path,
-                objects=(path,),
-            ) from None
+            raise cls._other_format(spec_error(error, cls, path), path) from None
+        missing = [*_missing_members(model)]
+        if missing:
+            raise cls._other_format(_spec_error(missing, path), path)
+        return model
+
+    @classmethod
+    def _other_format(cls, faults: SpecError, path: str) -> DamagedError:
+        return DamagedError(
+            f"{path} is not a {cls.__name__.lower()} of this format:\n" + str(faults).partition("\n")[2],
+            path=path,
+            objects=(path,),
+        )
 
 
 def spec_error(error: ValidationError, model: type[BaseModel], origin: str) -> SpecError:
@@ -233,6 +241,30 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
+    """Yield a problem for each member that the document of `model` lacks, although a writer writes it."""
+    unset = type(model).model_fields.keys() - model.model_fields_set
+    for name in model.model_dump(mode="json", include=set(unset)) if unset else ():
+        yield Problem(f"{path}{name}", "required field is missing")
+    for name in _members_with_defaults(type(model)) - unset:
+        value = getattr(model, name)
+        for place, item in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+            if isinstance(item, Spec):
+                yield from _missing_members(item, f"{path}{name}{'' if place is None else f'[{place}]'}.")
+
+
+@cache
+def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
+    """Return the members that contain models whose members have defaults; long lists of files have none."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        for inner in _models(field.annotation)
+        if _members_with_defaults(inner)
+        or not all(each.is_required() for each in inner.model_fields.values())
+    )
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:

@@ -3,10 +3,11 @@
 Depends on pydantic and numpy only, never on storage. A name is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING
-
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
+TYPE_CHECKING = (
+    False  # true for type checkers; importing `typing` would take most of the time before Ctrl-C is handled
+)
 if TYPE_CHECKING:
     from spikestore.store_schemas.documents.address import Address
     from spikestore.store_schemas.documents.manifest import Manifest

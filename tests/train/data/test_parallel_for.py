@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import weakref
+from collections import deque
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
@@ -89,6 +91,51 @@ def test_an_error_of_any_part_is_raised() -> None:
             with pytest.raises(ZeroDivisionError):
                 work.largest()
     assert sorted(done) == [(1, 2), (2, 3)]
+
+
+def test_an_interrupt_takes_precedence_over_an_error_of_a_part() -> None:
+    """Whoever handles the error, for example by taking another batch, must not lose Ctrl-C."""
+    here, begun = threading.current_thread(), threading.Event()
+
+    def part(_first: int, _last: int) -> int:
+        if threading.current_thread() is not here:
+            begun.wait()
+            raise ZeroDivisionError
+        begun.set()
+        after_the_error.result(30)
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    with ThreadPoolExecutor(1) as pool:
+        work = ParallelFor(pool, 2).begin(part, 2)
+        after_the_error = pool.submit(int)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                work.largest()
+
+
+def test_an_interrupt_while_a_part_is_taken_is_raised_at_the_end() -> None:
+    """Otherwise a second call would return the number of the other parts, though the samples of this part are not filled."""
+
+    class Ranges(deque[tuple[int, int]]):
+        def popleft(self) -> tuple[int, int]:
+            taken = super().popleft()
+            if taken == (0, 1):
+                raise KeyboardInterrupt
+            return taken
+
+    done: list[int] = []
+
+    def part(first: int, _last: int) -> int:
+        done.append(first)
+        return first
+
+    work = ParallelFor(None, 3).begin(part, 3)
+    work._ranges = Ranges(work._ranges)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            work.largest()
+    assert done == [1, 2]
 
 
 def test_finished_work_holds_no_memory() -> None:

@@ -36,19 +36,26 @@ class SharedWork:
         part = self._part
         while part is not None:
             try:
-                first, last = self._ranges.popleft()
-            except IndexError:
-                return
-            try:
-                self._numbers.append(part(first, last))
+                samples = (
+                    self._next_range()
+                )  # in this block, because Ctrl-C may arrive when the range is taken
+                if samples is None:
+                    return
+                self._numbers.append(part(*samples))
             except BaseException as error:  # raised by `largest`
                 self._errors.append(error)
+
+    def _next_range(self) -> tuple[int, int] | None:
+        try:
+            return self._ranges.popleft()
+        except IndexError:
+            return None
 
     def largest(self) -> int:
         """Do the parts that are left and wait for the others; return the largest number that a part returned, or -1.
 
-        If a part raised an error, this error is raised. A second call returns the same number. Only one thread may call this
-        method at a time.
+        If a part raised an error, this error is raised; an interrupt (Ctrl-C) takes precedence over other errors. A second call
+        returns the same number. Only one thread may call this method at a time.
         """
         self._help()
         for helper in self._helpers:
@@ -59,7 +66,8 @@ class SharedWork:
         # A thread of the pool may look at cancelled work long after this, and the part refers to the batch's memory.
         self._part = None
         if self._errors:
-            raise self._errors[0]
+            # The first one that is no `Exception`, else the first one: code that handles the error of a part must not end an interrupt.
+            raise min(self._errors, key=lambda error: isinstance(error, Exception))
         return max(self._numbers, default=-1)
 
 

@@ -35,9 +35,9 @@ def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     hashed: list[str] = []
     original = file_hashes._sha256
 
-    def counted(path: Path, tally: Any) -> str:
-        hashed.append(path.name)
-        return original(path, tally)
+    def counted(file: str, tally: Any) -> str:
+        hashed.append(Path(file).name)
+        return original(file, tally)
 
     monkeypatch.setattr(file_hashes, "_sha256", counted)
     real = hash_cache.now_ns

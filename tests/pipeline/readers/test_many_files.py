@@ -92,10 +92,10 @@ def test_hashes_from_before_a_failure_are_kept(
     """After an interruption, the next run continues with the cached hashes."""
     counted = file_hashes._sha256
 
-    def stop(path: Path, tally: Any) -> str:
+    def stop(file: str, tally: Any) -> str:
         if len(reads) == 100:
             raise PermissionError(13, "Permission denied")
-        return counted(path, tally)
+        return counted(file, tally)
 
     monkeypatch.setattr(file_hashes, "_sha256", stop)
     with pytest.raises(SourceError, match="Permission denied"):
@@ -112,7 +112,7 @@ def test_a_failure_forgets_no_file_that_was_not_reached(
     first = nmnist(digits, cache)
     counted = file_hashes._sha256
 
-    def refuse(path: Path, tally: Any) -> str:
+    def refuse(file: str, tally: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
     os.utime(digits / "NMNIST" / first.source.files[0].name)

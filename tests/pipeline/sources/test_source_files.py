@@ -51,7 +51,7 @@ def test_a_source(data: Path, cache: Path) -> None:
     }
     status = file.stat()
     assert located.stamps == (
-        FileStamp(file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns),
+        FileStamp(str(file), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns),
     )
     assert pickle.loads(pickle.dumps(located)) == located  # noqa: S301 - our own bytes
 
@@ -174,9 +174,9 @@ def test_a_change_while_hashing(
 ) -> None:
     original = file_hashes._sha256
 
-    def slow(path: Path, tally: Any) -> str:
-        digest = original(path, tally)
-        change(path)
+    def slow(file: str, tally: Any) -> str:
+        digest = original(file, tally)
+        change(Path(file))
         return digest
 
     monkeypatch.setattr(file_hashes, "_sha256", slow)
@@ -186,7 +186,7 @@ def test_a_change_while_hashing(
 
 
 def test_a_file_that_cannot_be_read(data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, tally: Any) -> str:
+    def refuse(file: str, tally: Any) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(file_hashes, "_sha256", refuse)
@@ -247,16 +247,15 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path: Path, monkeypatch
     path.write_bytes(bytes(5))
     stat = file_hashes._stat
 
-    def replaced(asked: Path) -> os.stat_result:
+    def replaced(asked: str) -> os.stat_result:
         status = stat(asked)
-        if asked == path and path.is_file():
+        if asked == str(path) and path.is_file():
             path.unlink()
             os.mkfifo(path)
         return status
 
     hash_files([path], HashCache(tmp_path / "cache"), None)
-    calls = iter([stat, replaced])
-    monkeypatch.setattr(file_hashes, "_stat", lambda asked: next(calls)(asked))
+    monkeypatch.setattr(file_hashes, "_stat", replaced)
     with pytest.raises(SourceChangedError, match="it was replaced by something that is not a file"):
         hash_files([path], HashCache(tmp_path / "other"), None)
 

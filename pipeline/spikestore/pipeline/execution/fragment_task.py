@@ -42,8 +42,11 @@ from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 READ_BLOCK = 256
 """Maximum number of recordings per block."""
 
-READ_EVENTS = 8_000_000
-"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000."""
+READ_EVENTS = 500_000
+"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000.
+
+With small blocks, the transform starts soon, and their arrays use memory again that the process already has.
+"""
 
 
 @dataclass(frozen=True, slots=True)

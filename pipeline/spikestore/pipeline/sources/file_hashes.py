@@ -12,9 +12,10 @@ import hashlib
 import os
 import stat
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from spikestore.pipeline.sources.hash_cache import Hashes, now_ns
 from spikestore.store.progress import Progress
@@ -30,14 +31,13 @@ _BATCH = 64
 """Maximum number of files that a thread takes at once: passing small files one by one costs as much as hashing them."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStamp:
+class FileStamp(NamedTuple):
     """Path and status of a file at the time when it was hashed.
 
     Attributes
     ----------
-    path : pathlib.Path
-        Absolute path.
+    file : str
+        Absolute path; as text, because tasks with thousands of files are sent to workers.
     size : int
         Size in bytes.
     mtime_ns : int
@@ -49,11 +49,21 @@ class FileStamp:
         does.
     """
 
-    path: Path
+    file: str
     size: int
     mtime_ns: int
     inode: int
     ctime_ns: int
+
+    @classmethod
+    def of(cls, file: str, status: os.stat_result) -> Self:
+        """Return the stamp of a file with this status."""
+        return cls(file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+    @property
+    def path(self) -> Path:
+        """Absolute path."""
+        return Path(self.file)
 
 
 def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:
@@ -66,28 +76,52 @@ def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:
     """
     for stamp in stamps:
         try:
-            status = stamp.path.stat()
+            status = os.stat(stamp.file)  # noqa: PTH116 - a path object takes as long as the call
         except OSError as error:
-            raise _changed(stamp.path, f"it can no longer be accessed ({error.strerror})") from error
+            raise _changed(stamp.file, f"it can no longer be accessed ({error.strerror})") from error
         _compare(stamp, status)
 
 
-def hash_files(paths: list[Path], cache: Hashes, progress: Progress | None) -> list[tuple[FileStamp, str]]:
+def hash_files(
+    paths: Sequence[Path | str], cache: Hashes, progress: Progress | None
+) -> list[tuple[FileStamp, str]]:
     """Return status and SHA-256 (hex) of each file; hashes come from the cache if possible.
 
     Several files are read at once. Errors are those of `make_source`.
     """
-    tally = _Tally(sum(_stat(path).st_size for path in paths), progress)
+    files = [os.fspath(path) for path in paths]
+    statuses = [_stat(file) for file in files]
+    tally = _Tally(sum(status.st_size for status in statuses), progress)
+    # In one thread: threads would only wait for each other, because nothing is read.
+    digests = [cache.get(file, status) for file, status in zip(files, statuses, strict=True)]
+    unknown = []
+    for place, digest in enumerate(digests):
+        if digest is None:
+            unknown.append(place)
+        else:
+            tally.add(statuses[place].st_size, files[place])
 
-    def batch(start: int) -> list[tuple[FileStamp, str]]:
-        return [_hash_file(path, cache, tally) for path in paths[start : start + size]]
+    def batch(places: Sequence[int]) -> list[str]:
+        return [_hash_file(files[place], statuses[place], cache, tally) for place in places]
 
-    size = max(1, min(_BATCH, len(paths) // _THREADS))
-    if len(paths) == 1:
-        return batch(0)
-    pool = ThreadPoolExecutor(min(len(paths), _THREADS), thread_name_prefix="spikestore-hash")
+    for place, digest in zip(unknown, _in_threads(batch, unknown), strict=True):
+        digests[place] = digest
+    return [
+        (FileStamp.of(file, status), digest)
+        for file, status, digest in zip(files, statuses, digests, strict=True)
+        if digest is not None
+    ]
+
+
+def _in_threads(batch: Callable[[Sequence[int]], list[str]], places: Sequence[int]) -> list[str]:
+    """Return what `batch` returns for `places`, which several threads share."""
+    if len(places) <= 1:
+        return batch(places)
+    size = max(1, min(_BATCH, len(places) // _THREADS))
+    parts = [places[start : start + size] for start in range(0, len(places), size)]
+    pool = ThreadPoolExecutor(min(len(parts), _THREADS), thread_name_prefix="spikestore-hash")
     try:
-        return [stamped for batched in pool.map(batch, range(0, len(paths), size)) for stamped in batched]
+        return [digest for part in pool.map(batch, parts) for digest in part]
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -100,67 +134,63 @@ class _Tally:
         self._done = 0
         self._lock = threading.Lock()
 
-    def add(self, count: int, label: str) -> None:
+    def add(self, count: int, file: str) -> None:
         if self._progress is None:
             return
         with self._lock:
             self._done += count
-            self._progress(self._done, self._total, label)
+            self._progress(self._done, self._total, os.path.basename(file))  # noqa: PTH119 - a text
 
 
-def _hash_file(path: Path, cache: Hashes, tally: _Tally) -> tuple[FileStamp, str]:
-    status = _stat(path)
-    stamp = FileStamp(path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
-    if (known := cache.get(path, status)) is not None:
-        tally.add(status.st_size, path.name)
-        return stamp, known
+def _hash_file(file: str, status: os.stat_result, cache: Hashes, tally: _Tally) -> str:
     started_ns = now_ns()
     try:
-        digest = _sha256(path, tally)
+        digest = _sha256(file, tally)
     except OSError as error:
-        raise SourceError(f"{path} can't be read: {error.strerror}", path=str(path)) from error
-    _compare(stamp, _stat(path))
-    cache.put(path, status, digest, started_ns=started_ns)
-    return stamp, digest
+        raise SourceError(f"{file} can't be read: {error.strerror}", path=file) from error
+    _compare(FileStamp.of(file, status), _stat(file))
+    cache.put(file, status, digest, started_ns=started_ns)
+    return digest
 
 
-def _sha256(path: Path, tally: _Tally) -> str:
+def _sha256(file: str, tally: _Tally) -> str:
     # Not hashlib.file_digest, which reports no progress and reads smaller blocks, of 256 KiB; both release the GIL.
     digest, done = hashlib.sha256(), 0
     # If a pipe has replaced the file, opening it does not wait, and it is not read.
-    with os.fdopen(open_to_read(path), "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
+    with os.fdopen(open_to_read(file), "rb", buffering=0) as opened:
+        status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise _changed(path, "it was replaced by something that is not a file")
+            raise _changed(file, "it was replaced by something that is not a file")
         size = status.st_size
         # For a small file, allocating a whole block would cost more than hashing the file.
         block = memoryview(bytearray(min(max(size, 1), _BLOCK)))
-        while count := file.readinto(block):
+        while count := opened.readinto(block):
             done += count
             if done > size:  # some files in /proc and /sys report size 0 and never end
-                raise _changed(path, f"it has more than {size} bytes, its size before")
+                raise _changed(file, f"it has more than {size} bytes, its size before")
             digest.update(block[:count])
-            tally.add(count, path.name)
+            tally.add(count, file)
     return digest.hexdigest()
 
 
-def _stat(path: Path) -> os.stat_result:
+def _stat(file: str) -> os.stat_result:
     try:
-        status = path.stat()
+        status = os.stat(file)  # noqa: PTH116 - a path object takes as long as the call
     except FileNotFoundError:
-        what = "is a link to a file that does not exist: remove it" if path.is_symlink() else "does not exist"
-        raise SourceNotFoundError(f"{path} {what}", path=str(path)) from None
+        link = Path(file).is_symlink()
+        what = "is a link to a file that does not exist: remove it" if link else "does not exist"
+        raise SourceNotFoundError(f"{file} {what}", path=file) from None
     except OSError as error:
-        raise SourceError(f"{path} cannot be accessed: {error.strerror}", path=str(path)) from error
+        raise SourceError(f"{file} cannot be accessed: {error.strerror}", path=file) from error
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for a writer
         raise SourceError(
-            f"{path} is a pipe, a device or another special file: move it out of the folder", path=str(path)
+            f"{file} is a pipe, a device or another special file: move it out of the folder", path=file
         )
     if status.st_size > LARGEST_FILE:
         raise SourceError(
-            f"{path} has {status.st_size:,} bytes, more than the limit of {LARGEST_FILE:,} for a file of recordings: "
+            f"{file} has {status.st_size:,} bytes, more than the limit of {LARGEST_FILE:,} for a file of recordings: "
             "move it out of the folder",
-            path=str(path),
+            path=file,
         )
     return status
 
@@ -168,17 +198,17 @@ def _stat(path: Path) -> os.stat_result:
 def _compare(stamp: FileStamp, status: os.stat_result) -> None:
     """Raise if the status of a file differs from its `FileStamp`."""
     if status.st_size != stamp.size:
-        raise _changed(stamp.path, f"its size changed from {stamp.size} to {status.st_size} bytes")
+        raise _changed(stamp.file, f"its size changed from {stamp.size} to {status.st_size} bytes")
     if status.st_mtime_ns != stamp.mtime_ns:
-        raise _changed(stamp.path, "it was written to")
+        raise _changed(stamp.file, "it was written to")
     if status.st_ino != stamp.inode:
-        raise _changed(stamp.path, "it was replaced by another file")
+        raise _changed(stamp.file, "it was replaced by another file")
     if status.st_ctime_ns != stamp.ctime_ns:
-        raise _changed(stamp.path, "it was written to, or its permissions or links were changed")
+        raise _changed(stamp.file, "it was written to, or its permissions or links were changed")
 
 
-def _changed(path: Path, how: str) -> SourceChangedError:
+def _changed(file: str, how: str) -> SourceChangedError:
     return SourceChangedError(
-        f"{path} changed while spikestore used it: {how}; try again when no other program writes to it",
-        path=str(path),
+        f"{file} changed while spikestore used it: {how}; try again when no other program writes to it",
+        path=file,
     )

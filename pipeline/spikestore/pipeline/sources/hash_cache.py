@@ -42,10 +42,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class Hashes(Protocol):
     """Protocol of a cache of file hashes."""
 
-    def get(self, path: Path, status: os.stat_result) -> str | None:
+    def get(self, path: Path | str, status: os.stat_result) -> str | None:
         """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
 
-    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+    def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Store a file's hash; see `HashCache.put`."""
 
 
@@ -68,7 +68,7 @@ class HashCache:
         if base is None:
             _warn_once("cannot cache file hashes, because this user has no home folder", _SET_A_FOLDER)
 
-    def get(self, path: Path, status: os.stat_result) -> str | None:
+    def get(self, path: Path | str, status: os.stat_result) -> str | None:
         """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
         if self._folder is None:
             return None
@@ -78,7 +78,7 @@ class HashCache:
             return None
         return digest
 
-    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+    def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Cache the hash of a file, unless the file was modified just before hashing began.
 
         After a later change, such a file could have the same times, and the change would not be noticed.
@@ -87,7 +87,7 @@ class HashCache:
 
         Parameters
         ----------
-        path : pathlib.Path
+        path : pathlib.Path or str
             The file.
         status : os.stat_result
             Status of the file before it was hashed.
@@ -142,7 +142,7 @@ class HashTable:
             pairs = [line.rpartition(" ")[::2] for line in lines.splitlines()]
             self._old = {key: digest for key, digest in pairs if _SHA256.fullmatch(digest)}
 
-    def get(self, path: Path, status: os.stat_result) -> str | None:
+    def get(self, path: Path | str, status: os.stat_result) -> str | None:
         """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
         key = self._key(path, status)
         digest = self._old.get(key)
@@ -150,7 +150,7 @@ class HashTable:
             self._used[key] = digest
         return digest
 
-    def put(self, path: Path, status: os.stat_result, digest: str, *, started_ns: int) -> None:
+    def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Add the hash of a file, unless the file was modified just before hashing began; see `HashCache.put`."""
         if not _is_new(path, status, started_ns):
             self._used[self._key(path, status)] = digest
@@ -169,13 +169,13 @@ class HashTable:
             lines = "\n".join(f"{key} {digest}" for key, digest in entries.items())
             _save(self._entry, {**self._header, "files": lines})
 
-    def _key(self, path: Path, status: os.stat_result) -> str:
+    def _key(self, path: Path | str, status: os.stat_result) -> str:
         # Any name has bytes; percent signs keep spaces and line ends out of the text.
         name = quote_from_bytes(os.fsencode(os.fspath(path).removeprefix(self._prefix)))
         return f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
-def _entry(path: Path) -> str:
+def _entry(path: Path | str) -> str:
     return f"{sha256_hex(os.fsencode(path))[:40]}.json"
 
 
@@ -184,7 +184,7 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
+def _identity(path: Path | str, status: os.stat_result) -> dict[str, Any]:
     # Numbers as text: ns and some inodes are above 2^53, the limit of canonical JSON. fsencode: any path has bytes.
     return {
         "version": _VERSION,
@@ -196,7 +196,7 @@ def _identity(path: Path, status: os.stat_result) -> dict[str, Any]:
     }
 
 
-def _is_new(path: Path, status: os.stat_result, started_ns: int) -> bool:
+def _is_new(path: Path | str, status: os.stat_result, started_ns: int) -> bool:
     if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
         return False
     logger.debug("the hash of %s is not cached: the file is too new", path)

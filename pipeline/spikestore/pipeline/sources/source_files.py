@@ -6,6 +6,7 @@ were hashed (`check_unchanged`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,7 +208,8 @@ def identify_files(
             raise SourceError(
                 f"the name of {root / name} is not UTF-8: rename the file", path=str(root / name)
             )
-    paths = [root / name for name in names]
+    folder = os.path.join(root, "")  # noqa: PTH118 - with the separator at its end
+    paths = [folder + name for name in names]
     hashes = HashCache(cache)
     if len(names) < _TABLE_FROM:
         stamped = hash_files(paths, hashes, progress)

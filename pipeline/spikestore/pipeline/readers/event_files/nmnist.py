@@ -46,9 +46,10 @@ class NMNISTReader(FilePerRecording):
         """Return the events of the given files."""
         problems = mnist_bin.problems_of(contents)
         events = mnist_bin.unpack(contents, problems)
-        outside = (events.x >= self.sensor_size[0]) | (events.y >= self.sensor_size[1])
-        if not outside.any():
+        width, height, _ = self.sensor_size
+        if events.x.max(initial=0) < width and events.y.max(initial=0) < height:
             return Decoded(*events, problems)
+        outside = (events.x >= width) | (events.y >= height)
         wrong = np.flatnonzero(outside)
         places = np.searchsorted(events.offsets, wrong, side="right") - 1
         # The first wrong event of a file is entered last, and stays.

@@ -37,6 +37,8 @@ def refuse(wrong: npt.NDArray[np.bool_], field: str, values: npt.NDArray[Any], p
 
 def refuse_outside(field: str, values: npt.NDArray[Any], size: int) -> None:
     """Raise ValueError if a coordinate is not a whole number from 0 to ``size - 1``."""
+    if _within(values, size - 1):
+        return
     wrong = (values < 0) | (values >= size)
     if values.dtype.kind == "f":
         wrong |= np.trunc(values) != values  # NaN too
@@ -58,4 +60,14 @@ def refuse_odd_events(columns: FourColumns, sensor_size: tuple[int, int, int], *
 
 def refuse_polarities(values: npt.NDArray[Any]) -> None:
     """Raise ValueError if a polarity is neither 0 nor 1."""
-    refuse((values != 0) & (values != 1), "p", values, "should be 0 or 1")
+    if not _within(values, 1):
+        refuse((values != 0) & (values != 1), "p", values, "should be 0 or 1")
+
+
+def _within(values: npt.NDArray[Any], largest: int) -> bool:
+    """Return whether values are integers from 0 to `largest`; for floats always False. Makes no array, unlike a comparison."""
+    if values.dtype.kind not in "bui":
+        return False
+    # As unsigned integers, negative values are larger than any size.
+    unsigned = values.view(values.dtype.str.replace("i", "u"))
+    return bool(unsigned.max(initial=0) <= largest)

@@ -88,7 +88,9 @@ def test_a_cluster_of_threads_loses_its_worker(
     """A warning comes at once, and an error of one line after the stated time; a worker that returns in time is used."""
     monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 0.3)
     monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(schedulers, "_run_in_worker", lambda job, fragment: FragmentReport(job, 1, 1, 0.1))
+    monkeypatch.setattr(
+        schedulers, "_run_in_worker", lambda job, fragment: FragmentReport(fragment, 1, 1, 0.1)
+    )
     job = cast("FragmentJob", Job())
     with (
         caplog.at_level(logging.WARNING, "spikestore"),

@@ -43,10 +43,7 @@ READ_BLOCK = 256
 """Maximum number of recordings per block."""
 
 READ_EVENTS = 500_000
-"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000.
-
-With small blocks, the transform starts soon, and their arrays use memory again that the process already has.
-"""
+"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000. Small blocks reuse memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -163,12 +164,14 @@ class DaskScheduler:
         import distributed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError
+        from distributed.protocol.pickle import dumps
 
         if self._coming:
             _wait_for_a_worker(self._client, self._processes)
-        # pure=False: Dask must not merge two builds of the same fragment.
+        # As bytes: Dask's scheduler would load an object, with thousands of files. Not pure: Dask must not merge two builds.
         futures = [
-            self._client.submit(_run_in_worker, job.only(number), number, pure=False) for number in numbers
+            self._client.submit(_run_in_worker, dumps(job.only(number)), number, pure=False)
+            for number in numbers
         ]
         try:
             for future in self._finished(futures):
@@ -311,9 +314,9 @@ def open_scheduler(
             yield DaskScheduler(client, count, processes)
 
 
-def _run_in_worker(job: Job[Result], number: int) -> Result:
+def _run_in_worker(job: bytes, number: int) -> Any:
     keep_memory()
-    return job.run(number)
+    return pickle.loads(job).run(number)  # noqa: S301 - from this build's own client
 
 
 def threads_suffice(seconds: float, cores: int) -> bool:

@@ -1,22 +1,19 @@
 """Orders of samples in an epoch: pure functions of seed, epoch and feature set.
 
-Sample i gets the key ``mix(k + i·γ)``, and samples are sorted by key. ``mix`` and γ are those of SplitMix64 (Steele, Lea,
-Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014); k is made from a SHA-256 of seed, epoch and digest. Up to
-collisions of 64-bit keys, this is an exact uniform shuffle. It does not depend on random streams of libraries, which may
-change between versions.
+Sample i gets the key ``mix(k + i·γ)``, and samples are sorted by key. ``mix`` and γ are those of SplitMix64 (`splitmix`); k is made
+from a SHA-256 of seed, epoch and digest. Up to collisions of 64-bit keys, this is an exact uniform shuffle.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+from spikestore.train.data.splitmix import random_keys
 
 Rows = npt.NDArray[np.int64]
 
@@ -164,22 +161,3 @@ def weighted_order(
     numbers = np.searchsorted(ends, draws, side="right")
     drawn: npt.NDArray[np.int64] = np.minimum(numbers, np.flatnonzero(weights)[-1]).astype(np.int64)
     return drawn
-
-
-def random_keys(numbers: npt.NDArray[np.integer[Any]], text: str) -> npt.NDArray[np.uint64]:
-    """Return 64 random bits for each number: a pure function of the number and `text`.
-
-    Parameters
-    ----------
-    numbers : integer array, any shape
-        Not negative.
-    text : str
-        Name of the random stream: another text results in other bits.
-    """
-    start = np.uint64(int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big"))
-    with np.errstate(over="ignore"):  # arithmetic is modulo 2^64
-        key: npt.NDArray[np.uint64] = start + numbers.astype(np.uint64) * _GAMMA
-        key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        key ^= key >> np.uint64(31)
-    return key

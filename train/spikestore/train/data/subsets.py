@@ -22,8 +22,8 @@ from spikestore.store.partitions import load_partition, store_partition
 from spikestore.store.trust.documents import partition_path
 from spikestore.store_schemas.errors import DamagedError, UnknownNameError, UsageError
 from spikestore.train.data.arguments import as_array, whole_number
-from spikestore.train.data.epoch_order import random_keys
 from spikestore.train.data.packed import PackedColumns
+from spikestore.train.data.splitmix import random_keys
 
 Rows = npt.NDArray[np.int64]
 

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from spikestore.store.numba_cache import cached_njit
+from spikestore.train.data import splitmix
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Int64s = npt.NDArray[np.int64]
 _Float64s = npt.NDArray[np.float64]
 
-_FIRST = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND = np.uint64(0x94D049BB133111EB)
-STEP = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = map(np.uint64, splitmix.MULTIPLIERS)
+STEP = np.uint64(splitmix.STEP)
 FACTORS = (-1.0, 1 / 2, -1 / 6, 1 / 24, -1 / 120, 1 / 720)
 """Coefficients of the Taylor series of exp(-v) after the first term, for `density_at`."""
 HALVINGS = 10

@@ -44,6 +44,7 @@ from spikestore.train.data.frames.augmentation_steps import (
 )
 from spikestore.train.data.frames.draw_kernels import EVENT_BITS, EVENTS_OF_BITS, FACTORS, HALVINGS
 from spikestore.train.data.gpu_frames import mask_of_view
+from spikestore.train.data.splitmix import MULTIPLIERS, STEP
 
 _BLOCK, _PARTS = 256, 4
 """Non-zeros that a program handles at a time, and programs for each read of a sample."""
@@ -59,7 +60,7 @@ _F1, _F2, _F3, _F4, _F5, _F6 = map(tl.constexpr, FACTORS)
 _SMALL, _HALVINGS = map(tl.constexpr, (2.0**-HALVINGS, HALVINGS))
 _EVENT_BITS, _EVENTS_OF_BITS = map(tl.constexpr, (EVENT_BITS, EVENTS_OF_BITS))
 _EVENT_MASK = tl.constexpr(2**EVENT_BITS - 1)
-_FIRST, _SECOND, _STEP = map(tl.constexpr, (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
+_FIRST, _SECOND, _STEP = map(tl.constexpr, (*MULTIPLIERS, STEP))
 
 
 @triton.jit

@@ -18,12 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from spikestore.train.data import splitmix
 from spikestore.train.data.frames import draw_kernels as kernels
 
-# Multipliers of SplitMix64's finaliser as signed numbers: torch's int64 wraps around like uint64.
-_FIRST = 0xBF58476D1CE4E5B9 - 2**64
-_SECOND = 0x94D049BB133111EB - 2**64
-STEP = 0x9E3779B97F4A7C15 - 2**64
+# As signed numbers: torch's int64 wraps around like uint64.
+_FIRST, _SECOND = (number - 2**64 for number in splitmix.MULTIPLIERS)
+STEP = splitmix.STEP - 2**64
 
 
 def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:

@@ -25,7 +25,8 @@ import numpy.typing as npt
 from spikestore.store import FeatureSet
 from spikestore.store.columns.packed_size import default_window, packed_bytes
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.train.data.epoch_order import EpochSamples, RankShare, epoch_order, random_keys
+from spikestore.train.data.epoch_order import EpochSamples, RankShare, epoch_order
+from spikestore.train.data.splitmix import random_keys
 
 LANES = 64
 _MOST_SPAN_ROWS = 8 * BLOCK

@@ -67,3 +67,23 @@ def test_doctests_do_not_import_triton() -> None:
     ]
     assert modules
     assert [path for path in modules if not any(fnmatch.fnmatch(str(path), glob) for glob in ignored)] == []
+
+
+def test_pages_name_the_systems_of_the_package() -> None:
+    """The package's classifiers, the pages on installing and the table of guarantees state the same systems."""
+    systems = {
+        entry.rpartition(" :: ")[2]
+        for entry in PROJECT["classifiers"]
+        if entry.startswith("Operating System")
+    }
+    assert systems == {"Linux", "MacOS"}
+    for page in ("README.md", "docs/index.md", "docs/tutorial.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert "You need Linux or macOS" in text, page
+        assert "Windows" not in text, page
+    table = (
+        (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8").partition("## Operating systems\n")[2]
+    )
+    rows = dict(re.findall(r"^\| (Linux|macOS|Windows) \| (yes|no) \|", table, re.MULTILINE))
+    assert rows == {"Linux": "yes", "macOS": "yes", "Windows": "no"}
+    assert {name.lower() for name, answer in rows.items() if answer == "yes"} == {*map(str.lower, systems)}

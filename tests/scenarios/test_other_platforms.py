@@ -51,7 +51,11 @@ names = [found.name for package in packages
          for found in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
 for name in names:
     if not name.endswith("__main__") and ".neurons.gpu." not in name:
-        importlib.import_module(name)
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name != "triton":  # kernels of GPUs; Triton exists for Linux only
+                raise
 ours = types.SimpleNamespace(**{{**vars(sys), "platform": platform}})
 for name in names:
     if getattr(sys.modules.get(name), "sys", None) is sys:

@@ -17,7 +17,7 @@ from spikestore.train import FeatureLoader, PackedColumns, TimeShift, pack
 from spikestore.train.data import device_samples
 from spikestore.train.data import placement as residences
 from spikestore.train.data.batch import signed_view
-from spikestore.train.data.device_samples import SampleTable, TensorColumns
+from spikestore.train.data.device_samples import DeviceSamples, SampleTable, TensorColumns
 
 BUSY_CYCLES = 40_000_000
 """Cycles of some 20 ms of a GPU, in which a loader makes several batches."""
@@ -115,6 +115,26 @@ def test_batches_may_be_taken_in_several_streams(features: FeatureSet) -> None:
     torch.cuda.synchronize()
     for batch, wanted in zip(taken, FeatureLoader(features, 16, "host"), strict=True):
         assert all(torch.equal(one.cpu(), other) for one, other in zip(batch, wanted, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("make", [DeviceSamples.batch, lambda samples: samples.packed().batch()])
+def test_columns_stay_until_every_stream_has_read_them(features: FeatureSet, make: Any) -> None:
+    """A script drops the loader while its own stream is busy; other work then asks for memory of the size of the columns."""
+    packed = pack(features)
+    positions, edges = np.arange(len(packed)), np.array([0, len(packed)])
+    (truth,) = map(make, TensorColumns(packed).batches(positions, edges))
+    columns = TensorColumns(packed, "cuda")
+    sizes = [column.nbytes for column in columns.tensors]
+    next(map(make, columns.batches(positions, edges)))  # compiles the kernel
+    with torch.cuda.stream(torch.cuda.Stream()):
+        torch.cuda._sleep(BUSY_CYCLES)
+        (batch,) = map(make, columns.batches(positions, edges))
+    del columns
+    others = [torch.full((size,), 77, dtype=torch.uint8, device="cuda") for size in sizes]
+    torch.cuda.synchronize()
+    assert torch.equal(batch.frames.cpu(), truth.frames)
+    del others
 
 
 @pytest.mark.gpu

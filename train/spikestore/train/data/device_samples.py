@@ -149,6 +149,7 @@ class TensorColumns:
         self._index = signed_view(columns.index).to(device)
         self._value = signed_view(columns.value).to(device)
         self._host = columns
+        self._readers: set[int] = set()
 
     @property
     def nbytes(self) -> int:
@@ -162,8 +163,15 @@ class TensorColumns:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """Index and value of all samples, on the device."""
-        return self._index, self._value
+        """Index and value of all samples, on the device, to be read in the current CUDA stream."""
+        columns, stream = (self._index, self._value), current_stream(self.device)
+        if stream not in self._readers:
+            self._readers.add(stream)
+            # A script that takes batches in a stream of its own may drop the loader before this stream has read the columns:
+            # their memory must not be reused earlier. Once for each stream: torch looks at the stream when the memory is freed.
+            for column in columns if self.device.type == "cuda" else ():
+                column.record_stream(torch.cuda.current_stream(self.device))
+        return columns
 
     @property
     def device(self) -> torch.device:
@@ -208,9 +216,10 @@ class TensorColumns:
         sent = sent_to(self._index.device, torch.from_numpy(table))
         sample = torch.repeat_interleave(sent[1, :-1], output_size=total)
         taken = sent[2][sample].add_(torch.arange(total, device=sent.device))
+        index, value = self.tensors
         return SparseBatch(
-            index=self._index[taken],
-            value=self._value[taken],
+            index=index[taken],
+            value=value[taken],
             offsets=sent[0],
             lengths=sent[3, :-1],
             labels=sent[4, :-1],

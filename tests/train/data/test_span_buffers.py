@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.train.conftest import learnable
 
 from spikestore.store import FeatureSet
+from spikestore.store.storage import FolderStorage
 from spikestore.store.trust.narrow_rows import Empty, NarrowRows
 from spikestore.train import FeatureLoader
 from spikestore.train.data.streaming.span_buffers import SpanBuffers
+from spikestore.train.data.streaming.streaming import Stream
 
 UINT16 = np.dtype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> FeatureSet:
+    """Return a set of 1500 rows in 8 fragments."""
+    return learnable("train", 1500, 1).build(FolderStorage(tmp_path_factory.mktemp("many")), 192)
 
 
 def test_memory_is_used_again_after_the_last_view() -> None:
@@ -32,31 +44,110 @@ def test_memory_is_used_again_after_the_last_view() -> None:
     assert address in {one.ctypes.data for one in _arrays(buffers, 2, 500)}
 
 
-def test_the_smallest_memory_that_suffices_is_taken() -> None:
-    """So a pass whose arrays have the sizes of the pass before needs no further memory, in any order."""
-    buffers = SpanBuffers(10**6)
-    sizes = [100, 900, 300, 700, 500]
-    first = {array.ctypes.data for array in [buffers.empty(size, UINT16) for size in sizes]}
-    for order in (sizes[::-1], sorted(sizes), sizes):
-        assert {array.ctypes.data for array in [buffers.empty(size, UINT16) for size in order]} == first
+def test_the_smallest_part_that_suffices_is_taken() -> None:
+    """So a large free part is still there when a large array needs it."""
+    buffers = SpanBuffers(64 * 1024)
+    large, wall, small, _wall = (buffers.empty(count, UINT16) for count in (960, 320, 640, 320))
+    place_of_large, place_of_small = large.ctypes.data, small.ctypes.data
+    del large, small
+    taken = buffers.empty(480, UINT16)
+    assert taken.ctypes.data == place_of_small
+    assert buffers.empty(960, UINT16).ctypes.data == place_of_large
+    assert wall.ctypes.data == place_of_large + 2 * 960
     assert buffers.empty(0, UINT16).shape == (0,)
 
 
-def test_unused_memory_is_limited() -> None:
-    """What is in use counts: above the limit, memory that comes back is given to the system."""
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))])
+def test_neighbouring_parts_become_one(order: tuple[int, ...]) -> None:
+    """In whatever order arrays end, their memory then has space for one array of its whole size."""
+    buffers = SpanBuffers(4096)
+    arrays: list[np.ndarray | None] = [buffers.empty(512, UINT16) for _ in range(4)]
+    first = min(array.ctypes.data for array in arrays if array is not None)
+    for number in order:
+        arrays[number] = None
+    whole = buffers.empty(2048, UINT16)
+    assert whole.ctypes.data == first
+    assert first % 64 == 0
+
+
+def test_what_does_not_fit_has_memory_of_its_own() -> None:
+    """Such memory returns to the system, so no more than the limit is kept."""
     buffers = SpanBuffers(5000)
-    held = [buffers.empty(1000, UINT16) for _ in range(4)]  # 8,000 bytes
-    assert buffers._bytes == 8000
-    del held[:2]
-    held.append(buffers.empty(1000, UINT16))
-    assert (buffers._bytes, buffers._free) == (6000, [])
-    held.clear()
-    held.append(buffers.empty(2000, UINT16))
-    assert (buffers._bytes, len(buffers._free)) == (4000, 0)
+    held = [buffers.empty(1000, UINT16) for _ in range(2)]  # 2,048 bytes each, so 896 are left
+    more = buffers.empty(1000, UINT16)
+    more[:] = 3
+    addresses = [array.ctypes.data for array in held]
+    assert not min(addresses) <= more.ctypes.data < max(addresses) + 2048
+    assert more.base is None
+    del held
+    assert buffers.empty(2000, UINT16).ctypes.data == min(addresses)
+    assert more.tolist() == [3] * 1000
+
+
+@pytest.mark.parametrize("most_bytes", [0, 63, 2**60])
+def test_memory_that_cannot_be_reserved_is_done_without(most_bytes: int) -> None:
+    """No memory, or more than the system can give: each array has its own."""
+    buffers = SpanBuffers(most_bytes)
+    arrays = [buffers.empty(1000, UINT16) for _ in range(3)]
+    assert all(array.base is None and array.shape == (1000,) for array in arrays)
+
+
+def test_arrays_never_overlap() -> None:
+    """Arrays of many sizes come and go, and each one keeps what was written into it."""
+    rng = np.random.default_rng(5)
+    buffers = SpanBuffers(100_000)
+    held: list[tuple[np.ndarray, int]] = []
+    for number in range(2000):
+        if held and rng.random() < 0.5:
+            array, written = held.pop(int(rng.integers(len(held))))
+            assert (array == written).all()
+        array = buffers.empty(int(rng.integers(1, 5000)), UINT16)
+        array[:] = number
+        held.append((array, number))
+    assert all((array == written).all() for array, written in held)
 
 
 def _arrays(buffers: SpanBuffers, number: int, count: int) -> list[np.ndarray]:
     return [buffers.empty(count, np.dtype(np.float32)) for _ in range(number)]
+
+
+@pytest.mark.parametrize("window", [64, 256])
+def test_no_span_outlives_its_last_batch(many: FeatureSet, window: int) -> None:
+    """A span ends when its last batch has been taken, also if it was in memory together with spans that later batches need."""
+    spans: list[tuple[int, int, weakref.ref[np.ndarray]]] = []
+
+    class Watched(FeatureSet):
+        def read_narrow(
+            self, start: int, stop: int, dtypes: tuple[Any, Any], empty: Empty | None = None
+        ) -> NarrowRows:
+            rows = super().read_narrow(start, stop, dtypes, empty)
+            spans.append((start, stop, weakref.ref(rows.index)))
+            return rows
+
+    watched = Watched(many.storage, many.address, many.manifest)
+    loader = FeatureLoader(watched, 16, "stream", shuffle=True, window=window, threads=1)
+    batches = [batch.samples.numpy().copy() for batch in loader]
+    last = {int(row): number for number, rows in enumerate(batches) for row in rows}
+    spans.clear()
+    loader.set_epoch(0)
+    for number, _ in enumerate(loader):
+        alive = [(start, stop) for start, stop, index in [*spans] if index() is not None]
+        assert alive or number == len(batches) - 1
+        for start, stop in alive:
+            assert max(last.get(row, -1) for row in range(start, stop)) >= number
+    assert not [start for start, _, index in spans if index() is not None]
+
+
+def test_places_of_dropped_spans_are_used_again(many: FeatureSet) -> None:
+    """So the table of addresses, like the memory, does not grow with the set."""
+    loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64)
+    with ThreadPoolExecutor(1) as pool:
+        batches: Any = loader._source.batches(loader._order, 0, 0, 16, pool)
+        assert sum(len(batch) for batch in batches) == loader.samples
+        batches = loader._source.batches(loader._order, 0, 0, 16, pool)
+        for _ in itertools.islice(batches, len(loader) - 1):
+            pass
+        assert batches.gi_frame.f_locals["held"]._where.shape == (6, 8 * 64)
 
 
 @pytest.mark.parametrize("window", [None, 64])
@@ -75,8 +166,13 @@ def test_epochs_of_a_stream_share_their_memory(features: FeatureSet, window: int
     watched = Watched(features.storage, features.address, features.manifest)
     loader = FeatureLoader(watched, 16, "stream", shuffle=True, window=window, threads=2)
     epochs = [[*_frames(loader)] for _ in range(3)]
-    count = len(places) // 3
-    assert set(places[count:]) <= set(places[:count])
+    source = loader._source
+    assert isinstance(source, Stream)
+    memory = source._buffers._memory
+    assert memory is not None
+    assert len(memory) <= source.nbytes
+    inside = [memory.ctypes.data <= place < memory.ctypes.data + len(memory) for place in places]
+    assert all(inside) if window is None else any(inside)
     truth = {row: frames for batch in FeatureLoader(features, 16, "host", pad_to=50) for row, frames in
              zip(batch.samples.tolist(), batch.frames.numpy().copy(), strict=True)}  # fmt: skip
     for epoch in epochs:

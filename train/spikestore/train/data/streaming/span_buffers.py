@@ -1,7 +1,9 @@
 """Memory for the columns of spans, used again after the last reference to a column is gone.
 
 The system clears each page of fresh memory and maps it, which takes a sixth of the processor time of a streamed epoch. So a stream
-keeps the memory of spans that it has dropped, also from one epoch to the next.
+keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large array: NumPy asks Linux for
+pages of 2 MiB for large arrays only. Samples of a batch are in many spans, and with pages of 4 KiB the processor finds few of their
+addresses in its table of pages.
 """
 
 from __future__ import annotations
@@ -15,47 +17,76 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_Buffer = npt.NDArray[np.uint8]
+_LINE = 64
+"""Bytes of a line of the processor's cache; each array begins with one."""
 
 
 class SpanBuffers:
-    """Pool of memory for arrays; any number of threads may share a pool.
+    """Memory for arrays; any number of threads may share it.
 
     Parameters
     ----------
     most_bytes : int
-        Limit in bytes of the arrays in use plus the unused memory. Above this limit, unused memory is returned to the system.
+        Size in bytes of the memory. It is reserved at the first use; the system maps a page of it when the page is used first.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
+        self._size = most_bytes // _LINE * _LINE
+        self._memory: npt.NDArray[np.uint8] | None = None
         self._lock = threading.Lock()
-        self._free: list[_Buffer] = []  # by size, ascending
+        self._free = [(0, self._size)] if self._size else []  # starts and stops, ascending
         # Arrays may end in any thread, also in one that holds the lock: appending to a deque needs no lock.
-        self._returned: deque[_Buffer] = deque()
+        self._returned: deque[tuple[int, int]] = deque()
 
     def empty(self, count: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return an uninitialised array of shape (count,); its memory is used again after the array and all its views are gone."""
-        size = count * dtype.itemsize
-        if not size:
+        """Return an uninitialised array of shape (count,); its memory is used again after the array and all its views are gone.
+
+        If no free part of the memory is large enough, the array has memory of its own, which returns to the system.
+        """
+        size = -(-count * dtype.itemsize // _LINE) * _LINE
+        taken = self._take(size) if size else None
+        if taken is None:
             return np.empty(count, dtype)
-        buffer = self._take(size)
-        # Over a memoryview, not the buffer itself: NumPy would make the buffer the base of the array's views.
-        array = np.frombuffer(buffer.data, dtype, count)
-        weakref.finalize(array, self._returned.append, buffer).atexit = False
+        memory, start = taken
+        # Over a memoryview, not the memory itself: NumPy would make the memory the base of the array's views.
+        array = np.frombuffer(memory.data, dtype, count, start)
+        weakref.finalize(array, self._returned.append, (start, start + size)).atexit = False
         return array
 
-    def _take(self, size: int) -> _Buffer:
+    def _take(self, size: int) -> tuple[npt.NDArray[np.uint8], int] | None:
+        """Return the memory, and the place in it of the smallest free part that suffices; None if there is none."""
         with self._lock:
             while self._returned:
-                buffer = self._returned.popleft()
-                self._free.insert(bisect_left(self._free, len(buffer), key=len), buffer)
-            place = bisect_left(self._free, size, key=len)
-            made = None if place < len(self._free) else np.empty(size, np.uint8)
-            if made is not None:
-                self._bytes += size
-            buffer = self._free.pop(place) if made is None else made
-            while self._free and self._bytes > self._most_bytes:
-                self._bytes -= len(self._free.pop(0))
-            return buffer
+                self._give_back(*self._returned.popleft())
+            if self._memory is None:
+                self._memory = self._reserved()
+            fitting = [
+                (stop - start, place)
+                for place, (start, stop) in enumerate(self._free)
+                if stop - start >= size
+            ]
+            if not fitting:
+                return None
+            _, place = min(fitting)
+            start, stop = self._free[place]
+            self._free[place : place + 1] = [(start + size, stop)] if stop - start > size else []
+            return self._memory, start
+
+    def _give_back(self, start: int, stop: int) -> None:
+        place = bisect_left(self._free, (start, stop))
+        first, last = place, place
+        if place < len(self._free) and self._free[place][0] == stop:
+            stop, last = self._free[place][1], place + 1
+        if place and self._free[place - 1][1] == start:
+            start, first = self._free[place - 1][0], place - 1
+        self._free[first:last] = [(start, stop)]
+
+    def _reserved(self) -> npt.NDArray[np.uint8]:
+        """Return the memory; without free parts if the system refuses so much, for example because of a limit of the process."""
+        try:
+            memory = np.empty(self._size + _LINE, np.uint8)
+        except MemoryError:
+            self._free = []
+            return np.empty(0, np.uint8)
+        skipped = -memory.ctypes.data % _LINE
+        return memory[skipped : skipped + self._size]

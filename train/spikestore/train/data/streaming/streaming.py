@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
+import queue
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,10 +152,10 @@ class Stream:
         rows, edges = order.batches(epoch, first, batch_size, self._share)
         reads = self._reads(order, rows, edges)
         in_flight = max(2 * (self._threads + self.waiting), 2 * batch_size // self._cut.span_rows)
-        held = _HeldSpans(self, reads, pool, in_flight)
+        held = _HeldSpans(self, reads, rows, edges, pool, in_flight)
         try:
-            for start, stop in itertools.pairwise(edges):
-                yield held.take(rows[start:stop], reads.of_sample[start:stop])
+            for batch in range(len(edges) - 1):
+                yield held.take(batch)
         finally:
             held.close()
 
@@ -194,54 +194,70 @@ class Stream:
 
 
 class _HeldSpans:
-    """The spans that are in memory or being read, and the addresses of their samples."""
+    """The spans that are in memory or being read, and the addresses of their samples.
 
-    def __init__(self, stream: Stream, reads: _Reads, pool: Executor, in_flight: int) -> None:
+    Which spans a batch is the first or the last one to need is computed for the whole pass at once: with a few spans per batch
+    that begin or end, the work of a batch does not depend on the number of spans that its samples come from.
+    """
+
+    def __init__(
+        self, stream: Stream, reads: _Reads, rows: _Int64s, edges: _Int64s, pool: Executor, in_flight: int
+    ) -> None:
         self._stream = stream
         self._starts, self._stops = reads.starts, reads.stops
         self._ahead = reads.ahead
         self._span_rows = int((reads.stops - reads.starts).max(initial=0))
-        spans = reads.of_sample
         self._pool = pool
         self._in_flight = in_flight
-        numbers, first, counts = np.unique(spans, return_index=True, return_counts=True)
-        self._wanted = deque(numbers[np.argsort(first)].tolist())
-        self._left = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+        self._rows, self._edges = rows, edges.tolist()
+        self._span_of = reads.of_sample
+        self._within = rows - reads.starts[reads.of_sample]
+        wanted, self._begin = _by_batch(reads.of_sample, edges, len(reads.starts), first=True)
+        self._done, self._end = _by_batch(reads.of_sample, edges, len(reads.starts), first=False)
+        self._wanted = deque(wanted)
+        self._new = wanted
         self._coming: dict[int, Future[NarrowRows]] = {}
+        # Spans whose reads have ended, also with an error.
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._spans: dict[int, NarrowRows] = {}
+        self._owners: tuple[NarrowRows, ...] | None = None
         self._unused: set[int] = set()
-        self._slot_of = np.full(int(spans.max(initial=-1)) + 1, -1, np.int64)
+        # First place in `_where` of each span that is in memory.
+        self._first = np.zeros(len(reads.starts), np.int64)
         self._free: list[int] = []
-        # For each sample of a slot: address of index, of value, non-zeros, bins, label, elements to the end of the arrays.
-        self._where = np.zeros((6, 0, self._span_rows), np.int64)
+        # For each sample in memory: address of index, of value, non-zeros, bins, label, elements to the end of the arrays.
+        self._where = np.zeros((6, 0), np.int64)
 
-    def take(self, rows: _Int64s, spans: _Int64s) -> SamplePointers:
-        """Wait for the spans of these samples and return pointers to the samples; drop spans that are no longer needed."""
-        self._drop_used()
+    def take(self, batch: int) -> SamplePointers:
+        """Wait for the spans of a batch and return pointers to its samples; drop spans that are no longer needed.
+
+        Batches are taken one after another, from 0 on.
+        """
+        if batch:
+            self._drop(self._done[self._end[batch - 1] : self._end[batch]])
         self._read_ahead()
-        needed, counts = np.unique(spans, return_counts=True)
-        for span in needed.tolist():
+        for span in self._new[self._begin[batch] : self._begin[batch + 1]]:
             if span not in self._spans:
                 self._arrive(span)
-        for span, count in zip(needed.tolist(), counts.tolist(), strict=True):
-            self._left[span] -= count
             self._unused.discard(span)
-        within = rows - self._starts[spans]
+        start, stop = self._edges[batch], self._edges[batch + 1]
+        places = self._first[self._span_of[start:stop]] + self._within[start:stop]
         # Contiguous rows: numba compiles separate code for strided ones.
-        index_at, value_at, nnz, lengths, labels, room = np.ascontiguousarray(
-            self._where[:, self._slot_of[spans], within]
-        )
+        index_at, value_at, nnz, lengths, labels, room = np.take(self._where, places, axis=1)
+        if self._owners is None:
+            # All spans in memory: those that this batch does not need are needed by later ones, so they are not held any longer.
+            self._owners = tuple(self._spans.values())
         return SamplePointers(
             index_at=index_at,
             value_at=value_at,
             counts=nnz,
             lengths=lengths,
             labels=labels,
-            samples=rows,
+            samples=self._rows[start:stop],
             room=room,
             like=self._stream.like,
             sites=self._stream.sites,
-            owners=tuple(self._spans[span] for span in needed.tolist()),
+            owners=self._owners,
         )
 
     def close(self) -> None:
@@ -249,15 +265,16 @@ class _HeldSpans:
         for future in self._coming.values():
             future.cancel()
 
-    def _drop_used(self) -> None:
-        for span in [span for span in self._spans if not self._left[span]]:
+    def _drop(self, spans: list[int]) -> None:
+        for span in spans:
             del self._spans[span]
-            self._free.append(int(self._slot_of[span]))
+            self._free.append(int(self._first[span]))
+            self._owners = None
 
     def _read_ahead(self) -> None:
         """Collect finished reads, re-raise their errors, submit new ones."""
-        for span in [span for span, future in self._coming.items() if future.done()]:
-            self._store(span, self._coming.pop(span).result())
+        while not self._ended.empty():
+            self._collect(self._ended.get())
         while (
             self._wanted
             and len(self._coming) < self._in_flight
@@ -271,27 +288,56 @@ class _HeldSpans:
             if span not in self._coming:  # spans before it in the queue fill the limit
                 self._wanted.remove(span)
                 self._start(span)
-            wait(self._coming.values(), return_when=FIRST_COMPLETED)
+            self._collect(self._ended.get())
             self._read_ahead()
 
     def _start(self, span: int) -> None:
         start, stop = int(self._starts[span]), int(self._stops[span])
-        self._coming[span] = self._pool.submit(self._stream.read, start, stop)
+        future = self._pool.submit(self._stream.read, start, stop)
+        self._coming[span] = future
+        ended = self._ended
+        future.add_done_callback(lambda _: ended.put(span))
+
+    def _collect(self, span: int) -> None:
+        """Store a span whose read has ended; raise the error of the read."""
+        self._store(span, self._coming.pop(span).result())
 
     def _store(self, span: int, columns: NarrowRows) -> None:
         if not self._free:
-            slots = self._where.shape[1]
-            self._free = list(range(slots, 2 * slots + 8))
-            more = np.zeros((6, len(self._free), self._span_rows), np.int64)
-            self._where = np.concatenate([self._where, more], axis=1)
-        slot = self._free.pop()
+            size = self._where.shape[1]
+            more = (size // self._span_rows + 8) * self._span_rows
+            self._free = list(range(size, size + more, self._span_rows))
+            self._where = np.concatenate([self._where, np.zeros((6, more), np.int64)], axis=1)
+        first = self._free.pop()
         index, value, starts = columns.index, columns.value, columns.offsets[:-1]
-        pointers = self._where[:, slot, : len(starts)]
+        pointers = self._where[:, first : first + len(starts)]
         pointers[0] = index.ctypes.data + starts * index.itemsize
         pointers[1] = value.ctypes.data + starts * value.itemsize
         pointers[2] = np.diff(columns.offsets)
         pointers[3], pointers[4] = columns.n_bins, columns.label
         pointers[5] = len(index) - starts
-        self._slot_of[span] = slot
+        self._first[span] = first
         self._spans[span] = columns
+        self._owners = None
         self._unused.add(span)
+
+
+def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
+    """Return the spans in the order of their first (or last) samples, and how many of them precede each edge of the batches.
+
+    Parameters
+    ----------
+    spans : int64 array, shape (samples,)
+        Span of each sample.
+    edges : int64 array, shape (batches + 1,)
+        Start of each batch, and the end of the last one.
+    count : int
+        Number of all spans; those without samples are left out.
+    """
+    numbers = np.arange(len(spans))
+    step = -1 if first else 1
+    sample = np.full(count, -1, np.int64)
+    sample[spans[::step]] = numbers[::step]  # of several samples of a span, the last one assigned stays
+    used = np.flatnonzero(sample >= 0)
+    ordered = used[np.argsort(sample[used])]
+    return ordered.tolist(), np.searchsorted(sample[ordered], edges).tolist()

@@ -5,7 +5,7 @@
 
 Rounds are interleaved. The table shows, for each way, the minimum and the median of the CPU time (all threads) and of the wall
 time, and the ratio h5py / heap of each of these numbers. CPU time does not include waiting, and wall time is unreliable on a
-machine with other work:
+machine with other work. The table has these parts:
 
 - read: all blocks, one thread
 - read in 2 threads: each thread reads half of the recordings, as when threads of one process build a small set

@@ -51,7 +51,7 @@ def main(batch: str, device: str, unrolls: str) -> None:
 
 
 def _steps(jax: Any, layers: Any, x: Any, labels: Any, unroll: int) -> tuple[Callable[[], float], float]:
-    """Return a compiled function that takes a step and returns its seconds, and the loss of the first step."""
+    """Return a compiled function and the loss of the first step; the function takes a step and returns its duration in s."""
     jnp, lax = jax.numpy, jax.lax
 
     @jax.custom_jvp  # type: ignore[untyped-decorator]

@@ -80,7 +80,7 @@ def transform_only(bench: Bench) -> Row:
 
 
 def build_warm(bench: Bench) -> Row:
-    """First task to committed manifest with warm workers, against filling DiskCachedDataset."""
+    """From the first task to the committed manifest, with warm workers, against filling DiskCachedDataset."""
     what = target(bench, bench.recordings)
     with warm(WORKERS, bench) as scheduler:
         return compare(

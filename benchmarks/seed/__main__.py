@@ -138,7 +138,7 @@ Cell = tuple[str, str]
 
 
 def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]]:
-    """Return the cells to run, which always include the base, and a row for each backend that is absent."""
+    """Return two lists: the cells to run, one of which is always the base; and a row for each backend that is absent."""
     absent: list[Row] = []
     for backend in BACKENDS:
         try:

@@ -1,4 +1,4 @@
-"""Filters of single events and frames, against the same transforms of Tonic."""
+"""Transforms that remove single events, each followed by frames, against the same transforms of Tonic."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_target_size_needs_a_whole_sensor_size(fields: dict[str, Any]) -> None:
 def test_two_ways_to_say_the_factor_are_one_too_many() -> None:
     """They are rejected even if they agree."""
     fields = {"spatial_factor": 1, "target_size": [1, 1], "sensor_size": [1, 1, 1]}
-    with pytest.raises(SpecError, match="remove one of the two"):
+    with pytest.raises(SpecError, match="remove either spatial_factor, or target_size and sensor_size"):
         Downsample.from_mapping(fields, origin="test")
 
 

@@ -115,12 +115,12 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its earlier set, which has %s of the recordings that are now in other splits of %s: build or copy this split too, or "
+                "%s:%s keeps its earlier set, but other splits of %s now also have %s of the recordings in this set: build or copy this split too, or "
                 "remove it from the name with spikestore rm %s:%s",
                 name,
                 split,
-                f"{len(shared):,}",
                 name,
+                f"{len(shared):,}",
                 name,
                 split,
             )
@@ -203,7 +203,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
-    """Log a warning if the sets of a name number their classes differently."""
+    """Log a warning if the sets of a name number their classes differently. Such a name can be read, but `point` does not write it."""
     try:
         refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:

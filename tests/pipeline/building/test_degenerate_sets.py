@@ -209,7 +209,7 @@ def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path)
     [
         (
             ToFrame(sensor_size=(9, 1, 1), time_window=4000.0),
-            "if this x is right, correct sensor_size or the operations before; otherwise fix the recording, or set on_error",
+            "if this x is right, correct sensor_size, or the operations before to_frame; otherwise fix the recording, or set on_error",
         ),
         (
             ToFrame(sensor_size=(700, 1, 1), time_window=1e-3),

@@ -232,8 +232,8 @@ class WithFrames(Gestures):
         (WithFrames(), {}, r"item 0: its events are an array of float64.*should be a structured array"),
         ([(draw(1), 0, 1)], {}, "a tuple of 3, should be a pair"),
         ([(draw(1), 0.5)], {}, "its target is a float"),
-        ([(draw(1), -1)], {}, "not all whole numbers from 0"),
-        ([(draw(1), 0), (draw(1), "a")], {}, "not all whole numbers from 0, or all texts"),
+        ([(draw(1), -1)], {}, "must all be whole numbers from 0"),
+        ([(draw(1), 0), (draw(1), "a")], {}, "must all be whole numbers from 0, or must all be texts"),
         ([(draw(1)[["t", "x"]], 0), (draw(1), 0)], {}, r"fields t, x, y, p, other recordings have t, x"),
         (concatenated([Gestures(1), [(draw(1), 5)]]), {}, "a target is 5, .*Gestures has 2 classes"),
     ],
@@ -269,7 +269,7 @@ def test_a_version_for_other_content_is_named(tmp_path: Path) -> None:
     relabelled.recordings = relabelled.recordings[1:] + relabelled.recordings[:1]
     with pytest.raises(UsageError, match="has changed since"):
         build(relabelled, tmp_path)
-    with pytest.raises(UsageError, match=r"version '1' of .*Gestures stands for 10 items in the set .* 11"):
+    with pytest.raises(UsageError, match=r"version '1' of .*Gestures with 10 items, but .* 11 items"):
         build(Gestures(11), tmp_path)
     build(Gestures(11), tmp_path, split="test")  # the other split of one class
     build(concatenated([Gestures(10), Gestures(12)]), tmp_path)

@@ -74,7 +74,10 @@ def test_frames_as_bool_are_binary() -> None:
         ([FRAMES, transforms.NumpyAsType(np.int8)], "NumpyAsType with int8 changes large counts"),
         ([FRAMES, transforms.NumpyAsType("f2")], "NumpyAsType with float16 changes large counts"),
         ([FRAMES, transforms.NumpyAsType("spam")], "NumpyAsType needs a dtype of NumPy, got 'spam'"),
-        ([transforms.NumpyAsType(int), FRAMES], "NumpyAsType before ToFrame removes the names"),
+        (
+            [transforms.NumpyAsType(int), FRAMES],
+            "NumpyAsType removes the names of fields, which a later ToFrame needs",
+        ),
     ],
 )
 def test_types_that_change_counts_or_events_are_refused(parts: list[Any], message: str) -> None:

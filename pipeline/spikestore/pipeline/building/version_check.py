@@ -68,7 +68,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set was built from another number of items of the same class and version.
+    """Raise `UsageError` if a committed set was built from a data set of the same Python class and version with another number of items.
 
     Only sets of the same transform and split are compared.
     """
@@ -86,13 +86,13 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
                 if others.get(key, length) != length:
                     name, version = key
                     raise UsageError(
-                        f"version {version!r} of {name} stands for {others[key]:,} items in the set {address.short}, now there are "
-                        f"{length:,}: pass another version, or another split="
+                        f"the set {address.short} was built from version {version!r} of {name} with {others[key]:,} items, but now this "
+                        f"version has {length:,} items: pass another version, or another split="
                     )
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the length of each data set with a version, by class and version.
+    """Return the length of each data set with a version, by Python class and version.
 
     If data sets of one class and version have different lengths, they are left out.
     """

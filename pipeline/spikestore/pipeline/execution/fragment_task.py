@@ -61,7 +61,8 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
     former : FormerRows, optional
-        Positions of rows of this set in committed sets, or in a finer set.
+        Committed sets that have rows of this set, or a finer set from whose rows some rows of this set are computed; and the
+        positions of these rows.
     """
 
     build: Build
@@ -376,7 +377,7 @@ def _hint(job: FragmentJob, error: RecordingError, *, has_y: bool) -> str:
     if "max_bins" in error.details:
         return f"if this duration is right, use longer time bins or a larger max_bins; otherwise {remedy}"
     if "event" in error.details and (field := error.details.get("field")) in ("x", "y", "p"):
-        return f"if this {field} is right, correct sensor_size or the operations before; otherwise {remedy}"
+        return f"if this {field} is right, correct sensor_size, or the operations before {frame.op}; otherwise {remedy}"
     return remedy
 
 

@@ -98,7 +98,8 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         "row": "row of the sample in the feature set of spikestore; skipped recordings are not exported, so some numbers are missing",
         "n_bins": "time bins of the sample",
         **{
-            name: _EXTRAS.get(name, "column of the folder of recordings") for name in features.manifest.extras
+            name: _EXTRAS.get(name, "additional column that describes the recordings")
+            for name in features.manifest.extras
         },
     }
     if not sparse:

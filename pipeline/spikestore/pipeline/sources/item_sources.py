@@ -302,8 +302,8 @@ class _Builder:
             return _Labels(tuple(sorted(texts, key=lambda text: (int(text), text) if numeric else (0, text))))
         if not found or not all(isinstance(label, int | np.integer) and label >= 0 for label in found):
             raise UsageError(
-                f"the targets of {live.name} are not all whole numbers from 0, or all texts: pass classes=, and target= if the label is "
-                "a part of the target"
+                f"the targets of {live.name} must all be whole numbers from 0, or must all be texts: pass classes=, and target= if the "
+                "label is a part of the target"
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(

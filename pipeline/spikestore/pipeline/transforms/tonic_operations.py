@@ -88,7 +88,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     """
     name = class_name(part)
     if not any(isinstance(operation, FrameOperation) for operation in before):
-        raise unsupported(name, "before ToFrame removes the names of fields, which ToFrame needs: remove it")
+        raise unsupported(name, "removes the names of fields, which a later ToFrame needs: remove it")
     try:
         dtype = np.dtype(part.dtype)
     except TypeError:

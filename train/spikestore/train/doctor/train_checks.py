@@ -70,7 +70,9 @@ def small_network(device: str) -> Finding:
         expected.append(fired)
     same = torch.equal(spikes.detach().cpu(), torch.stack(expected, 1))
     if not same or ours.grad is None or not bool(torch.isfinite(ours.grad).all()):
-        remedy = "train with --backend sinabs, and report it with the output of spikestore doctor --json"
+        remedy = (
+            "train with --backend sinabs, and report this problem with the output of spikestore doctor --json"
+        )
         return Finding(
             f"neurons on {device}",
             "problem",

@@ -48,7 +48,8 @@ class Downsample(Spec):
             target, sensor = fields.pop("target_size", None), fields.pop("sensor_size", None)
             if factor is not None:
                 raise ValueError(
-                    "spatial_factor cannot be combined with target_size and sensor_size: remove one of the two"
+                    "spatial_factor cannot be combined with target_size and sensor_size: remove either spatial_factor, or "
+                    "target_size and sensor_size"
                 )
             fields["spatial_factor"] = _quotient(target, sensor)
         return fields

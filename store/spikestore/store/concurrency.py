@@ -299,8 +299,9 @@ class DaemonThreads(Executor):
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls and cancel those that have not begun; with `wait`, wait up to `PATIENCE_S` for other threads.
+        """Accept no more calls, and cancel those that have not begun.
 
+        If `wait` is true, wait up to `PATIENCE_S` for the threads of this executor, except for the thread that calls `shutdown`.
         In a forked process, this does nothing, because the threads are not there.
         """
         del cancel_futures

@@ -111,7 +111,7 @@ class Problem(NamedTuple):
 
 
 class SpecError(UsageError):
-    """A recipe, spec or stored document does not fit its model.
+    """A recipe, its lock file or a spec does not fit its model. For a document in a store, `DamagedError` is raised instead.
 
     ``problems`` lists every fault, not only the first.
     """

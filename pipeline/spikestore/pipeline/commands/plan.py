@@ -36,8 +36,8 @@ def plan(
 ) -> None:
     """Report which sets of a recipe are missing, and how much time and space it would take to compute them.
 
-    Time and size are estimated from the first recordings of each split. If a stored set contains a recording already, this
-    recording is not read and takes less time.
+    Time and size are estimated from the first recordings of each split. If a stored set already contains a recording, a build
+    takes its sample from this set instead of reading the recording. This is faster, and the estimate includes it.
 
     Examples
     --------

@@ -50,7 +50,7 @@ class FormerRows:
     Attributes
     ----------
     sets : tuple of FormerSet
-        Committed sets of the same transform. The source in a manifest may list only its first file.
+        Committed sets of the same transform. The source in the manifest of a set may list only the first of its files (`without_files`).
     set_of : int16 array, shape (rows,)
         For each row of the new set, the position in `sets` of the set that has the row; -1 if no set has it.
     row_of : int64 array, shape (rows,)

@@ -30,9 +30,9 @@ class CachedSample(NamedTuple):
 
     Attributes
     ----------
-    indices, values : integer arrays, shape (non-zeros,); int64 as `read_sample` returns them
+    indices, values : integer arrays, shape (non-zeros,)
         `indices` has the place of each non-zero: its row-major index over the axes of the frames, in ascending order. `values`
-        has the counts.
+        has the counts. In results of `read_sample`, the dtype is int64; other samples may have smaller dtypes.
     n_bins : int
         Number of frames.
     has_y : bool

@@ -158,7 +158,7 @@ class StoreJob:
 
 
 def _narrow(column: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return a column without negative numbers in the smallest unsigned dtype that holds it."""
+    """Return a column with the smallest unsigned dtype that holds its numbers, none of which is negative."""
     return column.astype(np.min_scalar_type(int(column.max(initial=0))))
 
 

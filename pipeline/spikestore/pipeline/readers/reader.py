@@ -38,10 +38,10 @@ class ClosesOnExit(Protocol):
 class Reader(ClosesOnExit, Protocol):
     """Protocol of an open reader of one source.
 
-    A reader returns events as they are in the files. It applies ``Source.limit``; the caller sorts events (``Source.sort``) and
-    decides what happens with invalid recordings (``Source.on_error``).
+    A reader returns events in the order in which they are in the files, with times in µs. It applies ``Source.limit``; the caller sorts
+    events (``Source.sort``) and decides what happens with invalid recordings (``Source.on_error``).
 
-    A reader has open files: each process opens its own reader, and only one thread at a time may use it.
+    A reader may have open files: each process opens its own reader, and only one thread at a time may use it.
     """
 
     @property

@@ -167,10 +167,10 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 
 
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
-    """Return the events of a recording that reach the frames, with their positions in the recording.
+    """Return the events of a recording that reach the frames, with x and y as in the recording.
 
-    Times are those of the recording too, but counted from the start of the first bin. Operations of other packages are not
-    applied: the package may be missing, and a report does not need it.
+    Times are those of the recording, counted from the start of the first bin. Operations of other packages are not applied: the
+    package may be missing, and a report does not need it.
     """
     name = "the recording"
     events, _ = put_in_order(widen(events, name=name, has_y=has_y), name=name, sort=sort)

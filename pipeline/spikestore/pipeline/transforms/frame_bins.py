@@ -48,7 +48,8 @@ class FrameBins:
         Parameters
         ----------
         times : array, shape (n_events,), or None
-            Sorted times in µs, at least one; None for a recording without events, whose duration is 0.
+            Sorted times in µs, at least one; None for a recording without events. Its duration is ``end_time - start_time``, or
+            0 if one of these two times is not given.
         name : str
             Name of the recording in messages.
 

@@ -104,7 +104,7 @@ class NumpyChain:
         RecordingError
             The recording is ill-formed or has more than ``max_bins`` bins.
         UsageError
-            A function of another package is not an operation (`CheckedFunction`).
+            A function of another package breaks a rule of operations; see `CheckedFunction`.
         """
         seconds = None if self._bins_of_seconds is None else seconds
         framed, origin = self._before_frames(events, name=name, sort=sort, seconds=seconds)

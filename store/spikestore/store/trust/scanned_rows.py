@@ -1,8 +1,8 @@
-"""Rows of a set that are checked chunk by chunk, so that a new set can take these rows, with or without their stored bytes.
+"""Rows of a set that are checked chunk by chunk. A new set then takes their stored bytes, or takes their values and encodes them again.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. Here each decoded chunk is
-checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, faults are not described: after an error, the
-caller reads the rows with `FeatureSet.read`, whose error names the fault.
+checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, the checks do not find out which fault the rows
+have. `FeatureSet.read` of the same rows raises an error that names the fault.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class ScannedRows:
     reader : DirectReader
         Reader of the set.
     describe : callable
-        Returns the error that is raised for a failed read or check; called with the failure.
+        Called with the error of a failed read or check; returns the error that is raised instead.
 
     Attributes
     ----------

@@ -257,7 +257,10 @@ def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
 
 @cache
 def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
-    """Return the members that contain models whose members have defaults; long lists of files have none."""
+    """Return the names of the members that contain models with defaults, at any depth.
+
+    The other members need not be searched. One of them is the list of files, which may be long: all members of a file are required.
+    """
     return frozenset(
         name
         for name, field in model.model_fields.items()

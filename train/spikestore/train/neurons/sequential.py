@@ -57,8 +57,8 @@ def watch_spikes(
     watch : callable
         Called with the layer and its spikes, which it must not change; its result is ignored.
     on_device : bool
-        Whether `watch` does nothing but change the same tensors in place on the device, so that a CUDA graph can replay
-        it. Otherwise steps of the network are not replayed.
+        Whether a CUDA graph can replay `watch`. For this, each call of `watch` must only change tensors on the device, in place,
+        and always the same tensors (never the spikes). If `on_device` is false, steps of the network are not replayed.
 
     Returns
     -------

@@ -16,7 +16,7 @@ bytes.
 For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are other versions and sizes,
 user blocks, superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, and sequences
 that were never written. Certain damage is an error here, because h5py cannot handle it safely. If the free space of a
-collection has size 0, HDF5 2.0 never returns; zeros after a truncation look like such free space. Older versions copy an object
+collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look like such free space. Older versions copy an object
 before they compare the size of the object with the size of their buffer.
 """
 

@@ -55,7 +55,7 @@ class FolderSettings(Spec):
 
     @property
     def effective_pattern(self) -> str | None:
-        """The pattern; None if the table alone describes the recordings."""
+        """The pattern; None if the CSV file alone describes the recordings."""
         return self.pattern or (None if self.table is not None else f"{{{self.label}}}/*")
 
     @model_validator(mode="after")

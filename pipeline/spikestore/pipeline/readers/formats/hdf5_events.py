@@ -1,12 +1,14 @@
 """Event files in HDF5: the layouts of DSEC and Metavision, and others with one dataset per field.
 
-========================  =============================================================
+========================  ======================================================================
 layout                    datasets
-========================  =============================================================
+========================  ======================================================================
 DSEC                      ``events/t``, ``events/x``, ``events/y``, ``events/p``
 Metavision                ``CD/events``, with the fields t, x, y, p
-one group                 t, x, y, p, in the file itself or in its only group with them
-========================  =============================================================
+one group                 t, x, y, p, all in one group: any group, also the top level of the file
+========================  ======================================================================
+
+Only one place in a file may have events.
 
 DSEC's ``t_offset`` is not added: times are those of ``events/t``.
 """

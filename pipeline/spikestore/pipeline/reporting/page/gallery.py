@@ -32,7 +32,7 @@ LARGEST = 3_000_000
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with its axes: time to the right, channels or x upwards.
+    """A picture with its axes: time to the right, channels or x upwards. The frames of a camera are shown without axes.
 
     Attributes
     ----------

@@ -23,7 +23,7 @@ _TOO_LATE = 2**60
 
 @functools.cache
 def float16_units(factor: int) -> npt.NDArray[np.int64]:
-    """Return each float16 times `factor`, rounded to float16, as a multiple of `UNIT`.
+    """Return the product of each float16 and `factor`, rounded to float16, as a multiple of `UNIT`.
 
     Returns
     -------
@@ -49,9 +49,9 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """For each whole number k, return the smallest difference that is rounded to a float16 whose entry in `values` is at least k.
+    """For each whole number k, return the smallest difference of two times whose entry in `values` is at least k.
 
-    Here, a difference is the difference of two float16 times, as a multiple of `UNIT`.
+    A difference is a multiple of `UNIT`. To find its entry in `values`, it is rounded to float16.
 
     Parameters
     ----------

@@ -57,8 +57,9 @@ class ToVoxelGrid(FrameBase):
 class ToTimesurface(FrameBase):
     """Make a frame every `dt` with exp(-age / tau) of the last event at each (polarity, y, x), like ``tonic.transforms.ToTimesurface``.
 
-    Frame i shows the time (i + 1) · `dt` after the first event: the age of an event is measured at this time, and all earlier events
-    count. Events after the last whole `dt` are in no frame. Times are truncated to whole µs before the age is computed.
+    Frame i shows the time (i + 1) · `dt` after the first event. The age of an event is measured at this time. The last event at a place may
+    have come any number of `dt` earlier. Events after the last whole `dt` are in no frame. Times are truncated to whole µs before the age is
+    computed.
     """
 
     op: Literal["to_timesurface"] = "to_timesurface"

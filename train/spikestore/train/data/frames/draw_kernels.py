@@ -135,7 +135,8 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 
     `sizes` are those of the sensor along x and y.
 
-    `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. Rectangles end at the edges.
+    `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. If a part of a rectangle would be
+    outside the sensor, this part is left out.
     """
     for sample in range(len(shares)):
         part, area = uniform_number(bits[0, sample]), 1.0

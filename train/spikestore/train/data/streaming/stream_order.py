@@ -5,7 +5,8 @@
 3. Each lane is divided into groups of a few spans, and the samples of each group are shuffled. The first group is a single
    span, so that an epoch can start early.
 4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
-   position j + 1/2 + *delay* of the lane; in other lanes positions are scaled, so that all lanes end at the same time.
+   position j + 1/2 + *delay* of the lane. In a longer lane, the samples are closer together, and in a shorter lane farther apart, so
+   that the samples of every lane cover an equally long range of positions.
 
 So the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are lanes, nearly
 all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the

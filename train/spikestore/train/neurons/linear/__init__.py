@@ -1,7 +1,7 @@
 """A linear layer and its neurons as one step. For the backward pass, this step stores spike counts as bytes.
 
 Spike counts are small integers and mostly 0. So they are stored as bytes, once for two layers: the output of neurons is the
-input of the next linear layer. Membrane potentials are not stored: the backward pass recomputes them.
+input of the next linear layer. If possible, membrane potentials are not stored, and the backward pass recomputes them.
 
 **Forward.** With weight W and bias b of the layer, and the equations of `spikestore.train.neurons.dynamics`::
 
@@ -24,9 +24,13 @@ and s as float32.
 
 Sums over few non-zeros take less time than reading float32 potentials back. Recomputed potentials must have the bits of
 torch's matrix product, because a steep surrogate multiplies differences from step to step; some rows are compared after each
-forward pass. If these rows differ, if too much of the input is not 0, if there are few time steps or if W is large,
-potentials are stored and the gradient of W is a matrix product (limits in ``cpu_autograd``, reasons in decisions 22, 39 and
-53).
+forward pass.
+
+The gradient of W is a matrix product, and potentials are stored, if the input does not consist of counts, if too much of it is
+not 0, if there are few time steps or if W is large. In all other cases, the gradient of W is a sum over non-zeros. Potentials are
+then stored only if more of the input is not 0 than a second, lower limit allows, if the compared rows differ, if the surrogate
+is not a single exponential, or if a count of spikes does not fit a byte. ``cpu_autograd`` has the limits; decisions 22, 39 and 53
+have the reasons.
 
 ====================  ======================  =========  ================================================================
 array                 shape                   dtype      content

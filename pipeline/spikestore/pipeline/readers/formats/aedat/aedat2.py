@@ -106,7 +106,10 @@ def _end_of_header(content: bytes) -> int:
 
 
 def _is_text(line: bytes) -> bool:
-    """Return whether a line is printable ASCII; an event is not, because it has a byte 0 if its time is below 2²⁴ µs."""
+    """Return whether a line is printable ASCII.
+
+    The first event of a file is not, if its time is below 2²⁴ µs, because the first byte of its time is then 0.
+    """
     return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 
 

@@ -166,7 +166,7 @@ class Assembly:
         shape = (len(samples), bins, *samples.sites)
         own = self._input_of_steps(samples, epoch, parallel)
         steps = self.augment.steps(own)
-        lease = self._buffers.take(int(torch.Size(shape).numel()))
+        lease = self._buffers.take(math.prod(shape))
         filled = samples.begin_fill(
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +57,7 @@ class SamplePointers:
     def __len__(self) -> int:
         return len(self.counts)
 
-    @property
+    @functools.cached_property
     def longest(self) -> int:
         """Number of time bins of the longest sample."""
         return int(self.lengths.max(initial=0))
@@ -96,7 +98,7 @@ class SamplePointers:
         self, frames: npt.NDArray[np.float32], parallel: ParallelFor, steps: Sequence[AugmentationStep] = ()
     ) -> Callable[[], npt.NDArray[np.float64]]:
         """Begin to write the dense frames; return a function that waits until they are written, with the result and errors of `fill`."""
-        places = self.lengths * int(np.prod(self.sites, dtype=np.int64))
+        places = self.lengths * math.prod(self.sites)
         columns = columns_of_steps(steps) if steps else None
 
         def part(first: int, last: int) -> int:
@@ -116,7 +118,7 @@ class SamplePointers:
     def centres(self, parallel: ParallelFor) -> _Int64s:
         """Return the centre of each sample's events: int64, shape (batch, 3); see `StepInput`."""
         width, height = self.sites[-1], 1 if len(self.sites) < 3 else self.sites[-2]
-        sites = (int(np.prod(self.sites, dtype=np.int64)), height, width)
+        sites = (math.prod(self.sites), height, width)
         out = np.empty((len(self), 3), np.int64)
 
         def part(first: int, last: int) -> int:

@@ -164,6 +164,8 @@ class Augmentations:
             See `StepColumns`.
         """
         mixing = [step.mixture for step in steps if step.mixture is not None]
+        if not mixing:
+            return labels
         for mixture, events in zip(mixing, totals, strict=True):
             share = mixture.share if mixture.region is None else share_of_events(events)
             if share is not None:

@@ -187,10 +187,22 @@ class Stream:
         """Sizes of the axes after time."""
         return self._features.layout.sites
 
-    def read(self, start: int, stop: int) -> NarrowRows:
-        """Return the span of rows `start` to `stop`, read, checked and cut."""
-        rows = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
-        return truncated(rows, self._truncate_to, self._features.layout.site_count)
+    def read(self, start: int, stop: int) -> tuple[NarrowRows, _Int64s]:
+        """Return the span of rows `start` to `stop`, read, checked and cut; and its table.
+
+        The table has a row for each of these numbers of a sample: address of index, address of value, non-zeros, time bins, class,
+        elements to the end of the arrays. Its shape is (6, rows of the span).
+        """
+        read = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
+        rows = truncated(read, self._truncate_to, self._features.layout.site_count)
+        starts, table = rows.offsets[:-1], np.empty((6, len(rows.label)), np.int64)
+        for address, column in ((table[0], rows.index), (table[1], rows.value)):
+            np.multiply(starts, column.itemsize, out=address)
+            address += column.ctypes.data
+        np.subtract(rows.offsets[1:], starts, out=table[2])
+        table[3], table[4] = rows.n_bins, rows.label
+        np.subtract(len(rows.index), starts, out=table[5])
+        return rows, table
 
 
 class _HeldSpans:
@@ -216,7 +228,7 @@ class _HeldSpans:
         self._done, self._end = _by_batch(reads.of_sample, edges, len(reads.starts), first=False)
         self._wanted = deque(wanted)
         self._new = wanted
-        self._coming: dict[int, Future[NarrowRows]] = {}
+        self._coming: dict[int, Future[tuple[NarrowRows, _Int64s]]] = {}
         # Spans whose reads have ended, also with an error.
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._spans: dict[int, NarrowRows] = {}
@@ -225,8 +237,9 @@ class _HeldSpans:
         # First place in `_where` of each span that is in memory.
         self._first = np.zeros(len(reads.starts), np.int64)
         self._free: list[int] = []
-        # For each sample in memory: address of index, of value, non-zeros, bins, label, elements to the end of the arrays.
+        # The tables of the spans in memory; see `Stream.read`.
         self._where = np.zeros((6, 0), np.int64)
+        self._like, self._sites = stream.like, stream.sites
 
     def take(self, batch: int) -> SamplePointers:
         """Wait for the spans of a batch and return pointers to its samples; drop spans that are no longer needed.
@@ -255,8 +268,8 @@ class _HeldSpans:
             labels=labels,
             samples=self._rows[start:stop],
             room=room,
-            like=self._stream.like,
-            sites=self._stream.sites,
+            like=self._like,
+            sites=self._sites,
             owners=self._owners,
         )
 
@@ -300,22 +313,16 @@ class _HeldSpans:
 
     def _collect(self, span: int) -> None:
         """Store a span whose read has ended; raise the error of the read."""
-        self._store(span, self._coming.pop(span).result())
+        self._store(span, *self._coming.pop(span).result())
 
-    def _store(self, span: int, columns: NarrowRows) -> None:
+    def _store(self, span: int, columns: NarrowRows, table: _Int64s) -> None:
         if not self._free:
             size = self._where.shape[1]
             more = (size // self._span_rows + 8) * self._span_rows
             self._free = list(range(size, size + more, self._span_rows))
             self._where = np.concatenate([self._where, np.zeros((6, more), np.int64)], axis=1)
         first = self._free.pop()
-        index, value, starts = columns.index, columns.value, columns.offsets[:-1]
-        pointers = self._where[:, first : first + len(starts)]
-        pointers[0] = index.ctypes.data + starts * index.itemsize
-        pointers[1] = value.ctypes.data + starts * value.itemsize
-        pointers[2] = np.diff(columns.offsets)
-        pointers[3], pointers[4] = columns.n_bins, columns.label
-        pointers[5] = len(index) - starts
+        self._where[:, first : first + table.shape[1]] = table
         self._first[span] = first
         self._spans[span] = columns
         self._owners = None

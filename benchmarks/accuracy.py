@@ -104,7 +104,7 @@ def summed(features: Any) -> tuple[Any, Any]:
 
 
 def linear_read_out(sums: dict[str, tuple[Any, Any]]) -> dict[str, float]:
-    """Fit multinomial logistic regression for each penalty; return the accuracies of the best on the valid split."""
+    """Fit multinomial logistic regression with each penalty; return the accuracies with the penalty that the valid split chooses."""
     import torch
 
     threads = torch.get_num_threads()

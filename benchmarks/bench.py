@@ -53,7 +53,7 @@ class Bench:
 
 
 def target(bench: Bench, limit: int) -> Any:
-    """Return a `RequestedSet`: the first `limit` recordings, or all if there are fewer, under the seed's transform."""
+    """Return a `RequestedSet`: the first `limit` recordings, or all if there are fewer, with the seed's transform."""
     from spikestore.pipeline import load_recipe
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.sources.source_files import make_source
@@ -64,7 +64,7 @@ def target(bench: Bench, limit: int) -> Any:
 
 
 def tonic_dataset(bench: Bench) -> Any:
-    """Return the seed's data set."""
+    """Return Tonic's data set of the recordings, with the seed's transform."""
     from tonic import transforms
 
     chain = [

@@ -1,6 +1,6 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
-One table, for the choice in docs/decisions/0018-pcodec.md. For each codec it has the bytes per non-zero, the ratio of these
+One table is printed, for the choice in docs/decisions/0018-pcodec.md. For each codec, it shows the bytes per non-zero, the ratio of these
 to the order-0 entropy of (gap, value), and the millions of values that one core encodes and decodes in a second. Every codec
 gets full chunks of 65,536 values, as they are stored, and its decoded values are compared with the original ones.
 """

@@ -9,7 +9,7 @@ machine with other work. The table has these parts:
 
 - read: all blocks, one thread
 - read in 2 threads: each thread reads half of the recordings, as when threads of one process build a small set
-- build: a whole feature set in this process, and in two threads
+- build: a whole feature set is built, once in one thread and once in two threads of this process
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read(wanted: Any, threads: int) -> None:
 
 
 def measure(bench: Bench, recordings: int) -> None:
-    """Print the table of one number of recordings."""
+    """Print the table for a number of recordings."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     wanted = target(bench, recordings)

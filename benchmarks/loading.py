@@ -156,7 +156,7 @@ def main() -> None:
 def rate(
     batches: Callable[[], Iterator[Any]], frames: Callable[[Any], Any] = lambda batch: batch[0]
 ) -> float:
-    """Return the samples/s of one pass, each batch dense on the device."""
+    """Return the samples/s of one pass in which each batch becomes dense on the device."""
     import torch
 
     began, count = time.perf_counter(), 0
@@ -267,7 +267,7 @@ def device(bench: Bench) -> Row:
 
 
 def packed_bytes_a_non_zero(bench: Bench) -> Row:
-    """Memory of the packed set."""
+    """Bytes of memory that the packed set takes for each non-zero."""
     held, nnz = bench.loader("host").nbytes, bench.features.manifest.nnz
     row = Row("packed_bytes_a_non_zero", 3.2, better="lower")
     if nnz == 0:
@@ -333,9 +333,9 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of ``stream`` on a set minus that on an eighth of the set, divided by the difference of the sets' packed bytes.
+    """Growth of the peak memory of ``stream`` from an eighth of a set to the whole set, divided by the growth of the packed bytes.
 
-    The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides draw the same
+    The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides take the same
     number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio comes from one
     pair of processes.
     """

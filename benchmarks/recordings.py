@@ -78,7 +78,7 @@ def find_recordings(data: Path) -> Recordings:
     Parameters
     ----------
     data : Path
-        The folder with the files, or the one above it.
+        The folder with the files, or its parent folder.
 
     Raises
     ------
@@ -126,5 +126,5 @@ def demo_recordings(folder: Path, count: int) -> Recordings:
 
 
 def recordings_of(data: Path | None, scratch: Path, count: int) -> Recordings:
-    """Return the recordings of ``--data``, or `count` demo recordings if it is not given."""
+    """Return the recordings of ``--data``, or `count` demo recordings without ``--data``."""
     return demo_recordings(scratch / "demo", count) if data is None else find_recordings(data)

@@ -1,4 +1,4 @@
-"""Gain of `repair` (decision 56): one damaged object, restored with `repair` and without.
+"""Gain of `repair` (decision 56): one damaged object is restored with `repair`, and without it.
 
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
@@ -65,7 +65,7 @@ class Experiment:
             raise SystemExit(f"not repaired: {left}")
 
     def take_back(self, features: Any) -> None:
-        """Remove the manifest, and record and objects of the damaged fragment: the set is an unfinished build then."""
+        """Remove the manifest, and the record and the objects of the damaged fragment. The set is then an unfinished build."""
         from spikestore.store.upkeep.verify import verify
 
         if {damage.fragment for damage in verify(features)} != {DAMAGED}:  # found as repair finds it
@@ -95,7 +95,7 @@ class Experiment:
 
 
 def measure(bench: Bench, recordings: int) -> None:
-    """Print the table of one number of recordings."""
+    """Print the table for a number of recordings."""
     experiment = Experiment(bench, recordings)
     intact, other = experiment.intact, experiment.other_build
     repair = experiment.repair

@@ -1,12 +1,12 @@
 """Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
-The network of ``configs/demo.toml`` is trained on demo recordings twice for each seed: with a full shuffle (``host``), and
-streamed with a window of about an eighth of the train split. The default window is the same share of SSC's train split. Both
-runs of a seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid
+The network of ``configs/demo.toml`` is trained on demo recordings twice for each random seed: once with a full shuffle (residence
+``host``), and once streamed with a window of about an eighth of the train split. The default window is the same share of SSC's train
+split. Both runs of a seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid
 and the test split together, if they exist.
 
-Any 35 consecutive demo recordings have each class once. A windowed shuffle nearly keeps this, a full shuffle does not, and
-batches with equal numbers of each class train faster. So the train split is put into a random order first.
+In the file, any 35 consecutive demo recordings have each class once. A windowed shuffle would nearly keep this balance, and a full
+shuffle would not. As balanced batches train faster, the comparison would be unfair. So the train split is first put into a random order.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def trained(bench: Bench, residence: Chosen, seed: int) -> float:
 
 
 def accuracy_lost(bench: Bench) -> list[Row]:
-    """Mean accuracy with a full shuffle minus that with a windowed one, over pairs of runs, in points and in standard errors."""
+    """Accuracy with a full shuffle minus accuracy with a windowed shuffle, as a mean over pairs of runs, in points and in standard errors."""
     pairs = []
     for seed in range(bench.seeds):
         pairs.append(tuple(trained(bench, residence, seed) for residence in ("stream", "host")))

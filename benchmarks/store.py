@@ -1,4 +1,4 @@
-"""The store itself: ``python -m benchmarks.store [--size small|full] [--data DIR] [--rows NAME] [--json FILE]``.
+"""The store itself, without training: ``python -m benchmarks.store [--size small|full] [--data DIR] [--rows NAME] [--json FILE]``.
 
 Copies go to an S3 server on this machine (SeaweedFS, as in the tests), whose own counters give the numbers of requests.
 Files are warm in the page cache on both sides.
@@ -158,7 +158,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull, against copying the same files with obstore, which makes no checks and copies the same number of files at a time."""
+    """Push and pull, against a copy of the same files with obstore. obstore checks nothing, and copies as many files at a time as we do."""
     import obstore.store
 
     from spikestore.store import Store
@@ -229,7 +229,7 @@ def verification(bench: Bench) -> list[Row]:
 
 
 def opening(bench: Bench) -> list[Row]:
-    """Number of requests that opening takes, for the set and for a set of 10^8 samples; time and memory of opening the large set."""
+    """Number of requests that opening takes, for the set and for a set of 10^8 samples. For the large set, also the time and the memory."""
     from tests.store.s3_server import requests
 
     from spikestore.store import Store
@@ -299,7 +299,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """``ls`` of many sets under four names and transforms: number of requests in addition to one for each set."""
+    """``ls`` of many sets under four names and transforms: the number of requests beyond one per set."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

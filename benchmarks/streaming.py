@@ -15,7 +15,7 @@ RUN = 128
 
 
 def shuffle_quality(bench: Any) -> Row:
-    """Mean correlation of a row's position in one epoch with that in the next, over 20 pairs; near 0 is good."""
+    """Correlation between the positions of rows in one epoch and in the next, for 20 pairs of epochs; near 0 is good."""
     import numpy as np
 
     from spikestore.train.data.epoch_order import EpochSamples
@@ -39,7 +39,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Spans of 128 rows, checked and narrowed chunk by chunk, against reading whole columns and narrowing them; one thread."""
+    """Reading spans of 128 rows, checked and narrowed chunk by chunk, against reading and narrowing whole columns; one thread each."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features, size = bench.features, bench.features.manifest.fragment_samples

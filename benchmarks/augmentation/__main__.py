@@ -1,13 +1,14 @@
 """Augmentation against none: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
-Epochs of a loader with residence ``host``, batches of 128, shuffled, dense float32, two threads. The samples are random and
+Each measurement is an epoch of a loader with residence ``host`` and two threads. The loader shuffles, and makes dense float32 batches
+of 128 samples. The samples are random and
 have the shape of SSC's samples in the seed's network: 250 bins, 100 channels. 2 % of the cells are filled; in the demo
-recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. Rows of cameras
-have 10 bins of 2 x 48 x 48 pixels; 5 % of the cells are filled.
+recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows of cameras, a sample
+has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 
-Rows of papers compare two ways to an augmented dense batch, both in one thread: ours begins with packed columns; the peer
+Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
 copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop
-that reads the columns of two samples and writes every second non-zero of both: a mixture cannot be faster. With ``--device
+that reads the columns of two samples and writes every second non-zero of both; no mixture can be faster than this loop. With ``--device
 cuda``, a GPU holds the columns, as residence ``device`` does; there are then no rows of papers and no targets.
 """
 

@@ -1,4 +1,4 @@
-"""Presets against the papers' own functions: on dense frames, a batch of 128, one core."""
+"""Rows that compare presets with the papers' own functions. A paper's function works on the dense frames of a batch of 128 samples, on one core."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def spikcommander(x: _Frames, y: _Frames) -> None:
 
 
 def eventmix(x: _Frames, y: _Frames) -> None:
-    """Mix with another sample where a mixture of Gaussians is above a quantile; in torch, as the authors' code."""
+    """Mix with another sample where a mixture of Gaussians is above a quantile; in torch, like the authors' code."""
     import torch
 
     originals = torch.from_numpy(x.copy())
@@ -76,7 +76,7 @@ def eventmix(x: _Frames, y: _Frames) -> None:
 
 
 def event_drop(x: _Frames, y: _Frames) -> None:
-    """Drop by time, by area or at random; the authors' code drops rows of a list of events."""
+    """Drop by time, by area or at random. This function drops counts of dense frames; the authors' code drops events from a list."""
     for sample in x:
         option = _random.integers(0, 4)
         if option == 1:
@@ -104,7 +104,7 @@ PAPERS: dict[str, tuple[Shape, Callable[[_Frames, _Frames], None]]] = {
 
 
 def against_paper(name: str) -> Row:
-    """From packed columns to an augmented dense batch, against copying dense frames and running the paper's function on the copy."""
+    """Our way from packed columns to an augmented dense batch, against a copy of dense frames on which the paper's function runs."""
     from spikestore.train import preset
 
     bench = Bench(PAPERS[name][0], threads=1)
@@ -117,7 +117,7 @@ def against_paper(name: str) -> Row:
 
 
 def copy_against_paper(name: str) -> Row:
-    """Bound of `against_paper`: one copy of the dense frames to memory that is allocated already, against the paper's function.
+    """Bound of `against_paper`: a plain copy of the dense frames into memory that is already allocated, against the paper's function.
 
     Our code writes as many bytes as this copy, so it cannot be much faster than this copy.
     """
@@ -138,7 +138,7 @@ def _rate_of_paper(name: str, frames: _Frames, labels: _Frames) -> Callable[[], 
 
 
 def measures() -> list[Any]:
-    """Return the functions of the rows: for each paper `against_paper`, and for each paper except EventMix also `copy_against_paper`."""
+    """Return the functions of the rows: `against_paper` for each paper, and `copy_against_paper` for each paper except EventMix."""
 
     def measure_of(row: Callable[[str], Row], name: str, text: str) -> Any:
         def measure() -> Row:

@@ -104,7 +104,7 @@ class Bench:
         return GPU_EPOCHS * SAMPLES / (time.perf_counter() - began)
 
     def dense(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return the dense frames of a batch, and its labels as weights of classes."""
+        """Return the dense frames of a batch, and its labels in one-hot form, float32 (samples, classes)."""
         import torch
 
         from spikestore.train.data.device_samples import TensorColumns

@@ -1,4 +1,4 @@
-"""Data sets of cameras, against frame folders of SpikingJelly 2.0. SpikingJelly's classes fill them, in a separate environment."""
+"""Data sets of cameras, against frame folders of SpikingJelly 2.0. SpikingJelly's classes fill these folders, in a separate environment."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Least time that stored rows take: they are decoded, compared with their checks, and get new checks."""
+    """Lower bound of the time for the stored rows: they must be decoded and compared with their checksums, and get new checksums."""
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):
         return compare(row, lambda: timed(lambda: _least(former)), build, unit="s")

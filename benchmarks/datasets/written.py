@@ -56,7 +56,7 @@ class Written:
         return build_features(begun, located, transform, scheduler, progress=lambda *_: None)
 
     def built(self, **bins: Any) -> Any:
-        """Build the set in this process and return it; `bins` are parameters of ``to_frame`` instead of bins of 10 ms."""
+        """Build the set in this process and return it, with bins of 10 ms, or with the ``to_frame`` parameters `bins`."""
         from spikestore.pipeline.execution.schedulers import InProcess
 
         return self.build(self.layout.transform(**bins), InProcess())

@@ -46,7 +46,7 @@ def _row(name: str, bound: float, difference: float) -> Row:
 
 
 def _differing(one: Any, another: Any) -> float:
-    """Return how many numbers differ, NaN included."""
+    """Return how many numbers differ; a NaN always counts as a difference."""
     return float((one.detach().cpu() != another.detach().cpu()).sum())
 
 

@@ -19,7 +19,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch: str, window: str, run: str, threads: str, cache: str) -> None:
-    """For each line of input, go through all batches; the rate is samples/s.
+    """For each line of standard input, go through all batches and print the samples/s.
 
     Samples are read in runs of `run` consecutive samples, and `window` samples at a time are shuffled among each other. If
     `cache` is "cold", the system forgets the files' pages before each pass.
@@ -55,7 +55,7 @@ def main(columns: str, folder: str, batch: str, window: str, run: str, threads: 
 
 
 def _write(columns: dict[str, Any], folder: Path) -> None:
-    """Write packed columns as annbatch stores a sparse matrix: a row per sample, a column per place of its frames."""
+    """Write packed columns as annbatch stores a sparse matrix: each sample is a row, and each cell of its frames is a column."""
     import annbatch.io
     import anndata
     import numpy as np

@@ -14,7 +14,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch_size: str, workers: str) -> None:
-    """For each line of input, go through all batches; the rate is samples/s."""
+    """For each line of standard input, go through all batches and print the samples/s."""
     stream = answers()
     import numpy as np
 

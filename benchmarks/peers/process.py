@@ -1,4 +1,4 @@
-"""A peer in a separate process, which runs its work once for each request, so that rounds can alternate between processes."""
+"""A peer in a separate process. The process runs its work once for each request, so that rounds can alternate between processes."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def slow_disk(folder: Path, bytes_per_second: int) -> Iterator[None]:
 
 
 def _own_group() -> Path:
-    """Return the group that this process belongs to."""
+    """Return the control group (cgroup) that this process belongs to."""
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
         _, controllers, path = line.split(":", 2)
         if "blkio" in controllers.split(","):

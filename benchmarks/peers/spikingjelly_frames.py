@@ -1,7 +1,7 @@
 """SpikingJelly's frame folders: ``python -m …spikingjelly_frames fill|load FOLDER KIND PIXELS BINS BATCH WORKERS``.
 
-``fill`` lets SpikingJelly's own classes preprocess the recordings in FOLDER for each line of input, each time into a new
-folder. For N-MNIST, they convert ``.bin`` files to events in ``.npz`` files, and these to frames. For DVSGesture, they begin
+With ``fill``, SpikingJelly's own classes preprocess the recordings in FOLDER once for each line of input, each time into a new
+folder. For N-MNIST, these classes convert ``.bin`` files to events in ``.npz`` files, and these to frames. For DVSGesture, they begin
 with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
 """
 
@@ -41,7 +41,7 @@ def leave_out_vision() -> None:
 
 
 def main(mode: str, folder: str, kind: str, pixels: str, bins: str, batch: str, workers: str) -> None:
-    """For each line of input, preprocess or read the recordings."""
+    """For each line of standard input, preprocess or read the recordings once."""
     stream = answers()
     os.environ["SJ_MAX_THREADS_NUMBER_FOR_DATASETS_PREPROCESS"] = workers
     leave_out_vision()

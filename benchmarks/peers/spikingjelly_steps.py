@@ -12,7 +12,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(batch: str, device: str) -> None:
-    """For each line of input, take three steps; the rate is that of the fastest."""
+    """For each line of standard input, take three steps and print the samples/s of the fastest step."""
     stream = answers()
     import numpy as np
     import torch

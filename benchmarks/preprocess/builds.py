@@ -1,4 +1,4 @@
-"""Rows that time builds, and the memory that they take."""
+"""Rows that measure the time and the memory of builds."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def timed_on_clean_disk(work: Callable[[], object]) -> float:
 
 
 def transform_only(bench: Bench) -> Row:
-    """One core, recordings in memory: the fused pass against Tonic's Compose."""
+    """The fused pass against Tonic's Compose, on one core and with the recordings in memory."""
     from spikestore.pipeline.readers.registry import open_reader
     from spikestore.pipeline.transforms.fused import FusedChain
 
@@ -151,7 +151,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one. Each is bound to one core; otherwise a single worker would use the other core for its thread that reads ahead."""
+    """Two workers against one. Each worker is bound to one core. Without this, a single worker would read ahead in a thread on the other core."""
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
         for scheduler in (two, one):
@@ -179,7 +179,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory of a build minus that of a build of an eighth of its recordings, divided by the difference of the sets' bytes."""
+    """Growth of the peak memory of a build from an eighth of the recordings to all, divided by the growth of the bytes of the set."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

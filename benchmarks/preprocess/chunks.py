@@ -1,10 +1,10 @@
 """Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
 Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
-the indices of their shards, divided by the order-0 entropy of (gap, value). The first table is of feature sets as they are
-built. The second table is of inner chunks of other sizes, for the choice in docs/decisions/0060. The last chunk is filled up in
-three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value as a second page
-of pcodec, separate from the data.
+the indices of their shards, divided by the order-0 entropy of (gap, value). The first table shows feature sets as they are
+built. The second table shows inner chunks of other sizes, for the choice in docs/decisions/0060. In the second table, the last chunk
+is filled up in three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value as a
+second page of pcodec, separate from the data.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def as_built(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
-    """Yield the size of a feature set with other chunks."""
+    """Yield the size of a feature set with chunks of other sizes."""
     for rows in FRAGMENTS:
         features = _built(bench, recordings, 1, rows)
         columns, shard = features.read(), features.manifest.shard_values

@@ -1,4 +1,4 @@
-"""Rows that count from the start of a process.
+"""Rows whose time begins when the process starts.
 
 Times are in seconds of processor time, which varies far less than wall time on a busy machine. A side is one process with
 cached byte code. A row has seven rounds, and shows the lowest and the median time of each side. In the same rounds, a third

@@ -1,7 +1,7 @@
 """The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
 Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a smaller
-last batch is left out. Network and loop are the seed's: forward, cross entropy and backward, without an optimiser step. Each
+last batch is left out. The network and the loop are those of the seed: forward, cross entropy and backward, without an optimiser step. Each
 round runs every cell, in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the
 cell of naive loading with Sinabs, are whole epochs. With ``full`` on a CPU, the other cells are slow: only some batches are run,
 and the time is scaled up with the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two
@@ -207,7 +207,7 @@ def cell_rows(found: dict[Cell, list[Epoch]], size: Size, device: Any) -> list[R
 
 
 def whole_epoch(found: dict[Cell, list[Epoch]]) -> Row:
-    """Whole epochs, both sides run to the end: naive Tonic with Sinabs against our store with fused neurons."""
+    """Naive loading through Tonic with Sinabs, against our store with fused neurons; both sides run whole epochs to the end."""
     row = Row("whole_epoch_store_fused_vs_naive_sinabs", 10, 14)
     if ("host", "fused") not in found:
         row.skipped = "--rows leaves it out"

@@ -1,7 +1,7 @@
 """The ways of loading that the seed's table compares: each yields batches that are dense on the device.
 
-Peers are read as the seed reads them: a DataLoader that has ``PadTensors`` and worker processes that stay, or a list of sparse
-tensors on the device, which needs no workers. All give the same samples, shuffled, without a smaller last batch.
+Peers are read as the seed reads them. One way is a DataLoader that has ``PadTensors`` and worker processes that stay. The other is a
+list of sparse tensors on the device, which needs no workers. All ways yield the same samples, shuffled, without a smaller last batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Loadings:
     _made: dict[tuple[str, int], Batches] = field(default_factory=dict)
 
     def batches(self, way: str, count: int) -> Batches:
-        """Return a function that begins an epoch: it yields `count` batches of the first samples, in an order that changes from epoch to epoch."""
+        """Return a function that begins an epoch and yields `count` batches; the order of the samples changes from epoch to epoch."""
         if (way, count) not in self._made:
             samples = self.samples if count == self.samples // self.batch else count * self.batch
             self._made[way, count] = WAYS[way](self, samples)
@@ -60,7 +60,7 @@ class Loadings:
 
     @cached_property
     def raw_dataset(self) -> Any:
-        """Tonic's data set, which makes frames of a recording whenever it is asked for."""
+        """Tonic's data set, which makes the frames of a recording at every access."""
         return tonic_dataset(self.raw)
 
     @cached_property

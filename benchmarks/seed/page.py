@@ -82,7 +82,7 @@ def write_page(folder: Path, document: dict[str, Any], dataset: Any) -> None:
     document : dict
         The benchmark's JSON.
     dataset : tonic.Dataset
-        Data set whose first sample is drawn.
+        Data set whose first sample is plotted.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cells = {row["name"]: row for row in document["rows"] if "batches run" in row.get("ours", {})}

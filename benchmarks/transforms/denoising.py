@@ -41,7 +41,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Bound of `center_crop`: frames of 10 ms of the events that the crop keeps, selected in advance, against the same classes of Tonic."""
+    """Bound of `center_crop`: only frames of 10 ms, made of the events that the crop keeps and that were selected in advance. The peer is the same."""
     from tonic import transforms
 
     part, name = (

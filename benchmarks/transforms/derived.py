@@ -28,7 +28,7 @@ WIDTHS = (2000, 4000, 5000, 8000, 10_000)
 
 
 def derive(scale: Scale) -> Row:
-    """4 ms × 100 channels from a set with 1 ms × 700 channels, against a build of the same set."""
+    """A set of 4 ms × 100 channels, derived from a set of 1 ms × 700 channels, against a build of the same set from the recordings."""
     data, count = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     fine, coarse = (_recipe(data, channels, (width,)) for channels, width in (FINE, COARSE))
     row = Row("derive 4 ms x 100 from 1 ms x 700 vs build it", 0.8)
@@ -56,7 +56,7 @@ def derive(scale: Scale) -> Row:
 
 
 def sweep(scale: Scale) -> Row:
-    """Five widths of time bins in one pass over the recordings, against five builds."""
+    """A sweep over five widths of time bins, in one pass over the recordings, against five builds."""
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     together, alone = _recipe(data, 100, WIDTHS), [_recipe(data, 100, (width,)) for width in WIDTHS]
     row = Row("five widths in one pass vs five builds, time", 0.95, better="lower")

@@ -86,7 +86,7 @@ def _binned(block: EventBlock, row: int) -> npt.NDArray[np.int64]:
 
 
 def fixed_duration(scale: Scale) -> Row:
-    """``fixed_duration`` of 10 ms, against SpikingJelly's own integration of SHD, to dense frames in float64."""
+    """``fixed_duration`` of 10 ms, against SpikingJelly's own integration of SHD, which makes dense frames in float64."""
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
     row = Row("fixed_duration: against SpikingJelly's integration", 20)
     columns = {"t": block.t.view(np.float16), "x": block.x, "size": [CHANNELS]}
@@ -95,7 +95,7 @@ def fixed_duration(scale: Scale) -> Row:
 
 
 def fixed_frames_number(scale: Scale) -> Row:
-    """``fixed_frames_number`` with 16 frames by time, against SpikingJelly's: 300,000 events on 128 x 128 pixels.
+    """``fixed_frames_number`` with 16 frames by time, against SpikingJelly's integration of 300,000 events on 128 x 128 pixels.
 
     Access to memory is the limit: each event is counted in a frame, which has 64 KiB on our side, and 16 frames are written.
     """
@@ -134,7 +134,7 @@ def _against_spikingjelly(
 
 
 def cochlea_recordings(count: int) -> EventBlock:
-    """Return random recordings, in the form in which a reader of SHD returns them: sorted float16 times up to 1.2 s, as codes."""
+    """Return random recordings, in the form in which a reader of SHD returns them: sorted float16 times up to 1.2 s, given as 16-bit codes."""
     rng = np.random.default_rng(0)
     times = np.sort((rng.random((count, EVENTS)) * 1.2).astype(np.float16))
     return EventBlock(

@@ -98,7 +98,7 @@ CASES = (
 
 
 def _speed(case: _Case, scale: Scale) -> Row:
-    """Speed of the transform, which ends when its non-zeros are computed, against the speed of Tonic's transform."""
+    """Speed of our transform against Tonic's; our time ends when the non-zeros are computed."""
     recordings = case.recordings(scale.recordings or (4 if scale.small else 16))
     theirs, events = case.tonic, np.concatenate(recordings)
     block = EventBlock(

@@ -14,8 +14,8 @@ STARTING = 300_000
 def program() -> int:
     """Run the command line with the arguments of the process, and return its exit status.
 
-    Call this function once, as the last action of a process: cycles of objects that are alive when it returns are not collected
-    when the interpreter ends, unless the command has imported torch.
+    Call this function once, as the last action of a process. Unless the command has imported torch, the interpreter does not search for
+    reference cycles when it ends: objects in such cycles are then not finalised.
     """
     _delay_collections()
     try:
@@ -31,7 +31,7 @@ def program() -> int:
 
 
 def _delay_collections() -> None:
-    """Run the first collection of cycles after `STARTING` objects, and then as often as before.
+    """Delay Python's first search for reference cycles until `STARTING` objects exist; later searches are as frequent as by default.
 
     Objects that imports create stay alive. By default, Python searches these objects for cycles again and again while their
     number grows.

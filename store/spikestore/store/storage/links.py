@@ -18,7 +18,7 @@ class Links:
     root : Path
         The store's root, which need not exist yet.
     follow : bool
-        Let links lead out of the root.
+        Whether links may lead out of the root.
     """
 
     def __init__(self, root: Path, *, follow: bool) -> None:

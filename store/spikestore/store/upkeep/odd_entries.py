@@ -1,4 +1,4 @@
-"""Files and folders outside builds that do not belong to a store; `verify` checks the builds itself.
+"""Files and folders that are outside of builds and do not belong to a store; `verify` checks the builds itself.
 
 Only folder stores can have them: a bucket has no pipes, links or folders. Hidden names are ignored, because file systems
 and file managers create them anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).

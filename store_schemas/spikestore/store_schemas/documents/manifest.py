@@ -118,9 +118,9 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Requested columns whose values are in the source, by name: one value per file. Empty unless the data set is ``folder``.
+        """Optional columns whose values are stored in the source, by name; each has one value per file.
 
-        Columns whose values are in the arrays are left out.
+        Columns whose values are in the arrays are left out. The result is empty unless the data set is ``folder``.
         """
         folder = self.source.folder
         columns = {} if folder is None else folder.values

@@ -102,7 +102,7 @@ def make_plan(
     layout : Layout
         Columns of the set.
     n_events : int64 array, shape (recordings,)
-        Events of each recording, as read; they limit the number of non-zeros.
+        Number of events of each recording before the transform; it limits the number of non-zeros.
     workers : int
         Expected number of workers; a hint, never part of a key.
     fragment_samples : int, optional

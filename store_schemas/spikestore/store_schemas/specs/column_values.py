@@ -1,4 +1,4 @@
-"""Columns of texts and real numbers, as columns of whole numbers.
+"""Storage of texts and real numbers in columns of whole numbers.
 
 The source of a folder has only columns of whole numbers. A text or a real number is therefore stored in several such columns, its *parts*
 (docs/format.md, "Folder"). Readers that do not know this rule see columns of numbers with unusual names, and nothing else changes.

@@ -1,7 +1,8 @@
 """Recordings of the data set ``items``. They come from an object in Python: a subset of a data set, for example, or an object of the user's own class.
 
-Recordings have one or more parts. A part identifies its recordings by files and a reader, by a class and a version that the user
-states, or by a hash of each recording (docs/decisions/0063-objects-state-a-version.md). Rows select recordings of the parts.
+The recordings come from one or more parts. A part identifies its recordings in one of three ways: by files and a reader, by a Python class
+and a version that the user states, or by a hash of each recording (docs/decisions/0063-objects-state-a-version.md). Each row of the source
+is one recording of a part.
 """
 
 from __future__ import annotations

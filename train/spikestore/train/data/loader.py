@@ -97,12 +97,13 @@ class FeatureLoader(IterableDataset[Batch]):
     pad_to : int, optional
         Time bins of every batch; by default those of its longest sample. A longer sample is an error.
     pad_at_least : int, optional
-        Smallest number of time bins of a batch; a batch with a longer sample is longer. Not with `pad_to`.
+        Minimum number of time bins of a batch: shorter batches are padded to it, longer batches keep their length. Not with `pad_to`.
     truncate_to : int, optional
-        Keep only this many time bins of each sample, from its first. ``Batch.lengths`` are the lengths after the cut.
+        Keep only the first `truncate_to` time bins of each sample. ``Batch.lengths`` are the lengths after the cut.
     augment : callable or sequence of callables
-        Applied to the packed batch on the device, in the order of the list, but `EventThinning` first and `Blend` second:
-        (SparseBatch, epoch) to SparseBatch. No augmentation is moved across a callable of your own. See `augmentation`.
+        Callables from (SparseBatch, epoch) to SparseBatch, applied to the packed batch on the device. They are applied in the order of
+        the list, except that `EventThinning` comes first and `Blend` second. No augmentation is moved across a callable of your own.
+        See `augmentation`.
     transform : callable, optional
         Applied to each finished batch: Batch to Batch. It runs in a thread of the loader, where the order of torch's
         random numbers is not fixed and the caller's ``no_grad`` has no effect.

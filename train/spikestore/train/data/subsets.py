@@ -51,7 +51,7 @@ def rows_where(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        The set, to get its rows; a data set, to get its items.
+        With a set, the result has numbers of rows; with a data set, numbers of items.
     column : str
         A column with one value per sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
     values : int, float or str, or iterable of such
@@ -90,7 +90,8 @@ def hold_out(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        The set, to get its rows; a data set, to get its items. A data set of all rows, without `rebin`, is divided like its set.
+        With a set, the result has numbers of rows; with a data set, numbers of items. A data set of all rows, without `rebin`, is divided
+        like its set.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one of them is held out, and
         at least one stays.

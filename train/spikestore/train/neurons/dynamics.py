@@ -3,13 +3,13 @@
 For each neuron, with threshold θ, reset amount b, minimum m and output gradient g::
 
     v(t)  = v'(t-1) + x(t)
-    s(t)  = [v(t) > 0] · trunc(v(t) / θ)      several spikes a step; [v(t) ≥ θ] for one
-    r(t)  = v(t) - b · s(t)                   reset by subtraction; [s(t) = 0] · v(t) + b for reset to zero
-    v'(t) = r(t), or max(r(t) - m, 0) + m where there is a minimum
+    s(t)  = [v(t) > 0] · trunc(v(t) / θ)      for several spikes a step; [v(t) ≥ θ] for at most one
+    r(t)  = v(t) - b · s(t)                   for reset by subtraction; [s(t) = 0] · v(t) + b for reset to zero
+    v'(t) = r(t)                              without a minimum; max(r(t) - m, 0) + m with a minimum
 
-    d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1)) for subtraction
-    d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t) for reset to zero
-    c(t)  = [r(t) > m], 1 without a minimum
+    d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1))    for reset by subtraction
+    d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t)             for reset to zero
+    c(t)  = [r(t) > m]                                            with a minimum; 1 without a minimum
 
 where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
 spikes are equal to the last bit. For reset to zero, b is Sinabs' ``reset_value``, by default 0. If it is not 0, Sinabs 3.1.3 adds

@@ -55,11 +55,11 @@ class ToVoxelGrid(FrameBase):
 
 
 class ToTimesurface(FrameBase):
-    """Make a frame every `dt` with exp(-age / tau) of the last event at each (polarity, y, x), like ``tonic.transforms.ToTimesurface``.
+    """Make a frame every `dt`; the value at each (polarity, y, x) is exp(-age / tau), as in ``tonic.transforms.ToTimesurface``.
 
-    Frame i shows the time (i + 1) · `dt` after the first event. The age of an event is measured at this time. The last event at a place may
-    have come any number of `dt` earlier. Events after the last whole `dt` are in no frame. Times are truncated to whole µs before the age is
-    computed.
+    The age is that of the last event at this (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are
+    measured at this time. An event counts in all later frames, until another event comes at its place. Events after the last whole `dt`
+    are in no frame. Times are truncated to whole µs before the age is computed.
     """
 
     op: Literal["to_timesurface"] = "to_timesurface"

@@ -25,7 +25,7 @@ class _SpikingJellyFrames(FrameBase):
 class FixedDuration(_SpikingJellyFrames):
     """Count events per (time bin, polarity, y, x) in bins of `duration`, like SpikingJelly 2.0.0 with ``duration=``.
 
-    The first event is at time 0. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
+    Times are counted from the first event. The number of bins is the last time divided by `duration`, rounded up, and at least 1.
     The bin of an event is its time divided by `duration`, rounded down. The last bin also contains events that are exactly at its
     end, and events that are after its end because of rounding.
 

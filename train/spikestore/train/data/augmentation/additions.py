@@ -69,7 +69,7 @@ class _LabelMixture(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: frames must hold counts, because mixing drops numbers below 0, and `EventMix` weights labels by shares of events."""
+        """True: frames must hold counts, because mixing drops negative numbers, and `EventMix` weights labels by shares of events."""
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:

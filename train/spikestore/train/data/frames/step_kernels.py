@@ -158,8 +158,8 @@ def draw_events(
 ) -> None:
     """In the first `count` non-zeros, drop each event whose 21 random bits are below `number`; if `keeps`, keep only these events.
 
-    64 random bits decide about three events. First the first three events of each non-zero are drawn, then the next three of
-    those that have more, and so on: a loop over the events of one non-zero after the other takes twice as long, because the
+    64 random bits decide about three events. The loop draws three events of each non-zero, then three further events of each non-zero
+    that has more, and so on. A loop that draws all events of one non-zero before the next non-zero takes twice as long, because the
     processor cannot predict where it ends.
 
     Parameters

@@ -208,8 +208,8 @@ class Stream:
 class _HeldSpans:
     """The spans that are in memory or being read, and the addresses of their samples.
 
-    Which spans a batch is the first or the last one to need is computed for the whole pass at once: with a few spans per batch
-    that begin or end, the work of a batch does not depend on the number of spans that its samples come from.
+    The constructor computes, for the whole pass, which batch is the first to need each span, and which is the last. So a batch causes work
+    only for the few spans that it is the first or the last to need, not for all spans from which its samples come.
     """
 
     def __init__(

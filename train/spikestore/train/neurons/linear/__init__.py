@@ -9,7 +9,7 @@ input of the next linear layer. If possible, membrane potentials are not stored,
     v(t) = v'(t-1) + i(t)          the neuron integrates,
     s(t), v'(t)                    fires and resets
 
-If torch's own results are repeatable, outputs equal those of the two separate layers bit for bit. They are repeatable on the
+Outputs equal those of the two separate layers bit for bit if torch's own results are repeatable. They are repeatable on the
 same processor with the same number of threads. This step stores x and s as bytes, W, b and v'(0). Separate layers store x, v
 and s as float32.
 
@@ -28,7 +28,7 @@ forward pass.
 
 The gradient of W is a matrix product, and potentials are stored, if the input does not consist of counts, if too much of it is
 not 0, if there are few time steps or if W is large. In all other cases, the gradient of W is a sum over non-zeros. Potentials are
-then stored only if more of the input is not 0 than a second, lower limit allows, if the compared rows differ, if the surrogate
+then stored only if the share of non-zeros in the input exceeds a second, lower limit, if the compared rows differ, if the surrogate
 is not a single exponential, or if a count of spikes does not fit a byte. ``cpu_autograd`` has the limits; decisions 22, 39 and 53
 have the reasons.
 

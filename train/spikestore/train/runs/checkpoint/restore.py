@@ -77,7 +77,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     Raises
     ------
     UsageError
-        0.1.0.dev0 wrote the checkpoint, and the order of its epoch is unknown.
+        Version 0.1.0.dev0 wrote the checkpoint, and the order of its epoch is unknown.
     DamagedError
         The loader's state is not one of this run.
     """

@@ -201,7 +201,7 @@ def copies(bench: Bench) -> list[Row]:
 
 
 def verification(bench: Bench) -> list[Row]:
-    """Verify against sha256sum of the same files; verify --deep against reading the set once."""
+    """``verify``, against sha256sum of the same files; ``verify --deep``, against reading the set once."""
     from spikestore.store import verify
 
     megabytes = bench.stored / 1e6

@@ -24,7 +24,7 @@ class BatchSource(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Maximum size in bytes of the packed columns that are in memory at any time."""
+        """Maximum size in bytes of the packed columns that are in memory at the same time."""
 
     def batches(
         self, order: BatchOrder, epoch: int, first: int, batch_size: int, pool: Executor

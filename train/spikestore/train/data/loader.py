@@ -274,7 +274,7 @@ class FeatureLoader(IterableDataset[Batch]):
 
     @property
     def nbytes(self) -> int:
-        """Maximum size in bytes of the packed columns that are in memory at any time."""
+        """Maximum size in bytes of the packed columns that are in memory at the same time."""
         return self._source.nbytes
 
     def __iter__(self) -> Iterator[Batch]:

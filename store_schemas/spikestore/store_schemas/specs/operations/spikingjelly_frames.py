@@ -56,7 +56,7 @@ class FixedFramesNumber(_SpikingJellyFrames):
 
     If ``split_by`` is ``"number"``, each bin has the same number of events, rounded down. If ``split_by`` is ``"time"``, each bin
     has the same length: the time between the first and the last event divided by `frames_number`. In both cases, the last bin also
-    contains the events after its end. A bin without events is all zero; SpikingJelly ends with an IndexError.
+    contains the events after its end. A bin without events is all zero; in this case, SpikingJelly raises an IndexError.
 
     Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
     same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that

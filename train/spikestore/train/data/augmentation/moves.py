@@ -304,6 +304,6 @@ class Shear(CheckedAugmentation):
 
 @functools.lru_cache(maxsize=16)
 def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
-    """Return 2^16 times `function` of each angle, from -most to most sixteenths of a degree; int64, shape (angles,)."""
+    """Return 2^16 times `function` of each angle from -`most` / 16 to `most` / 16 degrees, in steps of 1/16; int64, shape (angles,)."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
     return torch.tensor([round(ONE * function(angle)) for angle in angles])

@@ -62,8 +62,8 @@ class Mixture:
 class AugmentationStep:
     """One augmentation of a batch, as numbers.
 
-    A coordinate of an axis is ``index // stride % size``; x has `size` places, and y has `height` places. Random bits are compared as
-    one whole number. The kinds are:
+    A coordinate of an axis is ``index // stride % size``; x has `size` places, and y has `height` places. Where random bits are
+    compared with a number, the bits are read as one whole number. The kinds are:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
     - ``JITTER``: move each non-zero along x by a whole number from -n to n, where n is in the second row of `drawn`;

@@ -6,8 +6,8 @@ of the batch is made. A dropped non-zero has the amount 0; later steps may give 
 that of `applied`, which works on tensors of any device.
 
 A sample that is mixed with its partner is made of two reads: one of its own columns, and one of the columns of its partner.
-With m mixing steps, numbered from 0, there are 2^m reads. In read r, bit k of the number r is 1 if mixing step k takes the columns
-of its partner, and 0 if it takes the sample's own columns. Steps before a mixing step change the columns of the partner too, by
+With m mixing steps, numbered from 0, there are 2^m reads. In read r, bit k of the number r is 1 if mixing step k takes the partner's
+columns, and 0 if it takes the sample's own columns. Steps before a mixing step change the columns of the partner too, by
 the numbers that were drawn for the partner. So the result is the same as if each step were applied to the whole batch, one step
 after the other.
 """
@@ -152,7 +152,7 @@ def fill_augmented_frames(
 ) -> int:
     """Write the augmented dense frames of samples `first` to `last` - 1 of a batch, including zeros.
 
-    Parameters are those of `fill_frames` in `frame_kernels`, and `numbers` to `totals` of `StepColumns`.
+    The parameters are those of `fill_frames` in `frame_kernels`, and the attributes `numbers` to `totals` of `StepColumns`.
 
     Returns
     -------

@@ -280,7 +280,7 @@ def _fill_augmented(
 def fill_augmented(
     stored: StoredSamples, steps: Sequence[AugmentationStep], places: npt.NDArray[np.int64], frames: Tensor
 ) -> Tensor:
-    """Add the events of a batch, after steps, to its frames; return numbers of events of samples and of their partners.
+    """Apply steps to the events of a batch and add the events to its frames; return numbers of events of samples and of their partners.
 
     Parameters
     ----------

@@ -131,8 +131,8 @@ def backward_task(
     Parameters
     ----------
     single, by_product, bounded, to_zero : bool
-        See `forward_task`. `single` has an effect only with `bounded` or `to_zero`, `by_product` only with `bounded` and
-        without `to_zero`.
+        See `forward_task`. `single` has an effect only with `bounded` or `to_zero`. `by_product` has an effect only with `bounded`
+        and without `to_zero`.
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool

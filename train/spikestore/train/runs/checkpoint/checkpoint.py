@@ -51,7 +51,7 @@ class Position:
     samples : int
         Samples seen in this epoch.
     best : float
-        Best accuracy on the valid split so far, -1 before the first.
+        Best accuracy on the valid split so far; -1 before the end of the first epoch.
     spikes : mapping of str to (float, float)
         For each layer in this epoch: number of spikes, and number of neurons times time bins.
     """

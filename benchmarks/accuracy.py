@@ -2,8 +2,8 @@
 
 The network of ``configs/demo.toml``, trained as by ``make train``, is compared with a linear read-out of the spikes summed
 over time. Both use the same feature sets. Both are fitted on the train split; the epoch of the network and the penalty of the
-read-out are chosen on the valid split. Values are differences of accuracy, in points, one for each seed. The read-out has no
-seed: its loss is convex, and is minimised until it no longer changes.
+read-out are chosen on the valid split. A value is the accuracy of the network minus that of the read-out, in percentage points. There is
+one value for each random seed of the network. The read-out has no seed: its loss is convex, and is minimised until it no longer changes.
 """
 
 from __future__ import annotations

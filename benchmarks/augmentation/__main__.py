@@ -1,10 +1,9 @@
 """Augmentation against none: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
 Each measurement is an epoch of a loader with residence ``host`` and two threads. The loader shuffles, and makes dense float32 batches
-of 128 samples. The samples are random and
-have the shape of SSC's samples in the seed's network: 250 bins, 100 channels. 2 % of the cells are filled; in the demo
-recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows of cameras, a sample
-has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
+of 128 samples. The samples are random and have the shape of SSC's samples in the seed's network: 250 bins, 100 channels. 2 % of the cells
+are filled; in the demo recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows
+of cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 
 Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
 copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop

@@ -1,6 +1,6 @@
 """Rules for names: which feature sets a name may refer to, and when it may move.
 
-Unless the user requests it, a name moves only to a set that has all recordings of its former set
+Without a request of the user, a name moves only to a set that has all recordings of its former set
 (docs/decisions/0040-names-move-on-request.md). The sets of a name must number their classes in the same way.
 """
 

@@ -1,6 +1,6 @@
 """Rows of a coarse feature set, computed from those of a fine one (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins, and each coarse site of some fine sites. So each
+Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So each
 coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of all coarse
 bins too; `Rebinning.has_all_events` says for which rows this is certain.
 """

@@ -1,8 +1,8 @@
 """Storage in a local or shared folder.
 
 An object is written under a temporary name outside the tree and fsynced. Then it gets its name, in one step that fails if the
-name is taken, and its folder is fsynced (`durable_files`). This module uses ``os``, because obstore's local store does not
-fsync. So a process that only reads a folder runs no Rust threads, and may fork.
+name is taken, and its folder is fsynced (`durable_files`). This module uses ``os`` instead of obstore, whose local store does not
+fsync. Without obstore, a process that only reads a folder runs no Rust threads, and may fork.
 
 Links that lead out of the folder are not followed, because a malicious user may have written the store.
 """

@@ -1,7 +1,7 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and change nothing else.
 
 An object is replaced only by bytes with the SHA-256 in its record or the manifest, in one step, and only if the stored
-bytes have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and repairs.
+bytes have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
 
 Correct bytes come from, in this order:
 

@@ -27,7 +27,7 @@ BATCHES_PER_TABLE = 64
 
 @dataclass(frozen=True, eq=False)
 class DeviceSamples:
-    """Samples of a batch, whose set has its columns on a device.
+    """Samples of a batch, from a set whose columns are on a device.
 
     Batch sources return this object instead of tensors, because kernels of two CUDA streams do not wait for each other: work
     on a GPU must be started in the stream of the code that uses its results.

@@ -192,7 +192,7 @@ class Augmentations:
 def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
-    The first two draw for each event of a count. Others may move two non-zeros to one place, and the events of both would then
+    Thinning and blending draw random bits for each event of a count. Others may move two non-zeros to one place, and the events of both would then
     have the same draws. Thinning before a move gives the same distribution of results as thinning after it. If the list has a
     callable of the user, augmentations before it stay before it, and those after it stay after it.
     """

@@ -36,9 +36,9 @@ The network is the same: 100 inputs, three layers of 128 neurons, 35 outputs, 25
 start at 0, forward pass, cross entropy of the outputs summed over time, backward pass, no optimiser step.
 
 `{command}` wrote this page{when}: {samples} {recordings} ({nnz} non-zeros),
-batches of {batch}, {left_out}, on {cores} cores{device}, Python {python}, torch {torch};
-{rounds} rounds in {seconds} s; load average of the system: {load_before} before and {load_after} after. Peers use {workers} persistent worker
-processes, spikestore uses {workers} threads; the network uses {threads} threads. Everything is warm in the page cache.
+batches of {batch} ({left_out}), on {cores} cores{device}, Python {python}, torch {torch};
+{rounds} rounds in {seconds} s; load average of the system: {load_before} before and {load_after} after. Tonic's transforms and `DiskCachedDataset` run in {workers} persistent
+worker processes, the list of sparse tensors needs no workers, spikestore uses {workers} threads, and the network uses {threads} threads. All files are in the page cache.
 
 ![Bars of seconds per epoch]({bars})
 
@@ -56,7 +56,7 @@ alone makes its backward pass several times faster.{overlap}{absent}
 
 ## Compared with the seed's list of sparse tensors
 
-How many times faster than the {seeds_cell}. In the seed's own results, this list with EXODUS was the fastest way{unmeasured}:
+The table says how many times faster each way is than the {seeds_cell}. In the seed's own results, this list with EXODUS was the fastest way{unmeasured}:
 
 {against}
 
@@ -97,7 +97,7 @@ def _facts(document: dict[str, Any]) -> dict[str, Any]:
     machine, data = document["machine"], document["data"]
     facts = {**machine, **data, "nnz": f"{data['nnz']:,}", "samples": f"{data['samples']:,}"}
     rest = data["samples"] % data["batch"]
-    facts["left_out"] = f"without the smaller last one of {rest}" if rest else "all full"
+    facts["left_out"] = f"a smaller last batch of {rest} is left out" if rest else "all full"
     facts["device"] = "" if machine["device"] == "cpu" else f" and a GPU ({_gpu()})"
     facts["when"] = f" on {datetime.date.today().isoformat()}, {platform.machine()}"
     facts["command"] = data["command"]
@@ -160,14 +160,14 @@ def _tables(cells: dict[str, Any], document: dict[str, Any]) -> dict[str, str]:
         if on_cpu
         else "the time by which the epoch is longer than without loading",
         "overlap": " Loaders and the network work at the same time on the same cores. A share of 0 therefore does not mean "
-        "that loading costs nothing: compare with the last row."
+        "that loading costs nothing: compare the seconds with those of the last row."
         if on_cpu
         else "",
         "seeds_cell": f"list of sparse tensors with {BACKENDS[seeds]}",
         "unmeasured": "" if seeds == "exodus" else "; EXODUS was not measured here",
         "cut": f"*: only some of the epoch's {whole} batches were run: {cut}. The seconds of the epoch are the time of the first batch, plus "
-        f"{whole - 1} times the mean time of the later batches. With {at_once} worker processes, which load the first {at_once} batches at the "
-        f"same time, they are the time of these {at_once} batches, plus {whole - at_once} times the mean time of the later batches.\n\n"
+        f"{whole - 1} times the mean time of the later batches. If {at_once} worker processes load the first {at_once} batches at the "
+        f"same time, the seconds of the epoch are the time of these {at_once} batches, plus {whole - at_once} times the mean time of the later batches.\n\n"
         if cut
         else "",
         "absent": absent,
@@ -185,8 +185,8 @@ def _headline(row: dict[str, Any]) -> str:
         return ""
     missed = "" if row["value"] >= row["target"] else ", which is missed"
     return (
-        f"Whole epochs, both run to the end: {row['peer']['s/epoch']:.3g} s with Tonic and Sinabs, "
-        f"{row['ours']['s/epoch']:.3g} s with the store and fused neurons: **{row['value']:.3g} times faster** (rounds: "
+        f"A whole epoch, run to its end, takes {row['peer']['s/epoch']:.3g} s with Tonic and Sinabs, and "
+        f"{row['ours']['s/epoch']:.3g} s with spikestore (`host`) and fused neurons. This is **{row['value']:.3g} times faster** (rounds: "
         f"{row['low']:.3g} to {row['high']:.3g}; the target is {row['target']:g}{missed})."
     )
 

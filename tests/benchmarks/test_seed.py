@@ -58,7 +58,7 @@ def test_page_and_plots(folder: Path, document: Any) -> None:
     page = (folder / "page" / "seed.md").read_text()
     assert str(folder) not in page
     assert "`python -m benchmarks.seed --samples 20 --batch 8 --rounds 2 --rows fused`" in page
-    assert "without the smaller last one of 4" in page
+    assert "(a smaller last batch of 4 is left out)" in page
     for row in document["rows"]:
         if "batches run" in row.get("ours", {}):
             assert f"{row['ours']['s/epoch']:.3g} (" in page

@@ -86,12 +86,12 @@ class LocatedSource:
             items, parts = rows_of_content(self.source.items, self.parts, own)
             source = self.source.model_copy(update={"items": items, "limit": None})
             used = {
-                place.root / file.name
+                path
                 for part, place in zip(items.parts, parts, strict=True)
                 if isinstance(part, FilePart) and place.root
-                for file in part.files
+                for path in _paths(place.root, [file.name for file in part.files])
             }
-            stamps = tuple(stamp for stamp in self.stamps if stamp.path in used)
+            stamps = tuple(stamp for stamp in self.stamps if stamp.file in used)
             return replace(self, source=source, stamps=stamps, first_row=rows.start, parts=parts)
         if not dataset_named(self.source.dataset).file_per_recording:
             return self
@@ -208,8 +208,7 @@ def identify_files(
             raise SourceError(
                 f"the name of {root / name} is not UTF-8: rename the file", path=str(root / name)
             )
-    folder = os.path.join(root, "")  # noqa: PTH118 - with the separator at its end
-    paths = [folder + name for name in names]
+    paths = _paths(root, names)
     hashes = HashCache(cache)
     if len(names) < _TABLE_FROM:
         stamped = hash_files(paths, hashes, progress)
@@ -221,6 +220,12 @@ def identify_files(
         for name, (stamp, digest) in zip(names, stamped, strict=True)
     ]
     return files, tuple(stamp for stamp, _ in stamped)
+
+
+def _paths(root: Path, names: Iterable[str]) -> list[str]:
+    """Return the paths of files in a folder, as in `FileStamp.file`: as texts, because there may be thousands."""
+    folder = os.path.join(root, "")  # noqa: PTH118 - with the separator at its end
+    return [folder + name for name in names]
 
 
 def _is_text(name: str) -> bool:

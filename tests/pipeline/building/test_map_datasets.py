@@ -233,6 +233,7 @@ class WithFrames(Gestures):
         ([(draw(1), 0, 1)], {}, "a tuple of 3, should be a pair"),
         ([(draw(1), 0.5)], {}, "its target is a float"),
         ([(draw(1), -1)], {}, "must all be whole numbers from 0"),
+        ([(draw(1), "\udc80")], {}, r"its target .* is not UTF-8: correct the text"),
         ([(draw(1), 0), (draw(1), "a")], {}, "must all be whole numbers from 0, or must all be texts"),
         ([(draw(1)[["t", "x"]], 0), (draw(1), 0)], {}, r"fields t, x, y, p, other recordings have t, x"),
         (concatenated([Gestures(1), [(draw(1), 5)]]), {}, "a target is 5, .*Gestures has 2 classes"),

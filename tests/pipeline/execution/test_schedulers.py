@@ -253,7 +253,16 @@ def test_arguments_that_exclude_each_other(workers: int, scheduler: str | None, 
 
 
 @pytest.mark.parametrize(
-    "address", ["nonsense://x", "tcp://127.0.0.1:1", "127.0.0.1", "tcp://no-such-host.invalid:8786"]
+    "address",
+    [
+        "nonsense://x",
+        "tcp://127.0.0.1:1",
+        "127.0.0.1",
+        "tcp://no-such-host.invalid:8786",
+        "tls://127.0.0.1:1",
+        "wss://127.0.0.1:1",
+        "ws://127.0.0.1:1",
+    ],
 )
 def test_no_scheduler_there(
     address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -39,6 +39,17 @@ def test_a_file_url_without_an_absolute_path(location: str) -> None:
         open_storage(location)
 
 
+@pytest.mark.parametrize("location", ["s3:/team/features", "S3:team", "gs:/team", "file:/shared/features"])
+def test_a_url_with_too_few_slashes(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is rejected: a folder with the name ``s3:`` would be filled, and nobody else would find the sets. ``./s3:`` is a folder."""
+    with pytest.raises(UsageError, match=rf"two slashes after the colon, .* pass \./{location}$"):
+        open_storage(location)
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage(f"./{location}")
+    assert isinstance(storage, FolderStorage)
+    assert storage.root == tmp_path / location
+
+
 def test_a_url_without_a_bucket() -> None:
     """The error shows a URL with a bucket."""
     with pytest.raises(UsageError, match=r"s3:// names no bucket: pass a URL such as s3://team/features"):

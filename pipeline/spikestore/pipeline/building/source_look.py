@@ -14,7 +14,13 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store_schemas.errors import LayoutError, UsageError
 from spikestore.store_schemas.layout import Layout, layout_of
+from spikestore.store_schemas.specs.items import FilePart
+from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
+
+_COCHLEA = "cochlea-hdf5"
+"""Name of the reader of SHD and SSC; importing the reader here would import h5py for every recipe."""
 
 
 class SourceLook(NamedTuple):
@@ -58,6 +64,21 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
     problem = None if reader.has_y else transform.problem_without_y()
     if problem is not None:  # checked here, before the plan is stored
         raise UsageError(problem)
+    frame = transform.to_frame
+    by_time = isinstance(frame, FixedDuration) or (
+        isinstance(frame, FixedFramesNumber) and frame.split_by == "time"
+    )
+    if by_time and _mixes_times(located.source):
+        raise UsageError(
+            f"{frame.op} uses the float16 times of SHD and SSC files, but some of the data sets have other times: build a separate set for "
+            "each data set"
+        )
     return layout_of(
         transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
     )
+
+
+def _mixes_times(source: Source) -> bool:
+    """Return whether some recordings are from files of SHD or SSC, whose times may be float16, and others are not."""
+    parts = () if source.items is None else source.items.parts
+    return len({isinstance(part, FilePart) and part.reader == _COCHLEA for part in parts}) > 1

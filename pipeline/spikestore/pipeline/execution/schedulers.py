@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from spikestore.pipeline.execution.cluster_address import check_address
 from spikestore.pipeline.execution.worker_memory import keep_memory
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
@@ -351,11 +352,10 @@ def _local_cluster(workers: int, processes: WorkerProcesses) -> Iterator[Any]:
 @contextlib.contextmanager
 def _client(address: Any) -> Iterator[Any]:
     import distributed
-    from distributed.comm import resolve_address
 
     try:
         if isinstance(address, str):
-            resolve_address(address)  # a client that fails here would try to close itself for ever
+            check_address(address)
         client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WorkerError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -11,6 +12,7 @@ from spikestore.store_schemas.errors import UsageError
 
 _S3 = {"s3", "s3a"}
 _BUCKETS = {*_S3, "gs", "az", "abfs", "abfss"}
+_ONE_SLASH = re.compile(rf"({'|'.join(sorted({'file', *_BUCKETS}))}):", re.IGNORECASE)
 
 
 def open_storage(location: str | Path) -> Storage:
@@ -24,11 +26,18 @@ def open_storage(location: str | Path) -> Storage:
     Raises
     ------
     UsageError
-        The location is empty, has an unknown scheme, names no folder or bucket, or contains credentials.
+        The location is empty, has an unknown scheme or too few slashes after it, names no folder or bucket, or contains
+        credentials.
     """
     if not str(location).strip():
         raise UsageError("the store's location is empty: pass a folder or a URL (is a variable not set?)")
     if isinstance(location, Path) or "://" not in location:
+        if isinstance(location, str) and _ONE_SLASH.match(location):  # s3:/team would be a folder named "s3:"
+            raise UsageError(
+                f"{location}: a URL has two slashes after the colon, such as s3://team/features or file:///shared/features; to use a folder "
+                f"with this name, pass ./{location}",
+                url=location,
+            )
         return FolderStorage(location)
     parts = urlsplit(location)
     if parts.scheme == "file":

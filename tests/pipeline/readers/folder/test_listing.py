@@ -59,6 +59,16 @@ def test_splits_and_columns_from_a_pattern(tmp_path: Path) -> None:
     assert [split.columns for split in found.splits.values()] == [{"user": (1, 2)}, {"user": (3,)}]
 
 
+@pytest.mark.parametrize(("first", "second"), [("1_1", "11"), ("1_0.5", "10.5")])
+def test_an_underscore_is_no_part_of_a_number(tmp_path: Path, first: str, second: str) -> None:
+    """Python reads 1_1 as 11, so two sessions would become one: such values are texts."""
+    write_tree(tmp_path, f"a/s{first}.npy", f"b/s{second}.npy")
+    found = listing(tmp_path, ("session",), pattern="{label}/s{session}.npy")
+    columns = found.splits["all"].columns
+    assert "session" not in columns
+    assert len(set(zip(*columns.values(), strict=True))) == 2
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_table(tmp_path: Path, delimiter: str) -> None:
     """Lines may have any order, quotes and a byte order mark; other columns are not stored."""

@@ -82,6 +82,8 @@ class KeptColumn:
 
 def _whole(text: str) -> int | None:
     """Return a whole number of 32 bits, or None."""
+    if "_" in text:  # Python would read the session 1_1 as 11, which may be another session
+        return None
     try:
         value = int(text)
     except ValueError:
@@ -91,6 +93,8 @@ def _whole(text: str) -> int | None:
 
 def _real(text: str) -> float | None:
     """Return a finite number; None if the text is not a finite number, or is a whole number that float64 cannot hold."""
+    if "_" in text:
+        return None
     try:
         value = float(text)
     except ValueError:

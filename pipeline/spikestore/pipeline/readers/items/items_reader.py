@@ -60,6 +60,13 @@ class _Piece(NamedTuple):
     label: int
     extras: dict[str, int]
     error: RecordingError | None = None
+    time_table: npt.NDArray[np.int64] | None = None
+    """Table of the times, if they are codes; see `EventBlock`."""
+
+    def times(self, table: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Return the times as codes of `table`, or in µs if `table` is None."""
+        t = self.columns[0]
+        return t if table is not None or self.time_table is None else self.time_table[t]
 
 
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.int32), None, None)
@@ -169,13 +176,18 @@ class ItemsReader(ClosesOnExit):
     def _by_parts(self, start: int, numbers: npt.NDArray[np.int64]) -> EventBlock:
         pieces = dict(self._pieces(np.unique(numbers)))
         ordered = [pieces[int(number)] for number in numbers]
-        kinds = {piece.columns[0].dtype.kind == "f" for piece in ordered if len(piece.columns[0])}
-        if len(kinds) > 1:
+        filled = [piece for piece in ordered if len(piece.columns[0])]
+        # Rules of SpikingJelly need the times as the file stores them, in every order of the rows.
+        table = filled[0].time_table if filled else None
+        if any(piece.time_table is not table for piece in filled):
+            table = None
+        times = [piece.times(table) for piece in filled]
+        if len({t.dtype.kind == "f" for t in times}) > 1:
             raise UsageError(
                 "the times of some recordings are integers, those of others floating-point numbers: build a separate set for each data set"
             )
         empty = np.empty(0, np.int32)
-        t = np.concatenate([piece.columns[0] for piece in ordered if len(piece.columns[0])] or [_NOTHING[0]])
+        t = np.concatenate(times or [_NOTHING[0]])
         x = np.concatenate([empty, *(piece.columns[1] for piece in ordered)])
         y = p = None
         if self.has_y:
@@ -195,7 +207,7 @@ class ItemsReader(ClosesOnExit):
             first_row=start,
             offsets=np.cumsum([0, *(len(piece.columns[0]) for piece in ordered)], dtype=np.int64),
             t=t,
-            time_table=None,
+            time_table=table,
             x=x,
             y=y,
             p=p,
@@ -226,20 +238,21 @@ class ItemsReader(ClosesOnExit):
     def _piece_of(self, block: EventBlock, place: int, reader: Reader) -> _Piece:
         own = slice(int(block.offsets[place]), int(block.offsets[place + 1]))
         row = block.first_row + place
-        t, error = block.t[own], block.errors.get(row)
-        if block.time_table is not None:
-            t = block.time_table[t]
-            if error is None and (t == NO_TIME).any():
-                event = int(np.argmax(t == NO_TIME))
+        error = block.errors.get(row)
+        if block.time_table is not None and error is None:
+            invalid = block.time_table[block.t[own]] == NO_TIME
+            if invalid.any():
+                event = int(np.argmax(invalid))
                 error = RecordingError(f"{reader.name_of(row)}: event {event}: the time is not valid")
         columns = (
-            t,
+            block.t[own],
             block.x[own],
             None if block.y is None else block.y[own],
             None if block.p is None else block.p[own],
         )
         extras = {name: int(block.extras[name][place]) for name in self.extras}
-        return _Piece(_NOTHING if error is not None else columns, int(block.labels[place]), extras, error)
+        label = int(block.labels[place])
+        return _Piece(_NOTHING if error is not None else columns, label, extras, error, block.time_table)
 
     def _live_piece(self, part: int, number: int) -> _Piece:
         located, spec = self._located[part], self._content.parts[part]

@@ -183,6 +183,10 @@ class LiveDataset:
             except (TypeError, LookupError) as error:
                 raise ValueError(f"its target, {_what(target)}, has no {self.target!r}") from error
         if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"its target {value!r} is not UTF-8: correct the text") from None
             return str(value)
         try:
             return operator.index(value)

@@ -144,6 +144,6 @@ def test_the_command(tmp_path: Path, features: FeatureSet, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["samples"] == {"train": 168}
     assert len(of_class_folders(tmp_path / "out")) == 168
     assert main(command) == 2
-    assert "is not empty: pass --to a new folder" in capsys.readouterr().err
+    assert "is not empty: pass a new folder with --to" in capsys.readouterr().err
     assert main(["export", "smal", "--to", str(tmp_path / "b"), "--form", "npz", "--store", store]) == 2
     assert "did you mean 'small'" in capsys.readouterr().err

@@ -131,5 +131,5 @@ def test_a_partition_asks_for_no_memory() -> None:
 def test_partition_of_another_source(forged: Forgery, place: Path) -> None:
     document = unseal(place.read_bytes(), path="part.json")
     place.write_bytes(seal({**document, "source_key": "0" * 64}))
-    with pytest.raises(DamagedError, match="it is 'part' of the source 000000000000"):
+    with pytest.raises(DamagedError, match="it contains the partition 'part' of the source 000000000000"):
         load_partition(Store(forged.root).storage, KEY, "part")

@@ -73,7 +73,7 @@ def test_another_transform_lets_go(caplog: pytest.LogCaptureFixture) -> None:
         entry = refs.update(storage, "demo", {"train": pin(1, transform=1)})
     assert entry.splits == {"train": pin(1, transform=1)}
     assert caplog.messages == [
-        "removed from the name demo: test, valid, because their sets have another transform"
+        "removed splits from the name demo, because their sets have another transform than the new sets: test, valid"
     ]
 
 
@@ -158,7 +158,7 @@ def test_an_entry_in_another_place(victim: str) -> None:
     ]
     for use in uses:
         with pytest.raises(
-            DamagedError, match=r"refs/demo/00000002\.json is damaged: it is entry 1 of"
+            DamagedError, match=r"refs/demo/00000002\.json is damaged: it contains entry 1 of"
         ) as caught:
             use()
         assert caught.value.details["objects"] == ("refs/demo/00000002.json",)

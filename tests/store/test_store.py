@@ -54,7 +54,7 @@ def test_ambiguous_keys(store: Store) -> None:
     expected = {
         f"{small.address.transform_key[:12]}/{small.address.source_key[:12]}" for small in (TRAIN, VALID)
     }
-    assert {*str(caught.value).partition("characters: ")[2].split(", ")} == expected
+    assert {*str(caught.value).partition("keys (")[2].partition(")")[0].split(", ")} == expected
 
 
 @pytest.mark.parametrize(

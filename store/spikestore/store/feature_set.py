@@ -46,7 +46,7 @@ class FeatureSet:
     """All samples of one source under one transform; immutable.
 
     Use a `Store` to open one. Rows are recordings in the source's order. A skipped recording keeps its row
-    (``manifest.skipped``), which has no non-zeros, no bins and label -1.
+    (``manifest.skipped``), which has label -1, no non-zeros and no bins.
 
     Examples
     --------
@@ -171,7 +171,9 @@ class FeatureSet:
         # An unsigned integer of NumPy overflows in the arithmetic below, and a tensor is no index of a list.
         start, stop = operator.index(start), len(self) if stop is None else operator.index(stop)
         if not 0 <= start < stop <= len(self):
-            raise UsageError(f"rows {start}:{stop} are empty, or outside of a set of {len(self)} samples")
+            raise UsageError(
+                f"a set of {len(self)} samples has no rows {start}:{stop}: pass 0 <= start < stop <= {len(self)}"
+            )
         size, parts = self.manifest.fragment_samples, []
         for fragment in range(start // size, (stop - 1) // size + 1):
             base = fragment * size

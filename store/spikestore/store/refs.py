@@ -126,7 +126,7 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
     ref = _change(storage, name, change)
     if dropped:
         logger.warning(
-            "removed from the name %s: %s, because their sets have another transform",
+            "removed splits from the name %s, because their sets have another transform than the new sets: %s",
             name,
             ", ".join(sorted(dropped)),
         )

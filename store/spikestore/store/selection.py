@@ -215,7 +215,7 @@ def _address(storage: Storage, text: str) -> Address:
         return addresses[0]
     several = ", ".join(address.short for address in addresses)
     message = (
-        f"{text} is the beginning of several keys, give more characters: {several}"
+        f"{text} is the beginning of several keys ({several}): give more characters"
         if addresses
         else f"no key in {storage.url} begins with {text}"
     )

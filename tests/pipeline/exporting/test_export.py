@@ -73,8 +73,8 @@ def test_refusals(tmp_path: Path, features: FeatureSet) -> None:
     (tmp_path / "file").touch()
     (tmp_path / ".left.part").mkdir()
     for arguments, message in (
-        ((features, tmp_path), "is not empty: pass --to a new folder"),
-        ((features, tmp_path / "file"), "is a file: pass --to a new folder"),
+        ((features, tmp_path), "is not empty: pass a new folder with --to"),
+        ((features, tmp_path / "file"), "is a file: pass a new folder with --to"),
         ((features, tmp_path / "left"), r"\.left\.part exists: an export was interrupted"),
         ((features, "s3://bucket/out"), "exports are written into a folder"),
         (

@@ -293,7 +293,7 @@ FAULTS = [
     (replaced("target", None), "has no group target, so it was not written to its end"),
     (replaced("target/0", 0.5), "has a target of 0.5"),
     (replaced("target/0", np.array([0, 1])), r"has a target of shape \(2,\)"),
-    (replaced("target/0", "left"), r"has the target 'left', 0_0\.hdf5 has 0"),
+    (replaced("target/0", "left"), r"has the target 'left', but 0_0\.hdf5 has 0"),
     (linked, "has a link instead of data/0, which is not followed"),
 ]
 
@@ -335,7 +335,7 @@ def fewer_recordings(folder: Path) -> None:
     [
         (other_transform, r"5_0\.hdf5 has other frames than 005\.npy"),
         (other_label, r"5_0\.hdf5 has another label than 005\.npy"),
-        (fewer_recordings, "has 8 items, all in .* has 7 recordings"),
+        (fewer_recordings, "has 8 items, but all in .* has 7 recordings"),
     ],
 )
 def test_recordings_that_differ(folder: Path, change: Callable[[Path], None], message: str) -> None:

@@ -265,7 +265,7 @@ def test_a_file_that_holds_more_than_it_says(tmp_path: Path) -> None:
     """Files of the system report a size of 0; some of them have no end."""
     with pytest.raises(
         SourceChangedError,
-        match="cmdline changed while spikestore used it: it has more than 0 bytes, its size before",
+        match="cmdline changed while spikestore used it: its size was 0 bytes, but now it has more",
     ):
         hash_files([Path("/proc/self/cmdline")], HashCache(tmp_path), None)
 

@@ -56,7 +56,7 @@ def test_a_row() -> None:
     like_a_tensor = type("Row", (), {"__index__": lambda _self: 3})()
     assert features.plot(like_a_tensor).get_title() == skipped.get_title()
     assert (skipped.get_title(), len(skipped.images)) == ("row 3: skipped", 0)
-    with pytest.raises(UsageError, match="outside of a set"):
+    with pytest.raises(UsageError, match="samples has no rows"):
         features.plot(1000)
 
 

@@ -198,7 +198,7 @@ def test_any_rows_of_a_set(features: FeatureSet) -> None:
         assert np.array_equal(narrow.offsets, rows.offsets())
         assert np.array_equal(narrow.n_bins, rows.n_bins)
         assert np.array_equal(narrow.label, rows.label)
-    with pytest.raises(UsageError, match="rows 100:141 are empty, or outside of a set of 140 samples"):
+    with pytest.raises(UsageError, match="a set of 140 samples has no rows 100:141"):
         features.read_narrow(100, 141, DTYPES)
 
 

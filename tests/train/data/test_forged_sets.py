@@ -141,7 +141,8 @@ def test_a_bound_that_a_user_chooses(forged: Forgery, residence: str) -> None:
     features = forged.features
     longest = features.manifest.n_bins * SITES * 4
     with pytest.raises(
-        UsageError, match=r"a batch of 16 with it takes [0-9,]+ bytes, more than max_frame_bytes = "
+        UsageError,
+        match=r"a batch of 16 rows that contains this row takes [0-9,]+ bytes, more than max_frame_bytes = ",
     ):
         epoch(features, residence=residence, max_frame_bytes=longest)
     epoch(features, residence=residence, max_frame_bytes=16 * longest)

@@ -178,7 +178,9 @@ def test_damage_is_noticed(copied: FeatureSet, tmp_path: Path) -> None:
     keep_partition(copied, "half", {"a": np.arange(75)})
     folder = tmp_path / "store" / "partitions" / copied.address.source_key
     shutil.copy(folder / "half.json", folder / "other.json")
-    with pytest.raises(DamagedError, match=r"other\.json is damaged: it is 'half' of the source"):
+    with pytest.raises(
+        DamagedError, match=r"other\.json is damaged: it contains the partition 'half' of the source"
+    ):
         partition_rows(copied, "other:a")
     data = (folder / "half.json").read_bytes()
     (folder / "half.json").write_bytes(data.replace(b"75", b"76"))

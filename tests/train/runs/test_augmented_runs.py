@@ -65,7 +65,7 @@ def test_a_run_trains_on_augmented_samples(
 
 
 def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> None:
-    """The loss is the cross entropy with the weights of all classes; accuracy needs classes."""
+    """The loss is the cross entropy with the weights of all classes; accuracy needs class numbers."""
     store = Store(store_folder)
     outcome = run(plan({"op": "cut_mix"}), store, tmp_path / "run", device="cpu", progress=silent)
     assert 0 < outcome.epochs[0].loss < 2
@@ -76,7 +76,8 @@ def test_a_run_trains_on_mixed_labels(store_folder: Path, tmp_path: Path) -> Non
     loss = training_step(network, torch.optim.SGD(network.parameters()), batch)
     torch.testing.assert_close(loss, expected.detach())
     with pytest.raises(
-        UsageError, match="accuracy needs classes, but CutMix or EventMix mixes the labels of this loader"
+        UsageError,
+        match="accuracy needs class numbers, but CutMix or EventMix mixes the labels of this loader",
     ):
         accuracy(network, loader)
     assert loader.mixes_labels
@@ -136,16 +137,19 @@ def test_seeds_of_tables() -> None:
         ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\? known are"),
         (
             {"op": "one_of", "choices": [{"op": "time_mask"}]},
-            r"augment\[0\]: choices\[0\]: a time mask needs either bins or share",
+            r"augment\[0\]: choices\[0\]: a time mask must have either bins or share",
         ),
         ({"op": "one_of", "choices": 3}, "choices must be a list of tables, got 3"),
         ({"op": "one_of", "choices": []}, "choices must have at least one augmentation, got none"),
         (
             {"op": "one_of", "choices": [{"op": "cut_mix"}]},
-            "CutMix mixes samples, so it cannot be one of several choices",
+            "CutMix mixes samples, so it cannot be a choice of OneOf",
         ),
         ({"op": "shear", "degrees": 85}, "degrees of a shear must be at most 80, got 85"),
-        ({"op": "time_mask", "bins": 4, "levels": 2}, "levels of a time mask need share"),
+        (
+            {"op": "time_mask", "bins": 4, "levels": 2},
+            "a time mask with levels = 2 needs share instead of bins",
+        ),
         (
             {"preset": "snn-delays", "bins": 3},
             "a table with preset can have only one more field, seed; got 'bins'",

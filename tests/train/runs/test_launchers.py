@@ -41,7 +41,7 @@ def test_one_of_several(name: str) -> None:
         launched(variables)
     text = str(caught.value)
     assert "\n" not in text
-    for word in (next(iter(variables)), "started 2 processes", "number 1", "MASTER_ADDR and MASTER_PORT are not set"):  # fmt: skip
+    for word in (next(iter(variables)), "started 2 processes", "Process 1", "MASTER_ADDR and MASTER_PORT are not set"):  # fmt: skip
         assert word in text
     with pytest.raises(UsageError, match="MASTER_PORT is not set"):
         launched({**variables, "MASTER_ADDR": "a"})

@@ -122,7 +122,7 @@ def refuse_unfinished(build: Build, label: str) -> None:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
         raise StoreError(
             f"cannot finalise {label}: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}): "
-            "rerun their parts (fragment k belongs to part (k modulo N) + 1), or run preprocess without --finalise",
+            "rerun their parts (of N parts, part (k modulo N) + 1 builds fragment k), or run preprocess without --finalise",
             fragments=tuple(unfinished),
         )
 
@@ -219,7 +219,7 @@ def _report_losses(features: FeatureSet, label: str) -> None:
         )
     if manifest.events.lossy_samples:
         logger.warning(
-            "%s: %d of %d recordings lost more than %d %% of their events: these are in no time bin, because Tonic "
+            "%s: %d of %d recordings lost more than %d %% of their events: the lost events are in no time bin, because Tonic "
             "drops events %s; see column n_dropped",
             label,
             manifest.events.lossy_samples,

@@ -33,7 +33,7 @@ def import_cache(
         typer.Option(
             "--classes",
             metavar="N|NAME,NAME…",
-            help="Number or names of the classes; by default from the targets.",
+            help="Number or names of the classes; by default they are taken from the targets.",
         ),
     ] = None,
     data: Annotated[

@@ -97,7 +97,7 @@ def repair(
     opened = open_store(store, must_exist=True)
     other = None if upstream is None else open_storage(upstream)
     if other is not None and other.url == opened.storage.url:
-        raise UsageError(f"cannot repair {other.url} from itself: pass another store to --from")
+        raise UsageError(f"cannot repair {other.url} from itself: pass another store with --from")
     known = OpenedRecipe.open(recipe, data=data) if recipe is not None else None
     upstreams = Upstreams(() if known is None else known.upstreams)
     folder = data if known is None or data is not None else known.data_folder

@@ -164,14 +164,14 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
     if folder.exists():
         if not folder.is_dir() or any(folder.iterdir()):
             raise UsageError(
-                f"{folder} is {'not empty' if folder.is_dir() else 'a file'}: pass --to a new folder",
+                f"{folder} is {'not empty' if folder.is_dir() else 'a file'}: pass a new folder with --to",
                 path=str(folder),
             )
         try:
             folder.rmdir()
         except OSError as error:
             raise UsageError(
-                f"{folder} can't be replaced ({error.strerror}): pass --to a new folder in it, such as {folder / 'export'}",
+                f"{folder} can't be replaced ({error.strerror}): pass a new folder in it with --to, such as {folder / 'export'}",
                 path=str(folder),
             ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -258,12 +258,12 @@ def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -
         path = reads.root / name
         if with_y != has_y[0]:
             raise LayoutError(
-                f"{path} has frames with {3 + with_y} axes, {reads.names[0]} with {3 + has_y[0]}: import a cache of one data set",
+                f"{path} has frames with {3 + with_y} axes, but {reads.names[0]} has frames with {3 + has_y[0]}: import a cache of one data set",
                 path=str(path),
             )
         if isinstance(target, str) != isinstance(targets[0], str):
             raise LayoutError(
-                f"{path} has the target {target!r}, {reads.names[0]} has {targets[0]!r}: all targets must be whole numbers, or all texts",
+                f"{path} has the target {target!r}, but {reads.names[0]} has {targets[0]!r}: all targets must be whole numbers, or all texts",
                 path=str(path),
             )
 

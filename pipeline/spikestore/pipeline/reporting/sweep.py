@@ -64,7 +64,7 @@ def bin_widths(
 
 
 def _missing(reason: str, recordings_help: bool) -> dict[str, Any]:
-    advice = ": pass --data, a folder with the recordings" if recordings_help else ""
+    advice = ": pass the folder of the recordings with --data" if recordings_help else ""
     return {"from": None, "results": [], "missing": f"{reason}{advice}"}
 
 

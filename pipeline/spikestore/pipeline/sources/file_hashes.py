@@ -167,7 +167,7 @@ def _sha256(file: str, tally: _Tally) -> str:
         while count := opened.readinto(block):
             done += count
             if done > size:  # some files in /proc and /sys report size 0 and never end
-                raise _changed(file, f"it has more than {size} bytes, its size before")
+                raise _changed(file, f"its size was {size} bytes, but now it has more")
             digest.update(block[:count])
             tally.add(count, file)
     return digest.hexdigest()

@@ -53,11 +53,11 @@ def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> Samp
 
 
 def refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
-    """Raise `UsageError` unless `skipped` ascend, are rows of the fragment, and have no non-zeros, no bins and label -1."""
+    """Raise `UsageError` unless `skipped` ascend, are rows of the fragment, and have label -1, no non-zeros and no bins."""
     numbers = [each.row for each in skipped]
     if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
         raise UsageError("skipped rows must ascend and belong to their fragment")
     positions = np.array(numbers, np.int64) - rows.start
     filled = columns.nnz[positions].any() or columns.n_bins[positions].any()
     if filled or (columns.label[positions] != SKIPPED_LABEL).any():
-        raise UsageError("a skipped row must have no non-zeros, no bins and label -1")
+        raise UsageError("a skipped row must have label -1, no non-zeros and no bins")

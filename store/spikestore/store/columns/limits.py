@@ -108,7 +108,7 @@ def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, sampl
     """
     if needed <= limit:
         return
-    batch = f"a batch of {samples} with it takes" if samples > 1 else "its frames take"
+    batch = f"a batch of {samples} rows that contains this row takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else "or "
     raise UsageError(
         f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}; crop in "

@@ -180,9 +180,9 @@ def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> 
         with np.errstate(over="ignore"):  # an overflow becomes infinite and is rejected below
             stored = column.astype(dtype)
         if not np.isfinite(stored).all():
-            return f"column {name} has values that are NaN or infinite as {dtype.name}"
+            return f"column {name} has values that are NaN or infinite when stored as {dtype.name}"
         if not stored.all():
-            return f"column {name} has values that are 0 as {dtype.name}"
+            return f"column {name} has values that are 0 when stored as {dtype.name}"
         return None
     if column.dtype.kind not in "iu":
         return f"column {name} must have integers ({dtype.name}), got {column.dtype.name}"

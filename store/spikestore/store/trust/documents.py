@@ -183,7 +183,9 @@ def partition_of(source_key: str, name: str, data: bytes) -> Partition:
     path = partition_path(source_key, name)
     partition = Partition.from_bytes(data, path=path)
     if (partition.source_key, partition.name) != (source_key, name):
-        raise _damaged(path, f"it is {partition.name!r} of the source {partition.source_key[:12]}")
+        raise _damaged(
+            path, f"it contains the partition {partition.name!r} of the source {partition.source_key[:12]}"
+        )
     return partition
 
 
@@ -203,7 +205,7 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
     path = ref_path(name, number)
     ref = Ref.from_bytes(data, path=path)
     if (ref.name, ref.number) != (name, number):
-        raise _damaged(path, f"it is entry {ref.number} of {ref.name!r}")
+        raise _damaged(path, f"it contains entry {ref.number} of the name {ref.name!r}")
     return ref
 
 

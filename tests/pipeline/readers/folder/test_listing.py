@@ -127,7 +127,7 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
 TABLE = "file,label\na/1.npy,x\nb/2.npy,y\n"
 Case = tuple[dict[str, Any], tuple[str, ...], str | None, str]
 BAD: dict[str, Case] = {
-    "files too deep": ({}, (), None, "1 of 3 recordings do not fit the pattern {label}/*, the first is c/d/3.npy: set pattern"),
+    "files too deep": ({}, (), None, "1 of 3 recordings do not fit the pattern {label}/*; the first is c/d/3.npy: set pattern"),
     "no such table": ({"table": "labels.csv"}, (), None, "labels.csv does not exist: correct table under [source.folder]"),
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
@@ -219,8 +219,8 @@ def test_an_empty_folder(tmp_path: Path) -> None:
     [
         ({"shares": {"train": 0.5}}, "shares must add up to 1, got 0.5"),
         ({"shares": {"train": 1.5, "test": -0.5}}, "shares must be above 0"),
-        ({"group": "user"}, "group needs shares"),
-        ({"unlisted": "ignore"}, 'unlisted = "ignore" needs a table'),
+        ({"group": "user"}, "with group, shares must be set too"),
+        ({"unlisted": "ignore"}, 'unlisted = "ignore" has no effect without a table'),
         ({"classes": ["a", "a"]}, "classes must not list a class twice"),
         ({"fields": ["x", "y"]}, 'fields must contain "t" and "x"'),
         ({"pattern": "{label"}, "has an unmatched brace"),

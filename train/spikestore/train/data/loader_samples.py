@@ -12,8 +12,8 @@ from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 from spikestore.train.data.arguments import refuse_arguments
 
-_ORDER = "the loader has its own order: select samples with rows= and weights=, call set_epoch on the loader itself"
-_THREADS = "threads replace worker processes, see threads="
+_ORDER = "the loader has its own order: select samples with rows= and weights=, and call set_epoch on the loader itself"
+_THREADS = "the loader uses threads (threads=) instead of worker processes"
 _INSTEAD = {
     "sampler": _ORDER,
     "batch_sampler": _ORDER,

@@ -60,8 +60,8 @@ def find_toolkit() -> Path:
     home = _home()
     if home is None:
         raise UsageError(
-            f"no nvcc, which compiles exodus, in $CUDA_HOME, on the PATH or in /usr/local/cuda: install a CUDA toolkit "
-            f"{major}, since torch was built with {wanted}, or use the backend fused"
+            "exodus is compiled with nvcc, which is not in $CUDA_HOME, on the PATH or in /usr/local/cuda: install a CUDA toolkit "
+            f"{major} (torch was built with CUDA {wanted}), or use the backend fused"
         )
     toolkit = _version(home)
     if toolkit is None or toolkit.partition(".")[0] != major:
@@ -99,7 +99,7 @@ def build(toolkit: Path) -> None:
     )
     for step in steps:
         if subprocess.run(step, env=environment, check=False).returncode != 0:  # noqa: S603 a fixed command
-            raise SpikestoreError(f"can't build exodus: {' '.join(step[2:])} failed, see above")
+            raise SpikestoreError(f"can't build exodus: {' '.join(step[2:])} failed; its output is above")
     if not works():
         raise SpikestoreError(
             "exodus was built but can't be imported: python -c 'import torch, exodus_cuda' shows the cause"

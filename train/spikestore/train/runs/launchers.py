@@ -87,8 +87,8 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
         missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
         if missing:
             raise UsageError(
-                f"{launcher.name} started {count} processes ({launcher.count} = {count}), this is number {rank} "
-                f"({launcher.rank}), and they can't connect to each other because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
+                f"{launcher.name} started {count} processes ({launcher.count} = {count}). Process {rank} "
+                f"({launcher.rank}) can't connect to the others, because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
                 f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start them "
                 f"with torchrun. To train in one process: start only one, or unset {launcher.rank} and {launcher.count}",
                 launcher=launcher.name,

@@ -138,7 +138,7 @@ def accuracy(
     """
     if loader.mixes_labels:
         raise UsageError(
-            "accuracy needs classes, but CutMix or EventMix mixes the labels of this loader: use a loader without CutMix and EventMix"
+            "accuracy needs class numbers, but CutMix or EventMix mixes the labels of this loader: use a loader without CutMix and EventMix"
         )
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=loader.device)

@@ -37,14 +37,14 @@ class CochleaLayout:
         base = h5py.check_vlen_dtype(dataset.dtype)
         # h5py 3.16 does not swap the bytes of sequences in the other byte order, and silently returns wrong numbers.
         if base is None or np.dtype(base).kind not in kinds or not np.dtype(base).isnative:
-            self.refuse(f"{name} holds {type_text(dataset)}, should hold {requirement}")
+            self.refuse(f"{name} holds {type_text(dataset)}, but should hold {requirement}")
         return dataset
 
     def integers(self, name: str) -> npt.NDArray[np.int64]:
         """Return the values of a dataset of integers: int64, shape (n,). Values that are too large for int64 become the largest int64."""
         dataset = self._dataset(name, "integers")
         if dataset.dtype.kind not in "iu":
-            self.refuse(f"{name} holds {type_text(dataset)}, should hold integers")
+            self.refuse(f"{name} holds {type_text(dataset)}, but should hold integers")
         values = dataset[()]
         if dataset.dtype == np.uint64:
             values = np.minimum(values, np.iinfo(np.int64).max)
@@ -54,7 +54,7 @@ class CochleaLayout:
         """Return the values of a dataset of strings."""
         dataset = self._dataset(name, "class names")
         if h5py.check_string_dtype(dataset.dtype) is None:
-            self.refuse(f"{name} holds {type_text(dataset)}, should hold class names")
+            self.refuse(f"{name} holds {type_text(dataset)}, but should hold class names")
         try:
             return tuple(value.decode() for value in dataset[()].tolist())
         except UnicodeDecodeError:
@@ -71,7 +71,7 @@ class CochleaLayout:
         if not isinstance(dataset, h5py.Dataset):
             self.refuse(f"no dataset {name}")
         if dataset.ndim != 1:
-            self.refuse(f"{name} has shape {dataset.shape}, should have one axis ({requirement})")
+            self.refuse(f"{name} has shape {dataset.shape}, but should have one axis ({requirement})")
         if dataset.external or dataset.is_virtual or dataset.file.filename != self._file.filename:
             # The source key hashes this file only.
             self.refuse(f"{name} is stored in another file")

@@ -226,7 +226,7 @@ def _facts(
         wrong = [file for file, values in fitted.items() if values is None]
         if wrong:
             raise LayoutError(
-                f"{len(wrong):,} of {len(files):,} recordings do not fit the pattern {text}, the first is {wrong[0]}: set pattern under "
+                f"{len(wrong):,} of {len(files):,} recordings do not fit the pattern {text}; the first is {wrong[0]}: set pattern under "
                 "[source.folder], such as {split}/{label}/*, or list them in exclude",
                 path=wrong[0],
             )
@@ -252,7 +252,7 @@ def _facts(
     unlisted = [file for file in files if file not in table.rows]
     if unlisted:
         raise LayoutError(
-            f"{len(unlisted):,} of {len(files):,} recordings have no line in {table.path}, the first is {unlisted[0]}: add lines, or set "
+            f"{len(unlisted):,} of {len(files):,} recordings have no line in {table.path}; the first is {unlisted[0]}: add lines, or set "
             'unlisted = "ignore" under [source.folder]',
             path=unlisted[0],
         )

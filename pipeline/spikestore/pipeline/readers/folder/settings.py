@@ -76,7 +76,9 @@ class FolderSettings(Spec):
         if any(share <= 0 for share in self.shares.values()):
             raise ValueError("shares must be above 0")
         if self.group is not None and not self.shares:
-            raise ValueError("group needs shares, such as shares = { train = 0.8, test = 0.2 }")
+            raise ValueError(
+                "with group, shares must be set too, such as shares = { train = 0.8, test = 0.2 }"
+            )
         if self.unlisted == "ignore" and self.table is None:
-            raise ValueError('unlisted = "ignore" needs a table')
+            raise ValueError('unlisted = "ignore" has no effect without a table: set table, or omit unlisted')
         return self

@@ -51,7 +51,7 @@ class Table:
         if file_column not in names:
             hint = did_you_mean(file_column, names) or ";"
             raise self._wrong(
-                f"has no column {file_column!r}{hint} its first line must name the columns, it has {', '.join(map(repr, names))}: "
+                f"has no column {file_column!r}{hint} its first line must name the columns; it has {', '.join(map(repr, names))}: "
                 "set file under [source.folder]"
             )
         self.columns = tuple(one for one in names if one != file_column)

@@ -52,11 +52,9 @@ class OneOf(CheckedAugmentation):
                 not isinstance(one, CheckedAugmentation),
                 f"a choice must be an augmentation, such as TimeMask(bins=5), got {one!r}",
             )
-            refuse(
-                bool(one.mixes), f"{type(one).__name__} mixes samples, so it cannot be one of several choices"
-            )
+            refuse(bool(one.mixes), f"{type(one).__name__} mixes samples, so it cannot be a choice of OneOf")
             # Both would draw the same random numbers.
-            refuse(isinstance(one, OneOf), "a choice cannot be a OneOf: put its choices into the outer one")
+            refuse(isinstance(one, OneOf), "a choice cannot be a OneOf: put its choices into the outer OneOf")
             # A loader applies it before the others, where no two non-zeros are in one place.
             refuse(
                 self.counts_events and not isinstance(one, _IN_PLACE),

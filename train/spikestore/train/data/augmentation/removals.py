@@ -103,10 +103,13 @@ class TimeMask(CheckedAugmentation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse((self.bins is None) == (self.share is None), "a time mask needs either bins or share")
+        refuse(
+            (self.bins is None) == (self.share is None),
+            "a time mask must have either bins or share, such as bins = 10 or share = 0.2",
+        )
         refuse(
             self.share is None and self.levels > 1,
-            "levels of a time mask need share: pass share, or omit levels",
+            f"a time mask with levels = {self.levels} needs share instead of bins: set share, or omit levels",
         )
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:

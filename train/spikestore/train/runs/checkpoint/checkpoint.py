@@ -252,7 +252,7 @@ def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, 
             f"{features.pin.transform_key[:12]}"
         )
     elif pin is not None:
-        what = f"on other data: {split} had the digest {pin.digest[:12]}, in the store it has {features.digest[:12]}"
+        what = f"on other data: {split} had the digest {pin.digest[:12]}, but in the store it has {features.digest[:12]}"
     else:
         return
     raise UsageError(

@@ -30,7 +30,7 @@ PUBLISHED = {"naive": (194, 107), "disk_cached": (190, 19), "sparse_list": (192,
 
 PAGE = """# The seed experiment
 
-How long does an epoch take? This page compares every way of loading with every backend of the network. spikestore grew from a
+How long does an epoch take? This page compares all combinations of a way of loading and a backend of the network. spikestore grew from a
 blog post of 2022, "Training spiking neural networks, fast" (the *seed*), which compared three of the ways and two of the backends.
 The network is the same: 100 inputs, three layers of 128 neurons, 35 outputs, 250 time bins of 4 ms. The loop is the same: states
 start at 0, forward pass, cross entropy of the outputs summed over time, backward pass, no optimiser step.

@@ -25,7 +25,7 @@ PATIENCE_S = 1.0
 """Seconds that `DaemonThreads` waits for busy threads when it ends; a read takes far less."""
 
 _AHEAD = 4
-"""Items per thread that are submitted before their results are taken; the number of items is unlimited."""
+"""Number of items per thread that are submitted before the first result is taken; a limit is needed, because there may be any number of items."""
 
 
 def in_order(

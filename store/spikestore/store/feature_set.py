@@ -107,7 +107,7 @@ class FeatureSet:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names; label i means the name at index i."""
+        """Class names; label i means ``classes[i]``."""
         return self.layout.classes
 
     @property

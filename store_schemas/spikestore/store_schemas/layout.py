@@ -73,7 +73,7 @@ class Layout(Spec):
     sites: Annotated[tuple[Size, ...], AsTuple]
     """Sizes of the axes after time."""
     classes: Annotated[tuple[str, ...], AsTuple]
-    """Class names; label i is the i-th."""
+    """Class names; label i means ``classes[i]``."""
     columns: Annotated[tuple[Annotated[ColumnDtype, AsTuple], ...], AsTuple, Field(min_length=5)]
     """Columns in canonical order, with their dtypes on disk."""
 

@@ -8,7 +8,7 @@ import sys
 __all__ = ["program"]
 
 STARTING = 300_000
-"""Number of objects that imports and start create; no collection of cycles runs before this number."""
+"""Number of objects that imports and the start create; Python does not search for reference cycles before there are so many."""
 
 
 def program() -> int:

@@ -12,7 +12,7 @@ from spikestore.store.upkeep.verify import Damage, damage_of
 from spikestore.store_schemas.errors import StoreError, UsageError
 
 Samples = Mapping[str, int]
-"""Number of rows of each source of which the store has a feature set, by the source's key."""
+"""Number of rows by the key of the source, for each source of which the store has a feature set."""
 
 
 def verify_partitions(

@@ -66,7 +66,7 @@ class Decoding(Spec):
     time_unit: TimeUnit = "us"
     """Unit of the times in the files."""
     offset: Literal["first_event"] | None = None
-    """Time that is subtracted from the times of a recording: that of its earliest event, or none."""
+    """Time that is subtracted from all times of a recording: the time of its earliest event; None subtracts nothing."""
     clock_bits: ClockBits | None = None
     """Number of bits after which the clock starts again from 0; full periods are added to the times."""
 

@@ -60,7 +60,7 @@ class DataConfig(Spec):
     pad_to: Size | None = None
     """Time bins of every batch; by default those of its longest sample."""
     pad_at_least: Size | None = None
-    """Smallest number of time bins of a batch; not with `pad_to`."""
+    """Minimum number of time bins of a batch: shorter batches are padded to it. Not with `pad_to`."""
     truncate_to: Size | None = None
     """Time bins after which samples are cut; at most the length of the longest sample to train on. By default samples are not cut."""
     residence: Residence = "auto"

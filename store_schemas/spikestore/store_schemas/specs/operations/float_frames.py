@@ -55,9 +55,9 @@ class ToVoxelGrid(FrameBase):
 
 
 class ToTimesurface(FrameBase):
-    """Make a frame every `dt`; the value at each (polarity, y, x) is exp(-age / tau), as in ``tonic.transforms.ToTimesurface``.
+    """Make a frame every `dt`; each value is exp(-age / tau) for the last event at its place, like ``tonic.transforms.ToTimesurface``.
 
-    The age is that of the last event at this (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are
+    A place is a (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are
     measured at this time. An event counts in all later frames, until another event comes at its place. Events after the last whole `dt`
     are in no frame. Times are truncated to whole µs before the age is computed.
     """

@@ -14,7 +14,7 @@ RANDOM = frozenset({
     "DropEvent", "DropEventByArea", "DropEventByTime", "EventDrop", "RandomCrop", "RandomDropPixel", "RandomFlipLR",
     "RandomFlipPolarity", "RandomFlipUD", "RandomTimeReversal", "SpatialJitter", "TimeJitter", "UniformNoise",
 })  # fmt: skip
-"""Classes of ``tonic.transforms`` 1.7.0 that draw random numbers with any parameters."""
+"""Classes of ``tonic.transforms`` 1.7.0 that draw random numbers, whatever their parameters are."""
 
 UNSUPPORTED = frozenset({"Repeat", "ToOneHotEncoding", "ToSparseTensor"})
 """Other classes of ``tonic.transforms`` 1.7.0 without a spec."""

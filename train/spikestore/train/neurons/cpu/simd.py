@@ -13,7 +13,7 @@ from spikestore.store.bit_operations import compared, ones, trailing_zeros
 from spikestore.train.neurons.cpu.compile import UNPACKED, floats, inner, intrinsic
 
 TILE, PAD = 64, 16
-"""Number of neighbouring elements that are held in registers, and number to whose multiples rows are padded."""
+"""Number of neighbouring elements that are held in registers; rows are padded to a multiple of `PAD` elements."""
 
 
 def _tiles(size: int) -> tuple[Any, Any]:

@@ -113,7 +113,7 @@ class Reuse:
         return look, self.former_rows(wanted, look) if finer is None else finer
 
     def _finer_rows(self, wanted: RequestedSet) -> FinerRows | None:
-        """Return the rows of a new set that a finer set determines, and log one line; None if there is no such set."""
+        """Return the rows of a new set that can be computed from a finer set, and log one line; None if there is no such set."""
         rows = self._find_finer_rows(wanted)
         if rows is not None:
             self._report(wanted.label, rows, "derived")

@@ -37,7 +37,7 @@ class _Candidate(NamedTuple):
 def find_finer_rows(
     store: Store, upstreams: Upstreams, address: Address, transform: Transform, *, label: str
 ) -> FinerRows | None:
-    """Return the rows of a new set that a finer set determines; None if no finer set determines more than half of the rows.
+    """Return the rows of a new set that can be computed from a finer set; None if no finer set gives more than half of the rows.
 
     Sets of the store are tried first, then sets of upstreams. In both cases, sets with fewer non-zeros are tried before other
     sets.
@@ -86,7 +86,7 @@ def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candi
 
 
 def _rows(candidate: _Candidate, transform: Transform, *, trusted: bool) -> FinerRows:
-    """Return the rows of the new set that a finer set determines.
+    """Return the rows of the new set that can be computed from a finer set.
 
     Raises
     ------

@@ -205,7 +205,7 @@ def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> 
 
 
 def _lost(bits: Tensor, value: Tensor, number: Tensor) -> Tensor:
-    """Return, for each non-zero, how many of its events have random bits below the non-zero's `number`."""
+    """Return how many events each non-zero loses: an event is lost if its random bits are below the `number` of its non-zero."""
     counts = value.to(torch.int64)
     cell = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     event = torch.arange(len(cell), device=counts.device) - (torch.cumsum(counts, 0) - counts)[cell]

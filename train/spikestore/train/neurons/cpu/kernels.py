@@ -136,7 +136,8 @@ def backward_task(
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
-        The word ``width`` holds the inverse of the width, which is exact because the width is a power of two.
+        The value ``width`` of the job is 1 / width, so the exponent is computed by a multiplication instead of a division. Both give
+        the same bits, because the width is a power of two.
 
     Returns
     -------

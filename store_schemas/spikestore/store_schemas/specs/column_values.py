@@ -68,8 +68,8 @@ def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) 
     """Return the columns of a source with texts and real numbers in the place of their parts.
 
     The name of a part ends in the type of the values and in a number, counted from 0. If one of the numbers is missing, the columns
-    with these names are not parts, and stay as they are. They are also not parts if their values are not those that `parts_of`
-    writes, or if the name without its ending belongs to another column, to parts of the other type or to `reserved`.
+    with these names are not parts, and stay as they are. They are also not parts if `parts_of` never writes such values, or if the
+    name without its ending is taken: by another column, by parts of the other type, or in `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:

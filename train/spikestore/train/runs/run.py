@@ -167,7 +167,7 @@ def evaluate(
     Raises
     ------
     UsageError
-        The split's digest differs from the one in training, the split does not fit the network, or it lists its classes
+        The split's digest differs from the one in training; the split does not fit the network; the split lists its classes
         in another order; or the split is ``shd-speaker``, and the run was trained on the speakers of this split.
     """
     checkpoint = load_checkpoint(path)

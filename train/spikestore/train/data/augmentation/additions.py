@@ -125,8 +125,8 @@ class EventMix(_LabelMixture):
     """Replace the events of a random region of each sample by those of another sample; mix the labels by shares of events.
 
     For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region contains all
-    places at which the density of the mixture is higher than at this place. The weight of the own label is a / (a + b), where a is
-    the share of the own events that remain, and b the share of the events of the other sample that are taken.
+    places at which the density of the mixture is higher than at this place. The weight of the sample's own label is a / (a + b). Here, a is
+    the share of the sample's own events that remain, and b is the share of the other sample's events that are taken.
 
     Attributes
     ----------

@@ -26,11 +26,20 @@ Sums over few non-zeros take less time than reading float32 potentials back. Rec
 torch's matrix product, because a steep surrogate multiplies differences from step to step; some rows are compared after each
 forward pass.
 
-The gradient of W is a matrix product, and potentials are stored, if the input does not consist of counts, if too much of it is
-not 0, if there are few time steps or if W is large. In all other cases, the gradient of W is a sum over non-zeros. Potentials are
-then stored only if the share of non-zeros in the input exceeds a second, lower limit, if the compared rows differ, if the surrogate
-is not a single exponential, or if a count of spikes does not fit a byte. ``cpu_autograd`` has the limits; decisions 22, 39 and 53
-have the reasons.
+The gradient of W is a matrix product, and potentials are stored, in each of these cases:
+
+- the input does not consist of counts;
+- the share of non-zeros in the input exceeds a limit;
+- there are few time steps, or W is large.
+
+In all other cases, the gradient of W is a sum over non-zeros. Potentials are then stored only in these cases:
+
+- the share of non-zeros in the input exceeds a second, lower limit;
+- the compared rows differ;
+- the surrogate is not a single exponential;
+- a count of spikes does not fit a byte.
+
+``cpu_autograd`` has the limits; decisions 22, 39 and 53 have the reasons.
 
 ====================  ======================  =========  ================================================================
 array                 shape                   dtype      content

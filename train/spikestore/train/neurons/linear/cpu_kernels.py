@@ -176,8 +176,8 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
-        padded neurons); ``bias``; ``packed``, the spikes; ``kept``, which here has the potentials before the first step (``initial``
-        in the package's table), shape (batch, neurons); and ``gradient``. Writes ``input_gradient``, the gradient w.r.t. the
+        padded neurons); ``bias``; ``packed``, the spikes; ``kept``; and ``gradient``. Here ``kept`` has the potentials before the first
+        step, shape (batch, neurons): they are ``initial`` in the package's table. Writes ``input_gradient``, the gradient w.r.t. the
         neurons' input, and its sums over time to ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as
         `weight_gradient_task` does. ``state`` is used as in `backward_task`.
     """

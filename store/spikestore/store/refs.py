@@ -103,7 +103,7 @@ def read_logs(
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; if nothing changes, no entry is added.
 
-    Other splits are kept if they have the same transform, else removed. If another writer adds an entry first, `check` is called
+    Other splits are kept if they have the same transform; otherwise they are removed. If another writer adds an entry first, `check` is called
     again, so that it always sees the pins that the update replaces.
 
     Raises

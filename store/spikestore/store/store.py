@@ -147,8 +147,8 @@ class Store:
         """Point `name` at these feature sets, one per split, and return the new entry.
 
         Without `move`, a split moves to another set only if that set has the same transform and all recordings of the former
-        one (compared by content). Other splits of the name are kept if they have the same transform, else removed: a
-        name never mixes transforms. A warning names a split that is kept and has recordings of the new sets.
+        one (compared by content). Other splits of the name are kept if they have the same transform; otherwise
+        they are removed, because a name never mixes transforms. A warning names a split that is kept and has recordings of the new sets.
 
         Parameters
         ----------

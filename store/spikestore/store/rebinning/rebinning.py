@@ -84,7 +84,7 @@ class Rebinning:
         layout : Layout
             Layout of the coarse set; its columns are those of the fine set.
         compiled : bool
-            Use a compiled loop; otherwise NumPy, which needs no time to start.
+            Whether to use a compiled loop; if false, NumPy is used, which needs no time to start.
         """
         n_bins = self.n_bins(columns.n_bins)
         total = _compiled_sums if compiled else _numpy_sums

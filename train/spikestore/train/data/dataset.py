@@ -175,7 +175,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
 
 def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
-    """Return the dtype of all items: Tonic's int16 if it can hold all counts of the set, else int64; float32 for real numbers."""
+    """Return the dtype of all items: float32 for real numbers; for counts, Tonic's int16 if it can hold all counts of the set, or else int64."""
     if value.dtype.kind == "f":
         return np.float32
     return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

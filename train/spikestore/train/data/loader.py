@@ -66,9 +66,9 @@ class FeatureLoader(IterableDataset[Batch]):
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory. Otherwise
-        it is ``device`` if the device is a GPU and the columns fit there, else ``host``. For ``device`` too, the columns are
-        loaded into host memory first.
+        Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory. If they fit,
+        ``auto`` is ``device`` if the device is a GPU with enough memory, and ``host`` in all other cases. With ``device`` too, the
+        columns are loaded into host memory first.
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store (`keep_partition`). See `subsets`.

@@ -85,8 +85,8 @@ def try_device(device: torch.device) -> None:
 def choose_residence(features: FeatureSet, residence: Residence, device: torch.device) -> Chosen:
     """Return the residence of a set's columns, chosen by their estimated size before they are loaded.
 
-    ``auto`` is ``stream`` if the set does not fit into host memory. Otherwise it is ``device`` if the device is a GPU and the
-    set fits there, else ``host``. For ``device`` too, the set is loaded into host memory first. The choice is logged.
+    ``auto`` is ``stream`` if the set does not fit into host memory. If it fits, ``auto`` is ``device`` if the device is a GPU with
+    enough memory, and ``host`` in all other cases. With ``device`` too, the set is loaded into host memory first. The choice is logged.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def load_network(
 
 
 def checkpoint_path(path: Path) -> Path:
-    """Return the checkpoint at a path: the file itself; for the folder of a run, its ``best.pt``, or else its ``last.pt``.
+    """Return the path of a checkpoint: a file as it is; for the folder of a run, its ``best.pt``, or its ``last.pt`` if there is no ``best.pt``.
 
     Raises
     ------

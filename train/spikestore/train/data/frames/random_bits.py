@@ -158,9 +158,9 @@ def partners(
     probability : float
         Chance of a sample to have a partner.
     labels : int64 Tensor, shape (batch,), optional
-        Partners have the same label; by default they are any other samples.
+        If given, partners have the same label; by default, any other sample may be the partner.
     other_class : bool
-        Partners have another label instead; only with `labels`.
+        If true, partners have another label instead; this needs `labels`.
     """
     same = torch.zeros_like(chance) if labels is None else labels
     more = (other.numpy(), same.numpy(), other_class, threshold(probability))

@@ -255,7 +255,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
     output : Tensor
         Gradient w.r.t. its output, float32, shape (batch, time, neurons).
     sparse : bool
-        Sum over non-zeros of the input; otherwise multiply matrices.
+        Whether to sum over the non-zeros of the input; if false, matrices are multiplied.
     """
     if not sparse:
         return _flat(output).t().mm(_flat(source).to(output.dtype))

@@ -129,7 +129,8 @@ class Prefetcher(Generic[Item]):
         Called when the thread must end early; it must end any wait of the generator, for example for a disk. Without this
         argument, the interpreter does not wait for the thread when it exits.
     errors : {"in order", "first"}
-        ``in order``: an error of the generator is raised after all items that precede it; ``first``: at the next call of ``next``.
+        With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, it is raised at the next
+        call of ``next``.
     """
 
     def __init__(

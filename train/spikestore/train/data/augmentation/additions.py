@@ -178,8 +178,8 @@ class Blend(CheckedAugmentation):
     seed : int
         Another seed draws other events and partners.
     align : {"centre"}, optional
-        Before the two samples are blended, they are moved to their common centre: each by half of the way between the mean
-        places of their events, along time, x and y. Moves are whole bins and pixels, rounded towards 0. The mean places are
+        Before the two samples are blended, they are moved to their common centre. Each sample moves by half of the distance between the
+        mean places of their events, along time, x and y. Moves are whole bins and pixels, rounded towards 0. The mean places are
         computed before `EventThinning` drops events. Events that leave the sample are dropped. If one of the two samples has
         no events, neither is moved.
     """

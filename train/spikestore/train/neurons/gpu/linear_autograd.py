@@ -1,7 +1,7 @@
 """A linear layer and its neurons as one step on a GPU. For the backward pass, this step stores spike counts as bytes.
 
-As on the CPU, a layer does not store its input a second time: its input consists of the bytes that the layer before has stored as
-its spikes. Membrane potentials are not stored. For one layer at a time, the backward pass repeats the matrix product, which has
+As on the CPU, a layer does not store its input a second time, because the preceding layer has stored the same bytes as its spikes.
+Membrane potentials are not stored. For one layer at a time, the backward pass repeats the matrix product, which has
 the same bits on the same device, and recomputes the potentials from it.
 
 Only the device knows how many counts do not fit a byte, and reading this number would synchronise. So counts above 254 are

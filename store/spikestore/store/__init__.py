@@ -5,9 +5,8 @@ Imports neither Dask, Tonic nor torch. A name is imported when it is first used.
 
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
-TYPE_CHECKING = (
-    False  # true for type checkers; importing `typing` would take most of the time before Ctrl-C is handled
-)
+# True for type checkers. Importing `typing` would take most of the time before Ctrl-C is handled.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spikestore.store.build import Build
     from spikestore.store.columns.samples import SampleColumns

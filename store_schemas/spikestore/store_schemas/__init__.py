@@ -5,9 +5,8 @@ Depends on pydantic and numpy only, never on storage. A name is imported when it
 
 from spikestore.store_schemas.lazy_exports import lazy_exports
 
-TYPE_CHECKING = (
-    False  # true for type checkers; importing `typing` would take most of the time before Ctrl-C is handled
-)
+# True for type checkers. Importing `typing` would take most of the time before Ctrl-C is handled.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from spikestore.store_schemas.documents.address import Address
     from spikestore.store_schemas.documents.manifest import Manifest

@@ -36,9 +36,8 @@ class SharedWork:
         part = self._part
         while part is not None:
             try:
-                samples = (
-                    self._next_range()
-                )  # in this block, because Ctrl-C may arrive when the range is taken
+                # In this block, because Ctrl-C may arrive when the range is taken.
+                samples = self._next_range()
                 if samples is None:
                     return
                 self._numbers.append(part(*samples))

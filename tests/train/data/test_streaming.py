@@ -323,7 +323,7 @@ def test_auto_streams_sets_that_do_not_fit(
 
 def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     """Unsupported options are rejected at construction."""
-    with pytest.raises(UsageError, match="weights need the whole set in memory"):
+    with pytest.raises(UsageError, match="weights= needs the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
     for ranks, window, limit in (
         (9, 512, "8 with this window; use a larger window, fewer ranks"),

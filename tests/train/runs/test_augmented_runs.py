@@ -127,7 +127,10 @@ def test_seeds_of_tables() -> None:
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"bins": 4}, r"augment\[0\]: a table needs op or preset; known are time_shift"),
+        (
+            {"bins": 4},
+            r"augment\[0\]: a table must have the field op or the field preset; their known values are time_shift",
+        ),
         ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\? known are"),
         ({"op": "event_drop"}, r"augment\[0\]: event_drop needs the field probability"),
         (

@@ -198,7 +198,7 @@ class FeatureLoader(IterableDataset[Batch]):
         chosen = subset_rows(features, rows)
         chances = None if weights is None else subset_weights(features, chosen, weights)
         if self.residence == "stream" and chances is not None:
-            raise UsageError("weights need the whole set in memory: use residence 'host' or 'device'")
+            raise UsageError("weights= needs the whole set in memory: use residence 'host' or 'device'")
         self.epoch = 0
         """Epoch of the current pass; after its end, epoch of the next pass."""
         self._batch = 0  # next batch of this epoch to yield

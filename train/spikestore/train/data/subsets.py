@@ -123,7 +123,7 @@ def hold_out(
     extras = features.manifest.extras if isinstance(features, FeatureSet) else features.columns.extras
     if by == "sample" and "sample" in extras:
         raise UsageError(
-            f"{features!r} has a column named sample, and by = 'sample' means single rows: rename the column"
+            f"{features!r} has a column named sample, but by = 'sample' means single rows: rename the column"
         )
     groups = table.rows if by == "sample" else table.column(by)
     names = np.unique(groups)
@@ -280,7 +280,7 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
         raise UsageError(f"rows must be from 0 to {count - 1}, got {wrong}")
     distinct = np.unique(numbers)
     if len(distinct) != len(numbers):
-        raise UsageError("rows has duplicates: to draw some rows more often than others, pass weights")
+        raise UsageError("rows has duplicates: to draw some rows more often than others, pass weights=")
     kept = distinct[~np.isin(distinct, left_out)].astype(np.int64)
     if not len(kept):
         reason = "rows is empty" if rows is not None and not len(numbers) else "all were skipped"
@@ -301,11 +301,11 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     if array.shape not in ((len(features),), (len(rows),)):
         several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
         raise UsageError(
-            f"weights must have shape ({len(features)},): one for each row{several}; got {array.shape}"
+            f"weights= must have shape ({len(features)},): one for each row{several}; got {array.shape}"
         )
     chosen = array if len(array) == len(rows) else array[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():
-        raise UsageError("weights must be finite, not negative, and not all 0")
+        raise UsageError("weights= must be finite, not negative, and not all 0")
     relative: npt.NDArray[np.float64] = chosen / chosen.max()  # so that their sum can't overflow
     return relative
 

@@ -98,7 +98,9 @@ def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
     name = table.get("op")
     if name not in OPERATIONS:
         if name is None:
-            raise UsageError(f"a table needs op or preset; known are {', '.join((*OPERATIONS, *PRESETS))}")
+            raise UsageError(
+                f"a table must have the field op or the field preset; their known values are {', '.join((*OPERATIONS, *PRESETS))}"
+            )
         raise UsageError(
             f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS) or ';'} known are {', '.join(OPERATIONS)}"
         )
@@ -138,7 +140,7 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
     tables : sequence of mappings
         Results of `checked_tables`.
     seed : int
-        Seed of the run, for tables without a seed. Two tables with the same operation draw different numbers.
+        Seed of the run, for tables without a seed. Two such tables with the same operation draw different numbers.
     """
     earlier: Counter[str] = Counter()
     return tuple(_made(table, seed, earlier) for table in tables)

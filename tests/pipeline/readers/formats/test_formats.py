@@ -96,6 +96,17 @@ def test_bin_is_tonics(tmp_path: Path) -> None:
     assert ours.tolist() == [[int(event[field]) for field in "txyp"] for event in theirs]
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\r\r\n"])
+@pytest.mark.parametrize("header_only", [False, True])
+def test_lines_of_text_may_end_with_a_carriage_return(end: bytes, header_only: bool) -> None:
+    """No event is lost after a header that ends in this way: some programs still write such files."""
+    lines = [b"t,x", b"1,2", b"3,4", b""]
+    content = lines[0] + end + b"\n".join(lines[1:]) if header_only else end.join(lines)
+    events = format_named("text").read(content)
+    assert isinstance(events, dict)
+    assert {name: column.tolist() for name, column in events.items()} == {"t": [1, 3], "x": [2, 4]}
+
+
 def test_large_integers_in_text_stay_exact() -> None:
     """Times of day in ns stay exact beside a column of floats."""
     start = 2**53 + 1

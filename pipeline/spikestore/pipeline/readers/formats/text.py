@@ -37,6 +37,8 @@ def read_text(content: bytes) -> RawEvents:
 
     Columns of whole numbers are int64; all others are float64. Raises ValueError with a description of the fault.
     """
+    if b"\r" in content:  # lines may also end with a carriage return alone
+        content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     comment, first, start = "", "", 0
     for line in content.splitlines(keepends=True):
         text = _decoded(line).strip()

@@ -114,7 +114,7 @@ def hash_files(
 
 
 def _in_threads(batch: Callable[[Sequence[int]], list[str]], places: Sequence[int]) -> list[str]:
-    """Return what `batch` returns for `places`, which several threads share."""
+    """Divide `places` among several threads, and return the results of `batch` for all places."""
     if len(places) <= 1:
         return batch(places)
     size = max(1, min(_BATCH, len(places) // _THREADS))

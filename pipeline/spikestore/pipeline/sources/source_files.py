@@ -43,7 +43,7 @@ class LocatedSource:
     first_row : int
         Row of the first recording, counted in the whole source. It is 0, except in a result of `part`.
     parts : tuple of LocatedPart
-        Place of the recordings of each part of ``source.items``; empty for other sources.
+        Place of the recordings of each part of ``source.items``; empty if the source has no ``items``.
     """
 
     source: Source

@@ -168,7 +168,7 @@ def check_not_negative(events: Events, *, origin: Origin) -> None:
 
 
 def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, offset: float = 0) -> None:
-    """Raise if a number times its factor, plus `offset`, exceeds int64.
+    """Raise if a value exceeds int64 after it is multiplied by the factor of its field and `offset` is added.
 
     `factors` has the factor of each field; fields that the events lack are ignored.
 

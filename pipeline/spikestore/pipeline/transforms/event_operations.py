@@ -92,9 +92,9 @@ class EventStep:
         return kept_by(operation, events) if isinstance(operation, PixelFilter) else None
 
     def changed(self, events: Events, *, name: str) -> Events:
-        """Return the events that were kept, with the values after the operation; may change `events`.
+        """Return `events` with the values after the operation; the array `events` itself may be modified.
 
-        `name` is the name of the recording in messages.
+        `events` has only the events that the operation keeps (`kept`). `name` is the name of the recording in messages.
         """
         operation = self.operation
         if isinstance(operation, Downsample):

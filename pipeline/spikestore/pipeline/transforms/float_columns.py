@@ -61,7 +61,7 @@ def can_read(transform: Transform) -> bool:
 
 
 class OrdinaryRecordings:
-    """The columns of a block to which the operations that precede the frames have been applied.
+    """The columns of a block after all operations that precede the frames.
 
     Parameters
     ----------

@@ -102,8 +102,9 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     Raises
     ------
     UnsupportedTransformError
-        `dataset` is a class, an object of another class or a subclass, or a cached or sliced data set; or it has options
-        that change its events, a transform of its targets, or a modified list of files.
+        `dataset` is a class instead of an object, a cached or sliced data set, or an object whose class has no reader or is
+        a subclass of a class with a reader. Or the data set has options that change its events, a transform of its targets,
+        or a modified list of files.
     """
     name = class_name(dataset)
     if isinstance(dataset, type):

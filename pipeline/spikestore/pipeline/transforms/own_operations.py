@@ -1,8 +1,8 @@
 """Operations that other packages register as entry points of the group ``spikestore.operations``.
 
 Nothing prevents the function of a package from breaking the rules of operations. Therefore the events that it returns are
-checked. For the first recordings of a fragment, the function also runs twice, and both results must be equal: a function that
-draws random numbers would give all epochs the same stored draw.
+checked. For the first recordings of a fragment, the function also runs twice, and both results must be equal: if a function
+drew random numbers, the store would keep one draw, and all epochs would get the same one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class EventFunction:
 
 
 def refuse_missing_functions(transform: Transform) -> None:
-    """Raise `UsageError` if a function of the transform is not installed, or has another version or other parameters."""
+    """Raise `UsageError` if a function of the transform is not installed, has another version than the transform states, or
+    does not take the parameters of the transform.
+    """
     for operation in transform.on_events:
         if isinstance(operation, OwnOperation):
             CheckedFunction(operation)
@@ -68,7 +70,7 @@ class CheckedFunction:
     UnknownNameError
         No installed package registers this operation.
     UsageError
-        The package cannot be loaded, or the function has another version or other parameters.
+        The package cannot be loaded, or the function has another version than `operation` or does not take its parameters.
     """
 
     def __init__(self, operation: OwnOperation) -> None:

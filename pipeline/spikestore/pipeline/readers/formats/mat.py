@@ -68,7 +68,7 @@ def read_variables(content: bytes, names: Sequence[str] | None = None) -> dict[s
 
 
 def _elements(data: memoryview, order: str) -> Iterator[_Element]:
-    """Yield the elements in some bytes; raise ValueError at an element that does not end."""
+    """Yield the elements in some bytes; raise ValueError if an element is truncated."""
     at = 0
     while at < len(data):
         if len(data) - at < 8:

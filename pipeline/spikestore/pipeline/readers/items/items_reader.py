@@ -82,7 +82,7 @@ class ItemsReader(ClosesOnExit):
     parts : sequence of LocatedPart
         Place of the recordings of each part.
     first_row : int
-        Row of the first recording in `content`.
+        Row of the first recording of `content`, counted in the whole source.
 
     Attributes
     ----------

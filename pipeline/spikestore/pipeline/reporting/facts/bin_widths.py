@@ -35,7 +35,7 @@ class BinWidth:
     factor : float
         Bin width, as a multiple of the bin width of the set.
     samples : int
-        Number of samples in the sweep.
+        Number of samples from which the results were computed.
     non_zeros : float
         Mean number of non-zeros of a sample.
     stored_bytes : float

@@ -58,7 +58,7 @@ def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
 
 
 class Inputs:
-    """Computes the inputs of the read-out, one for each part of time and group of sites.
+    """Computes the inputs of the read-out: one input for each pair of a time part and a group of sites.
 
     For counts, an input is log(1 + events). For real numbers, it is sign(sum) · log(1 + abs(sum)).
 
@@ -112,7 +112,8 @@ class LinearFit:
     classes : int
         Number of classes.
     hold_out : int
-        If it is not 0, rows whose number is a multiple of `hold_out` are not fitted; the accuracy is measured with them.
+        If it is not 0, the rows whose number is a multiple of `hold_out` are left out of the fit, and the accuracy is
+        measured with them.
     """
 
     def __init__(self, inputs: Inputs, classes: int, hold_out: int) -> None:

@@ -58,7 +58,7 @@ class SiteEvents:
 
 
 class Histogram:
-    """Counts of whole numbers from 0."""
+    """Counts how often each whole number occurs; the numbers are at least 0."""
 
     def __init__(self) -> None:
         self._small = np.zeros(SMALL, np.int64)

@@ -186,14 +186,14 @@ def add_surfaces(
     is_linear: bool,
     total: npt.NDArray[np.float32],
 ) -> None:
-    """Add the time surface around each event of one cell and polarity.
+    """Compute the time surface around each event of one cell and polarity, and add it to `total`.
 
     Parameters
     ----------
     t, x, y : float32, int64 and int64 array, shape (events,)
         `t`: times of the events in µs, sorted. `x`, `y`: coordinates of the events.
     window : float32
-        The surface around an event has the earlier events whose times are at most this many µs before the event.
+        The surface around an event is computed from the events that are at most this many µs earlier, and from the event itself.
     tau : float32
         Time constant in µs; three times the time constant if `is_linear`.
     is_linear : bool

@@ -1,7 +1,7 @@
-"""Downsample, CropTime and frames by time in one compiled pass, after filters; `NumpyChain` transforms unusual recordings.
+"""Downsample, CropTime and frames of time bins in one compiled pass, which runs after the filters.
 
 The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's, and
-returns the numbers of the others. `NumpyChain` transforms each of these, or raises the error. So all executors reject the
+marks the others as unusual. `NumpyChain` transforms each unusual recording, or raises the error. So all executors reject the
 same recordings with the same messages.
 """
 

@@ -238,7 +238,7 @@ def bin_recordings(
     all_p : uint8 array, shape (events,), or None
         Polarities.
     edges, counts_of_bins : int64 array
-        Tables of `FusedParameters.rule`, as `fixed_ranges` describes them; empty for other rules.
+        Tables for the rule `HALF_DURATION`, as `fixed_ranges` describes them; empty for other rules.
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events, and the end of the last.
     first_row : int

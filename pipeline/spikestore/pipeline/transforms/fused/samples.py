@@ -119,7 +119,10 @@ def insert(
     nnz: npt.NDArray[np.int64],
     samples: dict[int, Sample],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return index and value with `samples` inserted at their places; `nnz` has the non-zeros of every recording."""
+    """Return index and value with `samples` inserted at their places.
+
+    `nnz` has the number of non-zeros of every recording, also of those in `samples`.
+    """
     indices: list[npt.NDArray[Any]] = []
     values: list[npt.NDArray[Any]] = []
     ends, taken = np.cumsum(nnz), 0

@@ -41,7 +41,7 @@ def float16_units(factor: int) -> npt.NDArray[np.int64]:
 
 
 def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the tables `edges` and `counts` of `fixed_ranges` for bins of `duration` µs, at least `SHORTEST`."""
+    """Return the tables `edges` and `counts` of `fixed_ranges` for bins of `duration` µs; it must be at least `SHORTEST`."""
     times = np.arange(_FINITE, dtype=np.uint16).view(np.float16)
     length = np.float16(duration / 1000)
     bins, numbers = times // length, np.ceil(times / length)
@@ -49,7 +49,7 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """For each whole number k, return the smallest difference of two times whose entry in `values` is at least k.
+    """Return, for each whole number k, the smallest time difference that has an entry of at least k in `values`.
 
     A difference is a multiple of `UNIT`. To find its entry in `values`, it is rounded to float16.
 

@@ -115,8 +115,8 @@ class LockFile:
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
         """Write `pins` to the lock if they changed; log a warning for each pin that is replaced.
 
-        If `keep_others` is true, pins of other splits are kept if they have the same transform. The name in the store keeps
-        other splits too.
+        If `keep_others` is true, the pins of other splits with the same transform stay in the lock, because the name in the
+        store keeps these splits too.
         """
         former = {} if lock is None else lock.splits
         transforms = {pin.transform_key for pin in pins.values()}

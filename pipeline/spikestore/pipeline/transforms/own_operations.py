@@ -49,9 +49,7 @@ class EventFunction:
 
 
 def refuse_missing_functions(transform: Transform) -> None:
-    """Raise `UsageError` if a function of the transform is not installed, has another version than the transform states, or
-    does not take the parameters of the transform.
-    """
+    """Raise the errors of `CheckedFunction` for the transform: a function is missing, or its version or parameters differ."""
     for operation in transform.on_events:
         if isinstance(operation, OwnOperation):
             CheckedFunction(operation)

@@ -16,6 +16,15 @@ from spikestore.store.cli.limits import limit_reached
         (MemoryError("Unable to allocate 8 GiB"), "not enough memory: "),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "not enough memory: "),
         (ImportError("x.so: failed to map segment from shared object"), "not enough memory: "),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+            "lower batch_size",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "lower batch_size"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+            "lower batch_size",
+        ),
         (RuntimeError("can't start new thread"), "ulimit -u"),
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u"),
         (OSError(errno.EMFILE, "Too many open files", "a.h5"), "a.h5: Too many open files: raise the limit"),

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from spikestore.store.cli.main import main
+from spikestore.train import Batch
+from spikestore.train.data.augmentation.picture import write_picture
 
 
 @pytest.mark.slow  # matplotlib takes a second to import
@@ -69,3 +72,13 @@ def test_a_picture_that_cannot_be_finished_leaves_the_former_one(
     assert f"cannot write {out} (No space left on device)" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == [out]
     assert out.read_bytes() == b"former"
+
+
+@pytest.mark.slow  # matplotlib takes a second to import
+@pytest.mark.parametrize(("bins", "name"), [(20, "$\\foo$"), (24_000, "yes")], ids=["$\\foo$", "long"])
+def test_any_class_name_and_length(tmp_path: Path, bins: int, name: str) -> None:
+    """Matplotlib reads text between dollars as formulas, and torch has no quantiles of more than 16,777,216 numbers."""
+    zero = torch.zeros(1, dtype=torch.int64)
+    batch = Batch(torch.ones(1, bins, 1, 700), zero, zero + bins, zero)
+    write_picture(tmp_path / "picture.png", batch, batch, (name,))
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.pipeline.folders import draw, recipe_for, save
@@ -125,11 +126,24 @@ def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
         hold_out(features, 0.4)
 
 
-@pytest.mark.parametrize("part", [0, 1, float("nan"), "x"])
+@pytest.mark.parametrize("part", [0, 1, float("nan"), "x", np.array([0.1, 0.2]), torch.tensor([0.1, 0.2])])
 def test_shares_that_are_refused(copied: FeatureSet, part: Any) -> None:
     """A share is a number between 0 and 1; a text is named too."""
     with pytest.raises(UsageError, match="part must be above 0 and below 1"):
         hold_out(copied, part)
+
+
+def test_a_share_may_be_a_scalar_of_torch(copied: FeatureSet) -> None:
+    """As in other arguments; a tensor cannot be rounded by Python."""
+    parts: list[Any] = [0.25, torch.tensor(0.25), np.float32(0.25)]
+    held = [hold_out(copied, part)[1].tolist() for part in parts]
+    assert held[0] == held[1] == held[2]
+
+
+@pytest.mark.parametrize("weights", [["a", "b"], {0: 1}], ids=["texts", "mapping"])
+def test_weights_that_are_no_numbers(copied: FeatureSet, weights: Any) -> None:
+    with pytest.raises(UsageError, match="weights must be numbers, got"):
+        FeatureLoader(copied, 4, weights=weights)
 
 
 def test_users_are_held_out_whole(tmp_path: Path) -> None:

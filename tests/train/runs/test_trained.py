@@ -48,6 +48,7 @@ def test_the_network_of_a_run(folder: Path, store_folder: Path, features: Featur
     assert accuracy(network, valid) == network.best_accuracy > 0.5
     again = load_network(str(folder / "best.pt"), backend="sinabs")
     assert accuracy(again, valid) == network.best_accuracy
+
     assert load_network(folder / "last.pt").epochs == 2
     frames = next(iter(valid)).frames
     forget_states(network)
@@ -58,6 +59,30 @@ def test_the_network_of_a_run(folder: Path, store_folder: Path, features: Featur
     assert twin.classes == network.classes
     assert outputs.shape == (*frames.shape[:2], 2)
     assert next(iter(network[:2].state_dict())) == "linear1.weight"  # like any nn.Sequential
+
+
+def test_accuracy_is_the_share_of_the_samples_of_the_pass(folder: Path, store_folder: Path) -> None:
+    """It was divided by the samples of an epoch, also if a pass has fewer: after `drop_last`, or from a restored position on."""
+    network, valid = load_network(folder), Store(store_folder)["small:valid"]
+
+    def right(loader: FeatureLoader) -> list[bool]:
+        found: list[bool] = []
+        for batch in loader:
+            forget_states(network)
+            found += (network(batch.frames).sum(1).argmax(1) == batch.labels).tolist()
+        return found
+
+    whole = right(FeatureLoader(valid, 16))
+    assert len(whole) == 69
+    assert accuracy(network, FeatureLoader(valid, 16, drop_last=True)) == sum(whole[:64]) / 64
+    rest = FeatureLoader(valid, 16)
+    next(iter(rest))
+    rest.load_state_dict(rest.state_dict())
+    assert accuracy(network, rest) == sum(whole[16:]) / 53
+    with pytest.raises(
+        UsageError, match=r"no batch: it has 69 samples, a batch has 70, and drop_last leaves out a smaller"
+    ):
+        accuracy(network, FeatureLoader(valid, 70, drop_last=True))
 
 
 def test_a_run_of_a_gpu_loads_here(folder: Path, tmp_path: Path) -> None:

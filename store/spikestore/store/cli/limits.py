@@ -10,6 +10,10 @@ __all__ = ["limit_reached"]
 _MEMORY = (
     "not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), or use fewer workers"
 )
+_BATCHES = (
+    "not enough memory for a batch or the network: lower batch_size under [data] (a run starts over with --restart then), use a smaller "
+    "network or another --device, or free memory"
+)
 _THREADS = "cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), or use fewer workers"
 _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
@@ -21,6 +25,9 @@ _REMEDIES = {
 }
 _OF_LOADERS = ("cannot allocate memory", "failed to map segment", "cannot create shared object descriptor")
 """Texts in errors of the dynamic loader when memory is short. These errors are ImportError, or OSError without an errno."""
+
+_OF_TORCH = ("out of memory", "can't allocate memory", "cublas_status_alloc_failed")
+"""Texts in torch's errors when the memory of the host or of a GPU is short. These errors are RuntimeError."""
 
 
 def limit_reached(error: BaseException) -> str | None:
@@ -38,6 +45,8 @@ def limit_reached(error: BaseException) -> str | None:
         or (isinstance(error, (ImportError, OSError)) and any(part in text.lower() for part in _OF_LOADERS))
     ):
         return _MEMORY
+    if isinstance(error, RuntimeError) and any(part in text.lower() for part in _OF_TORCH):
+        return _BATCHES
     if "can't start new thread" in text or isinstance(error, BlockingIOError):
         return _THREADS
     if isinstance(error, FileNotFoundError) and not error.filename and _working_directory_is_gone():

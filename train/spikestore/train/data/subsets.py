@@ -113,10 +113,10 @@ def hold_out(
         `part` is not between 0 and 1, the column does not exist, or the set has only one sample, or only one value of the column.
     """
     try:
-        is_share = 0 < part < 1
-    except TypeError:  # a text, for example
-        is_share = False
-    if not is_share:
+        share = float(part) if 0 < part < 1 else 0.0
+    except (TypeError, ValueError, RuntimeError):  # a text or several numbers, for example
+        share = 0.0
+    if not share:
         raise UsageError(f"part must be above 0 and below 1, got {part!r}")
     seed = whole_number("seed", seed)
     table = _table_of(features)
@@ -129,7 +129,7 @@ def hold_out(
     names = np.unique(groups)
     if len(names) < 2:
         raise UsageError(f"{features!r} has only one {by}: nothing can be held out")
-    count = min(max(round(part * len(names)), 1), len(names) - 1)
+    count = min(max(round(share * len(names)), 1), len(names) - 1)
     text = f"hold out:{table.digest}:{seed}:{by}"
     held = names[np.argsort(random_keys(_as_numbers(names), text), kind="stable")[:count]]
     mask = np.isin(groups, held)
@@ -294,10 +294,13 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     Raises
     ------
     UsageError
-        There is neither one weight for each row of the set nor one for each of `rows`; or weights are negative, not finite,
-        or all 0.
+        There is neither one weight for each row of the set nor one for each of `rows`; or weights are no numbers, negative, not
+        finite, or all 0.
     """
-    array = as_array(weights).astype(np.float64)
+    try:
+        array = as_array(weights).astype(np.float64)
+    except (TypeError, ValueError):
+        raise UsageError(f"weights must be numbers, got {weights!r:.60}") from None
     if array.shape not in ((len(features),), (len(rows),)):
         several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
         raise UsageError(

@@ -129,23 +129,30 @@ def accuracy(
 ) -> float:
     """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks.
 
-    The network is in evaluation mode afterwards.
+    The samples are those of the loader's next pass, so samples that ``drop_last`` leaves out do not count. The network is in evaluation mode
+    afterwards.
 
     Raises
     ------
     UsageError
-        The loader has an augmentation that mixes labels.
+        The loader has an augmentation that mixes labels; or its next pass has no batch.
     """
     if loader.mixes_labels:
         raise UsageError(
             "accuracy needs class numbers, but CutMix or EventMix mixes the labels of this loader: use a loader without CutMix and EventMix"
         )
     network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=loader.device)
+    correct, seen = torch.zeros((), dtype=torch.int64, device=loader.device), 0
     for batch in loader:
         forget_states(network)
-        bins, _ = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
+        bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
+        seen += samples
         with arithmetic.cast():
             outputs = network(ranks.padded(batch.frames, bins))
         correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
-    return int(ranks.total(correct)) / loader.samples
+    if not seen:
+        raise UsageError(
+            f"accuracy needs a sample, but this loader has no batch: it has {loader.samples} samples, a batch has {loader.batch_size}, "
+            "and drop_last leaves out a smaller one"
+        )
+    return int(ranks.total(correct)) / seen

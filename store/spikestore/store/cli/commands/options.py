@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spikestore.store.cli.interrupts import raise_dropped_interrupt
+
 if TYPE_CHECKING:
     from spikestore.store.store import Store
 
@@ -60,7 +62,10 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     ------
     UsageError
         The location is empty, or `must_exist` is true and the folder does not exist.
+    KeyboardInterrupt
+        An import of the command dropped Ctrl-C.
     """
+    raise_dropped_interrupt()
     from spikestore.store.storage import FolderStorage
     from spikestore.store.store import Store, default_location
     from spikestore.store_schemas.errors import UnknownNameError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from spikestore.store.storage.durable_files import replacing
@@ -47,7 +47,8 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
     for row, batch, when in zip(rows, (before, after), ("before", "after"), strict=True):
         for axes, frames, label, sample in zip(row, batch.frames, batch.labels, batch.samples, strict=True):
             _show_sample(axes, frames)
-            axes.set_title(f"row {int(sample)}: {label_text(label, classes)}", fontsize=7)
+            title = f"row {int(sample)}: {label_text(label, classes)}"
+            axes.set_title(title, fontsize=7, parse_math=False)  # a class may be called $x
         row[0].set_ylabel(f"{when}\n{'y' if before.frames.ndim > 4 else 'channel'}", fontsize=8)
     try:
         with replacing(path, sync=False) as temporary:
@@ -61,9 +62,11 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
 def _show_sample(axes: Any, frames: Tensor) -> None:
     """Draw the frames of one sample, shape (time, polarity, [y,] x), into axes of matplotlib."""
     camera = frames.ndim == 4
-    image = frames.sum((0, 1)) if camera else frames.sum(1).T
+    image = (
+        frames.sum((0, 1)) if camera else frames.sum(1).T
+    ).numpy()  # quantiles of torch have a limit of size
     axes.imshow(
-        image.clamp(max=max(float(torch.quantile(image, 0.995)), 1)).numpy(),
+        np.minimum(image, max(float(np.quantile(image, 0.995)), 1)),
         cmap="Greys",
         aspect="equal" if camera else "auto",
         origin="upper" if camera else "lower",

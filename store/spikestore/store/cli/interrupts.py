@@ -1,0 +1,46 @@
+"""Ctrl-C that an import drops or that arrives twice.
+
+torch's import drops exceptions in some places, so a command would go on with modules that are not complete.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Never
+
+__all__ = ["end_at_next_interrupt", "raise_dropped_interrupt", "remember_interrupts"]
+
+_arrived: list[int] = []
+
+
+def remember_interrupts() -> None:
+    """Remember each Ctrl-C, which still raises `KeyboardInterrupt`; do nothing if the process has a handler of its own or ignores Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _remember)
+
+
+def raise_dropped_interrupt() -> None:
+    """Restore Python's handler; raise `KeyboardInterrupt` if Ctrl-C has arrived since `remember_interrupts`.
+
+    A command calls this function after its imports. In any thread but the main one, nothing happens.
+    """
+    if signal.getsignal(signal.SIGINT) is not _remember:
+        return
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    except ValueError:  # not the main thread
+        return
+    if _arrived:
+        raise KeyboardInterrupt
+
+
+def end_at_next_interrupt() -> None:
+    """Let another Ctrl-C end the process at once: after its command, it would only print a traceback of the interpreter's end."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _remember(number: int, frame: FrameType | None) -> Never:
+    _arrived.append(number)
+    raise KeyboardInterrupt

@@ -1,0 +1,72 @@
+"""Ctrl-C that an import drops, and Ctrl-C at the end of an interrupted command."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_PROGRAM = "from spikestore.store.cli.program import program\nsys.exit(program())\n"
+_ONE_LINE = "interrupted; run the same command again to resume\n"
+
+
+def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", f"import signal, sys\n{code}{_PROGRAM}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_command_ends_if_an_import_dropped_ctrl_c(tmp_path: Path) -> None:
+    """The import of torch does so in a twelfth of trials; the command then trained, or failed with modules that were not complete."""
+    store = tmp_path / "store"
+    store.mkdir()
+    dropping = (
+        "class Dropping:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name != 'spikestore.store.cli.commands.ls': return\n"
+        "        try: signal.raise_signal(signal.SIGINT)\n"
+        "        except KeyboardInterrupt: pass\n"
+        "sys.meta_path.insert(0, Dropping())\n"
+    )
+    done = _run(dropping, "ls", "--store", str(store))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", _ONE_LINE)
+
+
+def test_a_second_ctrl_c_after_the_command_prints_no_traceback() -> None:
+    """Functions that run when the interpreter ends, such as torch's, were interrupted."""
+    twice = (
+        "import atexit\n"
+        "from spikestore.store.cli import main\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "main._run = lambda *_: signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = _run(twice)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", _ONE_LINE)
+
+
+@pytest.mark.parametrize("handler", ["signal.SIG_IGN", "print"])
+def test_a_handler_of_the_user_stays(tmp_path: Path, handler: str) -> None:
+    """Shells start background jobs with Ctrl-C ignored."""
+    store = tmp_path / "store"
+    store.mkdir()
+    own = (
+        f"signal.signal(signal.SIGINT, {handler})\n"
+        "import atexit\n"
+        f"atexit.register(lambda: print(signal.getsignal(signal.SIGINT) is {handler}))\n"
+    )
+    done = _run(own, "ls", "--store", str(store))
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["True"]), done.stderr
+
+
+def test_python_s_own_handler_returns_before_a_command_works(tmp_path: Path) -> None:
+    """Asyncio cancels its tasks at Ctrl-C only with this handler."""
+    store = tmp_path / "store"
+    store.mkdir()
+    own = (
+        "import atexit\n"
+        "atexit.register(lambda: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler))\n"
+    )
+    done = _run(own, "ls", "--store", str(store))
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["True"]), done.stderr

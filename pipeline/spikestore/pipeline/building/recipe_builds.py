@@ -92,8 +92,8 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
     """Build the fragments of all sets whose recordings must be read, and return the recipes with options to commit them.
 
-    If stored sets have or determine some rows of a recipe's sets, the recordings of these rows need not be read. The sets of
-    such a recipe are not built here.
+    If some rows of a recipe's sets can be taken or computed from stored sets, the recordings of these rows need not be read.
+    The sets of such a recipe are not built here.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

@@ -91,11 +91,11 @@ class Reuse:
             report_changed_splits(self.name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
-        """Return the properties of the source of a new set, and the rows of the new set that stored sets have or determine.
+        """Return the properties of a new set's source, and the rows of the new set that can be taken or computed from stored sets.
 
         The properties are those that are known before recordings are read.
 
-        If a finer set determines all rows, no file of the source is opened. A second call for the same set returns the same
+        If all rows can be computed from a finer set, no file of the source is opened. A second call for the same set returns the same
         objects.
         """
         if wanted.address not in self._looked:
@@ -128,13 +128,13 @@ class Reuse:
         return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
 
     def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
-        """Return a requested set in place of a locked set without recordings; a finer set determines its rows.
+        """Return a requested set in place of a locked set without recordings; its rows are computed from a finer set.
 
         Raises
         ------
         SourceNotFoundError
-            No finer set determines all rows. If a finer set determines some rows, the error says how many are missing; else it
-            is `error`.
+            Not all rows can be computed from a finer set. If some rows can, the error says how many are missing; else it is
+            `error`.
         """
         rows = self._find_finer_rows(wanted)
         if rows is None or wanted.address is None:

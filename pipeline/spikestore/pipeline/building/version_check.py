@@ -68,7 +68,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set was built from a data set of the same Python class and version with another number of items.
+    """Raise `UsageError` if a committed set is from a data set of the same class and version that had another number of items.
 
     Only sets of the same transform and split are compared.
     """

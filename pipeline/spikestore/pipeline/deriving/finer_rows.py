@@ -16,7 +16,7 @@ from spikestore.store_schemas.layout import BLOCK, Layout
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FinerRows(FormerRows):
-    """Rows of a new set that the rows of one finer set determine.
+    """Rows of a new set that can be computed from the rows of one finer set.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class FinerRows(FormerRows):
         return {"transform_key": self.finer.address.transform_key, "digest": self.finer.digest}
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return the available rows of a range of rows of the new set; see `FormerRows.read`.
+        """Return the available rows among consecutive rows of the new set; see `FormerRows.read`.
 
-        Their labels and columns are already those of the new set.
+        The labels and columns of these rows are already those of the new set.
         """
         runs, problems = FormerRows.read(self, rows)
         return [

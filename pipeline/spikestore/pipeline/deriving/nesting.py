@@ -75,7 +75,7 @@ class _Before(NamedTuple):
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations that may differ; if they do not have the same effect on times and polarities, return the reason."""
+    """Return the operations that may differ. If sums cannot give the coarse set because of these operations, return the reason."""
     equal = 0
     for first, second in zip(fine.on_events, coarse.on_events, strict=False):
         if first != second:

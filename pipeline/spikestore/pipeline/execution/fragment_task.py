@@ -1,7 +1,7 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-If a former set has a row already, the row is taken from that set (`growing`). If a finer set determines a row, the row is
-computed from the finer set (`deriving`). In both cases the recording is not read.
+If a former set has a row already, the row is taken from that set (`growing`). If a row can be computed from the rows of a
+finer set, it is computed from them (`deriving`). In both cases the recording is not read.
 
 Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
 a stored fragment only looks up its record.
@@ -89,7 +89,7 @@ class FragmentJob:
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
-    """Inputs of tasks that each build the same fragment of several sets of one source, and read its recordings once.
+    """Inputs of tasks for several sets of one source: a task builds the same fragment of every set, and reads its recordings once.
 
     Attributes
     ----------
@@ -264,7 +264,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
 
 
 def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment. Rows that the finer set determines are computed from it; the other rows are read from recordings."""
+    """Return the rows of a fragment: computed from the finer set where possible, else from the recordings."""
     runs, problems = former.read(rows)
     taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, runs)
     if not missing:

@@ -131,7 +131,7 @@ class _Sites:
         self.range: tuple[int, int] | None = None
 
     def add(self, _begins: int, index: npt.NDArray[Any]) -> None:
-        """Add indices; they are skipped once two sites are known."""
+        """Add indices. Once two different sites are known, further indices are ignored."""
         if self.range is None or self.range[0] == self.range[1]:
             site = index % self._count
             known = self.range or (int(site[0]), int(site[0]))

@@ -52,7 +52,7 @@ def compare_rows(
     UnknownNameError
         The recordings have no such split.
     SourceError
-        The cache and the recordings differ in their number, or in a row.
+        The number of items in the cache is not the number of recordings, or a row differs.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

@@ -100,7 +100,7 @@ def import_cache(
     LayoutError
         A file is missing or damaged, a file has no frames, or its shape or counts do not fit the transform.
     SourceError
-        A row differs from the recordings, a file changed during the import, or no frame has a count.
+        A row differs from the recordings, a file changed during the import, or all frames are empty.
     UsageError
         The recipe or a parameter is wrong, or the name refers to another set.
     StoreError
@@ -227,7 +227,7 @@ class _Contents:
 def _look_into(
     reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
 ) -> _Contents:
-    """Read all files except the files of the first chunk, so that every fault is reported before the store is changed."""
+    """Read the files of all chunks but the first, which is read already. So every fault is reported before the store changes."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
     keep = first.nbytes * reads.chunks <= left

@@ -78,8 +78,8 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
     Raises
     ------
     UsageError
-        The time bins are chosen in more than one way, a number is out of range, the size of the sensor is not known, or the frames are larger than
-        the sensor.
+        The time bins are chosen in more than one way, a number is out of range, the size of the sensor is not known, or the
+        frames are larger than the sensor.
     """
     (x, y), (sensor_x, sensor_y, polarities) = _sizes(chosen, defaults)
     operations: list[dict[str, Any]] = []

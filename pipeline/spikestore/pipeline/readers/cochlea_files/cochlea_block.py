@@ -57,7 +57,7 @@ def cochlea_block(
     extras : mapping of str to int64 array, shape (recordings,) each
         Further columns.
     n_classes : int
-        Number of classes; labels must be smaller.
+        Number of classes; each label must be smaller than this number.
     problem : callable
         Returns the error of a recording.
     unreadable : mapping of int to str, optional

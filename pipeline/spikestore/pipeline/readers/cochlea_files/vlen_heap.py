@@ -180,7 +180,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return whether a dataset has its descriptors and values in this file, and whether their types need no conversion."""
+    """Return True if the descriptors and values of a dataset are in this file, and their types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

@@ -29,7 +29,7 @@ class KeptColumn:
     kind : {"whole", "real", "text"}
         ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all are finite numbers of 64 bits; else ``text``.
     size : int
-        Number of parts of a text.
+        Number of columns of whole numbers that store a text (`parts`); 0 for the other kinds.
     """
 
     name: str

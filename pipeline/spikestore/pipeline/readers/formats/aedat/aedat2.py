@@ -108,7 +108,7 @@ def _end_of_header(content: bytes) -> int:
 def _is_text(line: bytes) -> bool:
     """Return whether a line is printable ASCII.
 
-    The first event of a file is not, if its time is below 2²⁴ µs, because the first byte of its time is then 0.
+    The first event of a file is not printable ASCII if its time is below 2²⁴ µs, because the first byte of its time is then 0.
     """
     return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 

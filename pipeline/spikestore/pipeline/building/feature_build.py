@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 _SPARE = 16
-"""Factor of the shard length for recordings whose events are estimated; chunks that are not used take 16 bytes each."""
+"""If numbers of events are estimated from some items, shards are this many times longer; an unused chunk takes 16 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

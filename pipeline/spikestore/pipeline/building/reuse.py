@@ -91,7 +91,7 @@ class Reuse:
             report_changed_splits(self.name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
-        """Return the properties of a new set's source, and the rows of the new set that can be taken or computed from stored sets.
+        """Return the properties of a new set's source, and the rows of the set that can be taken or computed from stored sets.
 
         The properties are those that are known before recordings are read.
 

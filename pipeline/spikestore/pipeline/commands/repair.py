@@ -76,8 +76,8 @@ def repair(
 ) -> None:
     """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    If the rest of the set determines an object, the object is computed from it. Other objects are copied from the store --from,
-    or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used. Without --data, the
+    An object that can be computed from the rest of the set is computed. Other objects are copied from the store that --from
+    names, or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used. Without --data, the
     recordings of --recipe are used. Only bytes that match the set are stored.
 
     Examples

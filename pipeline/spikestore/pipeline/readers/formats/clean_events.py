@@ -18,7 +18,7 @@ _USUAL: Mapping[EventField, tuple[str, ...]] = {
     "y": ("y", "ys"),
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
-"""Names of fields that are recognised, in any case."""
+"""Names of fields that are recognised, in lower and upper case."""
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _LATEST = 2**62

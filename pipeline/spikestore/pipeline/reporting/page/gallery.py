@@ -27,7 +27,7 @@ COLUMNS, ROWS = 256, 128
 RASTER_COLUMNS = 400
 
 LARGEST = 3_000_000
-"""Maximum length of all pictures in bytes; further samples are left out, so that the page stays below 5 MB."""
+"""Maximum size of all pictures together, in bytes; further samples are left out, so that the page stays below 5 MB."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ EventFields = Events | Mapping[str, npt.NDArray[Any]]
 """The fields of the events of a recording."""
 
 _DENSE_PLACES = 2**24
-"""Largest number of places for which places with events are numbered with a table of all places (80 MiB)."""
+"""Largest number of places for which a table of all places is made (80 MiB), to number the places with events."""
 
 
 def frame_with_bins_of(spec: FloatFrames) -> ToFrame:
@@ -125,9 +125,9 @@ def _surfaces(spec: ToTimesurface, events: EventFields, starts: Ints, ends: Ints
 
 
 def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
-    """Return an ascending array that contains the places of all events, and for each event the position of its place in this array.
+    """Return the places that have events, ascending, and for each event the position of its place in this array.
 
-    If `size` is larger than the number of events, the array contains only places with events; else it contains all places.
+    If `size` is at most the number of events, the array contains all places instead, also those without events.
 
     Parameters
     ----------

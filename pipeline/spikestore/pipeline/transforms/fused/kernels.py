@@ -29,7 +29,8 @@ TODO, SKIP, UNUSUAL = 0, 1, 2
 """States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, because it is not ordinary."""
 
 _FEW, _MANY = 4, 10
-"""Number of sites that are written at once: more at once mean fewer branches, and more superfluous elements if few sites of a word have events."""
+"""Number of sites that are written at once. A larger number means fewer branches, but more superfluous elements if few sites of
+a word have events."""
 
 SLACK = _MANY
 """Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""

@@ -6,11 +6,11 @@ import math
 from typing import NamedTuple
 
 TONIC, DURATION, HALF_DURATION, BY_NUMBER, BY_TIME, HALF_BY_TIME = range(6)
-"""Rules that divide a recording into bins: that of ``to_frame``; SpikingJelly's by duration, by number and by time; those that
-begin with HALF are for float16 times."""
+"""Rules that divide a recording into bins. TONIC is the rule of ``to_frame``. The others are SpikingJelly's rules: by duration, by
+number and by time. The rules that begin with HALF are for float16 times."""
 
 HALF_RULES = {DURATION: HALF_DURATION, BY_TIME: HALF_BY_TIME}
-"""Rule for stored float16 times of each rule that has one."""
+"""Rules that are replaced if the file has float16 times, each with the rule that replaces it."""
 
 UNIT = 2.0**-24
 """Smallest positive float16. All others are multiples of it, so sums and differences of them are exact integers."""

@@ -36,7 +36,7 @@ class _Chip(NamedTuple):
     y_at: int
     polarity_at: int
     on: int
-    """Polarity bit of an ON event."""
+    """Value of the polarity bit of an ON event, 0 or 1."""
     others: int
     """In every entry that is not an event of a pixel, at least one of these bits is set."""
 

@@ -2,8 +2,8 @@
 
 Other examples are a set without events, a set whose events are mostly cropped, and a set with a single time bin or a single
 class. An empty set is an error, unless the caller allows empty sets. In all other cases the set is committed, and each property
-is reported in a warning. If a warning states the times of recordings, some of the recordings are read again for it; for a set
-that was derived from a finer set, no recordings are read.
+is reported in a warning. Some warnings state the times of recordings. For such a warning, some recordings are read again, unless
+the set was derived from a finer set.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def preprocess(
         Transform of each recording; by default the transform of the Tonic dataset. If the source is a recipe, this parameter is
         not allowed, because the recipe states the transform.
     version : str, optional
-        Identifies the recordings of a dataset without known files; change it whenever they change.
+        Identifies the recordings of a dataset without known files. If the recordings change, the version must change.
     hash_events : bool
         Identify the recordings of a dataset without known files by a hash of all events, instead of by `version`.
     split : str, optional

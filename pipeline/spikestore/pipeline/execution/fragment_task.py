@@ -61,8 +61,8 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform; the samples are the same.
     former : FormerRows, optional
-        Committed sets that have rows of this set, or a finer set from whose rows some rows of this set are computed; and the
-        positions of these rows.
+        Positions of rows of this set in committed sets that have these rows already; or, as `FinerRows`, rows of this set
+        that are computed from a finer set.
     """
 
     build: Build

@@ -1,4 +1,4 @@
-"""Recordings that change their split: in the new sets of a name, they are in another split than in its current sets.
+"""Recordings that change their split: the new sets of a name have them in another split than the current sets of this name.
 
 If a recipe has `shares` but no `group`, a hash of the path decides the split. A file that is renamed may then move from the
 training split to the test split. Such moves are reported.

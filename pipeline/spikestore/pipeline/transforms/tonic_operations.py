@@ -309,7 +309,7 @@ def _sizes(part: object, parameter: str) -> Any:
 
 
 def class_name(value: object) -> str:
-    """Return the full name of a class or function (a function with file and line); for any other object, that of its class."""
+    """Return the full name of a class, or of a function with its file and line; for any other object, the name of its class."""
     named = value if hasattr(value, "__qualname__") else type(value)
     module = str(getattr(named, "__module__", None) or "")
     name = f"{module}.{named.__qualname__}" if module not in ("", "builtins") else named.__qualname__

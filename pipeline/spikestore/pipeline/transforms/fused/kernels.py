@@ -8,7 +8,7 @@ For each recording:
    which a search finds.
 3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for each edge among the scaled
    times, starting where the previous edge was found. For SpikingJelly's rules, `fixed_ranges` finds the events of each bin.
-4. Count the events of a bin, with 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
+4. Count the events of a bin, with 2 or 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
    returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
 """
 

@@ -21,6 +21,8 @@ from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
 from spikestore.train import load_network
 from spikestore.train.data import loader
+from spikestore.train.runs import loop
+from spikestore.train.runs.checkpoint.checkpoint import Checkpoint, save_checkpoint
 from spikestore.train.runs.run import run
 from spikestore.train.runs.run_folder import LOCK, only_writer, refuse_unwritable
 
@@ -227,6 +229,28 @@ def test_a_new_run_drops_the_network_of_the_run_before(store_folder: Path, tmp_p
     assert load_network(tmp_path).config.seed == 0  # nothing of the new run is there yet
     with pytest.raises(KeyboardInterrupt):
         run(plan, store, tmp_path, device="cpu", restart=True, progress=stopping_at(3))
+    assert load_network(tmp_path).config.seed == 1
+    run(plan, store, tmp_path, device="cpu", progress=silent)
+    assert {load_network(tmp_path / name).config.seed for name in ("best.pt", "last.pt")} == {1}
+
+
+def test_a_new_run_that_ends_between_its_checkpoints_leaves_none_of_the_run_before(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --restart, best.pt is written before last.pt; the same command then continued the former run beside the new best.pt."""
+    store = Store(store_folder)
+    run(config(epochs=1), store, tmp_path, device="cpu", progress=silent)
+
+    def interrupted(path: Path, checkpoint: Checkpoint) -> None:
+        if path.name == "last.pt":
+            raise KeyboardInterrupt
+        save_checkpoint(path, checkpoint)
+
+    plan = config(seed=1, epochs=1)
+    monkeypatch.setattr(loop, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, store, tmp_path, device="cpu", restart=True, progress=silent)
+    monkeypatch.undo()
     assert load_network(tmp_path).config.seed == 1
     run(plan, store, tmp_path, device="cpu", progress=silent)
     assert {load_network(tmp_path / name).config.seed for name in ("best.pt", "last.pt")} == {1}

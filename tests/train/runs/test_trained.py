@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.train.conftest import learnable
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import DamagedError, SourceNotFoundError, SpikestoreError, UsageError
 from spikestore.train import FeatureLoader, forget_states, load_network
 from spikestore.train.runs.checkpoint.digest import content_digest
-from spikestore.train.runs.run import run
+from spikestore.train.runs.run import evaluate, run
 from spikestore.train.runs.step import accuracy
 
 
@@ -126,3 +127,20 @@ def test_an_invalid_network_is_rejected_by_name(folder: Path, tmp_path: Path) ->
         load_network("")
     with pytest.raises(LookupError, match="no backend 'slow'"):
         load_network(folder, backend="slow")  # type: ignore[arg-type]
+
+
+def test_a_split_that_is_longer_than_pad_to(tmp_path: Path) -> None:
+    """The configuration of a run cannot change, so the message must not advise to raise `pad_to` of `evaluate`."""
+    store = Store(tmp_path / "store")
+    short = next(
+        one for one in (learnable("train", 12, seed) for seed in range(99)) if one.truth.n_bins.max() == 18
+    )
+    sets = {"train": short.build(store.storage), "test": learnable("test", 150, 1).build(store.storage)}
+    store.point("small", sets)
+    data = {"name": "small", "batch_size": 4, "valid": "train", "pad_to": 18}
+    run(config(epochs=1, data=data), store, tmp_path / "run", device="cpu", progress=silent)
+    with pytest.raises(
+        UsageError,
+        match="pad_to = 18, but the longest sample of small:test has 19 time bins: train again with pad_to = 19",
+    ):
+        evaluate(tmp_path / "run/best.pt", store, split="test", progress=silent)

@@ -167,7 +167,12 @@ def train(
         cuda_graphs=config.cuda_graphs,
     )
 
+    others_stay = (
+        start is None
+    )  # until this run has a checkpoint, those in the folder are of a run before --restart
+
     def keep(name: str) -> None:
+        nonlocal others_stay
         if ranks.first:
             state = weights(network), optimiser.state_dict(), random_states(), arithmetic.state()
             loader_state = batches.state_dict()
@@ -175,6 +180,9 @@ def train(
                 config, pins, shape, position, *state, classes=classes, loader=loader_state, frames=frames
             )
             save_checkpoint(folder / name, checkpoint)
+            if others_stay and name == "best.pt":  # else a run that ends here would resume as the former one
+                (folder / "last.pt").unlink(missing_ok=True)
+            others_stay = False
 
     spikes, results = SpikeCounts(network, position.spikes, ranks), []
     with _board(folder, position.epoch + 1) if ranks.first else nullcontext() as board:

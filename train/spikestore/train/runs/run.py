@@ -167,7 +167,7 @@ def evaluate(
     Raises
     ------
     UsageError
-        The split's digest differs from the one in training; the split does not fit the network; the split lists its classes
+        The split's digest differs from the one in training; the split does not fit the network or ``pad_to``; the split lists its classes
         in another order; or the split is ``shd-speaker``, and the run was trained on the speakers of this split.
     """
     checkpoint = load_checkpoint(path)
@@ -187,6 +187,7 @@ def evaluate(
     if backend is not None:
         spec = spec.model_copy(update={"backend": backend})
     shape = _same_shape(checkpoint, features)
+    _refuse_longer(checkpoint, features, label)
     torch_device = pick_device(device)
     network = fitting_network(spec, shape, torch_device, str(path), copies=1)
     restore_weights(network, checkpoint)
@@ -216,6 +217,19 @@ def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
             path=checkpoint.origin,
         )
     return shape
+
+
+def _refuse_longer(checkpoint: Checkpoint, features: FeatureSet, label: str) -> None:
+    """Raise an error if the batches of the run are too short for a set: only another training run could have longer ones."""
+    pad_to, longest = checkpoint.config.data.pad_to, features.manifest.n_bins
+    longest = checkpoint.config.data.cut_of(longest) or longest
+    if pad_to is not None and longest > pad_to:
+        raise UsageError(
+            f"{checkpoint.origin} was trained with pad_to = {pad_to}, but the longest sample of {label} has {longest} time bins: train again "
+            f"with pad_to = {longest} or more, or with truncate_to = {pad_to}",
+            path=checkpoint.origin,
+            field="pad_to",
+        )
 
 
 def _has(store: Store, name: str, splits: tuple[str, ...]) -> bool:

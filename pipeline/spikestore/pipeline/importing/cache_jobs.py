@@ -108,7 +108,7 @@ class StoreJob:
     build : Build
         The build.
     stamps : tuple of FileStamp
-        State of each file when it was hashed, in the order of items, from item `first` on.
+        Status of each file when it was hashed, in the order of items, from item `first` on.
     transform : Transform
         The transform that filled the cache.
     classes : tuple of str

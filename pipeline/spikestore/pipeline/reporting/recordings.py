@@ -1,4 +1,4 @@
-"""The recordings of a set, if they are available: events for pictures, the grid of their times, and other bin widths."""
+"""The recordings of a set, if they are available: events for pictures, the time step of the recordings, and other bin widths."""
 
 from __future__ import annotations
 

@@ -342,7 +342,7 @@ class _Builder:
 
     @staticmethod
     def _sample(live: LiveDataset, used: npt.NDArray[np.int64]) -> tuple[float, float]:
-        """Return the mean number of events of some items, and the mean time to read one."""
+        """Return the mean number of events of some items, and the mean time to read one of them, in s."""
         counts = []
         began = time.perf_counter()
         chosen = used[np.unique(np.linspace(0, len(used) - 1, _SAMPLED).astype(int))].tolist()

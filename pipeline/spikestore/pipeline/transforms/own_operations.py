@@ -68,7 +68,8 @@ class CheckedFunction:
     UnknownNameError
         No installed package registers this operation.
     UsageError
-        The package cannot be loaded, or the function has another version than `operation` or does not take its parameters.
+        The package cannot be loaded, the function has another version than `operation` states, or the function does not take
+        the parameters in `operation`.
     """
 
     def __init__(self, operation: OwnOperation) -> None:

@@ -92,7 +92,7 @@ def hash_files(
     files = [os.fspath(path) for path in paths]
     statuses = [_stat(file) for file in files]
     tally = _Tally(sum(status.st_size for status in statuses), progress)
-    # In one thread: threads would only wait for each other, because nothing is read.
+    # In one thread: threads would only wait for each other, because the files themselves are not read.
     digests = [cache.get(file, status) for file, status in zip(files, statuses, strict=True)]
     unknown = []
     for place, digest in enumerate(digests):

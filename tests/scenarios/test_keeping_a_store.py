@@ -113,7 +113,7 @@ def test_repair_from_other_recordings(run: Run, store: Path, data: Path) -> None
     write_file(data / "SSC" / "ssc_train.h5", draw(70))
     answer = run("repair", "r:train", "--store", "store", "--data", "data")
     assert answer.status == 1
-    assert "ssc_train.h5 has another content" in answer.err
+    assert "ssc_train.h5 has different content" in answer.err
     answer = run("repair", "r:train", "--store", "store", "--data", "nowhere")
     assert answer.status == 2
     assert contents(store) == before

@@ -321,7 +321,7 @@ class Build:
             if committed.digest != manifest.digest:
                 raise ConflictError(
                     f"two builds of the same feature set differ: {self.address.manifest} has digest {committed.digest[:12]}, "
-                    f"this build {manifest.digest[:12]}; look for a file that changed, or report a bug",
+                    f"but this build has {manifest.digest[:12]}; look for a file that changed, or report a bug",
                     path=self.address.manifest,
                 )
             return committed

@@ -81,7 +81,7 @@ class Store:
         return self.select(text).only()
 
     def select(self, text: str) -> Selection:
-        """Return the sets that ``NAME``, ``NAME:SPLIT``, a key or its beginning selects, without opening them.
+        """Return the sets that `text` selects, without opening them. `text` is ``NAME``, ``NAME:SPLIT``, a key, or the beginning of a key.
 
         A key is written as ``TRANSFORM/SOURCE``. Each of the two parts may be shortened to its first digits, at least 4. If only
         one set matches, one of the two parts is enough.

@@ -84,6 +84,22 @@ def test_all_cropped_is_refused_and_stored_on_request(
         built(tmp_path, recordings(offset=5.0), crop)
 
 
+def test_the_message_says_which_value_of_to_frame_leaves_no_event_in_a_bin(
+    tmp_path: Path,
+) -> None:
+    many = ToFrame(sensor_size=(700, 1, 1), n_event_bins=100)
+    with pytest.raises(
+        SourceError, match=r"to_frame has n_event_bins = 100\. Set a smaller n_event_bins\. To store"
+    ):
+        built(tmp_path, recordings(2), frames=many)
+    late = ToFrame(sensor_size=(700, 1, 1), time_window=4000.0, start_time=2e6, end_time=3e6)
+    with pytest.raises(
+        SourceError,
+        match=r"Set these values in µs\. If the times have an offset, add it to start_time and end_time\. To store",
+    ):
+        built(tmp_path, recordings(2), frames=late)
+
+
 def test_a_filter_that_drops_everything_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The message names the filter and the field to change in it, and no crop_time, which this transform does not have."""
     with pytest.raises(SourceError) as caught:

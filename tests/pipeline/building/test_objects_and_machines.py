@@ -97,7 +97,7 @@ def test_an_absent_file_is_a_fault_of_its_item(tmp_path: Path) -> None:
 def test_an_item_that_cannot_be_read_has_not_changed(tmp_path: Path) -> None:
     """Its data have not changed, so the message must not advise another version: that would build everything again."""
     build(Gestures(), tmp_path)
-    with pytest.raises(RecordingError, match=r"item 0: ValueError: stale .*it could be read"):
+    with pytest.raises(RecordingError, match=r"item 0: ValueError: stale .*this recording could be read"):
         build(_Stale(), tmp_path)
 
 

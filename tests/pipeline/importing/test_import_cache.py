@@ -282,7 +282,10 @@ FAULTS = [
     (lambda cache: (cache / "5_0.hdf5").write_bytes(b""), r"5_0\.hdf5 is empty"),
     (replaced("data/0", lambda frames: frames[:, :, :-1]), r"5_0\.hdf5 has the shape .* use the recipe"),
     (replaced("data/0", lambda frames: frames[:, 0, 0]), "has the shape"),
-    (replaced("data/0", lambda frames: frames / 2), "has the value 0.5, but counts of events are whole"),
+    (
+        replaced("data/0", lambda frames: frames / 2),
+        "has the value 0.5, but counts of events are whole numbers",
+    ),
     (replaced("data/0", lambda frames: frames * np.float32(np.nan)), "has the value nan"),
     (replaced("data/0", lambda frames: -frames), "has the count -1, but counts are not negative"),
     (
@@ -290,7 +293,7 @@ FAULTS = [
         "has events, not frames: pass list",
     ),
     (replaced("data/1", 7), "has 2 arrays in data, expected one"),
-    (replaced("target", None), "has no group target, so it was not written to its end"),
+    (replaced("target", None), "has no group target, so it is incomplete"),
     (replaced("target/0", 0.5), "has a target of 0.5"),
     (replaced("target/0", np.array([0, 1])), r"has a target of shape \(2,\)"),
     (replaced("target/0", "left"), r"has the target 'left', but 0_0\.hdf5 has 0"),

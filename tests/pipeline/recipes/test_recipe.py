@@ -104,7 +104,7 @@ def test_fractions(tmp_path: Path, factor: str, value: float) -> None:
         (
             "to_image",
             (
-                "op 'to_image' (Tonic's ToImage) gives the frames of to_frame with n_event_bins = 1: use to_frame",
+                "op 'to_image' (Tonic's ToImage) gives the same frames as to_frame with n_event_bins = 1: use to_frame",
             ),
         ),
         ("to_sparse_tensor", ("(Tonic's ToSparseTensor) is not supported",)),

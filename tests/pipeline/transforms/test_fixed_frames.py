@@ -174,7 +174,7 @@ def test_a_bin_of_less_than_a_millisecond_is_left_to_numpy() -> None:
 def test_times_must_be_those_of_the_recording() -> None:
     frames = operation_of("duration", 4000)
     Transform(operations=(Downsample(spatial_factor=(0.2, 1.0)), CropTime(max=1e6), frames))
-    with pytest.raises(SpecError, match="remove time_factor of downsample before it"):
+    with pytest.raises(SpecError, match="remove time_factor of downsample, which comes before fixed_"):
         Transform(operations=(Downsample(time_factor=0.001), frames))
 
 

@@ -219,9 +219,10 @@ class SetReview:
             kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
             return f"{times}; {f'crop_time keeps {kept}' if crops else settings}. {_FOLDER_ADVICE}"
         if not crops:
-            return (
-                f"{times}; {settings}. Set these values in µs, and include the offset of the recorded times"
-            )
+            ends = [name for name in ("start_time", "end_time") if name in _numbers(frame)]
+            if not ends:
+                return f"{times}; {settings}. Set a smaller {' or '.join(_numbers(frame))}"
+            return f"{times}; {settings}. Set these values in µs. If the times have an offset, add it to {' and '.join(ends)}"
         kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
         return (
             f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "

@@ -122,7 +122,8 @@ def refuse_unfinished(build: Build, label: str) -> None:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
         raise StoreError(
             f"cannot finalise {label}: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}): "
-            "rerun their parts (of N parts, part (k modulo N) + 1 builds fragment k), or run preprocess without --finalise",
+            "rerun the jobs that build them, or run preprocess without --finalise. With --part I/N, a job builds the fragments "
+            "I - 1, I - 1 + N, I - 1 + 2 N, and so on",
             fragments=tuple(unfinished),
         )
 

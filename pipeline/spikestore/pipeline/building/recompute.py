@@ -31,7 +31,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     SourceNotFoundError
         The folder has no recordings of the set.
     SourceError
-        The recordings differ: a file has another content.
+        The recordings differ: a file has different content.
     """
     source = features.manifest.source
     if source.items is not None:
@@ -67,7 +67,7 @@ def located_recordings(source: Source, data: Path | str) -> LocatedSource:
     SourceNotFoundError
         The folder has no recordings of the set.
     SourceError
-        The recordings differ: a file has another content.
+        The recordings differ: a file has different content.
     """
     located = (
         locate_recorded(source, data)
@@ -109,7 +109,7 @@ def _difference(located: Source, recorded: Source) -> str:
         if file.name not in files:
             return f"{file.name} is missing"
         if files[file.name] != file:
-            return f"{file.name} has another content"
+            return f"{file.name} has different content"
     if located.reader_version != recorded.reader_version:
         return (
             f"this reader has version {located.reader_version}, the set has version {recorded.reader_version}"

@@ -48,7 +48,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
             if sample.errors and not skipped:
                 error = sample.errors[row]
                 raise RecordingError(
-                    f"{error.message} (when the set {features.address.short} was built, it could be read)",
+                    f"{error.message} (this recording could be read when the set {features.address.short} was built)",
                     **error.details,
                 )
             same = skipped == bool(sample.errors) and (

@@ -25,7 +25,7 @@ def report(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="Folder with the recordings, to show events beside frames, the time step of the recordings, and finer bins.",
+            help="Folder with the recordings. With it, the page also shows events beside frames, the time step of the recordings, and finer bins.",
         ),
     ] = None,
     as_json: Annotated[

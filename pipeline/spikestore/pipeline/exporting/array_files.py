@@ -55,7 +55,7 @@ def write_hdf5(split: SplitToWrite) -> None:
     with _KeptError(split.path_with(".h5"), "x+b") as disk, h5py.File(disk, "w") as file:
         # Attributes hold at most 64 kB, and there may be any number of classes.
         file["classes"] = np.array(split.facts["classes"], object).astype(h5py.string_dtype())
-        file["classes"].attrs["meaning"] = "class names: label i is the i-th"
+        file["classes"].attrs["meaning"] = "class names: label 0 is the first name"
         for name, fact in split.facts.items():
             if name not in ("classes", "skipped_rows"):
                 file.attrs[name] = fact if isinstance(fact, (str, int, float)) else json.dumps(fact)

@@ -74,8 +74,8 @@ def list_cache(folder: Path) -> list[str]:
         if match[2] != "0":
             raise _wrong(
                 folder / name,
-                "is a second copy of an item, and copies (num_copies) stand for random transforms: fill a cache with "
-                "num_copies=1 and without random transforms",
+                "is a second copy of an item. Copies (num_copies) are made for random transforms, whose results cannot be "
+                "imported: fill a cache with num_copies=1 and without random transforms",
             )
         numbers.append(int(match[1]))
     if not numbers:
@@ -125,7 +125,7 @@ def read_sample(path: Path, transform: Transform) -> CachedSample:
 def _only_dataset(file: Any, name: str, path: Path) -> Any:
     """Return the only array of a group; links to other files are not followed."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise _wrong(path, f"has no group {name}, so it was not written to its end: {_REMEDY}")
+        raise _wrong(path, f"has no group {name}, so it is incomplete: {_REMEDY}")
     members = [*file[name]]
     if members != ["0"]:
         raise _wrong(
@@ -174,7 +174,7 @@ def _counts(values: npt.NDArray[Any], transform: Transform, path: Path) -> npt.N
         wrong = values[~(np.isfinite(values) & (values == np.rint(values)))][0]
         raise _wrong(
             path,
-            f"has the value {wrong:g}, but counts of events are whole: fill the cache with ToFrame alone",
+            f"has the value {wrong:g}, but counts of events are whole numbers: fill the cache with ToFrame alone",
         )
     largest = _LARGEST_COUNT if transform.max_count is None else transform.max_count
     outside = (values < 0) | (values > largest)

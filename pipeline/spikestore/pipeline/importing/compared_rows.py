@@ -64,7 +64,7 @@ def compare_rows(
     with located.open() as reader:
         if len(reader) != len(names):
             raise SourceError(
-                f"{root} has {len(names):,} items, but {split} in {data} has {len(reader):,} recordings: fill the cache to its end, or choose "
+                f"{root} has {len(names):,} items, but {split} in {data} has {len(reader):,} recordings: fill the cache completely, or choose "
                 "other recordings",
                 path=str(root),
             )

@@ -126,7 +126,7 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     for attribute in ("target_transform", "transforms"):
         value = getattr(dataset, attribute, None)
         if value is not None:
-            why = f"{attribute} {class_name(value)} is not supported: the store has the labels of the files; map them in training"
+            why = f"has {attribute} = {class_name(value)}, but a store keeps the labels of the files: remove {attribute}, and convert the labels during training"
             raise unsupported(name, why, attribute=attribute)
     if known.tonic.split_of is not None:
         try:

@@ -11,7 +11,7 @@ _MEMORY = (
     "not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), or use fewer workers"
 )
 _BATCHES = (
-    "not enough memory for a batch or the network: lower batch_size under [data] (a run starts over with --restart then), use a smaller "
+    "not enough memory for a batch or the network: lower batch_size under [data] (the run then needs --restart, and starts from the beginning), use a smaller "
     "network or another --device, or free memory"
 )
 _THREADS = "cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), or use fewer workers"

@@ -43,7 +43,9 @@ def _ends_in_frames(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
         for operation in operations[: frames[0]]:
             if not _keeps_times(operation):
                 what = "time_factor of downsample" if isinstance(operation, Downsample) else operation.op
-                raise ValueError(f"{frame.op} needs the times of the recording: remove {what} before it")
+                raise ValueError(
+                    f"{frame.op} needs the times as recorded: remove {what}, which comes before {frame.op}"
+                )
     if after:
         _refuse_other_frames(frame, operations[-1])
     return operations

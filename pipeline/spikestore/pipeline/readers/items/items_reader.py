@@ -123,7 +123,7 @@ class ItemsReader(ClosesOnExit):
         return f"{name}: item {_index(located, number)}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording; an estimate for items of objects."""
+        """Return the number of events of each recording. If the recordings are items of a Python object, this number is an estimate."""
         counts = []
         for part, located, reader in zip(self._content.parts, self._located, self._readers, strict=True):
             if reader is not None:

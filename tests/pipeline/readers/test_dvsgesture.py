@@ -219,7 +219,8 @@ def test_a_file_that_says_no_class_or_user_is_refused(tmp_path: Path, name: str)
     path.parent.mkdir(parents=True)
     np.save(path, FINE)
     with pytest.raises(
-        LayoutError, match=f"^ibmGestureTest/{name} is not a recording of this data set: expected a number"
+        LayoutError,
+        match=f"^ibmGestureTest/{name} is not a recording of this data set: expected a file named 0.npy to 10.npy in a folder named user",
     ):
         reader_of_files(DVSGestureReader, tmp_path)
 

@@ -171,7 +171,8 @@ def test_a_file_in_no_class_folder_is_refused(tmp_path: Path, name: str) -> None
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(FINE)
     with pytest.raises(
-        LayoutError, match=f"^{name} is not a recording of this data set: expected a file in a folder 0 to 9"
+        LayoutError,
+        match=f"^{name} is not a recording of this data set: expected a file in a folder whose name is a digit from 0 to 9",
     ):
         reader_of_files(NMNISTReader, tmp_path)
 

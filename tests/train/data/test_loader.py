@@ -206,11 +206,11 @@ def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 16.0}, "batch_size must be a whole number from 1 on, got 16.0"),
-        ({"batch_size": True}, "batch_size must be a whole number from 1 on, got True"),
+        ({"batch_size": 16.0}, "batch_size must be a whole number of at least 1, got 16.0"),
+        ({"batch_size": True}, "batch_size must be a whole number of at least 1, got True"),
         ({"shuffle": "False"}, "shuffle must be True or False, got 'False'"),
         ({"drop_last": 2}, "drop_last must be True or False, got 2"),
-        ({"pad_to": 1e4}, "pad_to must be a whole number from 1 on, got 10000.0"),
+        ({"pad_to": 1e4}, "pad_to must be a whole number of at least 1, got 10000.0"),
         ({"augment": "jitter"}, r"augment must be a callable, such as TimeShift\(bins=5\), got 'jitter'"),
         ({"augment": [TimeShift(1), "jitter"]}, "augment must be .* got 'jitter'"),
         ({"augment": TimeShift}, r"must be an instance, such as TimeShift\(…\), got the class TimeShift"),

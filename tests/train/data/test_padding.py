@@ -73,7 +73,7 @@ def test_samples_are_cut_and_padded(
             "pad_to is 9, but the longest sample of SSC train has 10 time bins",
         ),
         ({"pad_to": 20, "pad_at_least": 20}, "pad_to and pad_at_least cannot be combined"),
-        ({"pad_at_least": 0}, "pad_at_least must be a whole number from 1 on, got 0"),
+        ({"pad_at_least": 0}, "pad_at_least must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_is_refused(

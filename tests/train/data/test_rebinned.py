@@ -93,7 +93,7 @@ def test_another_rebin_is_another_loader(sets: tuple[FeatureSet, FeatureSet]) ->
             4,
             r"rebin must be two numbers, the time bins and the channels to sum, such as \(4, 7\), got 4",
         ),
-        (None, (4, 0), "rebin must be a whole number from 1 on, got 0"),
+        (None, (4, 0), "rebin must be a whole number of at least 1, got 0"),
         (None, (4, 701), "it has 700 channels"),
         (transform(700, 1, clip=1), REBIN, "its counts are limited by clip_counts"),
         (transform(700, 1, overlap=500.0), REBIN, "its time bins overlap"),

@@ -74,10 +74,10 @@ def test_averages_have_a_node() -> None:
 @pytest.mark.parametrize(
     ("spec", "lost"),
     [
-        ({"min_v_mem": -1.0}, "lacks them: min_v_mem;"),
+        ({"min_v_mem": -1.0}, "lacks them: min_v_mem."),
         (
             {"reset": "zero", "spikes": "single"},
-            "lacks them: a reset to zero or by another value than the threshold, limit of one spike a time bin;",
+            "lacks them: a reset to zero, or by a value other than the threshold; a limit of one spike per time bin.",
         ),
         ({}, None),
     ],

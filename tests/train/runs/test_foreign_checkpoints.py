@@ -73,7 +73,7 @@ EDITS: list[tuple[str, Any, str]] = [
     ("weights/linear1.weight", NAN, "weights: linear1.weight has values that are not finite"),
     ("weights/linear1.weight", torch.ones(3, 4), r"weights: linear1.weight must be .*\(12, 10\), got .*\(3, 4\)"),
     ("weights/linear1.weight", torch.ones(12, 10).double(), "weights: linear1.weight must be torch.float32"),
-    ("weights/linear9.weight", torch.ones(3, 4), "weights: linear9.weight is not of this network"),
+    ("weights/linear9.weight", torch.ones(3, 4), "weights: linear9.weight does not belong to this network"),
     ("weights/iaf1.spike_threshold", torch.tensor(0.0), "weights: iaf1.spike_threshold must be 1.0"),
     ("optimiser", None, "optimiser must be a table"),
     ("optimiser", {}, "optimiser must be a table"),

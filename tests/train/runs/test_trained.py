@@ -81,7 +81,7 @@ def test_accuracy_is_the_share_of_the_samples_of_the_pass(folder: Path, store_fo
     rest.load_state_dict(rest.state_dict())
     assert accuracy(network, rest) == sum(whole[16:]) / 53
     with pytest.raises(
-        UsageError, match=r"no batch: it has 69 samples, a batch has 70, and drop_last leaves out a smaller"
+        UsageError, match=r"no batch: it has 69 samples, a batch has 70, and drop_last leaves out smaller"
     ):
         accuracy(network, FeatureLoader(valid, 70, drop_last=True))
 

@@ -179,7 +179,12 @@ def _asked(chosen: FrameChoices, defaults: FrameChoices) -> FrameChoices:
     answers: dict[str, Any] = {}
     sensor = chosen.sensor_size or defaults.sensor_size
     if sensor is None:
-        text = str(typer.prompt("Size of the recordings X,Y,P (for channels CHANNELS,1,1)", err=True))
+        text = str(
+            typer.prompt(
+                "Size of the recordings: X,Y,P, or CHANNELS,1,1 if they have channels instead of pixels",
+                err=True,
+            )
+        )
         answers["sensor_size"] = sensor = _sizes("the size of the recordings", text, (3,))
     if chosen.size is None:
         default = ",".join(map(str, (defaults.size or sensor)[: 1 if sensor[1] == 1 else 2]))

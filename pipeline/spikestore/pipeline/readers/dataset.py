@@ -102,7 +102,9 @@ class Dataset:
                 f"data set {self.name!r}: {wrong} is not a valid name of a reader, split or data set"
             )
         if self.reader_version < 1 or not (self.splits or self.described_by_recipe):
-            raise UsageError(f"data set {self.name}: give at least one split, and a reader_version from 1")
+            raise UsageError(
+                f"data set {self.name}: give at least one split, and a reader_version of 1 or more"
+            )
         refuse_other_columns(f"data set {self.name}", self.columns)
 
     def refuse_unknown_column(self, column: str) -> None:

@@ -121,7 +121,7 @@ class Recipe(Spec):
                     many = "several" if op in operations else "no"
                     raise ValueError(
                         f"[[sweep]] {sweep.suffix} has values for {op}, but the recipe has {many} [[transform]] with this op; "
-                        f"it has {', '.join(operations)}"
+                        f"the ops of the recipe are {', '.join(operations)}"
                     )
         return self
 

@@ -172,7 +172,9 @@ def set_of_dataset(
 
     if isinstance(dataset, LocatedSource):
         if version is not None or hash_events or split is not None:
-            raise UsageError("a LocatedSource is identified already: omit version=, hash_events= and split=")
+            raise UsageError(
+                "a LocatedSource already identifies its recordings and its split: omit version=, hash_events= and split="
+            )
         if transform is None:
             raise UsageError("a LocatedSource has no transform: pass transform=")
         return RequestedSet(dataset.source.split, dataset, _spec(transform))

@@ -51,7 +51,9 @@ class EventStep:
 
     def __init__(self, operation: EventOperation, *, has_y: bool, max_bins: int) -> None:
         if not has_y and isinstance(operation, _NEED_Y):
-            raise UsageError(f"{operation.op} needs events with y, and these recordings have none: remove it")
+            raise UsageError(
+                f"{operation.op} needs events with y, but these recordings have no y: remove {operation.op}"
+            )
         self.operation = operation
         self.has_y = has_y
         self.makes_new_events = isinstance(operation, EventDownsampling | OwnOperation)

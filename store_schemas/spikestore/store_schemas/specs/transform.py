@@ -111,7 +111,7 @@ class Transform(Spec):
         x, y, p = self.to_frame.sensor_size
         if self.float_operation is not None:
             return (
-                f"{self.float_operation.op} needs events with y, and these recordings have none: use to_frame"
+                f"{self.float_operation.op} needs events with y, but these recordings have no y: use to_frame"
             )
         return (
             f"sensor_size must be ({x}, 1, {p}) for events without y, got ({x}, {y}, {p})" if y != 1 else None

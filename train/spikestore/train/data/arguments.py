@@ -27,7 +27,7 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
     except (TypeError, ValueError, RuntimeError):
         number = None
     if number is None or (least is not None and number < least):
-        wanted = "a whole number" + ("" if least is None else f" from {least} on")
+        wanted = "a whole number" + ("" if least is None else f" of at least {least}")
         raise UsageError(f"{name} must be {wanted}, got {value!r}", field=name)
     return number
 

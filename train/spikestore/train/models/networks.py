@@ -189,7 +189,7 @@ def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
     absent = set(missing) & set(weights(network))
     if absent or unexpected:
         names = ", ".join(sorted(absent | set(unexpected)))
-        raise ValueError(f"weights are missing or not of this network: {names}")
+        raise ValueError(f"weights are missing, or do not belong to this network: {names}")
 
 
 def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:

@@ -64,8 +64,8 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nodes["output"] = nir.Output(output_type=_sizes("output", shape))
     if lost:
         logger.warning(
-            "neurons in NIR cannot have these properties, so the graph lacks them: %s; programs that read the graph may produce other spikes",
-            ", ".join(lost),
+            "neurons in NIR cannot have these properties, so the graph lacks them: %s. Programs that read the graph may produce other spikes",
+            "; ".join(lost),
         )
     names = list(nodes)
     return nir.NIRGraph(nodes=nodes, edges=list(pairwise(names)))
@@ -147,8 +147,8 @@ def _beyond_nir(neuron: Neuron) -> list[str]:
     subtracts = not neuron.to_zero and neuron.reset in (None, float(neuron.threshold))
     return [
         *(["min_v_mem"] if neuron.minimum is not None else []),
-        *([] if subtracts else ["a reset to zero or by another value than the threshold"]),
-        *(["limit of one spike a time bin"] if neuron.single else []),
+        *([] if subtracts else ["a reset to zero, or by a value other than the threshold"]),
+        *(["a limit of one spike per time bin"] if neuron.single else []),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Membrane potentials as the state of a module: in its ``state_dict``, and not among the buffers of a network."""
+"""Membrane potentials of a layer: its ``state_dict()`` contains them, but its ``buffers()`` does not."""
 
 from __future__ import annotations
 

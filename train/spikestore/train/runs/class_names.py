@@ -81,7 +81,7 @@ def refuse_other_labels(
         logger.warning("%s", what)
         return
     raise UsageError(
-        f"{what}; list the class names of the recordings in the order of training, number the labels accordingly, and "
+        f"{what}; list the class names of the recordings in the same order as in training, number the labels accordingly, and "
         "run spikestore preprocess again",
         field="classes",
     )

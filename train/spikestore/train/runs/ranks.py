@@ -234,7 +234,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
         raise UsageError(f"{ranks.count} ranks need a GPU each: use --device cuda, not {name}")
     if ranks.local >= torch.cuda.device_count():
         raise UsageError(
-            f"this machine has {torch.cuda.device_count()} GPUs, but more ranks than GPUs: start torchrun with "
+            f"this machine has {torch.cuda.device_count()} GPUs, but more ranks than that run on it: start torchrun with "
             "--nproc-per-node gpu, or use --device cpu"
         )
     chosen = torch.device("cuda", ranks.local)

@@ -153,6 +153,6 @@ def accuracy(
     if not seen:
         raise UsageError(
             f"accuracy needs a sample, but this loader has no batch: it has {loader.samples} samples, a batch has {loader.batch_size}, "
-            "and drop_last leaves out a smaller one"
+            "and drop_last leaves out smaller batches"
         )
     return int(ranks.total(correct)) / seen

@@ -16,9 +16,7 @@ from spikestore.store_schemas.errors import LayoutError, RecordingError
 
 _CHANNELS = 64
 _EVENT = np.dtype([("t", np.int64), ("x", np.int64), ("p", np.int64)])
-_EXPECTED = (
-    "expected N-TIDIGITS18 with train_labels, train_timestamps, train_addresses, and the same for test"
-)
+_EXPECTED = "expected N-TIDIGITS18, with train_labels, train_timestamps, train_addresses, test_labels, test_timestamps and test_addresses"
 _DOWNLOAD = "download it again"
 _SAID = ("o", "1", "2", "3", "4", "5", "6", "7", "8", "9", "z")
 

@@ -34,7 +34,9 @@ class ASLDVSReader(DecodedAlone):
     def label_of(name: str) -> int:
         """Return the number of the letter that is the name of a file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
-            raise misplaced(name, "a file in a folder a to z, such as a/a_0001.mat")
+            raise misplaced(
+                name, "a file in a folder whose name is a letter from a to z, such as a/a_0001.mat"
+            )
         return ord(match["letter"]) - ord("a")
 
     @staticmethod

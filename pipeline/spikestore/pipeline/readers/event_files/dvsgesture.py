@@ -55,7 +55,7 @@ class DVSGestureReader(DecodedAlone):
         if match is None or int(match["label"]) >= len(DVSGestureReader.classes):
             raise misplaced(
                 name,
-                "a number from 0 to 10, such as ibmGestureTrain/user01_fluorescent/0.npy",
+                "a file named 0.npy to 10.npy in a folder named userNUMBER_LIGHT, such as ibmGestureTrain/user01_fluorescent/0.npy",
             )
         return int(match["label"])
 

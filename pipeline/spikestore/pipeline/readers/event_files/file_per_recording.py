@@ -278,5 +278,6 @@ def class_of_folder(name: str, classes: Sequence[str], expected: str) -> int:
 def misplaced(name: str, expected: str) -> LayoutError:
     """Return the error for a file whose path does not contain a class."""
     return LayoutError(
-        f"{name} is not a recording of this data set: expected {expected}; move it away", path=name
+        f"{name} is not a recording of this data set: expected {expected}. Move this file out of the data folder",
+        path=name,
     )

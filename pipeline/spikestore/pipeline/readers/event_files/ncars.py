@@ -30,7 +30,7 @@ class NCarsReader(DecodedAlone):
     @staticmethod
     def label_of(name: str) -> int:
         """Return 0 for a file in a folder ``background``, and 1 for a file in a folder ``cars``."""
-        expected = "a file in a folder background or cars, such as n-cars_train/cars/obj_004396_td.dat"
+        expected = "a file in a folder named background or cars, such as n-cars_train/cars/obj_004396_td.dat"
         return class_of_folder(name, _FOLDERS, expected)
 
 

@@ -39,7 +39,9 @@ class NMNISTReader(FilePerRecording):
     def label_of(name: str) -> int:
         """Return the digit, which is the name of the file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
-            raise misplaced(name, "a file in a folder 0 to 9, such as Train/5/00001.bin")
+            raise misplaced(
+                name, "a file in a folder whose name is a digit from 0 to 9, such as Train/5/00001.bin"
+            )
         return int(match["label"])
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:

@@ -31,7 +31,7 @@ class PokerDVSReader(DecodedAlone):
     @staticmethod
     def label_of(name: str) -> int:
         """Return the position of a file's folder among the class names."""
-        expected = "a file in a folder cl, he, di or sp, such as pips_train/he/0.npy"
+        expected = "a file in a folder named cl, he, di or sp, such as pips_train/he/0.npy"
         return class_of_folder(name, _FOLDERS, expected)
 
     @staticmethod

@@ -36,7 +36,10 @@ class STMNISTReader(DecodedAlone):
     def label_of(name: str) -> int:
         """Return the digit in the name of a file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
-            raise misplaced(name, "a file in a folder 0 to 9, such as data_submission/3/LUC_3_001.mat")
+            raise misplaced(
+                name,
+                "a file in a folder whose name is a digit from 0 to 9, such as data_submission/3/LUC_3_001.mat",
+            )
         return int(match["label"])
 
     @staticmethod

@@ -53,7 +53,7 @@ class Format:
     def __post_init__(self) -> None:
         if NAME.match(self.name) is None or self.version < 1:
             raise UsageError(
-                f"format {self.name!r}: give a name of lower-case letters, digits, '.', '_' and '-', and a version from 1"
+                f"format {self.name!r}: give a name of lower-case letters, digits, '.', '_' and '-', and a version of 1 or more"
             )
         wrong = [suffix for suffix in self.suffixes if not suffix.startswith(".") or suffix != suffix.lower()]
         if wrong or not self.suffixes:

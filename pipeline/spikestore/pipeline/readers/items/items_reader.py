@@ -184,7 +184,7 @@ class ItemsReader(ClosesOnExit):
         times = [piece.times(table) for piece in filled]
         if len({t.dtype.kind == "f" for t in times}) > 1:
             raise UsageError(
-                "the times of some recordings are integers, those of others floating-point numbers: build a separate set for each data set"
+                "some recordings have integer times, but others have floating-point times: build a separate set from each data set"
             )
         empty = np.empty(0, np.int32)
         t = np.concatenate(times or [_NOTHING[0]])
@@ -259,7 +259,7 @@ class ItemsReader(ClosesOnExit):
         live, index = located.live, _index(located, number)
         if live is None:
             raise UsageError(
-                "the recordings of this set come from an object in Python: pass the object to preprocess again"
+                "the recordings of this set come from a Python object: pass this object to preprocess()"
             )
         try:
             item = live.read(index)

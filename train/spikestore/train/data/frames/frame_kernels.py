@@ -63,7 +63,7 @@ def fill_frames(
     counts : int64 array, shape (batch,)
         Non-zeros of each sample.
     room : int64 array, shape (batch,)
-        Elements from a sample's addresses to the end of the arrays that hold it.
+        Number of elements from a sample's first non-zero to the end of the arrays that contain the sample.
     places : int64 array, shape (batch,)
         Number of places of each sample's own frames, without padding.
     index_like, value_like : arrays
@@ -169,7 +169,7 @@ def gather(
     index_at, value_at : int64 arrays, shape (batch,)
         Addresses of each sample's first index and value.
     room : int64 array, shape (batch,)
-        Elements from a sample's addresses to the end of the arrays that hold it.
+        Number of elements from a sample's first non-zero to the end of the arrays that contain the sample.
     offsets : int64 array, shape (batch + 1,)
         Position at which each sample is written, and the end of the last sample.
     index, value : arrays, shape (non-zeros,)

@@ -34,7 +34,7 @@ class SamplePointers:
     counts, lengths, labels, samples : int64 arrays, shape (batch,)
         Non-zeros, time bins, class numbers, rows in the feature set.
     room : int64 array, shape (batch,)
-        Elements from a sample's addresses to the end of the arrays that hold it.
+        Number of elements from a sample's first non-zero to the end of the arrays that contain the sample.
     like : tuple of two arrays
         Arrays with the dtypes of index and value.
     sites : tuple of int

@@ -88,7 +88,7 @@ def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple
 
 
 def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
-    """Return the words of a job for tensors of this shape."""
+    """Return a new job: an array with the sizes in `shape`, and the value of each of `words`; a tensor is given by its address."""
     job = np.zeros(len(JOB), np.int64)
     job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
     for name, word in words.items():

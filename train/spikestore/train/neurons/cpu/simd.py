@@ -1,4 +1,4 @@
-"""Products of a matrix with a vector that is mostly zero: only rows of non-zero elements are added, in SIMD registers."""
+"""Products of a sparse vector and a matrix, computed in SIMD registers: rows of the matrix whose element in the vector is 0 are skipped."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ def restore_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
         saved, current = checkpoint.weights, weights(network)
         odd = min(current.keys() ^ saved.keys(), default=None)
         if odd is not None:
-            raise ValueError(f"weights: {odd} is {'missing' if odd in current else 'not of this network'}")
+            raise ValueError(
+                f"weights: {odd} {'is missing' if odd in current else 'does not belong to this network'}"
+            )
         trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
         for name, value in current.items():
             _refuse_other_shape(f"weights: {name}", saved[name], value)

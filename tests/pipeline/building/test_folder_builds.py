@@ -17,7 +17,7 @@ from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.store import Store
 from spikestore.store.upkeep.repair import repair
 from spikestore.store.upkeep.verify import verify
-from spikestore.store_schemas.errors import RecordingError, SpecError, UsageError
+from spikestore.store_schemas.errors import RecordingError, SourceError, SpecError, UsageError
 
 FILES = tuple(
     f"{label}/u{user}_{i}.npy" for label in ("left", "right") for user in range(3) for i in range(2)
@@ -145,3 +145,18 @@ def test_workers_read_the_same(tmp_path: Path) -> None:
     one = build(recipe, tmp_path / "one")["all"]
     two = preprocess(recipe, store=Store(tmp_path / "two"), workers=2)["all"]
     assert one.digest == two.digest
+
+
+def test_too_many_bins_of_events_leave_an_empty_set_whatever_the_unit_of_the_times_is(tmp_path: Path) -> None:
+    """The message advises fewer bins, and nothing about units and offsets."""
+    save(tmp_path / "data/a/1.npy", draw(1))
+    recipe = Recipe.from_mapping(
+        {
+            "name": "mine",
+            "source": {"dataset": "folder", "data": str(tmp_path / "data")},
+            "transform": [{"op": "to_frame", "sensor_size": [16, 12, 2], "n_event_bins": 100_000}],
+        },
+        origin="mine.toml",
+    )
+    with pytest.raises(SourceError, match=r"n_event_bins = 100,000\. Set a smaller n_event_bins\. To store"):
+        build(recipe, tmp_path / "store")

@@ -215,6 +215,8 @@ class SetReview:
             f"{name} = {value:,.12g}" for name, value in _numbers(frame).items()
         )
         crops = _crops(manifest.transform)
+        if not crops and "n_event_bins" in _numbers(frame):  # no unit and no offset can be wrong
+            return f"{times}; {settings}. Set a smaller n_event_bins"
         if manifest.source.folder is not None:
             kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
             return f"{times}; {f'crop_time keeps {kept}' if crops else settings}. {_FOLDER_ADVICE}"

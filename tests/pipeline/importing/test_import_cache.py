@@ -196,13 +196,14 @@ def test_a_file_that_is_replaced_meanwhile(folder: Path, monkeypatch: pytest.Mon
     assert [*(folder / "store").rglob("records/*")] == []
 
 
-def test_classes_are_part_of_the_key(folder: Path) -> None:
-    first, again, named, more = (
-        imported(folder, classes=classes) for classes in (None, 2, ("left", "right"), 3)
-    )
+def test_classes_are_part_of_the_key_and_must_fit_the_recordings(folder: Path) -> None:
+    given = (None, 2, ("left", "right"), 3)
+    first, again, named, more = (imported(folder, classes=one, data=folder / "data") for one in given)
     assert first.address == again.address
     assert len({one.address for one in (first, named, more)}) == 3
     assert (named.classes, more.classes) == (("left", "right"), ("0", "1", "2"))
+    with pytest.raises(UsageError, match=r"class 0 is called '1', but 000\.npy has the label '0': .*0,1$"):
+        imported(folder, data=folder / "data", classes=("1", "0"))
     with pytest.raises(UsageError, match="has the target 1, but 1 classes are given"):
         imported(folder, classes=1)
 

@@ -15,7 +15,7 @@ from spikestore.pipeline.recipes.requested_sets import sets_of_recipe
 from spikestore.store.build import Build
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.plan import make_plan
-from spikestore.store_schemas.errors import SourceError, UnknownNameError
+from spikestore.store_schemas.errors import SourceError, UnknownNameError, UsageError
 from spikestore.store_schemas.layout import BLOCK
 
 
@@ -23,6 +23,7 @@ def compare_rows(
     root: Path,
     names: Sequence[str],
     rows: Sequence[int],
+    classes: Sequence[str],
     recipe: Recipe,
     *,
     origin: Path | None,
@@ -38,6 +39,8 @@ def compare_rows(
         Folder of the cache, and the names of its files in the order of rows.
     rows : sequence of int
         Rows to compare.
+    classes : sequence of str
+        Class names of the new set.
     recipe, origin
         The recipe, and the path of its file; None if the recipe has no file.
     split : str
@@ -85,6 +88,12 @@ def compare_rows(
                 and np.array_equal(sample.values, columns.value)
             )
             if same and same_label:
+                name = classes[sample.target] if isinstance(sample.target, int) else as_text
+                if name != as_text and name in reader.classes:
+                    raise UsageError(
+                        f"class {label} is called {name!r}, but {reader.name_of(row)} has the label {as_text!r}: pass the classes in the order "
+                        f"of the recordings, {','.join(reader.classes)}"
+                    )
                 continue
             what = "another label than" if same else "other frames than"
             raise SourceError(

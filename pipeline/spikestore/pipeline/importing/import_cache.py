@@ -152,7 +152,15 @@ def import_cache(
             origin = None if isinstance(recipe, Recipe) else Path(recipe)
             rows = np.unique(np.linspace(0, len(names) - 1, compared).astype(np.int64)).tolist()
             compare_rows(
-                root, names, rows, loaded, origin=origin, split=split, data=data, storage=opened.storage
+                root,
+                names,
+                rows,
+                class_names,
+                loaded,
+                origin=origin,
+                split=split,
+                data=data,
+                storage=opened.storage,
             )
             compared = len(rows)
             logger.info(

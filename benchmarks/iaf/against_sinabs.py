@@ -17,12 +17,12 @@ def _against(bench: Bench, row: Row, peer: str) -> Row:
 
 
 def fused_vs_sinabs(bench: Bench) -> Row:
-    """The seed's network, against Sinabs as shipped."""
+    """The network of the blog post (docs/seed.md), against Sinabs without changes."""
     return _against(bench, Row(f"fused_vs_sinabs_{bench.device.type}", 10, 13), "sinabs")
 
 
 def fused_vs_unbind(bench: Bench) -> Row:
-    """The seed's network, against Sinabs with one line changed (`unbound`)."""
+    """The network of the blog post, against Sinabs with one line changed (`unbound`)."""
     return _against(bench, Row(f"fused_vs_sinabs_unbind_{bench.device.type}", 3, 4), "unbind")
 
 

@@ -1,8 +1,8 @@
 """Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--data DIR] [--json FILE]``.
 
 Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Filling
-``DiskCachedDataset`` costs the same for every recording. Therefore the peer fills it for the first recordings only, and rates
-are compared.
+``DiskCachedDataset`` takes about the same time for each recording. Therefore Tonic fills its cache with only the first recordings of
+the set, and the rows compare recordings per second.
 """
 
 from __future__ import annotations

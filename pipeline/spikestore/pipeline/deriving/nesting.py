@@ -75,7 +75,10 @@ class _Before(NamedTuple):
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations that may differ. If sums cannot give the coarse set because of these operations, return the reason."""
+    """Return the operations after those that are equal in both transforms.
+
+    If, because of these operations, the coarse set cannot be computed by adding counts of the fine set, return the reason instead.
+    """
     equal = 0
     for first, second in zip(fine.on_events, coarse.on_events, strict=False):
         if first != second:

@@ -69,7 +69,7 @@ def list_cache(folder: Path) -> list[str]:
         if match is None:
             raise _wrong(
                 folder / name,
-                "is not a file of a DiskCachedDataset, because such files are called INDEX_COPY.hdf5: move it to another folder",
+                "is not a file of a DiskCachedDataset, whose files have names such as 0_0.hdf5 (INDEX_COPY.hdf5): move it to another folder",
             )
         if match[2] != "0":
             raise _wrong(

@@ -1,4 +1,4 @@
-"""The recordings of a set, if they are available: events for pictures, the time step of the recordings, and other bin widths."""
+"""What a report needs from the recordings of a set: events for pictures, time steps, and samples with other bin widths."""
 
 from __future__ import annotations
 

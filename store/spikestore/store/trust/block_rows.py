@@ -55,5 +55,8 @@ class BlockRows:
         )
 
     def checks(self, manifest: Manifest, seed: int) -> BlockChecks:
-        """Return the hashes of these rows, to which ``index`` and ``value`` are still to be added; `seed` is that of `check_seed`."""
+        """Return the hashes of the blocks of these rows, computed so far from the per-sample columns.
+
+        The caller adds ``index`` and ``value``, then calls `BlockChecks.finish`. `seed` is the result of `check_seed`.
+        """
         return BlockChecks(self.samples, self.offsets, manifest.layout, seed, self.first // BLOCK)

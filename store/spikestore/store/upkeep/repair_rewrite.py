@@ -25,7 +25,7 @@ class FragmentRows(NamedTuple):
 
 
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
-    """Store fragments as other bytes, with a new manifest of the same digest; return the written objects.
+    """Store fragments as this installation encodes them, and a new manifest with the same digest; return the written objects.
 
     A crash after any step leaves the set committed and damaged as before, or an unfinished build that preprocess
     resumes. Records are deleted first, so no record refers to missing objects.

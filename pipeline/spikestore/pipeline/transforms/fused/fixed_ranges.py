@@ -75,8 +75,8 @@ def fixed_ranges(
     parameters : FusedParameters
         The transform; its `rule` is not `TONIC`.
     edges, counts : int64 array
-        Tables for the rule `HALF_DURATION`. All times in them are times after the first event, in units. ``edges[k]`` is the
-        smallest time of an event in bin k. If the time of the last event is at least ``counts[k]``, there are more than k bins.
+        Tables for the rule `HALF_DURATION`. All times in these tables are times after the first event, as multiples of `UNIT`. ``edges[k]`` is
+        the smallest time of an event in bin k. If the time of the last event is at least ``counts[k]``, there are more than k bins.
     t, table, factors
         Times, as in `search`.
     low, high : int

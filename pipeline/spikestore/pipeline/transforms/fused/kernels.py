@@ -248,8 +248,10 @@ def bin_recordings(
         State of each recording: recordings with `SKIP` are skipped, and unusual ones are set to `UNUSUAL`.
     about : int64 array, shape (4, recordings)
         Output: nnz, n_bins, n_cropped, n_dropped of each recording.
-    index, value : uint32 or uint64 array, uint32 array, shape (capacity,)
-        Output: the non-zeros.
+    index : uint32 or uint64 array, shape (capacity,)
+        Output: the indices of the non-zeros.
+    value : uint32 array, shape (capacity,)
+        Output: the values of the non-zeros.
     filled : int
         Number of elements of the output that are filled already.
 

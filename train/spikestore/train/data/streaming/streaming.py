@@ -188,10 +188,10 @@ class Stream:
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> tuple[NarrowRows, _Int64s]:
-        """Return the span of rows `start` to `stop`, read, checked and cut; and its table.
+        """Read and check the samples `start` to `stop` - 1, and truncate them; return them and a table of them.
 
-        The table has a row for each of these numbers of a sample: address of index, address of value, non-zeros, time bins, class,
-        elements to the end of the arrays. Its shape is (6, rows of the span).
+        The table has the shape (6, samples). Each column describes one sample by six numbers: address of its index, address of its
+        value, number of non-zeros, number of time bins, class, and number of elements from its first one to the end of the arrays.
         """
         read = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
         rows = truncated(read, self._truncate_to, self._features.layout.site_count)

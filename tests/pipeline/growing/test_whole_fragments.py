@@ -12,7 +12,6 @@ import pytest
 from tests.pipeline.folders import save
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh
 
-from spikestore.pipeline.growing import whole_fragments
 from spikestore.pipeline.growing.whole_fragments import _Sites
 from spikestore.store.columns.shard_codec import PackedObject
 
@@ -38,23 +37,6 @@ def test_only_other_fragments_are_encoded(tmp_path: Path, monkeypatch: pytest.Mo
     assert encoded == [features.manifest.fragments[1].nnz] * 2
     assert features.column("label")[:64].tolist() == [1] * 64
     assert is_as_fresh(tmp_path / "data", features, tmp_path / "fresh", folder=folder)
-
-
-def test_equal_columns_keep_the_digests_of_their_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No SHA-256 of decoded values is computed, and the digest is that of a fresh build."""
-    add(tmp_path / "data", **{f"b_{number:03d}": number for number in range(64)})
-    grown(tmp_path / "data", tmp_path / "store", fragment_samples=64)
-    add(tmp_path / "data", z_1=1000)
-
-    def refuse(*arguments: object) -> None:
-        raise AssertionError("the digests of the record suffice")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(whole_fragments, "BlockDigests", refuse)
-        features = grown(tmp_path / "data", tmp_path / "store")["all"]
-    assert is_as_fresh(tmp_path / "data", features, tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("sites", [1, 2])

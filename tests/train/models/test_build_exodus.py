@@ -58,7 +58,7 @@ def test_no_toolkit(
     is_file = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda path: path.name != "nvcc" and is_file(path))
     assert build_exodus.main() == 2
-    assert "install a CUDA toolkit 13, since torch was built with 13.0" in capsys.readouterr().err
+    assert "install a CUDA toolkit 13 (torch was built with CUDA 13.0)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("told", "named"), [("release 12.4, V12.4.131", "12.4"), ("broken", "does not run")])

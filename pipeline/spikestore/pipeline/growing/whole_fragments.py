@@ -1,8 +1,7 @@
 """Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
 
 The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they
-are not encoded again, because that would take most of the time. If all columns are the same in both sets, the SHA-256 of each block
-is the same too, and the record of the former set has it. Only one chunk at a time is in memory.
+are not encoded again, because that would take most of the time. Only one chunk at a time is in memory.
 """
 
 from __future__ import annotations
@@ -109,15 +108,10 @@ def _read(
     columns = dict(samples.in_order(layout))
     seed, block = check_seed(*build.address), rows.start // BLOCK
     check = BlockChecks(columns, scanned.offsets, layout, seed, block)
-    # Only a changed label or column changes the digests, because the stored bytes are those of the record.
-    names = [name for name in columns if name not in ("index", "value")]
-    unchanged = layout.columns == features.layout.columns and all(
-        np.array_equal(columns[name], scanned.samples[name]) for name in names
-    )
-    digests = None if unchanged else BlockDigests(columns, scanned.offsets, layout)
-    largest = scanned.scan([check] if digests is None else [check, digests], sites.add)
-    blocks = record.blocks if digests is None else tuple(digests.finish())
-    facts = FragmentFacts(check.finish(), blocks, int(scanned.offsets[-1]), *largest)
+    digests = BlockDigests(columns, scanned.offsets, layout)
+    largest = scanned.scan([check, digests], sites.add)
+    nnz = int(scanned.offsets[-1])
+    facts = FragmentFacts(check.finish(), tuple(digests.finish()), nnz, *largest)
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
     encoded = {name: objects[path] for name, path in paths.items() if path in objects}
     return WholeFragment(samples, facts, encoded, sites.range)

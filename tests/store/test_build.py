@@ -163,7 +163,7 @@ def test_real_values_that_break_the_format(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [((64,), "must ascend and belong"), ((3, 3), "must ascend and belong"), ((1,), "label -1, no non-zeros and no bins")],
+    [((64,), "must ascend and belong"), ((3, 3), "must ascend and belong"), ((1,), "must have label -1")],
     ids=["other-fragment", "twice", "filled"],
 )
 def test_skipped_rows_that_break_the_format(rows: tuple[int, ...], message: str) -> None:

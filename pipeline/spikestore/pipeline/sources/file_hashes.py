@@ -93,23 +93,19 @@ def hash_files(
     statuses = [_stat(file) for file in files]
     tally = _Tally(sum(status.st_size for status in statuses), progress)
     # In one thread: threads would only wait for each other, because the files themselves are not read.
-    digests = [cache.get(file, status) for file, status in zip(files, statuses, strict=True)]
-    unknown = []
-    for place, digest in enumerate(digests):
-        if digest is None:
-            unknown.append(place)
-        else:
-            tally.add(statuses[place].st_size, files[place])
+    cached = [cache.get(file, status) for file, status in zip(files, statuses, strict=True)]
+    unknown = [place for place, digest in enumerate(cached) if digest is None]
+    for file, status, digest in zip(files, statuses, cached, strict=True):
+        if digest is not None:
+            tally.add(status.st_size, file)
 
     def batch(places: Sequence[int]) -> list[str]:
         return [_hash_file(files[place], statuses[place], cache, tally) for place in places]
 
-    for place, digest in zip(unknown, _in_threads(batch, unknown), strict=True):
-        digests[place] = digest
+    hashed = iter(_in_threads(batch, unknown))
     return [
-        (FileStamp.of(file, status), digest)
-        for file, status, digest in zip(files, statuses, digests, strict=True)
-        if digest is not None
+        (FileStamp.of(file, status), next(hashed) if digest is None else digest)
+        for file, status, digest in zip(files, statuses, cached, strict=True)
     ]
 
 

@@ -13,15 +13,20 @@ _PROGRAM = "from spikestore.store.cli.program import program\nsys.exit(program()
 _ONE_LINE = "interrupted; run the same command again to resume\n"
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Return an empty store."""
+    (tmp_path / "store").mkdir()
+    return tmp_path / "store"
+
+
 def _run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", f"import signal, sys\n{code}{_PROGRAM}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_a_command_ends_if_an_import_dropped_ctrl_c(tmp_path: Path) -> None:
+def test_a_command_ends_if_an_import_dropped_ctrl_c(store: Path) -> None:
     """The import of torch does so in a twelfth of trials; the command then trained, or failed with modules that were not complete."""
-    store = tmp_path / "store"
-    store.mkdir()
     dropping = (
         "class Dropping:\n"
         "    def find_spec(self, name, *rest):\n"
@@ -47,10 +52,8 @@ def test_a_second_ctrl_c_after_the_command_prints_no_traceback() -> None:
 
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "print"])
-def test_a_handler_of_the_user_stays(tmp_path: Path, handler: str) -> None:
+def test_a_handler_of_the_user_stays(store: Path, handler: str) -> None:
     """Shells start background jobs with Ctrl-C ignored."""
-    store = tmp_path / "store"
-    store.mkdir()
     own = (
         f"signal.signal(signal.SIGINT, {handler})\n"
         "import atexit\n"
@@ -60,10 +63,8 @@ def test_a_handler_of_the_user_stays(tmp_path: Path, handler: str) -> None:
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["True"]), done.stderr
 
 
-def test_python_s_own_handler_returns_before_a_command_works(tmp_path: Path) -> None:
+def test_python_s_own_handler_returns_before_a_command_works(store: Path) -> None:
     """Asyncio cancels its tasks at Ctrl-C only with this handler."""
-    store = tmp_path / "store"
-    store.mkdir()
     own = (
         "import atexit\n"
         "atexit.register(lambda: print(signal.getsignal(signal.SIGINT) is signal.default_int_handler))\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,31 @@ def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, d
     answer = build(run, recipe, "--move")
     second = Store(tmp_path / "store")["r:train"].digest
     assert f"has train with digest {first[:12]}, but this build has {second[:12]}" in answer.err
+
+
+def test_plan_ends_with_the_error_of_preprocess_if_the_lock_has_another_digest(
+    run: Run, tmp_path: Path, data: Path
+) -> None:
+    """Status 1, with and without recordings; no table or JSON says that the set is in the store. A lock with other keys is no error."""
+    recipe = write_recipe(tmp_path / "r.toml", source='data = "data"\nsplits = ["train"]')
+    build(run, recipe)
+    lock = json.loads((tmp_path / "r.lock").read_text())
+    right = lock["splits"]["train"]["digest"]
+    lock["splits"]["train"]["digest"] = "0" * 64
+    (tmp_path / "other.lock").write_text(json.dumps(lock))
+    assert run("plan", recipe, "--store", "store").status == 0
+    wrong = (recipe, "--store", "store", "--lock", "other.lock")
+    for words in (("plan", *wrong), ("plan", *wrong, "--json"), ("preprocess", *wrong)):
+        answer = run(*words)
+        assert (answer.status, answer.out) == (1, "")
+        assert f"other.lock has train with digest {'0' * 12}, but the store has {right[:12]} under" in answer.err
+    shutil.move(data, tmp_path / "elsewhere")
+    answer = run("plan", *wrong)
+    assert (answer.status, answer.out) == (1, "")
+    assert f"the lock has SSC train with digest {'0' * 12}, but " in answer.err
+    shutil.move(tmp_path / "elsewhere", data)
+    recipe.write_text(recipe.read_text().replace("4000", "5000"))
+    assert run("plan", *wrong).status == 0
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def plan(
     Time and size are estimated from the first recordings of each split. If a stored set already contains a recording, a build
     takes its sample from this set instead of reading the recording. This is faster, and the estimate includes it.
 
+    If the recipe's lock has another digest for a stored set, `plan` ends with the same error as `preprocess`, and the exit status is 1.
+
     Examples
     --------
     spikestore plan recipes/demo.toml --store ./feature_store
@@ -55,6 +57,8 @@ def plan(
     for result, variant in loaded.named(name):
         requested = variant.requested_sets()
         resolution = resolve(requested, opened, upstreams, copy=False)
+        pins = {split: features.pin for split, features in resolution.existing.items()}
+        variant.lock_file.refuse_other_digests(variant.lock, pins)  # an error of `preprocess` too
         addresses = [wanted.address for wanted in requested if wanted.address is not None]
         reuse = Reuse(opened, result, addresses, upstreams=upstreams)
         size = variant.recipe.build.fragment_samples

@@ -90,7 +90,9 @@ def test_plan_ends_with_the_error_of_preprocess_if_the_lock_has_another_digest(
     for words in (("plan", *wrong), ("plan", *wrong, "--json"), ("preprocess", *wrong)):
         answer = run(*words)
         assert (answer.status, answer.out) == (1, "")
-        assert f"other.lock has train with digest {'0' * 12}, but the store has {right[:12]} under" in answer.err
+        assert (
+            f"other.lock has train with digest {'0' * 12}, but the store has {right[:12]} under" in answer.err
+        )
     shutil.move(data, tmp_path / "elsewhere")
     answer = run("plan", *wrong)
     assert (answer.status, answer.out) == (1, "")

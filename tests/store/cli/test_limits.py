@@ -39,6 +39,15 @@ def test_each_limit_has_a_remedy(error: Exception, words: str) -> None:
     assert words in str(limit_reached(error))
 
 
+def test_evaluate_cannot_lower_the_batch_size() -> None:
+    """The checkpoint fixes it, so the advice names only what `evaluate` has an option for."""
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    assert limit_reached(error, "evaluate") == (
+        "not enough memory for a batch or the network, whose sizes the checkpoint fixes: use another --device, or free memory"
+    )
+    assert "lower batch_size under [data]" in str(limit_reached(error, "train"))
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -72,6 +72,16 @@ def test_large_convolutions_are_reported() -> None:
         fitting_network(spec, shape, torch.device("cpu"), "a.toml")
 
 
+def test_the_advice_for_a_checkpoint_leaves_the_layers() -> None:
+    """The layers of a trained network cannot be made smaller; a configuration can."""
+    spec = NetworkSpec.from_mapping({"hidden": [10**12]}, origin="test")
+    shape = {"sites": 10, "classes": 2}
+    with pytest.raises(UsageError, match=r"are free: free memory, or use another device$"):
+        fitting_network(spec, shape, torch.device("cpu"), "best.pt", copies=1)
+    with pytest.raises(UsageError, match=r"are free: make the layer smaller$"):
+        fitting_network(spec, shape, torch.device("cpu"), "a.toml")
+
+
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])
 def test_a_folder_instead_of_a_file_is_reported_first(store_folder: Path, tmp_path: Path, name: str) -> None:
     """A folder where a checkpoint will be written is reported at once, not at the end of the first epoch."""

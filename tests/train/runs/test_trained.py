@@ -13,6 +13,7 @@ from tests.train.conftest import learnable
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import FeatureSet, Store
+from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import DamagedError, SourceNotFoundError, SpikestoreError, UsageError
 from spikestore.train import FeatureLoader, forget_states, load_network
 from spikestore.train.runs.checkpoint.digest import content_digest
@@ -127,6 +128,38 @@ def test_an_invalid_network_is_rejected_by_name(folder: Path, tmp_path: Path) ->
         load_network("")
     with pytest.raises(LookupError, match="no backend 'slow'"):
         load_network(folder, backend="slow")  # type: ignore[arg-type]
+
+
+def test_a_split_whose_batches_are_larger_than_max_frame_bytes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`evaluate` cannot change the batch size of the run, so the message advises an option that `evaluate` has, and the advice works."""
+    store = Store(tmp_path / "store")
+    short = next(
+        one for one in (learnable("train", 12, seed) for seed in range(99)) if one.truth.n_bins.max() == 18
+    )
+    longer = learnable("test", 150, 1)
+    assert longer.truth.n_bins.max() == 19
+    store.point("small", {"train": short.build(store.storage), "test": longer.build(store.storage)})
+    data = {"name": "small", "batch_size": 4, "valid": "train", "max_frame_bytes": 4 * 18 * 10 * 4}
+    run(config(epochs=1, data=data), store, tmp_path / "run", device="cpu", progress=silent)
+    command = [
+        "evaluate",
+        str(tmp_path / "run/best.pt"),
+        "--store",
+        str(tmp_path / "store"),
+        "--device",
+        "cpu",
+    ]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    advice = re.search(
+        r"best.pt fixes the batch size: if there is enough memory, pass (\S+) (\d+) or more", error
+    )
+    assert advice, error
+    assert "lower batch_size" not in error
+    assert main([*command, *advice.groups()]) == 0
+    assert "accuracy on test: " in capsys.readouterr().out
 
 
 def test_a_split_that_is_longer_than_pad_to(tmp_path: Path) -> None:

@@ -7,16 +7,20 @@ import os
 
 __all__ = ["limit_reached"]
 
+_FEWER_WORKERS = "or use fewer --workers, if the command has this option"
 _MEMORY = (
-    "not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), or use fewer workers"
+    f"not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), {_FEWER_WORKERS}"
 )
 _BATCHES = (
     "not enough memory for a batch or the network: lower batch_size under [data] (the run then needs --restart, and starts from the beginning), use a smaller "
     "network or another --device, or free memory"
 )
-_THREADS = "cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), or use fewer workers"
+_BATCHES_OF_A_CHECKPOINT = "not enough memory for a batch or the network, whose sizes the checkpoint fixes: use another --device, or free memory"
+_THREADS = (
+    f"cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), {_FEWER_WORKERS}"
+)
 _REMEDIES = {
-    errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
+    errno.EMFILE: f"raise the limit of open files (ulimit -n), {_FEWER_WORKERS}",
     errno.ENFILE: "this machine has too many open files: close other programs",
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some space and run the command again",
@@ -30,13 +34,15 @@ _OF_TORCH = ("out of memory", "can't allocate memory", "cublas_status_alloc_fail
 """Texts in torch's errors when the memory of the host or of a GPU is short. These errors are RuntimeError."""
 
 
-def limit_reached(error: BaseException) -> str | None:
+def limit_reached(error: BaseException, command: str | None = None) -> str | None:
     """Return the message for an error caused by a limit of the machine; None for any other error.
 
     Parameters
     ----------
     error : BaseException
         An error of Python, NumPy or another library.
+    command : str, optional
+        The command that raised it: the advice differs where ``evaluate`` cannot change a setting.
     """
     text = str(error)
     if (
@@ -46,7 +52,7 @@ def limit_reached(error: BaseException) -> str | None:
     ):
         return _MEMORY
     if isinstance(error, RuntimeError) and any(part in text.lower() for part in _OF_TORCH):
-        return _BATCHES
+        return _BATCHES_OF_A_CHECKPOINT if command == "evaluate" else _BATCHES
     if "can't start new thread" in text or isinstance(error, BlockingIOError):
         return _THREADS
     if isinstance(error, FileNotFoundError) and not error.filename and _working_directory_is_gone():

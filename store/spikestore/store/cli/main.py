@@ -262,7 +262,7 @@ def _report(error: Exception, command: str | None) -> int:
         say(f"spikestore: error: {error.format_message().replace('Value error, ', '')}")
         say(f"  see: spikestore {f'{command} ' if command in _entry_points(command) else ''}--help")
         return 2
-    if (limit := limit_reached(error)) is not None:
+    if (limit := limit_reached(error, command)) is not None:
         say(f"spikestore: error: {limit}")
         return 1
     if isinstance(error, OSError) and error.strerror and error.filename:

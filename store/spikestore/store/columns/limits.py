@@ -110,9 +110,13 @@ def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, sampl
         return
     batch = f"a batch of {samples} rows that contains this row takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else "or "
+    why = (
+        f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}"
+    )
     raise UsageError(
-        f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}; crop in "
-        f"the transform, {smaller}raise max_frame_bytes",
+        f"{why}; crop in the transform, {smaller}raise max_frame_bytes",
+        field="max_frame_bytes",
+        why=why,
         row=row,
         needed=needed,
     )

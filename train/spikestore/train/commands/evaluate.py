@@ -30,6 +30,14 @@ def evaluate(
         str | None,
         typer.Option("--backend", help="fused, sinabs or exodus; by default the backend of the run."),
     ] = None,
+    max_frame_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-frame-bytes",
+            min=1,
+            help="Bytes that the dense frames of a batch may take; by default as in the run.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the accuracy of a trained network.
@@ -54,6 +62,7 @@ def evaluate(
             device=device,
             other_data=other_data,
             backend=known_backend(backend),
+            max_frame_bytes=max_frame_bytes,
             progress=report,
         )
     if as_json:

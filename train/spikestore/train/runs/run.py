@@ -158,16 +158,18 @@ def evaluate(
     residence: Residence = "auto",
     other_data: bool = False,
     backend: Backend | None = None,
+    max_frame_bytes: int | None = None,
     progress: Progress,
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
 
-    `backend` replaces the backend that the run was trained with.
+    `backend` and `max_frame_bytes` replace those that the run was trained with. The batch size is that of the run, because with
+    other batches samples are padded to other lengths, and the outputs change.
 
     Raises
     ------
     UsageError
-        The split's digest differs from the one in training; the split does not fit the network or ``pad_to``; the split lists its classes
+        A batch needs more than `max_frame_bytes`; the split's digest differs from the one in training; the split does not fit the network or ``pad_to``; the split lists its classes
         in another order; or the split is ``shd-speaker``, and the run was trained on the speakers of this split.
     """
     checkpoint = load_checkpoint(path)
@@ -199,12 +201,21 @@ def evaluate(
         pad_to=data.pad_to,
         pad_at_least=data.pad_at_least,
         truncate_to=data.cut_of(features.manifest.n_bins),
-        max_frame_bytes=data.max_frame_bytes,
+        max_frame_bytes=max_frame_bytes or data.max_frame_bytes,
         rows=data.rows(split) if split == data.valid else None,
         progress=progress,
     )
     arithmetic = Arithmetic(checkpoint.config.precision, torch_device)
-    return accuracy(network, loader, arithmetic=arithmetic), loader.samples
+    try:
+        return accuracy(network, loader, arithmetic=arithmetic), loader.samples
+    except UsageError as error:
+        if error.details.get("field") != "max_frame_bytes":
+            raise
+        raise UsageError(
+            f"{error.details['why']}, and {path} fixes the batch size: if there is enough memory, pass --max-frame-bytes "
+            f"{error.details['needed']} or more",
+            **error.details,
+        ) from error
 
 
 def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:

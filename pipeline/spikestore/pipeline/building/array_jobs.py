@@ -2,7 +2,8 @@
 
 All jobs use the same plan: the job that runs first stores the plan, and the others read it. Part i of n has the fragments
 i - 1, i - 1 + n, i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for another.
-Only a job with ``finalise`` commits. This job computes nothing, and reports missing fragments.
+Only a job with the option ``finalise`` commits the sets. This job computes nothing. If fragments are missing, it reports them
+and commits nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def build_part(
     missing : sequence of RequestedSet
         Sets to build.
     existing : mapping of str to FeatureSet
-        The sets that the store has already, by split. All splits must have the same classes.
+        The sets that the store has already, by split. These sets and the missing sets must number their classes in the same
+        way.
     store : Store
         Store for the fragments.
     options : BuildOptions

@@ -1,9 +1,9 @@
 """Warnings about feature sets that are valid but probably a mistake, for example because all events have one position.
 
 Other examples are a set without events, a set whose events are mostly cropped, and a set with a single time bin or a single
-class. An empty set is an error, unless the caller allows empty sets. In all other cases the set is committed, and each property
-is reported in a warning. Some warnings state the times of recordings. For such a warning, some recordings are read again, unless
-the set was derived from a finer set.
+class. An empty set is an error, unless the caller allows empty sets. In all other cases the set is committed, and each such
+property is reported in a warning. Some warnings state the times of recordings. For such a warning, some recordings are read
+again, unless the set was derived from a finer set.
 """
 
 from __future__ import annotations
@@ -275,7 +275,7 @@ def _state(transform: Transform) -> str:
 
 
 def _filters(transform: Transform) -> dict[str, str]:
-    """Return advice for each filter of a transform, by the name of the filter: how to change it so that more events are kept."""
+    """Return advice for each filter of a transform, by the filter's name: how to change the filter to keep more events."""
     advice: dict[str, str] = {}
     for operation in transform.on_events:
         if isinstance(operation, Denoise):

@@ -35,9 +35,9 @@ class Estimate:
         `reused`: number of recordings whose rows are taken from stored sets. `derived`: number of recordings whose rows are
         computed from a finer set.
     fragments : int
-        Number of fragments; each is one task.
+        Number of fragments; each fragment is one task.
     seconds : float
-        Time with `workers` workers, excluding their start.
+        Time with `workers` workers, excluding the start of the workers.
     stored_bytes : int
         Size of the feature set in bytes.
     workers : int
@@ -63,8 +63,8 @@ def estimate(
 ) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
-    Time and size are scaled by the number of events. If `reuse` takes a row from a stored set, only a part of the events of
-    this row counts towards the time.
+    Time and size are scaled by the number of events. A row that `reuse` takes from a stored set needs less time than a
+    recording that is read. Therefore only a part of the events of such a row counts towards the time.
 
     Raises
     ------

@@ -54,8 +54,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     former : FormerRows, optional
-        Positions of rows of the new set in committed sets. If the fragment size of the first of these sets is suitable, the new
-        set gets it too.
+        Where committed sets have rows of the new set. If the fragment size of the first of these committed sets is suitable,
+        the new set gets this size too.
     """
 
     workers: int = 1
@@ -81,7 +81,7 @@ def open_build(
     LayoutError
         A file does not have the expected layout, or has no recordings.
     ConflictError
-        The unfinished build has other columns.
+        The unfinished build has other columns, or another number of samples, than the source and the transform give now.
     """
     layout, n_events, _ = look_into(located, transform) if look is None else look
 
@@ -149,7 +149,7 @@ def build_features(
     Raises
     ------
     SourceError
-        The recordings cannot be used; or the set is empty and `allow_empty` is False. If the set is empty, the fragments are
+        The recordings cannot be used; or the set is empty and `allow_empty` is False. In the second case, the fragments are
         kept, but nothing is committed.
     StoreError
         The store cannot be written to, is full, or has an object that contradicts this build.

@@ -33,9 +33,9 @@ class BuildOptions:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     executor : {"auto", "fused", "tonic"}
-        Code that computes the transform; all give the same samples. ``auto`` uses ``fused`` or a third implementation, plain NumPy.
-        Plain NumPy is used if ``fused`` does not support the transform, or if fewer than 2,000,000 events are to be read and neither
-        `scheduler` nor `part` is set.
+        Code that computes the transform; all values of `executor` give the same samples. ``auto`` uses ``fused`` or a third
+        implementation, plain NumPy. Plain NumPy is used if ``fused`` does not support the transform, or if fewer than 2,000,000
+        events are to be read and neither `scheduler` nor `part` is set.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool

@@ -131,7 +131,7 @@ def preprocess(
         transform has no spec (`UnsupportedTransformError`); the name refers to another set; or the splits list their
         classes in different orders.
     SourceError
-        The recordings cannot be used, or none of their events is in a time bin.
+        The recordings cannot be used, or no time bin has an event.
     StoreError
         The store cannot be written to, is full, or is damaged.
 

@@ -27,7 +27,7 @@ _SHARES_BY_PATH = (
 
 
 class _Prepared(NamedTuple):
-    """A recipe, its sets, and the name that they may get."""
+    """A recipe, its sets, and the name that will refer to these sets."""
 
     name: str
     recipe: OpenedRecipe
@@ -90,10 +90,12 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 
 
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
-    """Build the fragments of all sets whose recordings must be read, and return the recipes with options to commit them.
+    """Build the fragments of all sets whose recordings must be read.
 
-    If some rows of a recipe's sets can be taken or computed from stored sets, the recordings of these rows need not be read.
-    The sets of such a recipe are not built here.
+    Return all recipes, with the options for committing their sets.
+
+    If some rows of a recipe's sets can be taken or computed from stored sets, this function builds none of the recipe's sets.
+    The caller builds them later, without reading the recordings of these rows.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

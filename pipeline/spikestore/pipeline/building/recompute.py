@@ -17,7 +17,9 @@ from spikestore.store_schemas.specs.source import Source
 
 
 def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
-    """Return a function that recomputes fragments of a feature set. It needs only the manifest of the set and the recordings.
+    """Return a function that recomputes fragments of a feature set.
+
+    The function needs only the manifest of the set and the recordings.
 
     Parameters
     ----------

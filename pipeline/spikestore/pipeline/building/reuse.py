@@ -38,8 +38,8 @@ class Reuse:
     name : str, optional
         Name of the new sets.
     requested : collection of Address
-        The new sets. If a set of `name` is missing or damaged, this class logs a warning, unless the set is one of the new
-        sets: the build itself restores or reports these sets.
+        The new sets. If another set of `name` is missing or damaged, this class logs a warning. It logs no warning for a new
+        set, because the build itself restores or reports such a set.
     enabled : bool
         If False, no rows are taken from sets of the same transform.
     derive : bool
@@ -128,13 +128,13 @@ class Reuse:
         return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
 
     def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
-        """Return a requested set in place of a locked set without recordings; its rows are computed from a finer set.
+        """Return a requested set for a locked set whose recordings are missing; all rows are computed from a finer set.
 
         Raises
         ------
         SourceNotFoundError
-            Not all rows can be computed from a finer set. If some rows can, the error says how many are missing; else it is
-            `error`.
+            Not all rows can be computed from a finer set. If some rows can be computed, the message says how many recordings
+            must be read. Otherwise `error` itself is raised.
         """
         rows = self._find_finer_rows(wanted)
         if rows is None or wanted.address is None:
@@ -153,7 +153,7 @@ class Reuse:
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
-        """Return the positions of a new set's rows in committed sets, and log one line; None if no set has such rows."""
+        """Return where committed sets have rows of a new set, and log one line; None if there are no such rows."""
         if not self._enabled or not look.is_file_per_recording:
             return None
         from spikestore.pipeline.growing.former_sets import find_former_rows
@@ -193,7 +193,7 @@ def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, fl
 
 
 class TakenRows:
-    """Counts the rows that tasks took from former sets, and reports those that could not be read.
+    """Counts the rows that tasks took from former sets, and reports the rows that could not be read.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Sweeps: several sets of the same recordings are built together, so that each recording is read once.
 
-Only fragments are built here. Afterwards each set goes through the usual build, which finds all fragments stored and commits
-the set.
+Only fragments are built here. Afterwards the usual build of each set commits the set, because all of its fragments are stored
+already.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def _build_group(
 ) -> dict[Address, list[FragmentContent]]:
     """Build the fragments of sets of one source, and return the summaries of the fragments.
 
-    Sets with the same fragment size are built together. An unfinished build may have another fragment size: its set is built
-    separately.
+    Sets with the same fragment size are built together. If an unfinished build has another fragment size, the set of this build
+    is built separately.
     """
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)

@@ -1,7 +1,7 @@
 """Checks whether the version that a user stated still identifies the recordings of a committed set.
 
-If a set has the stated version, no recordings need to be read. But a user who changes recordings and forgets to change the version
-would get the old set. Therefore some rows are read again and compared.
+A committed set with the stated version is not built again. If the user has changed the recordings but not the version, this set
+is wrong. Therefore some of its recordings are read again, and their samples are compared with the set.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set is from a data set of the same class and version that had another number of items.
+    """Raise `UsageError` if a committed set was built from the same version of a Python class, but with another number of items.
 
     Only sets of the same transform and split are compared.
     """
@@ -94,7 +94,7 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
 def _stated(source: Source) -> dict[tuple[str, str], int]:
     """Return the length of each data set with a version, by Python class and version.
 
-    If data sets of one class and version have different lengths, they are left out.
+    A class and version is left out if its data sets have different lengths.
     """
     parts = () if source.items is None else source.items.parts
     lengths: dict[tuple[str, str], set[int]] = {}

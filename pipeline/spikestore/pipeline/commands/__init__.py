@@ -1,1 +1,1 @@
-"""Sub-commands that fill a store. Their functions import large packages when they run."""
+"""Sub-commands that fill a store. Large packages are imported only when a sub-command runs."""

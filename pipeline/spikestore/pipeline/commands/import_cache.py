@@ -53,7 +53,7 @@ def import_cache(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Import the frames of a cache of Tonic's DiskCachedDataset as a feature set, which has its own key.
+    """Import the frames of a cache of Tonic's DiskCachedDataset as a feature set.
 
     A cache does not record the transform that filled it, so the recipe must have this transform. Shapes and counts are
     checked; with --data, frames and labels are compared with the recordings.

@@ -34,10 +34,11 @@ def plan(
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report which sets of a recipe are missing, and how much time and space it would take to compute them.
+    """Report which sets of a recipe are missing, and how much time and space a build of these sets takes.
 
     Time and size are estimated from the first recordings of each split. If a stored set already contains a recording, a build
-    takes its sample from this set instead of reading the recording. This is faster, and the estimate includes it.
+    takes the recording's sample from this set instead of reading the recording. The estimate takes into account that this is
+    faster.
 
     If the recipe's lock has another digest for a stored set, `plan` ends with the same error as `preprocess`, and the exit status is 1.
 

@@ -188,7 +188,10 @@ def preprocess(
 
 
 def chosen_recipe(recipe: str | None, data: str | None) -> Path:
-    """Return the recipe of the command line, or else the recipe that fits the recordings. On a terminal, the user may be asked."""
+    """Return the recipe of the command line, or else the recipe that fits the recordings.
+
+    If the recordings fit several data sets and the command runs on a terminal, the user is asked.
+    """
     from spikestore.pipeline.recipes.shipped import choose_recipe
 
     def ask(candidates: list[str]) -> str:

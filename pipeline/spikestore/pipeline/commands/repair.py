@@ -190,7 +190,7 @@ def _report(results: dict[str, Repair]) -> None:
 def _opened(
     store: Store, address: Address, digest: str | None, upstream: Storage | None, *, uncommit: bool
 ) -> tuple[FeatureSet | None, tuple[Repaired, ...]]:
-    """Open a set; if its manifest is damaged or missing, copy it from `upstream` first.
+    """Open a set; if its manifest is damaged or missing, copy the manifest from `upstream` first.
 
     If there is no upstream and `uncommit` is true, remove a damaged manifest and return None.
     """

@@ -69,7 +69,7 @@ class FinerRows(FormerRows):
         ], problems
 
     def _rows_of(self, features: FeatureSet, start: int, stop: int) -> SampleColumns:
-        """Return rows of one fragment, compared with the digests of their blocks if `compares_digests`."""
+        """Return rows of one fragment. If `compares_digests` is true, the rows are compared with the digests of their blocks."""
         if not self.compares_digests:
             return features.read(start, stop)
         size = features.manifest.fragment_samples

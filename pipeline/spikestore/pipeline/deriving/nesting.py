@@ -1,6 +1,7 @@
 """Decides whether the cells of one transform are sums of the cells of another (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-The answer depends on the transforms alone. It holds only for recordings whose times are whole numbers (`has_whole_times`).
+Only the two transforms are examined, not the recordings. The answer is right only for recordings whose times are whole numbers
+(`has_whole_times`).
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
 
 
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
-    """Return why the bins of `coarse` are not sums of the bins of `fine`, or None; neither may have a `bins_problem`."""
+    """Return why the bins of `coarse` are not sums of the bins of `fine`, or None if they are.
+
+    `bins_problem` of both must be None.
+    """
     if (coarse.time_window or 0) % (fine.time_window or 1):
         return "the coarse time_window is not a multiple of the fine time_window"
     if (fine.start_time, fine.end_time) != (coarse.start_time, coarse.end_time):
@@ -143,7 +147,7 @@ def _places(before: _Before, fine: ToFrame, coarse: ToFrame, axis: int) -> npt.N
 
 
 def _polarities(before: _Before, fine: ToFrame, coarse: ToFrame) -> npt.NDArray[np.int64] | None:
-    """Return the coarse polarity of each fine polarity, or None."""
+    """Return the coarse polarity of each fine polarity; None if fine polarities do not determine coarse ones."""
     fine_merges, merges = (any(isinstance(step, MergePolarities) for step in steps) for steps in before)
     count = fine.sensor_size[2]
     if merges and not fine_merges:

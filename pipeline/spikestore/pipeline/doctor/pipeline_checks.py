@@ -39,9 +39,9 @@ def pipeline_checks() -> Iterator[Finding]:
 
 
 def small_build(executor: ExecutorName = "fused") -> Finding:
-    """Build a set from artificial recordings, and compare its digest with the one that every machine computes.
+    """Build a set from artificial recordings, and compare its digest with the digest that every machine must compute.
 
-    By default the build uses compiled code, although a build of so few events would otherwise use NumPy.
+    The default ``fused`` tests compiled code. With ``auto``, a build of so few events uses plain NumPy.
     """
     with tempfile.TemporaryDirectory(prefix="spikestore-doctor-") as folder:
         write_demo_data(folder, train=RECORDINGS, valid=1, test=1)

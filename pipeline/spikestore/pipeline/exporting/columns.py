@@ -1,4 +1,4 @@
-"""Columns of a whole set, appended fragment by fragment to arrays of any library: the forms ``zarr`` and ``hdf5``."""
+"""Columns of a whole set, appended fragment by fragment to arrays of any library; for the forms ``zarr`` and ``hdf5``."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ def class_folders(classes: tuple[str, ...]) -> list[str]:
 def write_shards(split: SplitToWrite) -> None:
     """Write ``SPLIT-NUMBER.tar`` with ``ROW.npz`` and ``ROW.cls`` of each sample.
 
-    A hash of the row chooses the shard, because rows are often sorted by class, and readers shuffle only within a part of a
-    shard.
+    A hash of the row number chooses the shard of a sample, because rows are often sorted by class, and readers shuffle only
+    within a part of a shard.
     """
     count = min(MOST_SHARDS, -(-sample_count(split.features.manifest) // SHARD_SAMPLES)) or 1
     with contextlib.ExitStack() as stack:
@@ -78,7 +78,10 @@ def _shard_of(row: int, count: int) -> int:
 
 
 def _entry(name: str, content: bytes) -> bytes:
-    """Return the bytes of a file in a tar archive. `tarfile.TarFile` would keep every entry in memory until it is closed."""
+    """Return the bytes of a file in a tar archive.
+
+    `tarfile.TarFile` is not used, because an open archive keeps every entry in memory.
+    """
     entry = tarfile.TarInfo(name)  # without owner and time: the same samples give the same bytes
     entry.size = len(content)
     return entry.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE)

@@ -96,7 +96,7 @@ def export(
     Parameters
     ----------
     features : FeatureSet or mapping of str to FeatureSet
-        A set, or a set for each split, as ``Store.splits`` returns them.
+        A set, or a mapping of splits to sets, such as ``Store.splits`` returns.
     to : str or Path
         Folder that does not exist, or is empty.
     form : {"zarr", "npz", "hdf5", "webdataset"}
@@ -152,7 +152,10 @@ def export(
 
 @contextlib.contextmanager
 def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the path of the final folder, and a temporary folder; the end of the ``with`` block renames the temporary folder to this path."""
+    """Yield the path of the final folder, and a temporary folder.
+
+    At the end of the ``with`` block, the temporary folder is renamed to the path of the final folder.
+    """
     if "://" in str(to):
         raise UsageError(
             f"{to}: exports are written into a folder; copy its files into the bucket afterwards"

@@ -52,7 +52,7 @@ class KeptSamples:
         Raises
         ------
         UsageError
-            Frames need more than 4 GiB, or more than half of this machine's memory.
+            The frames of a sample need more than 4 GiB, or more than half of this machine's memory.
         """
         layout, dtype, limit = (
             self.features.layout,

@@ -26,7 +26,7 @@ CHUNK_ITEMS = 64
 
 
 class ChunkContents(NamedTuple):
-    """What a task has read."""
+    """Properties of the items that a task has read, and the items themselves if they are kept."""
 
     chunk: int
     """Number of the chunk."""

@@ -53,9 +53,9 @@ def compare_rows(
     Raises
     ------
     UnknownNameError
-        The recordings have no such split.
+        `split` is not a split of the recordings.
     SourceError
-        The number of items in the cache is not the number of recordings, or a row differs.
+        The cache has another number of items than there are recordings, or a row differs.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

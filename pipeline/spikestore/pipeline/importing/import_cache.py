@@ -75,13 +75,13 @@ def import_cache(
     cache : str or Path
         Folder with the files ``0_0.hdf5``, ``1_0.hdf5`` and so on.
     recipe : str, Path or Recipe
-        Recipe that states the transform with which the cache was filled, and the data set.
+        Recipe with the data set, and with the transform that filled the cache.
     split : str
         Split of the data set that was cached.
     store, name, move
         See `spikestore.pipeline.preprocess`.
     classes : sequence of str or int, optional
-        Names of the classes in the order of the class numbers, or how many classes there are. By default, if the targets are
+        Names of the classes in the order of the class numbers, or the number of classes. By default, if the targets are
         numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
         names are part of the key.
     data : str or Path, optional
@@ -98,7 +98,7 @@ def import_cache(
     Raises
     ------
     LayoutError
-        A file is missing or damaged, a file has no frames, or its shape or counts do not fit the transform.
+        A file is missing or damaged, a file has no frames, or the shape or the counts of the frames do not fit the transform.
     SourceError
         A row differs from the recordings, a file changed during the import, or all frames are empty.
     UsageError

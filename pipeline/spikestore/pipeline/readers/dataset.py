@@ -2,7 +2,7 @@
 
 Each data set has a module that creates one `Dataset`. `spikestore.pipeline.readers.registry` lists the built-in data sets.
 Other packages register their data sets as entry points of the group ``spikestore.datasets``. This module does not import the
-libraries of readers, because a run that finds all feature sets in the store needs none of them.
+libraries of readers, because a run that finds all feature sets in the store needs no such library.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Dataset:
         Version of the reader's results, from 1; part of the key. If a reader returns other events, labels or columns for the same
         files, it needs a new version.
     splits : mapping of str to SplitFiles
-        Files of each split, the training split first; empty if the recipe describes them.
+        Files of each split, the training split first; empty if the recipe describes the files.
     open : callable
         Opens a source.
     citation : str
@@ -71,7 +71,7 @@ class Dataset:
     licence : str, optional
         Licence of the recordings, as published by their authors; None if it is not known for sure.
     columns : tuple of str
-        Columns that the reader returns on request (``Source.columns``), in addition to those that it always returns.
+        Columns that the reader returns only on request (``Source.columns``).
     tonic : TonicClass, optional
         Tonic's class for the data set.
     described_by_recipe : bool

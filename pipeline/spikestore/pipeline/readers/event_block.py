@@ -40,15 +40,15 @@ class EventBlock:
     x : integer array, shape (events,)
         Coordinates x.
     y : integer array, shape (events,), or None
-        Coordinates y; None if the sensor has none.
+        Coordinates y; None if the sensor has no y.
     p : integer or bool array, shape (events,), or None
-        Polarities; None if all are 1.
+        Polarities; None if all polarities are 1.
     labels : int64 array, shape (recordings,)
         Class numbers.
     extras : mapping of str to int64 array, shape (recordings,) each
         Optional columns of the reader, such as ``speaker``.
     errors : mapping of int to RecordingError
-        Errors of invalid recordings, by row; these recordings have no events here.
+        Errors of invalid recordings, by row; these recordings have no events in the columns.
     """
 
     first_row: int

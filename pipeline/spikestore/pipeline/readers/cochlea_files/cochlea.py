@@ -14,7 +14,8 @@ dataset                 type, shape                content
 
 Events equal those of `tonic.datasets.SSC` bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to
 int64 µs. Times of other floating-point types are read in the same way. If the whole file or all recordings of a block have a
-fault, a `LayoutError` is raised. If one recording has a fault, a `RecordingError` is returned in place of the recording.
+fault, a `LayoutError` is raised. If only some recordings have a fault, a `RecordingError` is returned in place of each of these
+recordings.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class CochleaReader(HDF5Reader):
     def _one_by_one(
         self, start: int, stop: int, error: Exception, unreadable: dict[int, str]
     ) -> list[Sequences]:
-        """Read recordings one by one, after reading all at once has failed; add unreadable ones to `unreadable`.
+        """Read recordings one by one, after reading all at once has failed; add the unreadable recordings to `unreadable`.
 
         If no recording with events can be read, the whole file is treated as damaged or truncated.
         """

@@ -42,7 +42,7 @@ def cochlea_block(
     problem: Problem,
     unreadable: Mapping[int, str] | None = None,
 ) -> EventBlock:
-    """Return recordings as an `EventBlock`, with the errors of invalid ones.
+    """Return recordings as an `EventBlock`, with an error for each invalid recording.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def cochlea_block(
     problem : callable
         Returns the error of a recording.
     unreadable : mapping of int to str, optional
-        Reason, by row, why a recording could not be read; such recordings have no events here.
+        Reason, by row, why a recording could not be read; such recordings have no events in `times` and `units`.
     """
     errors: dict[int, RecordingError] = {}
 
@@ -105,7 +105,7 @@ def float16_table() -> npt.NDArray[np.int64]:
     Returns
     -------
     int64 array, shape (65536,)
-        Not writable: all blocks share it.
+        The array is not writable, because all blocks share it.
     """
     seconds = np.arange(2**16, dtype=np.uint16).view(np.float16)
     table = np.full(2**16, NO_TIME, np.int64)

@@ -24,7 +24,7 @@ from spikestore.pipeline.readers.cochlea_files.heap_objects import (
 
 
 def compile_kernels() -> None:
-    """Compile `copy_objects`, or load its machine code. Errors of later calls are then caused by the file, not by the compiler."""
+    """Compile `copy_objects`, or load its machine code. If a later call fails, the cause is the file, not the compiler."""
     octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)
     copy_objects(octets, 0, 0, integers, integers, integers, integers, octets, 0, integers, integers)
 
@@ -74,7 +74,7 @@ def copy_objects(
     seen: Integers,
     where: Integers,
 ) -> tuple[int, int, int]:
-    """Copy the data of objects into a column, until all are copied or more of the file is needed.
+    """Copy the data of objects into a column, until all objects are copied or the window must contain more of the file.
 
     Parameters
     ----------

@@ -10,14 +10,14 @@ The HDF5 library converts each sequence separately, under a lock, and copies it 
    (`heap_objects`).
 
 Windows are read with ``pread``. A memory map would save one copy. But if a file was truncated, or a network file system cannot
-read a page, the process would be killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only returns fewer
-bytes.
+read a page, a process with a memory map is killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only
+returns fewer bytes.
 
 For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are other versions and sizes,
 user blocks, superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, and sequences
-that were never written. Certain damage is an error here, because h5py cannot handle it safely. If the free space of a
-collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look like such free space. Older versions copy an object
-before they compare the size of the object with the size of their buffer.
+that were never written. Certain damage is an error here, because HDF5 cannot handle it safely. If the free space of a
+collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look like such free space. Older versions of HDF5 copy
+an object before they compare the size of the object with the size of their buffer.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class VlenHeap:
     datasets : h5py.Dataset, shape (n,) each
         Variable-length datasets of one file that is open for reading; they can still be read through h5py.
     few_events : bool
-        Whether the file has so few events that loading compiled code would take longer than it saves.
+        Whether the file has so few events that loading compiled code takes longer than the compiled code saves.
     """
 
     def __init__(self, *datasets: Any, few_events: bool = False) -> None:

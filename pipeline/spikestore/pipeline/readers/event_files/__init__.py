@@ -1,1 +1,1 @@
-"""Data sets with one file per recording; each has a module."""
+"""Data sets with one file per recording; each data set has a module."""

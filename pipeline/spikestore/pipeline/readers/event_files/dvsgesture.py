@@ -1,11 +1,11 @@
 """Reader of DVSGesture as Tonic distributes it: ``ibmGestureTrain/user01_fluorescent/0.npy`` holds one gesture.
 
 A file is a NumPy array of shape (n, 4) with the columns x, y, p, and t in ms. The name of the file is the class number, and the
-name of its folder contains the user and the lighting. Times are multiplied by 1000 and truncated to int64 µs. Floating-point times
-are multiplied in their own precision. Integer times are converted to int64 before they are multiplied; Tonic multiplies them in
-the dtype of the file. Events equal those of `tonic.datasets.DVSGesture` bit for bit, unless Tonic's product overflows in that dtype.
-Values that Tonic's dtypes would change silently are an error here: coordinates that are fractional or outside the sensor,
-polarities other than 0 and 1, and times that exceed int64. Nothing is unpickled.
+name of its folder contains the user and the lighting. Times are multiplied by 1000 and truncated to int64 µs. Floating-point
+times are multiplied in their own precision. Integer times are converted to int64 before they are multiplied; Tonic multiplies
+them in the dtype of the file. Events equal those of `tonic.datasets.DVSGesture` bit for bit, unless Tonic's product overflows
+in that dtype. Values that Tonic's dtypes change silently are an error here: coordinates that are fractional or outside the
+sensor, polarities other than 0 and 1, and times that exceed int64. Nothing is unpickled.
 
 Recordings are sorted by the relative path of their file. Tonic's order depends on the file system, so a row of Tonic's data
 set must be identified by its file (``dataset.data``), not by its number.

@@ -1,8 +1,8 @@
 """Base classes of readers with one file per recording.
 
 A block of files is read and decoded together. Each file is one recording. If a file has a fault, a `RecordingError` is returned
-in place of the recording; with ``on_error = "skip"``, the recording is skipped. The size of a file is compared at every read;
-if the file has changed since it was hashed, a `SourceChangedError` is raised.
+in place of the recording; with ``on_error = "skip"``, the recording is skipped. At every read, the size of the file is compared
+with its size when it was hashed; if the sizes differ, a `SourceChangedError` is raised.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class KeptColumn:
     name : str
         Name of the field.
     kind : {"whole", "real", "text"}
-        ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all are finite numbers of 64 bits; else ``text``.
+        ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all values are finite numbers of 64 bits; else
+        ``text``.
     size : int
         Number of columns of whole numbers that store a text (`parts`); 0 for the other kinds.
     """

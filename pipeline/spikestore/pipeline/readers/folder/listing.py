@@ -56,7 +56,7 @@ class Listing:
     formats : tuple of str
         Names of the formats of the files, sorted.
     splits : dict of str to FolderSplit
-        Splits by name: train, valid and test first, then others by name.
+        Splits: ``train``, ``valid`` and ``test`` first, then the other splits, sorted by name.
     """
 
     classes: tuple[str, ...]
@@ -79,7 +79,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     Raises
     ------
     SourceNotFoundError
-        The folder has no recordings; or the table, or a file that it lists, does not exist.
+        The folder has no recordings; or the table, or a file that the table lists, does not exist.
     LayoutError
         A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; files have several
         formats, and `settings` lists no formats; or, because of links, a file is in the folder twice.

@@ -25,7 +25,7 @@ def _npy(content: bytes) -> RawEvents:
 
 
 def _npz(content: bytes) -> RawEvents:
-    """Return the arrays of an archive by name; if it has only one array, return the events in it."""
+    """Return the arrays of an archive by name; if the archive has only one array, return the events in this array."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             arrays: dict[str, npt.NDArray[Any]] = {

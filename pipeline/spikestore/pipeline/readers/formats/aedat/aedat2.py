@@ -62,7 +62,7 @@ def read_aedat2(content: bytes) -> RawEvents:
     Raises
     ------
     ValueError
-        The file is truncated, has another chip, or has addresses that this chip does not have.
+        The file is truncated, is from a chip that is not supported, or has addresses that the sensor of its chip does not have.
     """
     at = _end_of_header(content)
     if (len(content) - at) % _EVENT.itemsize:

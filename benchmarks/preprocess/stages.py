@@ -10,7 +10,8 @@ from benchmarks.bench import Bench, target
 def stages(bench: Bench) -> dict[str, float]:
     """Return the time of one core for each stage: seconds per thousand recordings."""
     from spikestore.pipeline.building.source_look import layout_of_source
-    from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+    from spikestore.pipeline.execution.fragment_task import FragmentJob
+    from spikestore.pipeline.execution.transformed_rows import transform_rows
     from spikestore.pipeline.readers.registry import open_reader
     from spikestore.pipeline.transforms.choose import block_chain
     from spikestore.store import Build, Store

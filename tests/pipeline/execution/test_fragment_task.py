@@ -11,8 +11,9 @@ import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
-from spikestore.pipeline.execution import fragment_task
-from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment, transform_rows
+from spikestore.pipeline.execution import fragment_task, transformed_rows
+from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
+from spikestore.pipeline.execution.transformed_rows import transform_rows
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
@@ -80,7 +81,7 @@ def test_blocks_of_reading_do_not_show(tmp_path: Path, file: Path, monkeypatch: 
     one, _ = job(tmp_path)
     whole, _, events = transformed(one, range(3, 90))
     for block in (1, 7, 64):
-        monkeypatch.setattr(fragment_task, "READ_BLOCK", block)
+        monkeypatch.setattr(transformed_rows, "READ_BLOCK", block)
         columns, _, same = transformed(one, range(3, 90))
         assert same == events
         for (name, left), (_, right) in zip(
@@ -121,7 +122,7 @@ def test_skipped_rows_are_empty_and_have_a_reason(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, block: int
 ) -> None:
     """With on_error = "skip": label -1, no bins, extras 0; the reason has no path."""
-    monkeypatch.setattr(fragment_task, "READ_BLOCK", block)
+    monkeypatch.setattr(transformed_rows, "READ_BLOCK", block)
     spoil(file, 70, 99)
     one, build = job(tmp_path, on_error="skip")
     columns, skipped, _ = transformed(one, range(64, 100))
@@ -152,7 +153,7 @@ def test_a_file_that_changes_while_it_is_read(
 ) -> None:
     """The events may be a mixture of two files, so they are not stored."""
     one, build = job(tmp_path)
-    original = fragment_task.transform_rows
+    original = transform_rows
 
     def meanwhile(*arguments: object) -> object:
         found = original(*arguments)  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ import numpy as np
 from spikestore.pipeline.building.feature_build import BuildRequest, plan_of_build
 from spikestore.pipeline.building.reuse import Reuse, events_to_read
 from spikestore.pipeline.building.source_look import look_into
-from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+from spikestore.pipeline.execution.fragment_task import FragmentJob
+from spikestore.pipeline.execution.transformed_rows import transform_rows
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_checks

@@ -95,7 +95,8 @@ def located_recordings(source: Source, data: Path | str) -> LocatedSource:
 
 def _rows(features: FeatureSet, located: LocatedSource, plan: Plan, fragment: int) -> FragmentRows:
     # Imported here: a repair from a store needs neither numba nor HDF5.
-    from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+    from spikestore.pipeline.execution.fragment_task import FragmentJob
+    from spikestore.pipeline.execution.transformed_rows import transform_rows
 
     job = FragmentJob(Build(features.storage, plan), located, features.manifest.transform).only(fragment)
     check_unchanged(job.located.stamps)

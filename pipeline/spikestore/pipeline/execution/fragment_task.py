@@ -11,39 +11,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-
 from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
+from spikestore.pipeline.execution.transformed_rows import transform_each, transform_rows, transform_spans
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
 from spikestore.pipeline.growing.moved_rows import moved_rows
 from spikestore.pipeline.growing.whole_fragments import WholeFragment, whole_fragment
-from spikestore.pipeline.readers.event_block import EventBlock
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.file_hashes import check_unchanged
 from spikestore.pipeline.sources.source_files import LocatedSource
-from spikestore.pipeline.transforms.choose import Executor, block_chain
-from spikestore.pipeline.transforms.fused import FusedSamples
+from spikestore.pipeline.transforms.choose import Executor
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
-from spikestore.store.concurrency import Prefetcher
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
-from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
-from spikestore.store_schemas.errors import RecordingError, UsageError
-from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
+from spikestore.store_schemas.documents.record import SkippedRow
+from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
-
-READ_BLOCK = 256
-"""Maximum number of recordings per block."""
-
-READ_EVENTS = 500_000
-"""Approximate maximum number of events per block: a gesture has about 400,000, a spoken word 8,000. Small blocks reuse memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +105,7 @@ class SweepJob:
         contents: dict[Address, FragmentContent] = {}
         check_unchanged(located.stamps)
         with located.open() as reader:
-            results = _transform_each(jobs, reader, [rows])
+            results = transform_each(jobs, reader, [rows])
         check_unchanged(located.stamps)
         for each, (columns, skipped) in zip(jobs, results, strict=True):
             events = count_events(columns)
@@ -219,24 +208,6 @@ def _put_whole(job: FragmentJob, fragment: int, whole: WholeFragment, began: flo
     return FragmentReport(fragment, len(samples), facts.nnz, seconds, content, taken=len(samples))
 
 
-def transform_rows(
-    job: FragmentJob, reader: Reader, rows: range
-) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
-    """Read and transform recordings, reading the next block during the transform of the current one.
-
-    Returns
-    -------
-    columns : SampleColumns
-        One row for each of `rows`; `Build.put_fragment` validates them and converts them to stored dtypes.
-    skipped : list of SkippedRow
-        Rows without a sample, with the reason.
-    events : EventCounts
-        Numbers of all, cropped and dropped events.
-    """
-    columns, skipped = _transform(job, reader, [rows])
-    return columns, skipped, count_events(columns)
-
-
 class _FragmentRows(NamedTuple):
     """All rows of a fragment."""
 
@@ -289,7 +260,7 @@ def _with_missing_rows(
     parts = {run.first: run.columns for run in runs}
     skipped: list[SkippedRow] = []
     if missing:
-        columns, skipped = _transform(job, reader, missing)
+        columns, skipped = transform_spans(job, reader, missing)
         columns, done = columns.as_stored(job.plan.layout), 0  # with the dtypes of the other rows
         for span in missing:
             parts[span.start] = columns.rows(done, done + len(span))
@@ -312,88 +283,4 @@ def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColum
         extras={
             name: run.columns.extras[name] if name in EVENT_COLUMNS else given[name] for name in layout.extras
         },
-    )
-
-
-def _transform(
-    job: FragmentJob, reader: Reader, spans: Sequence[range]
-) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return the rows of ascending spans, and the skipped rows; see `transform_rows`."""
-    ((columns, skipped),) = _transform_each([job], reader, spans)
-    return columns, skipped
-
-
-def _transform_each(
-    jobs: Sequence[FragmentJob], reader: Reader, spans: Sequence[range]
-) -> list[tuple[SampleColumns, list[SkippedRow]]]:
-    """Return the rows and the skipped rows of each job. All jobs have the same recordings, which are read once."""
-    source = jobs[0].located.source
-    chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]
-    errors: list[dict[int, RecordingError]] = [{} for _ in jobs]
-    parts: list[list[SampleColumns]] = [[] for _ in jobs]
-    n_events = reader.n_events()
-    per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
-    size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
-    blocks = (
-        reader.read_block(start, min(start + size, rows.stop))
-        for rows in spans
-        for start in range(rows.start, rows.stop, size)
-    )
-    # Only one block is read ahead, to limit memory. Reading ahead saves time if it waits for a disk or releases
-    # the GIL, as in `vlen_heap`.
-    with closing(Prefetcher(blocks, 1)) as stream:
-        for block in stream:
-            for number, (job, chain) in enumerate(zip(jobs, chains, strict=True)):
-                samples = chain(block, name_of=reader.name_of, sort=source.sort)
-                if samples.errors and source.on_error != "skip":
-                    first = samples.errors[min(samples.errors)]
-                    hint = _hint(job, first, has_y=reader.has_y)
-                    raise RecordingError(f"{first.message}: {hint}", **first.details) from first
-                errors[number] |= samples.errors
-                parts[number].append(_columns(block, samples, job.plan.layout))
-    return [
-        (
-            concatenate(columns),
-            [SkippedRow(row=row, reason=found[row].message[:2000]) for row in sorted(found)],
-        )
-        for columns, found in zip(parts, errors, strict=True)
-    ]
-
-
-def _hint(job: FragmentJob, error: RecordingError, *, has_y: bool) -> str:
-    """Return what to do about a recording that cannot be transformed."""
-    frame = job.transform.to_frame
-    width, height, polarities = frame.sensor_size
-    if has_y and height == 1 and error.details.get("field") == "y":
-        return (
-            f"these recordings have x and y, and sensor_size ({width}, 1, {polarities}) of {frame.op} is for channels: use a recipe for a "
-            "data set with x and y"
-        )
-    remedy = (
-        'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
-        if job.located.source.items is None
-        else 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
-    )
-    if "max_bins" in error.details:
-        return f"if this duration is right, use longer time bins or a larger max_bins; otherwise {remedy}"
-    if "event" in error.details and (field := error.details.get("field")) in ("x", "y", "p"):
-        return f"if this {field} is right, correct sensor_size, or the operations before {frame.op}; otherwise {remedy}"
-    return remedy
-
-
-def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
-    """Return the columns of a block's samples; a skipped row has 0 in every column and the label `SKIPPED_LABEL`."""
-    good = np.ones(len(block), bool)
-    good[[row - block.first_row for row in samples.errors]] = False
-    extras = {
-        name: getattr(samples, name) if name.startswith("n_") else block.extras[name]
-        for name in layout.extras
-    }
-    return SampleColumns(
-        index=samples.index,
-        value=samples.value,
-        nnz=samples.nnz,
-        n_bins=samples.n_bins,
-        label=np.where(good, block.labels, SKIPPED_LABEL),
-        extras={name: np.where(good, column, 0) for name, column in extras.items()},
     )

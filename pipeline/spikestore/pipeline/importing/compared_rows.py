@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from spikestore.pipeline.building.source_look import layout_of_source
-from spikestore.pipeline.execution.fragment_task import FragmentJob, transform_rows
+from spikestore.pipeline.execution.fragment_task import FragmentJob
+from spikestore.pipeline.execution.transformed_rows import transform_rows
 from spikestore.pipeline.importing.cache_files import read_sample
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.recipes.requested_sets import sets_of_recipe

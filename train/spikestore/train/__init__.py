@@ -1,4 +1,4 @@
-"""Training from a store: batches of feature sets, networks, and a training loop. Imports neither Dask nor Tonic."""
+"""Training from a store: batches of samples, networks, and a training loop. Imports neither Dask nor Tonic."""
 
 from typing import TYPE_CHECKING
 

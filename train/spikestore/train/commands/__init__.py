@@ -1,1 +1,1 @@
-"""Sub-commands that train and evaluate. Their functions import large packages when they run."""
+"""Sub-commands that train and evaluate. A sub-command imports large packages only when it runs."""

@@ -36,7 +36,7 @@ def augment(
 ) -> None:
     """Show samples of a feature set before and after augmentation, as a picture.
 
-    The samples are one batch, so augmentations that mix samples mix only these.
+    The samples in the picture are one batch, so augmentations that mix samples mix only these samples.
 
     Examples
     --------

@@ -66,9 +66,9 @@ def train(
 ) -> None:
     """Train a network on feature sets; resume a run that was interrupted.
 
-    Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. If torchrun starts several
-    processes, they train together, each on its share of every batch. The result is that of a single process,
-    up to rounding. Augmentations that mix samples are an exception: each process draws partners from its own share.
+    Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. If torchrun starts
+    several processes, each process trains on its share of every batch. The result is that of a single process, up to
+    rounding. Augmentations that mix samples are an exception, because each process mixes only samples of its own share.
 
     Examples
     --------

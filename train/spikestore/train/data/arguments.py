@@ -109,7 +109,7 @@ def refuse_arguments(
 
 
 def as_array(values: Any) -> npt.NDArray[Any]:
-    """Return values as an array; a tensor may be on any device and part of a graph."""
+    """Return values as an array; a tensor may be on any device and part of an autograd graph."""
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
 
 

@@ -1,7 +1,7 @@
 """Batches: `SparseBatch` has packed columns, which are copied to the device; `Batch` has the frames made from them.
 
-torch has almost no operations on unsigned 16 and 32 bit integers: such columns are passed as signed views of the same
-bytes, and widened with a mask on the device.
+torch has almost no operations on unsigned 16 and 32 bit integers. Columns of these types are passed as signed views of
+the same bytes. On the device, `widen` restores their values as int64.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StoredSamples:
     Attributes
     ----------
     index, value : Tensor, shape (non-zeros,)
-        As in `SparseBatch`: columns with the samples of the batch, and possibly with other samples.
+        As in `SparseBatch`, but the columns may also contain samples that are not in the batch.
     starts, ends : int64 Tensor, shape (batch,)
         Range of each sample in ``index``.
     labels, lengths, samples : int64 Tensor, shape (batch,)
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     Attributes
     ----------
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
-        Counts or real numbers, zero after the end of shorter samples; dense, or ``torch.sparse_coo`` on request.
+        Counts or real numbers; zero after the end of a sample. Dense, or ``torch.sparse_coo`` on request.
     labels : int64 Tensor, shape (batch,), or float32 Tensor, shape (batch, classes)
         Class numbers. If an augmentation mixes labels: weights of all classes, which add up to 1.
     lengths : int64 Tensor, shape (batch,)
@@ -110,7 +110,8 @@ class SparseBatch:
     centres : int64 Tensor, shape (batch, 3), optional
         Centres of the samples on the host, for augmentations that align them; see `StepInput`.
     longest : int, optional
-        Time bins of the longest sample, if this number is known on the host. Reading it from a GPU would synchronise.
+        Time bins of the longest sample. None if the host does not know this number; `bins` then computes it, which
+        makes the host wait for a GPU.
     unique : bool
         True if all non-zeros of a sample have different places, as in a feature set. False after an augmentation that may
         move non-zeros to the same place, where their values are added.
@@ -161,9 +162,9 @@ class SparseBatch:
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
-        The result is the same on every device, because a place is written at most once, or holds a sum of whole numbers, which is
-        exact in any order. Only sums of real numbers, after an augmentation that moves two of them to the same place, may be rounded
-        differently.
+        The result is the same on every device, because a place is written at most once, or holds a sum of counts, which
+        is exact in any order. There is one exception: if an augmentation moves several real numbers to the same place,
+        the rounding of their sum depends on the order.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None
@@ -265,7 +266,7 @@ _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
 
 
 def widen(column: Tensor) -> Tensor:
-    """Return a column as int64; signed views of unsigned integers (`signed_view`) are reverted, floats are unchanged."""
+    """Return integers as int64; signed views of unsigned integers (`signed_view`) get their unsigned values back, floats are unchanged."""
     if column.dtype.is_floating_point:
         return column
     wide = column.to(torch.int64)

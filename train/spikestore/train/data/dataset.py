@@ -34,9 +34,10 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     """Map-style data set with the samples of a feature set; it replaces ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
     Items are (frames, label) as in Tonic: frames of shape (time, polarity, [y,] x), and an int64 class number. Counts are
-    int16, or int64 if a count of the set does not fit int16; real numbers are float32. Skipped recordings are left out, so item numbers
-    differ from rows of the set. `rows` has the row of each item; `targets` and `column` have one value for each item. If
-    `hold_out` and `rows_where` are called with the data set, they return item numbers.
+    int16, or int64 if a count of the set does not fit int16; real numbers are float32. Skipped recordings are left out,
+    so item numbers may differ from rows of the set. The attribute `rows` has the row of each item. `targets` and
+    `column` have one value for each item. If `hold_out` and `rows_where` are called with the data set, they return item
+    numbers.
 
     The constructor loads the whole set into packed arrays. The object holds no thread, lock or Rust object, so it works in
     a DataLoader with any number of workers and any start method.
@@ -59,7 +60,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     pad_to : int, optional
         Time bins of every item; by default those of the sample. A longer sample is an error.
     pad_at_least : int, optional
-        Minimum number of time bins of an item: shorter samples are padded to it, longer samples keep their length. Not with `pad_to`.
+        Minimum number of time bins of an item: shorter samples are padded, longer samples keep their length. Not with
+        `pad_to`.
     truncate_to : int, optional
         Keep only the first `truncate_to` time bins of each sample. ``column("n_bins")`` has the lengths after the cut.
     max_frame_bytes : int, optional

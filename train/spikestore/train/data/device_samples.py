@@ -29,13 +29,13 @@ BATCHES_PER_TABLE = 64
 class DeviceSamples:
     """Samples of a batch, from a set whose columns are on a device.
 
-    Batch sources return this object instead of tensors, because kernels of two CUDA streams do not wait for each other: work
-    on a GPU must be started in the stream of the code that uses its results.
+    Batch sources return this object instead of tensors, because work on a GPU must be started in the CUDA stream that
+    uses the results: kernels of two streams do not wait for each other.
 
     Attributes
     ----------
     table : SampleTable
-        Samples of this batch and of its neighbours.
+        Samples of this batch and of neighbouring batches.
     first, last : int
         Range of this batch in the table.
     """
@@ -99,7 +99,7 @@ class DeviceSamples:
 
 
 class SampleTable:
-    """Start, end, label, time bins and row of the samples of many batches; one copy sends all of them to the device.
+    """Table with start, end, label, time bins and row of each sample of many batches; one copy sends the table to the device.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class SampleTable:
     def sent(self) -> Tensor:
         """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample.
 
-        Each CUDA stream has a copy of its own, because streams do not wait for each other.
+        Each CUDA stream has its own copy of the table, because streams do not wait for each other.
         """
         host, device = self.columns.host, self.columns.device
         stream = current_stream(device)
@@ -135,7 +135,7 @@ class SampleTable:
 
 
 class TensorColumns:
-    """Packed columns of a feature set as tensors on one device; `gather` returns batches of them.
+    """Packed columns of a feature set as tensors on one device; `gather` returns batches of samples.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ class TensorColumns:
         positions : int64 array, shape (samples,)
             Positions in the set.
         edges : int64 array, shape (batches + 1,)
-            Start of each batch in `positions`, and the end of the last.
+            Start of each batch in `positions`, and the end of the last batch.
         """
         for first in range(0, len(edges) - 1, BATCHES_PER_TABLE):
             some = edges[first : first + BATCHES_PER_TABLE + 1]

@@ -68,7 +68,7 @@ class EpochSamples:
 
 
 class BatchOrder(Protocol):
-    """Protocol of an order: the rows of each batch in each epoch, and each rank's share of them, as a pure function.
+    """Protocol of an order: the rows of each batch in each epoch, and each rank's share of the rows, as a pure function.
 
     An order does not depend on the residence, so every residence can yield every order.
     """
@@ -86,7 +86,7 @@ class BatchOrder(Protocol):
         rows : int64 array, shape (samples of this rank,)
             Rows of the feature set.
         edges : int64 array, shape (batches + 1,)
-            Start of each batch in `rows`, and the end of the last.
+            Start of each batch in `rows`, and the end of the last batch.
         """
 
 
@@ -98,7 +98,7 @@ class SlicedOrder:
     name : str
         Identifies the order.
     rows_of : callable
-        Called with the number of an epoch; returns all its rows in order: int64 array, shape (samples,).
+        Called with the number of an epoch; returns all rows of this epoch in order: int64 array, shape (samples,).
     scattered : bool
         Whether samples that are neighbours in this order may be far apart in the set.
     """

@@ -45,11 +45,11 @@ _MOST_THREADS = 4
 
 
 class FeatureLoader(IterableDataset[Batch]):
-    """Yields batches of a feature set, as dense tensors on the device.
+    """Yields batches of a feature set, as tensors on the device.
 
     With the residences ``host`` and ``device``, the whole set is loaded and checked once, at construction; with ``stream``,
     samples are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
-    threads build the next batches while the current one is used.
+    threads build the next batches while the current batch is used.
 
     A batch stays valid while you hold a reference to it or to a view of it. After that, its buffer is reused for another batch.
 
@@ -74,7 +74,7 @@ class FeatureLoader(IterableDataset[Batch]):
         store (`keep_partition`). See `subsets`.
     rebin : tuple of int and int, optional
         Numbers of neighbouring time bins and of neighbouring channels to sum, such as ``(4, 7)``: the batches are those of a
-        set with longer bins and fewer channels (docs/loading.md). With ``y``, the second number applies to x and y.
+        set with longer bins and fewer channels (docs/loading.md). With y, the second number is for x and y.
     shuffle : bool
         True: reshuffle in each epoch. The residences ``host`` and ``device`` shuffle all samples; ``stream`` shuffles within
         a window. False: samples are in the order of the set.
@@ -89,7 +89,7 @@ class FeatureLoader(IterableDataset[Batch]):
     drop_last : bool
         Leave out a smaller last batch.
     rank, ranks : int
-        Number of this process, and the number of processes: each takes its share of every global batch.
+        Number of this process, and the number of processes: each process takes its share of every global batch.
     device : torch.device or str
         Device of the batches; ``auto`` is a GPU if there is one.
     frames : {"dense", "sparse_coo"}
@@ -97,7 +97,7 @@ class FeatureLoader(IterableDataset[Batch]):
     pad_to : int, optional
         Time bins of every batch; by default those of its longest sample. A longer sample is an error.
     pad_at_least : int, optional
-        Minimum number of time bins of a batch: shorter batches are padded to it, longer batches keep their length. Not with `pad_to`.
+        Minimum number of time bins of a batch: shorter batches are padded, longer batches keep their length. Not with `pad_to`.
     truncate_to : int, optional
         Keep only the first `truncate_to` time bins of each sample. ``Batch.lengths`` are the lengths after the cut.
     augment : callable or sequence of callables
@@ -110,7 +110,7 @@ class FeatureLoader(IterableDataset[Batch]):
     threads : int, optional
         Threads that read and build batches; by default the number of cores, at most 4.
     reuse : bool
-        False allocates fresh memory for each batch, for code that keeps raw addresses of it.
+        False allocates fresh memory for each batch, for code that keeps raw addresses of a batch.
     max_frame_bytes : int, optional
         Limit of the dense frames of a batch in bytes, because a row can have frames of any size; by default 4 GiB, or half of this
         machine's memory if that is less.
@@ -287,7 +287,7 @@ class FeatureLoader(IterableDataset[Batch]):
         DamagedError, StoreError
             ``stream``: the data are damaged, missing, or can't be reached.
         UsageError
-            The loader streams, and this process was forked after its construction; or this is a DataLoader worker.
+            The loader streams, and was constructed before this process was forked; or this is a DataLoader worker.
         """
         if torch.utils.data.get_worker_info() is not None:
             raise UsageError(
@@ -336,12 +336,12 @@ class FeatureLoader(IterableDataset[Batch]):
         """Return the position of the loader, from which `load_state_dict` continues with the next batch.
 
         Implements torchdata's ``Stateful`` protocol. The position counts global batches, so it is valid for any number
-        of threads and ranks; it refers to the order that the state names.
+        of threads and ranks. The state names the order of the position.
         """
         return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
     def state_at(self, epoch: int, batch: int, residence: Chosen) -> dict[str, Any]:
-        """Return the state of a loader with another `residence`, before a given batch of an epoch."""
+        """Return the state that a loader with this `residence` has before a given batch of an epoch."""
         order = self._orders.of(residence).name
         return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
 
@@ -349,8 +349,8 @@ class FeatureLoader(IterableDataset[Batch]):
         """Restore the position of a loader from its `state_dict`; the next pass resumes there.
 
         An epoch that began in the order of another residence or window is finished in that order, so that each sample is
-        yielded once; later epochs have this loader's order. ``stream`` can also finish an epoch of ``host`` or ``device``
-        in bounded memory, but slowly: it reads 64 samples for each one that it yields.
+        yielded once; later epochs have this loader's order. ``stream`` can finish an epoch of ``host`` or ``device`` in
+        bounded memory, but slowly: it reads 64 samples for each sample that it yields.
 
         Raises
         ------

@@ -39,14 +39,14 @@ def absent_attribute(name: str) -> str:
 
 
 def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise an error for the first unknown argument; if it is one of torch's DataLoader, the message names a replacement.
+    """Raise an error for the first unknown argument; if torch's DataLoader has this argument, the message names a replacement.
 
     Raises
     ------
     UsageError
-        The argument is one of torch's DataLoader.
+        torch's DataLoader has the argument.
     TypeError
-        The argument is not one of torch's DataLoader.
+        torch's DataLoader does not have the argument.
     """
     refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 
@@ -61,7 +61,7 @@ class LoaderSamples:
     rows : int64 array, shape (samples,)
         Rows of the samples in the feature set, ascending.
     labels : int64 array, shape (samples,), or FeatureSet
-        Their labels, or the set to read them from.
+        Labels of the samples, or the set from which the labels are read.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LoaderSamples:
 
     @property
     def targets(self) -> npt.NDArray[np.int64]:
-        """Label of each sample: int64, shape (samples,). With residence ``stream``, the first use reads them from the store."""
+        """Label of each sample: int64, shape (samples,). With residence ``stream``, the first use reads the labels from the store."""
         if isinstance(self._labels, FeatureSet):
             self._labels = self._labels.column("label")[self.rows].astype(np.int64)
         return self._labels

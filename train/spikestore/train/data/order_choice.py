@@ -31,7 +31,7 @@ class OrderChoice:
     shuffle, window
         See `FeatureLoader`.
     weights : float64 array, shape (samples,), optional
-        Draw with replacement, in proportion to these.
+        Draw with replacement, in proportion to these weights.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order with this name, which a loader's state contains; None if no order of any residence and window has it."""
+        """Return the order with this name, which a loader's state contains; None if no order of any residence and window has this name."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

@@ -104,7 +104,7 @@ class PackedColumns:
         return known[name]
 
     def take(self, positions: npt.NDArray[np.int64]) -> PackedColumns:
-        """Return the samples at `positions`; without a copy if these are all samples.
+        """Return the samples at `positions`; without a copy if `positions` has all samples.
 
         Parameters
         ----------

@@ -2,8 +2,8 @@
 
 A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
 If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns row
-numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored under a name for
-a whole team; it is then valid for all transforms of the source.
+numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored under a
+name for a whole team. A stored subset is valid for all transforms of the source.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def rows_where(
         With a set, the result has numbers of rows; with a data set, numbers of items.
     column : str
         A column with one value per sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
-    values : int, float or str, or iterable of such
+    values : int, float or str, or iterable of these
         Values to select: texts for a column of texts. Labels can also be class names.
 
     Raises
@@ -93,10 +93,10 @@ def hold_out(
         With a set, the result has numbers of rows; with a data set, numbers of items. A data set of all rows, without `rebin`, is divided
         like its set.
     part : float
-        Share of the samples, speakers, … that is held out; above 0 and below 1. At least one of them is held out, and
-        at least one stays.
+        Share of the samples, speakers, … that is held out; above 0 and below 1. At least one sample, speaker, … is held
+        out, and at least one stays.
     seed : int
-        Another seed results in another split.
+        Another seed results in other parts.
     by : str
         ``sample`` holds out samples. The name of a column, such as ``speaker``, ``user`` or another column of a folder, holds out all
         samples with some values of this column.
@@ -158,7 +158,8 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     Raises
     ------
     UsageError, SpecError
-        The rows are not in the set or have duplicates, a name is invalid, or it is the name of the built-in partition.
+        The rows are not in the set or have duplicates, a name is invalid, or `name` is the name of the built-in
+        partition.
     ConflictError
         The source has another partition of this name.
 
@@ -177,14 +178,16 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
 def partition_rows(features: FeatureSet, text: str) -> Rows:
     """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
 
-    ``shd-speaker:train`` and ``shd-speaker:valid`` divide SHD's train split in every store: speakers 6 and 7 are the valid part.
+    ``shd-speaker:train`` and ``shd-speaker:valid`` divide the split ``train`` of SHD in every store: speakers 6 and 7
+    are the part ``valid``.
 
     Raises
     ------
     UsageError
-        The partition is ``shd-speaker``, and the set is not SHD's train split, or lacks its speakers.
+        The partition is ``shd-speaker``, and the set has no column ``speaker``, a speaker of another split, or no
+        recordings of the part.
     UnknownNameError
-        The partition or part does not exist; the message lists those that do.
+        The partition or part does not exist; the message lists the existing partitions or parts.
     DamagedError
         The stored document is not a partition of this set.
     """
@@ -230,7 +233,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
-    """Return the selected rows: int64, ascending, without skipped ones. If `rows` is None, return all rows.
+    """Return the selected rows: int64, ascending, without skipped rows. If `rows` is None, return all rows.
 
     A text selects a part of a stored partition (`partition_rows`).
 

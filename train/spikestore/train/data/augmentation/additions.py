@@ -1,7 +1,7 @@
 """Augmentations that add events: noise, and events of another sample of the batch.
 
-The other sample, called the partner, is drawn from the other samples of the batch, by seed, epoch and row. If several ranks
-share a global batch, each rank draws partners from its own part of it.
+The other sample, called the partner, is drawn from the batch. The draw depends on the seed, the epoch and the sample's
+row. If several ranks share a global batch, each rank draws partners from its own part of the batch.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class UniformNoise(CheckedAugmentation):
 
 
 class _LabelMixture(CheckedAugmentation):
-    """An augmentation that mixes samples of different classes, and their labels."""
+    """An augmentation that mixes samples, and also mixes their labels."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "labels"
     other_class: bool
@@ -69,7 +69,7 @@ class _LabelMixture(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: frames must hold counts, because mixing drops negative numbers, and `EventMix` weights labels by shares of events."""
+        """True: mixing drops negative values, which counts never are, and `EventMix` needs numbers of events."""
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
@@ -83,15 +83,15 @@ class _LabelMixture(CheckedAugmentation):
 class CutMix(_LabelMixture):
     """Replace a part of each sample by the same part of another sample, and mix the labels.
 
-    The size of the part, as a share of the sample, is drawn uniformly from 0 to 1. The label is (1 - share) times the own
-    label plus share times the label of the other sample; see `Batch`.
+    The share of the sample that is replaced is drawn uniformly from 0 to 1. The new label is (1 - share) times the
+    sample's label plus share times the other sample's label; see `Batch`.
 
     Attributes
     ----------
     region : {"time", "xy"}
-        ``time``: adjacent time bins; their number is the share times the sample's length, rounded down. ``xy``: a rectangle
-        of the sensor; the centre of the rectangle is drawn uniformly, and the rectangle is cut at the edges. With ``xy``, the
-        share in the label is the area of the rectangle after the cut, divided by the sensor's area.
+        ``time``: adjacent time bins. The number of bins is the share times the sample's length, rounded down. ``xy``: a
+        rectangle of the sensor. The centre of the rectangle is drawn uniformly, and the rectangle is cut at the edges
+        of the sensor. The share in the label is then the area of the cut rectangle, divided by the sensor's area.
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
@@ -122,11 +122,12 @@ class CutMix(_LabelMixture):
 
 @dataclass(frozen=True)
 class EventMix(_LabelMixture):
-    """Replace the events of a random region of each sample by those of another sample; mix the labels by shares of events.
+    """Replace the events in a random region by another sample's events in this region, and mix the labels.
 
-    For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region contains all
-    places at which the density of the mixture is higher than at this place. The weight of the sample's own label is a / (a + b). Here, a is
-    the share of the sample's own events that remain, and b is the share of the other sample's events that are taken.
+    For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region
+    contains all places at which the density of the mixture is higher than at the drawn place. The weight of the
+    sample's own label is a / (a + b). Here, a is the share of the sample's own events that remain, and b is the share
+    of the other sample's events that are taken.
 
     Attributes
     ----------
@@ -166,8 +167,9 @@ class EventMix(_LabelMixture):
 class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
-    The label stays. A list can have at most one Blend. Among the augmentations of this package, Blend is applied after
-    `EventThinning` and before all others, because the others may move two counts to one place.
+    The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
+    applied first, Blend second. The reason is that random numbers of `EventThinning` and Blend depend on the place of a
+    count, and the other augmentations may move two counts to one place.
 
     Attributes
     ----------
@@ -178,10 +180,10 @@ class Blend(CheckedAugmentation):
     seed : int
         Another seed draws other events and partners.
     align : {"centre"}, optional
-        Before the two samples are blended, they are moved to their common centre. Each sample moves by half of the distance between the
-        mean places of their events, along time, x and y. Moves are whole bins and pixels, rounded towards 0. The mean places are
-        computed before `EventThinning` drops events. Events that leave the sample are dropped. If one of the two samples has
-        no events, neither is moved.
+        Before the two samples are blended, they are moved to their common centre. Each sample moves by half of the
+        distance between the mean places of the two samples' events, along time, x and y. Moves are whole bins and
+        pixels, rounded towards 0. The mean places are computed before `EventThinning` drops events. Events that leave
+        the sample are dropped. If one of the two samples has no events, neither sample is moved.
     """
 
     mixes: ClassVar[Literal["", "events", "labels"]] = "events"

@@ -26,12 +26,13 @@ class OneOf(CheckedAugmentation):
     Attributes
     ----------
     choices : tuple of augmentations
-        One or more augmentations; none of them may mix samples or be a `OneOf`. If one of them draws for each event of a
-        count (`EventThinning`), the others must leave events in their places.
+        One or more augmentations; none of them may mix samples or be a `OneOf`. If one of the choices is
+        `EventThinning`, the other choices must neither move nor add events.
     probability : float
-        Chance of a sample to be changed by one of them; from 0 to 1.
+        Chance of a sample to be changed by one of the choices; from 0 to 1.
     seed : int
-        Another seed makes other choices. The augmentations in `choices` have seeds of their own.
+        Another seed selects other augmentations for the samples. The augmentations in `choices` have seeds of their
+        own.
     """
 
     choices: tuple[CheckedAugmentation, ...]

@@ -62,9 +62,9 @@ class TimeShift(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class ChannelJitter(CheckedAugmentation):
-    """Move each event along x by a whole number of channels, drawn uniformly from -channels to channels.
+    """Move each non-zero along x by a whole number of channels, drawn uniformly from -channels to channels.
 
-    Events stop at the edge of the sensor. All events of a count move together.
+    All events of a count move together. A move ends at the edge of the sensor.
 
     Attributes
     ----------
@@ -245,7 +245,7 @@ class Rotate(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class Roll(CheckedAugmentation):
-    """Shift each sample along x and y by whole numbers of pixels; what leaves the sensor enters at its other side.
+    """Shift each sample along x and y by whole numbers of pixels; events that leave the sensor enter at its other side.
 
     Attributes
     ----------

@@ -25,7 +25,7 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
     path : Path
         The file.
     before, after : Batch
-        The same samples.
+        The samples before and after augmentation.
     classes : tuple of str
         Class names.
 

@@ -13,7 +13,7 @@ class Preset:
     Attributes
     ----------
     tables : tuple of dicts
-        As in a configuration, in the order in which they are applied.
+        The augmentations as tables of a configuration, in the order in which they are applied.
     citation : str
         The paper.
     """
@@ -40,7 +40,7 @@ _NDA = "Li, Kim, Park, Geller and Panda, Neuromorphic data augmentation for trai
 
 
 def _nda(pixels: int, degrees: int) -> Preset:
-    """Return the preset NDA for a data set: each sample gets a roll, a rotation or a shear, with these largest sizes."""
+    """Return the preset NDA for a data set: each sample gets a roll of at most `pixels`, or a rotation or shear of at most `degrees`."""
     choices = [
         {"op": "roll", "pixels": pixels},
         {"op": "rotate", "degrees": degrees},

@@ -49,13 +49,14 @@ class EventDrop(ChanceAugmentation):
 class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of the others: a count of 3 is three events.
 
-    It is applied before the other augmentations of a list, because these may move two counts to one place.
+    In a list of this package's augmentations, it is applied first. The reason is that its random numbers depend on the
+    place of a count, and other augmentations may move two counts to one place.
 
     Attributes
     ----------
     levels : int
         If it is more than 1, the probability is drawn for each sample from this number of values: equal steps up to
-        `probability`. For example, 3 levels of 0.9 are 0.3, 0.6 and 0.9.
+        `probability`. For example, 3 levels with the probability 0.9 are 0.3, 0.6 and 0.9.
     """
 
     levels: int = 1
@@ -78,8 +79,8 @@ class EventThinning(ChanceAugmentation):
 class TimeMask(CheckedAugmentation):
     """Drop all events in adjacent time bins of each sample.
 
-    The number of these bins is drawn uniformly from 0 to `bins`, or is given by `share`; then the first of these bins is drawn. If
-    a sample has fewer bins than the drawn number, all of its bins are masked.
+    The number of these bins is drawn uniformly from 0 to `bins`, or is a share of the sample's bins (`share`). Then the
+    first of these bins is drawn. If a sample has fewer bins than the drawn number, all of its bins are masked.
 
     Attributes
     ----------
@@ -200,5 +201,5 @@ class AreaMask(CheckedAugmentation):
 
 
 def _share(share: float, levels: int, bits: Tensor) -> Tensor:
-    """Return the share of each sample: float64, shape (batch,). If `levels` is more than 1, it is drawn with random bits."""
+    """Return the share of each sample: float64, shape (batch,); `bits` choose one of `levels` shares."""
     return float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels

@@ -68,12 +68,12 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a list with the checked table. If the table names a preset, the list has all tables of the preset instead.
 
-    Fields that a table leaves out get their defaults, except the seed.
+    A field that is missing in a table is added with its default, except the seed.
 
     Raises
     ------
     UsageError
-        The operation, the preset or a field is unknown, a field is missing, or a value is wrong.
+        The operation, the preset or a field is unknown, a field without a default is missing, or a value is wrong.
     """
     if "preset" not in table:
         return [_checked(table)]

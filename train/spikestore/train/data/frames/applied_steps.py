@@ -197,7 +197,7 @@ def _inside(step: AugmentationStep, mixture: Mixture, at: Tensor, to: Tensor) ->
 
 
 def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> SparseBatch:
-    """Return a batch with these non-zeros, sorted by their sample."""
+    """Return a batch with the given non-zeros, sorted by sample."""
     order = torch.argsort(owner, stable=True)
     ends = torch.cumsum(torch.bincount(owner, minlength=len(batch)), 0)
     offsets = torch.cat([torch.zeros_like(batch.offsets[:1]), ends])

@@ -1,7 +1,7 @@
 """Augmentations as numbers (`AugmentationStep`), which `augmented_frames` and `applied_steps` apply.
 
-The random bits of a sample come from `random_bits`. Those of a non-zero are computed from the bits of its sample and from its
-index.
+The random bits of a sample come from `random_bits`. The random bits of a non-zero are computed from its index and from
+the bits of its sample.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class AugmentationStep:
     drawn : int64 Tensor, shape (batch,) or (2, batch)
         What each sample drew.
     number : int
-        Used by ``MIX_EVENTS`` and ``MIX_ALIGNED``; see above.
+        Used by ``MIX_EVENTS`` and ``MIX_ALIGNED``, as described for ``MIX_EVENTS``.
     stride, size, height : int
         The axes.
     mixture : Mixture, optional
@@ -155,7 +155,8 @@ class StepInput:
     epoch : int
         Epoch.
     centres : int64 Tensor, shape (batch, 3), optional
-        2^16 times the mean time bin, y and x of the events of each sample, rounded down; -1 for samples without events.
+        For each sample, 2^16 times the mean time bin, the mean y and the mean x of its events, rounded down; -1 for
+        samples without events.
     """
 
     rows: Tensor

@@ -83,9 +83,9 @@ def _places_of_tables(numbers: _Int64s, places: int) -> int:
 def _part_to_read(
     index: npt.NDArray[Any], read: int, numbers: _Int64s, drawn: _Int64s, partners: _Int64s, owners: _Int64s
 ) -> tuple[int, int, int, int]:
-    """Return two spans of a sample's non-zeros to read: the start and the stop of each. Places must ascend.
+    """Return two spans of a sample's non-zeros to read: the start and the stop of each span. Places must ascend.
 
-    If all steps before a mask of time bins only drop non-zeros and move none, the spans can leave out what the mask drops.
+    If the steps before a mask of time bins move no non-zeros, the spans leave out non-zeros that the mask drops.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0
@@ -114,7 +114,7 @@ def _copy(
     amount: _Float64s,
     count: int,
 ) -> int:
-    """Append non-zeros `first` to `last` - 1 to the first `count` of `at` and `amount`; return the new number."""
+    """Write non-zeros `first` to `last` - 1 into `at` and `amount`, from position `count` on; return the position after them."""
     index, value, at, amount = index[first:last], value[first:last], at[count:], amount[count:]
     for k in range(len(index)):
         at[k] = np.int64(index[k])
@@ -158,7 +158,8 @@ def fill_augmented_frames(
     -------
     int
         -1, or the number of a sample whose stored columns are invalid. If an index is outside the sample's own frames or its
-        row of `frames`, the non-zero with this index is skipped. If there are more non-zeros than `room`, all are skipped.
+        row of `frames`, the non-zero with this index is skipped. If a sample has more non-zeros than `room`, all its
+        non-zeros are skipped.
     """
     wrong = -1
     steps = len(numbers)

@@ -26,14 +26,14 @@ from spikestore.train.data.frames.step_augmentation import Augmentations
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch that may still be in progress on the host, or on a GPU, where it is complete after a CUDA event."""
+    """A batch that may still be in progress, on the host or on a GPU. On a GPU, a CUDA event marks its end."""
 
     finish: Callable[[], Batch]
     """Waits until the work on the host is done, and returns the batch."""
     event: Any = None
 
     def taken(self) -> Batch:
-        """Return the batch; the current CUDA stream then waits until it is complete.
+        """Return the batch; the current CUDA stream then waits until the batch is complete.
 
         Raises
         ------
@@ -193,7 +193,7 @@ class Assembly:
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
-        """Return the kernel that augments these values while it writes dense frames, if there is one."""
+        """Return the kernel that augments these values while it writes dense frames; None if there is no such kernel."""
         by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 
@@ -240,7 +240,7 @@ class Assembly:
         return PendingBatch(lambda: batch, event)
 
     def _pad_to(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> int | None:
-        """Return the number of time bins of the batch; None if it is that of the longest sample."""
+        """Return the number of time bins of the batch; None for the number of its longest sample."""
         if not self._padding.pad_at_least:
             return self._padding.pad_to
         return self._padding.bins(samples.bins())

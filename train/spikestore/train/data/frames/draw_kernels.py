@@ -1,7 +1,7 @@
 """Compiled loops that draw the numbers of augmentations on the CPU, for `random_bits` and `mixtures`.
 
-A batch draws a few numbers for each of its samples. In torch, a hash of 128 numbers is eleven small operations, and starting them
-takes much longer than computing them.
+A batch draws a few numbers for each of its samples. In torch, a hash of 128 numbers is eleven small operations, and
+starting an operation takes much longer than computing its result.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 
 @compiled
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask is empty unless 53 other bits are below `number`."""
+    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask is empty with the chance 1 - `number` / 2^53."""
     for sample in range(len(bits)):
         start = mixed(np.uint64(bits[sample]) + STEP)
         width = widths[sample] if np.int64(mixed(start + STEP) >> _11) < number else 0
@@ -121,7 +121,7 @@ def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out:
 def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
     """Fill `masks` with the time bins to cut, and `shares` with the share of each sample that stays; both have the shape (samples,).
 
-    `bits`, shape (2, samples), are the random bits of the part to cut and of its place.
+    `bits`, shape (2, samples), are the random bits for the size of the cut part and for its place.
     """
     for sample in range(len(lengths)):
         part = uniform_number(bits[0, sample])
@@ -133,9 +133,9 @@ def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Flo
 
 @compiled
 def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
-    """Fill `masks`, shape (2, samples), with rectangles of the sensor, and `shares` with the share of its area that stays.
+    """Fill `masks`, shape (2, samples), with rectangles, and `shares` with the share of the sensor's area that stays.
 
-    `sizes` are those of the sensor along x and y.
+    `sizes` are the sizes of the sensor along x and y.
 
     `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. If a part of a rectangle would be
     outside the sensor, this part is left out.
@@ -158,8 +158,9 @@ def draw_partners(
 ) -> None:
     """Fill `out` with the position of each sample's partner; -1 for a sample without one.
 
-    The partner has the same label, or another label if `others` is true. A sample has a partner if 53 bits of `chance` are
-    below `number` and the batch has such a sample. If there are several, the bits of `other` choose one.
+    The partner has the same label, or another label if `others` is true. A sample has a partner if 53 bits of `chance`
+    are below `number` and the batch has a sample that can be the partner. If several samples can be the partner, the
+    bits of `other` choose one of these samples.
     """
     counts = np.zeros(labels.max() + 1 if len(labels) else 0, np.int64)
     for label in labels:
@@ -219,8 +220,8 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
     """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to that of its partner, rounded towards 0.
 
-    If a sample has no partner, or one of the two has no centre, the sample's row is 0. `centres` are those of `StepInput`. The
-    half along time is multiplied by `stride`.
+    If a sample has no partner, or one of the two has no centre, the sample's row is 0. `centres` are those of
+    `StepInput`. Along time, the half is multiplied by `stride`.
     """
     for sample in range(len(centres)):
         partner = partners[sample]
@@ -267,7 +268,7 @@ def exp_of_negative(value: float) -> float:
 
 @compiled
 def factor_at(place: int, centre: float, inverse: float) -> float:
-    """Return the factor of a Gaussian along one axis; `inverse` is 1 / twice its variance."""
+    """Return the factor of a Gaussian along one axis; `inverse` is 1 / (2 · variance)."""
     far = float(np.int32(place)) - centre
     return exp_of_negative(far * far * inverse)
 

@@ -2,8 +2,9 @@
 
 Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
 many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop reads beyond
-this end or writes outside its buffer. If a sample would require this, the loop returns the number of the sample. The caller
-must keep the arrays alive during the call. The loops release the GIL; threads divide a batch by samples.
+this end or writes outside its buffer. If a sample would need such a read or write, the loop returns the number of the
+sample. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch by
+samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
 """
@@ -77,7 +78,7 @@ def fill_frames(
     -------
     int
         -1, or the number of an invalid sample. If an index is outside the sample's own frames or its row of `frames`, the
-        non-zero with this index is skipped. If there are more non-zeros than `room`, all are skipped.
+        non-zero with this index is skipped. If a sample has more non-zeros than `room`, all its non-zeros are skipped.
     """
     wrong = -1
     for sample in range(first, last):

@@ -87,7 +87,7 @@ def share_of_events(totals: Tensor) -> Tensor:
     Returns
     -------
     float64 Tensor, shape (batch,)
-        1 for samples without any event left.
+        1 for a sample that has no events after the mixing.
     """
     if is_on_cpu(totals):
         out = np.empty(len(totals))
@@ -99,7 +99,7 @@ def share_of_events(totals: Tensor) -> Tensor:
 
 
 def soft_labels(labels: Tensor, classes: int) -> Tensor:
-    """Return labels as weights of all classes: float32, shape (batch, classes); soft labels are unchanged."""
+    """Return labels as weights of all classes: float32, shape (batch, classes); labels that are weights already are unchanged."""
     if labels.is_floating_point():
         return labels
     soft: Tensor = torch.zeros(len(labels), classes, dtype=torch.float32, device=labels.device)
@@ -108,9 +108,10 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
 
 
 class MixedLabels(Tensor):
-    """Weights of all classes, as a tensor. `one_hot`, and losses of torch that need class numbers, raise `UsageError`.
+    """Weights of all classes, as a tensor. Torch functions that need class numbers raise `UsageError`.
 
-    All other functions behave as with a plain `Tensor`, and copies are plain tensors.
+    These functions are `one_hot`, `nll_loss` and `multi_margin_loss`. All other functions behave as with a plain
+    `Tensor`, and copies are plain tensors.
     """
 
     @classmethod

@@ -24,7 +24,7 @@ class Padding:
     pad_to : int, optional
         Time bins of every batch or item.
     pad_at_least : int
-        Smallest number of time bins of a batch or item; 0 if there is none.
+        Smallest number of time bins of a batch or item; 0 for no minimum.
     truncate_to : int, optional
         Time bins after which each sample is cut.
     """
@@ -55,7 +55,7 @@ def checked_padding(
     longest : int
         Time bins of the longest sample of the set.
     of : str
-        Name of the set, for messages: a training run has several.
+        Name of the set, for messages, because a training run has several sets.
 
     Raises
     ------

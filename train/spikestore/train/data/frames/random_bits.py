@@ -67,12 +67,12 @@ def uniform(bits: Tensor) -> Tensor:
 
 
 def threshold(probability: float) -> int:
-    """Return a number such that a number of 53 random bits is below it with this probability."""
+    """Return the number t for which a number of 53 random bits is below t with this probability."""
     return int(probability * 2**53)
 
 
 def event_threshold(probability: float) -> int:
-    """Return a number such that the random bits of an event are below it with this probability; see `events_below`."""
+    """Return the number t for which the random bits of an event are below t with this probability; see `events_below`."""
     return int(probability * 2**kernels.EVENT_BITS)
 
 
@@ -149,7 +149,7 @@ def partners(
     *,
     other_class: bool = False,
 ) -> Tensor:
-    """Return the position of each sample's partner in the batch; -1 for none.
+    """Return the position of each sample's partner in the batch; -1 for a sample without a partner.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ _Augmentation = TypeVar("_Augmentation")
 
 
 class StepAugmentation(ABC):
-    """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies it while it writes the frames."""
+    """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies the steps while it writes the frames."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """What is mixed. ``"events"``: events of samples of one class; ``"labels"``: events and labels of samples of any class; ``""``: nothing."""
@@ -157,7 +157,7 @@ class Augmentations:
         Parameters
         ----------
         labels : int64 Tensor, shape (batch,)
-            Class numbers before.
+            Class numbers before the steps.
         steps : sequence of AugmentationStep
             The steps.
         totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
@@ -192,9 +192,12 @@ class Augmentations:
 def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
-    Thinning and blending draw random bits for each event of a count. Others may move two non-zeros to one place, and the events of both would then
-    have the same draws. Thinning before a move gives the same distribution of results as thinning after it. If the list has a
-    callable of the user, augmentations before it stay before it, and those after it stay after it.
+    Thinning and blending draw random bits for each event of a count, and these bits depend on the place of the count.
+    Other augmentations may move two counts to one place. If one of them came first, the events of these two counts
+    would get the same bits. Thinning before a move gives the same distribution of results as thinning after the move.
+
+    No augmentation of this package moves across a callable of the user: what is before the callable in the list stays
+    before the callable.
     """
 
     def turn(one: StepAugmentation) -> tuple[bool, bool]:

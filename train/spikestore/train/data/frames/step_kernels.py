@@ -1,4 +1,4 @@
-"""Compiled loops of augmentation steps: each changes the non-zeros of one sample, in two short arrays of places and amounts.
+"""Compiled loops of augmentation steps: each loop changes the non-zeros of one sample, in two short arrays of places and amounts.
 
 A dropped non-zero has the amount 0; later steps may give it any place. The loops have no branches that depend on the data:
 the processor cannot predict random masks, so loops with such branches take several times as long.
@@ -80,7 +80,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step that moves or drops the first `count` non-zeros by numbers that their sample drew."""
+    """Apply a step to the first `count` non-zeros: move or drop them by the numbers `own` and `second` that their sample drew."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -159,8 +159,8 @@ def draw_events(
     """In the first `count` non-zeros, drop each event whose 21 random bits are below `number`; if `keeps`, keep only these events.
 
     64 random bits decide about three events. The loop draws three events of each non-zero, then three further events of each non-zero
-    that has more, and so on. A loop that draws all events of one non-zero before the next non-zero takes twice as long, because the
-    processor cannot predict where it ends.
+    that has more, and so on. A loop that draws all events of one non-zero before the next non-zero takes twice as long,
+    because the processor cannot predict how many events a non-zero has.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step that mixes by masks: keep the part of a sample or of its partner."""
+    """Apply a step that mixes by masks: keep the non-zeros to take from the sample, or from its partner if `is_partner` is true."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:
         for k in range(count):

@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class RebinnedSet(FeatureSet):
-    """The set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
+    """The coarser set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
 
-    Samples, labels and columns equal those of that set, with one exception: if the last events of a sample are in no bin of
-    the finer set, the sample lacks these events. A warning says how many samples this may affect. The number of non-zeros and the largest
-    count in the manifest of a rebinned set are upper limits.
+    Samples, labels and columns equal those of the coarser set, with one exception: if the last events of a sample are
+    in no bin of the finer set, the sample lacks these events. A warning says how many samples this may affect. The
+    number of non-zeros and the largest count in the manifest of a rebinned set are upper limits.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class RebinnedSet(FeatureSet):
     Raises
     ------
     UsageError
-        The sums might differ from the coarser set, or a factor is not a positive whole number.
+        The sums might differ from the counts of the coarser set, or a factor is not a positive whole number.
     """
 
     def __init__(self, fine: FeatureSet, factors: tuple[int, int]) -> None:
@@ -121,7 +121,7 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
     Raises
     ------
     UsageError
-        `rebin` is not a pair of positive whole numbers, or the sums might differ from the coarser set.
+        `rebin` is not a pair of positive whole numbers, or the sums might differ from the counts of the coarser set.
     """
     if rebin is None:
         return features

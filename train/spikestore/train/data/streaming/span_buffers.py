@@ -1,9 +1,9 @@
 """Memory for the columns of spans, used again after the last reference to a column is gone.
 
-The system clears each page of fresh memory and maps it, which takes a sixth of the processor time of a streamed epoch. So a stream
-keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large array, because NumPy asks Linux for
-pages of 2 MiB only for large arrays. The samples of a batch are in many spans. With pages of 4 KiB, the processor would find few of
-these pages in its cache of page addresses (TLB).
+The system clears and maps each page of fresh memory. This work takes a sixth of the processor time of a streamed epoch.
+So a stream keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large
+array, because NumPy asks Linux for pages of 2 MiB only for large arrays. The samples of a batch are in many spans. With
+pages of 4 KiB, the processor would find few of these pages in its cache of page addresses (TLB).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class SpanBuffers:
     Parameters
     ----------
     most_bytes : int
-        Size in bytes of the memory. It is reserved at the first use; the system maps a page of it when the page is used first.
+        Size in bytes of the memory, which is reserved at the first use. The system maps each page when the page is
+        first used.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -54,7 +55,7 @@ class SpanBuffers:
         return array
 
     def _take(self, size: int) -> tuple[npt.NDArray[np.uint8], int] | None:
-        """Return the memory, and the place in it of the smallest free part that suffices; None if there is none."""
+        """Return the memory, and the start of the smallest free part that suffices; None if no part suffices."""
         with self._lock:
             while self._returned:
                 self._give_back(*self._returned.popleft())
@@ -82,7 +83,7 @@ class SpanBuffers:
         self._free[first:last] = [(start, stop)]
 
     def _reserved(self) -> npt.NDArray[np.uint8]:
-        """Return the memory; without free parts if the system refuses so much, for example because of a limit of the process."""
+        """Return the memory; if the system refuses it, for example because of a limit of the process, no part is free."""
         try:
             memory = np.empty(self._size + _LINE, np.uint8)
         except MemoryError:

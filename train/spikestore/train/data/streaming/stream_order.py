@@ -4,15 +4,17 @@
 2. The spans are shuffled and distributed over *lanes*. There are 64 lanes, or fewer if the set or the window is small.
 3. Each lane is divided into groups of a few spans, and the samples of each group are shuffled. The first group is a single
    span, so that an epoch can start early.
-4. The lanes are merged: each sample gets a position, and samples are sorted by it. In a lane of mean length, sample j has the
-   position j + 1/2 + *delay* of the lane. In a longer lane, the samples are closer together, and in a shorter lane farther apart, so
+4. The lanes are merged: each sample gets a position, and samples are sorted by position. Each lane has a *delay*. In a
+lane of mean length, sample j has the position j + 1/2 + delay. In a longer lane, the samples are closer together, and
+in a shorter lane farther apart, so
    that the samples of every lane cover an equally long range of positions.
 
 So the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are lanes, nearly
 all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
-number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of the
-delays, an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next spans one
-after another. Each rank owns some lanes, so no rank reads the spans of another; the order itself does not depend on ranks.
+number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of
+the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next
+spans one after another. Each rank owns some lanes, so no rank reads the spans of another rank. The order itself does
+not depend on ranks.
 """
 
 from __future__ import annotations
@@ -64,7 +66,7 @@ class SpanCut:
 
     @property
     def name(self) -> str:
-        """Name of the order; together with the set and the subset it determines the order (see `named_spans`)."""
+        """Name of the order; the name, the set and the subset determine spans and lanes (see `named_spans`)."""
         return f"delayed {self.span_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
@@ -75,7 +77,7 @@ class LaneOrder:
     Attributes
     ----------
     rows, lanes : int64 arrays, shape (samples,)
-        Row in the feature set, and lane, of each sample in order.
+        Row in the feature set and lane of each sample, in the order of the epoch.
     """
 
     rows: _Int64s
@@ -116,8 +118,8 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> SpanCut | None:
     """Return the division that has this name; None if no division can have it.
 
-    The set may have fragments of another size now than when the name was made. Names made by version 0.1.0.dev0 contain no
-    size; then the size of the set's fragments is used.
+    The set may have fragments of another size now than when the name was made. Names made by version 0.1.0.dev0 contain
+    no size; for these names, the present size of the set's fragments is used.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ class Stream:
 
     @property
     def nbytes(self) -> int:
-        """Expected maximum of the bytes in memory: the current window, and the next one that is being read."""
+        """Expected maximum of the bytes in memory: the current window, and the next window, which is being read."""
         lanes = self._cut.lanes if self._shuffle else 2 * self._threads
         held = min(2 * lanes * self._cut.together * self._cut.span_rows, self.samples)
         return int(held * sample_bytes(self._features))
@@ -188,10 +188,11 @@ class Stream:
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> tuple[NarrowRows, _Int64s]:
-        """Read and check the samples `start` to `stop` - 1, and truncate them; return them and a table of them.
+        """Read, check and truncate the samples `start` to `stop` - 1; return the samples and a table that describes them.
 
         The table has the shape (6, samples). Each column describes one sample by six numbers: address of its index, address of its
-        value, number of non-zeros, number of time bins, class, and number of elements from its first one to the end of the arrays.
+        value, number of non-zeros, number of time bins, class, and number of elements from its first element to the end
+        of the arrays.
         """
         read = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
         rows = truncated(read, self._truncate_to, self._features.layout.site_count)
@@ -208,8 +209,9 @@ class Stream:
 class _HeldSpans:
     """The spans that are in memory or being read, and the addresses of their samples.
 
-    The constructor computes, for the whole pass, which batch is the first to need each span, and which is the last. So a batch causes work
-    only for the few spans that it is the first or the last to need, not for all spans from which its samples come.
+    The constructor computes, for the whole pass, which batch is the first and which batch is the last to need each
+    span. So a batch causes work only for the few spans that it is the first or the last to need, not for all spans from
+    which its samples come.
     """
 
     def __init__(
@@ -312,7 +314,7 @@ class _HeldSpans:
         future.add_done_callback(lambda _: ended.put(span))
 
     def _collect(self, span: int) -> None:
-        """Store a span whose read has ended; raise the error of the read."""
+        """Keep a span whose read has ended; raise the error of the read."""
         self._store(span, *self._coming.pop(span).result())
 
     def _store(self, span: int, columns: NarrowRows, table: _Int64s) -> None:
@@ -330,7 +332,7 @@ class _HeldSpans:
 
 
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
-    """Return the spans in the order of their first (or last) samples, and how many of them precede each edge of the batches.
+    """Return the spans in the order of their first (or last) samples, and how many of these spans precede each edge of the batches.
 
     Parameters
     ----------
@@ -339,7 +341,7 @@ def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tup
     edges : int64 array, shape (batches + 1,)
         Start of each batch, and the end of the last one.
     count : int
-        Number of all spans; those without samples are left out.
+        Number of all spans; spans without samples are left out.
     """
     numbers = np.arange(len(spans))
     step = -1 if first else 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ClosesOnExit(Protocol):
-    """Base class of readers; the end of a ``with`` block closes their files."""
+    """Base class of readers; at the end of a ``with`` block, the reader closes its files."""
 
     def close(self) -> None:
         """Close the files; a second call has no effect."""
@@ -113,7 +113,7 @@ class Reader(ClosesOnExit, Protocol):
         """
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Read the recordings ``start`` to ``stop - 1`` as columns; the recordings are those of `read`, but this is faster.
+        """Return the recordings of `read` as columns; `read_block` is faster than `read`.
 
         Parameters
         ----------

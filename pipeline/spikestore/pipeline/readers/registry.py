@@ -107,7 +107,10 @@ def readable_datasets() -> list[Dataset]:
 
 @functools.cache
 def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
-    """Return the data sets of other packages by name. If one has the name of a built-in data set, it is reported and skipped."""
+    """Return the data sets of other packages by name.
+
+    If such a data set has the name of a built-in data set, it is reported and skipped.
+    """
     registered: dict[str, tuple[EntryPoint, ...]] = {}
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS or entry.name == FOLDER:
@@ -123,7 +126,10 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
 
 @functools.cache
 def _load(name: str) -> Dataset:
-    """Return a data set of another package. The name of its reader begins with the package, so two packages never share a key."""
+    """Return a data set of another package.
+
+    The name of its reader begins with the name of the package, so sets of two packages never have the same key.
+    """
     entry, *others = _entry_points()[name]
     package = package_of(entry)
     if others:

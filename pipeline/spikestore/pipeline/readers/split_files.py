@@ -19,7 +19,7 @@ class SplitFiles(Protocol):
     """Protocol of the files of one split; ``str()`` returns their names for messages."""
 
     def find(self, root: Path) -> list[str]:
-        """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if any is missing."""
+        """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if any file is missing."""
 
     def present(self, root: Path) -> list[Path]:
         """Return some existing paths of the split, for messages."""

@@ -35,7 +35,7 @@ def commented_recipe(stated: Mapping[str, Any], header: Sequence[str]) -> str:
     Parameters
     ----------
     stated : mapping
-        The fields that the recipe states, as a TOML parser would return them. It may have only the operations that
+        The fields that the recipe states, as a TOML parser would return them. `stated` may have only the operations that
         `spikestore.pipeline.recipes.new_recipe` returns.
     header : sequence of str
         Lines of the comment at the top.

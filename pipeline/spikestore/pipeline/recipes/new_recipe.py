@@ -21,7 +21,7 @@ class FrameChoices:
     Attributes
     ----------
     sensor_size : tuple of int, optional
-        Size (x, y, polarity) of the recordings; needed if no shipped recipe has the data set.
+        Size (x, y, polarity) of the recordings; needed if there is no shipped recipe for the data set.
     size : tuple of int, optional
         Size (x) or (x, y) of the frames; by default the size of the sensor.
     bin_ms, bins, bin_events : float, int and int, optional

@@ -51,14 +51,14 @@ def lock_path(recipe: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """Path of the lock of a recipe, and whether a build writes it.
+    """Path of the lock of a recipe, and whether a build writes the lock.
 
     Attributes
     ----------
     path : Path or None
         The file, which need not exist; None for a recipe without a file.
     writable : bool
-        Whether a build writes it.
+        Whether a build writes the lock.
     """
 
     path: Path | None

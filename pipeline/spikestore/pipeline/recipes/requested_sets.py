@@ -74,8 +74,8 @@ def sets_of_recipe(
     recipe : Recipe
         The recipe.
     origin : Path, optional
-        The file of the recipe. The path ``data`` in the recipe is relative to the folder of this file; if there is no file, it
-        is relative to the working directory.
+        The file of the recipe. The path ``data`` in the recipe is relative to the folder of this file; if there is no file, the
+        path is relative to the working directory.
     data : str or Path, optional
         Folder with the recordings; it takes precedence over the folder in the recipe.
 
@@ -164,7 +164,7 @@ def set_of_dataset(
     UnsupportedTransformError
         A part of the transform has no spec; the message names it.
     UsageError
-        No transform is given, or two are; or the recordings cannot be identified.
+        No transform or two transforms are given, or the recordings cannot be identified.
     """
     from spikestore.pipeline.sources.item_lists import is_composed, leaf_of_object, list_items
     from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset

@@ -43,7 +43,7 @@ class LockedSet:
     recipe : Recipe
         The recipe.
     pin : Pin or None
-        The pin of the split; None if the lock has none.
+        The pin of the split; None if the lock has no pin for it.
     no_recordings : SourceNotFoundError
         The error that says why the set cannot be computed.
     """
@@ -145,7 +145,7 @@ class OpenedRecipe:
     path : Path or None
         The file; None for a recipe created in Python.
     data : str, Path or None
-        Folder with recordings that takes precedence over the recipe's.
+        Folder with the recordings; it takes precedence over the folder in the recipe.
     lock_file : LockFile
         The file of the lock.
     lock : RecipeLock or None
@@ -309,14 +309,14 @@ def resolve(
     upstreams : Upstreams
         Stores to search for sets that the store lacks.
     copy : bool
-        Copy sets of an upstream into the store; False only looks them up, for ``plan``.
+        Whether sets of an upstream are copied into the store; ``plan`` only looks up these sets, and passes False.
     progress : callable, optional
         Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
     ConflictError
-        The store has another digest than the lock pins. Which of them is right cannot be decided, because the recordings are
+        The store has another digest than the lock pins. Which digest is right cannot be decided, because the recordings are
         missing.
     UsageError
         A field of the locked source differs from the recipe.

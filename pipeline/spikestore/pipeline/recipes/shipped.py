@@ -88,7 +88,7 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
     origin : Path, optional
         The file of the recipe.
     data : str or Path, optional
-        Folder with recordings that takes precedence over the recipe's.
+        Folder with the recordings; it takes precedence over the folder in the recipe.
     """
     if data is None or origin is None or not is_shipped(origin):
         return recipe.name

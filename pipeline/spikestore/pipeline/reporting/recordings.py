@@ -52,7 +52,7 @@ class Raster:
 
 
 class Recordings(ClosesOnExit):
-    """Open recordings of some splits; the end of a ``with`` block closes them.
+    """Open recordings of some splits; at the end of a ``with`` block, their files are closed.
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ class Recordings(ClosesOnExit):
         -------
         dict
             ``recordings``, ``events``, ``distinct_times``; ``least`` and ``median`` difference; and ``common_divisor`` of all
-            differences. If no recording has two different times, or times are not whole numbers, the last three are None.
+            differences. If no recording has two different times, or times are not whole numbers, ``least``, ``median`` and
+            ``common_divisor`` are None.
         """
         differences, events = [np.zeros(0)], 0
         for row in rows:

@@ -39,7 +39,7 @@ class ShownSample:
     split : str
         Split of the sample.
     reasons : tuple of str
-        Reasons why it is shown: one or more of typical, shortest, emptiest and fullest.
+        Reasons why the sample is shown: one or more of ``typical``, ``shortest``, ``emptiest`` and ``fullest``.
     sample : KeptSample
         Frames of the sample.
     raster : Raster, optional

@@ -74,8 +74,8 @@ class Scans:
 def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
     """Read all samples of all splits once. The caller ensures that each split has at least one sample that was not skipped.
 
-    The linear read-out is fitted to the first split, and tested with each of the others. If there are no others, some samples are held out.
-    The sweep over bin widths has samples of its own (`_sweep_rows`).
+    The linear read-out is fitted to the first split, and tested with each other split. If there is only one split, the read-out
+    is tested with held-out samples. The sweep over bin widths has samples of its own (`_sweep_rows`).
     """
     order = [*splits]
     fitted = order[0]
@@ -138,9 +138,9 @@ def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
     """Return the samples of the sweep over bin widths.
 
-    For each bin width, a read-out is fitted to samples of the first split, and tested with samples of ``test``, or of the last split if
-    there is no ``test``. If there is only one split, the read-out is tested with every third of the chosen samples, and fitted to the
-    others.
+    For each bin width, a read-out is fitted to samples of the first split, and tested with samples of ``test``, or of the last
+    split if there is no ``test``. If there is only one split, the read-out is tested with every third of the chosen samples,
+    and fitted to the other chosen samples.
     """
     rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
     fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]

@@ -1,7 +1,7 @@
 """Hash files, and detect changes of files.
 
-1. Each file is hashed completely (SHA-256). Its status (size, times, inode) is read before and after: a difference is an
-   error.
+1. Each file is hashed completely (SHA-256). Its status (size, times, inode) is read before and after
+   hashing: a difference is an error.
 2. A local cache returns the hash of a file whose path and status have not changed. The cache only saves time; it has no
    effect on keys.
 """

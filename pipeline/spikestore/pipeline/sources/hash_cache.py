@@ -1,12 +1,12 @@
 """A local cache of file hashes. It saves time and never changes a result.
 
-Each file has a small JSON document, named after the hash of its path. If a split has many files, one document holds the
-hashes of all (`HashCache.table`). A cached hash is used only if the file still has the size, mtime, ctime and inode of the
-cache entry; a damaged or too large document counts as missing. The ctime is needed because tools such as
-``rsync --times`` can change a file and restore its mtime.
+Each file has a small JSON document, named after the hash of its path. If a split has many files, one document holds the hashes
+of all its files (`HashCache.table`). A cached hash is used only if the file still has the size, mtime, ctime and inode of the
+cache entry; a damaged or too large document counts as missing. The ctime is needed because tools such as ``rsync --times`` can
+change a file and restore its mtime.
 
-The hash of a file that changed within the last two seconds is not cached: on some file systems, a later change could have
-the same time. git's index does the same ("racily clean").
+The hash of a file that changed within the last two seconds is not cached: on some file systems, a file that is changed again
+within this time keeps its mtime. git's index does the same ("racily clean").
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Hashes(Protocol):
     """Protocol of a cache of file hashes."""
 
     def get(self, path: Path | str, status: os.stat_result) -> str | None:
-        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since its hash was cached, else None."""
 
     def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Store a file's hash; see `HashCache.put`."""
@@ -69,7 +69,7 @@ class HashCache:
             _warn_once("cannot cache file hashes, because this user has no home folder", _SET_A_FOLDER)
 
     def get(self, path: Path | str, status: os.stat_result) -> str | None:
-        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since its hash was cached, else None."""
         if self._folder is None:
             return None
         document = _load(self._folder / _entry(path), _LARGEST_ENTRY)
@@ -102,7 +102,7 @@ class HashCache:
 
     @contextlib.contextmanager
     def table(self, folder: Path, label: str) -> Iterator[HashTable]:
-        """Return a table for the hashes of many files; the end of the ``with`` block writes it to one document.
+        """Return a table for the hashes of many files; at the end of the ``with`` block, the table is written to one document.
 
         The table is written after an error too, so that the next run does not hash the same files again.
 
@@ -126,7 +126,7 @@ class HashCache:
 class HashTable:
     """Cache of the SHA-256 of many files, all in one document; several threads may share it.
 
-    If two processes write the document at the same time, the hashes of one of them are lost and computed again later.
+    If two processes write the document at the same time, the hashes of one process are lost and computed again later.
     """
 
     def __init__(self, entry: Path | None, folder: Path) -> None:
@@ -143,7 +143,7 @@ class HashTable:
             self._old = {key: digest for key, digest in pairs if _SHA256.fullmatch(digest)}
 
     def get(self, path: Path | str, status: os.stat_result) -> str | None:
-        """Return the cached SHA-256 (hex) if the file has not changed since it was cached, else None."""
+        """Return the cached SHA-256 (hex) if the file has not changed since its hash was cached, else None."""
         key = self._key(path, status)
         digest = self._old.get(key)
         if digest is not None:
@@ -204,7 +204,7 @@ def _is_new(path: Path | str, status: os.stat_result, started_ns: int) -> bool:
 
 
 def _load(entry: Path, largest: int) -> dict[str, Any]:
-    """Return the content of a cache document; an empty dict if it is missing, damaged or too large."""
+    """Return the content of a cache document; an empty dict if the document is missing, damaged or too large."""
     try:
         with os.fdopen(open_to_read(entry), "rb") as file:
             # Neither a pipe nor a device is read: it might never end.

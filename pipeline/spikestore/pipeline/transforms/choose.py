@@ -1,4 +1,4 @@
-"""Choice of the code that computes a transform: the fused pass, plain NumPy, or Tonic. All compute the same samples."""
+"""Choice of the code that computes a transform: the fused pass, plain NumPy, or Tonic. All executors compute the same samples."""
 
 from __future__ import annotations
 

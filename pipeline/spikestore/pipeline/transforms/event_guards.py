@@ -6,7 +6,7 @@ recording and the event:
 
 1. `widen` makes a private copy with integers as int64, so that nothing overflows and no array of the caller changes.
    Floating-point times keep their precision, in which Tonic computes.
-2. `put_in_order` rejects times that are not finite or not sorted (or sorts them).
+2. `put_in_order` rejects times that are not finite. Unsorted times are sorted if `sort` is true, else rejected.
 3. `check_not_negative` checks coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
 4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.
 5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.

@@ -43,7 +43,7 @@ class ConvertedDataset:
     Attributes
     ----------
     dataset : str
-        Name of its class.
+        Name of the object's class.
     split : str
         ``train``, ``valid`` or ``test``; ``all`` if the data set has no splits.
     folder : Path
@@ -75,7 +75,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     UnsupportedTransformError
         A part has no spec: it is random, infers parameters from the data, is not from Tonic, or is not supported yet.
     SpecError
-        The parts are not a valid transform; for example, none of them makes frames.
+        The parts are not a valid transform; for example, no part makes frames.
     """
     operations: list[Operation] = []
     for part in _flat(transform):
@@ -92,7 +92,8 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     """Return data set, split, folder and transform of a Tonic data set.
 
-    If each recording is a file, recordings are sorted by file name; in Tonic their order may depend on the file system.
+    If each recording is a file, recordings are sorted by file name; in Tonic, the order of the recordings may depend on the
+    file system.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> np
 
 
 def _class_of(dataset: Dataset) -> type | None:
-    """Return Tonic's class of a data set, or None if its module is not imported."""
+    """Return Tonic's class of a data set, or None if the module of this class is not imported."""
     module = "" if dataset.tonic is None else dataset.tonic.module
     kind = getattr(sys.modules.get(f"tonic.datasets.{module}"), dataset.name, None)
     return kind if isinstance(kind, type) else None

@@ -72,7 +72,7 @@ def _spikes(
 
 
 def _increases(step: Ints, site: Ints, p: Ints, n_sites: int) -> tuple[Ints, Ints, Ints]:
-    """Return all triples of step, site and polarity for which the site has more spikes of the polarity in the next step than in this one."""
+    """Return all triples (step, site, polarity) for which the site has more spikes of the polarity in step + 1 than in step."""
     places, counts = np.unique((step * n_sites + site) * 2 + p, return_counts=True)
     before = places - 2 * n_sites
     position = np.searchsorted(places, before)

@@ -12,7 +12,7 @@ calls this chain for unusual recordings. Frames of a fixed number of events are 
    (`float_frames`).
 
 `TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, and other parameters
-are floats. Integers stay exact above 2^53; below 2^53, both give the same results.
+are floats. Integers stay exact above 2^53; below 2^53, integers and floats give the same results.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class NumpyChain:
     transform : Transform
         The operations.
     has_y : bool
-        Whether events have a field ``y``. If they have, frames are (T, P, Y, X), else (T, P, X).
+        Whether events have a field ``y``. With ``y``, the shape of frames is (T, P, Y, X); without ``y``, it is (T, P, X).
 
     Raises
     ------
@@ -96,8 +96,8 @@ class NumpyChain:
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         seconds : float16 array, shape (n_events,), optional
-            Times in s as the file stores them, if it has float16 times; ``fixed_duration`` and ``fixed_frames_number``
-            compute with these.
+            Times in s as the file stores them, if it has float16 times; ``fixed_duration`` and ``fixed_frames_number`` compute
+            with these times.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 Nothing prevents the function of a package from breaking the rules of operations. Therefore the events that it returns are
 checked. For the first recordings of a fragment, the function also runs twice, and both results must be equal: if a function
-drew random numbers, the store would keep one draw, and all epochs would get the same one.
+drew random numbers, the store would keep one draw, and all epochs would get this draw.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _problem(result: object, events: Events) -> str | None:
 
 @functools.cache
 def _entry_points() -> Mapping[str, EntryPoint]:
-    """Return entry points by the names of their operations, which begin with the package."""
+    """Return entry points by the names of their operations, which begin with the name of the package."""
     known = {f"{package_of(entry)}.{entry.name}": entry for entry in entry_points(group=GROUP)}
     return dict(sorted(known.items()))
 

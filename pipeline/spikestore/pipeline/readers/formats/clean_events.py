@@ -37,7 +37,8 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
     Returns
     -------
     EventColumns
-        ``t`` as int64 in µs; ``x`` and ``y`` as int32; ``p`` as uint8, 0 or 1. ``y`` and ``p`` are None if the file has none.
+        ``t`` as int64 in µs; ``x`` and ``y`` as int32; ``p`` as uint8, 0 or 1. ``y`` is None if the file has no coordinates y;
+        ``p`` is None if it has no polarities.
 
     Raises
     ------

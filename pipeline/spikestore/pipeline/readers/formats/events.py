@@ -19,7 +19,7 @@ class EventColumns(NamedTuple):
     t, x : arrays, shape (events,)
         Times and coordinates.
     y, p : arrays, shape (events,), or None
-        Coordinates and polarities; None if the file has none.
+        Coordinates y, and polarities; None if the file does not have this column.
     """
 
     t: npt.NDArray[Any]

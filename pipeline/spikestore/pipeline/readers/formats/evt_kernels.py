@@ -10,7 +10,7 @@ A word of EVT3 has 16 bits. The high 4 bits are its type:
 - 0: y (11 bits);
 - 2: an event: polarity (1 bit), x (11 bits);
 - 3: polarity (1 bit) and first x (11 bits) of the next vector;
-- 4 and 5: a vector of 12 or 8 bits; each bit that is 1 is an event. Then x grows by 12 or 8;
+- 4 and 5: a vector of 12 or 8 bits; each bit that is 1 is an event. After the vector, x grows by 12 or 8;
 - 6: low 12 bits of the time in µs;
 - 8: high 12 bits of the time.
 

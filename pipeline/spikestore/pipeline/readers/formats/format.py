@@ -29,12 +29,13 @@ class Format:
     name : str
         Name of the format; part of the key.
     version : int
-        Version of the events that `read` returns, from 1; part of the key. If `read` returns other events for the same file, it needs
-        a new version.
+        Version of the events that `read` returns, from 1; part of the key. If `read` is changed and returns other events for
+        the same file, the version must change too.
     suffixes : tuple of str
         Suffixes of the file names, in lower case, such as ``.csv.gz``.
     read : callable
-        Called with the bytes of a file; returns its events. Raises ValueError with a description of the fault of a file.
+        Called with the bytes of a file; returns the events of the file. Raises ValueError with a description of the fault of a
+        file.
     bytes_per_event : float
         Approximate size of an event in a file, for planning.
 

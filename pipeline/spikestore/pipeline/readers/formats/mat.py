@@ -5,7 +5,7 @@ element has at most 4 bytes of data, it may be stored in 8 bytes: type and size 
 element ``matrix``, perhaps inside a compressed element. A matrix consists of elements too: flags with the class, dimensions,
 name, and values in column-major order.
 
-SciPy reads these files as well, but some damaged files end the process (SciPy 1.17).
+SciPy reads these files as well, but some damaged files make SciPy 1.17 end the process.
 """
 
 from __future__ import annotations

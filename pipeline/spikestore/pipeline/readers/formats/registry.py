@@ -64,7 +64,7 @@ def _by_suffix() -> Mapping[str, Format]:
 
 
 def format_of(file_name: str) -> Format | None:
-    """Return the format of a file by its longest registered suffix; None if there is none."""
+    """Return the format of a file by its longest registered suffix; None if no suffix fits."""
     known = _by_suffix()
     name = file_name.lower()
     at = name.rfind("/") + 1

@@ -35,7 +35,7 @@ def read_compressed_text(content: bytes) -> RawEvents:
 def read_text(content: bytes) -> RawEvents:
     """Return the events of a file: columns by name, or an array of shape (events, columns).
 
-    Columns of whole numbers are int64; all others are float64. Raises ValueError with a description of the fault.
+    Columns of whole numbers are int64; all other columns are float64. Raises ValueError with a description of the fault.
     """
     if b"\r" in content:  # lines may also end with a carriage return alone
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -278,7 +278,7 @@ class ItemsReader(ClosesOnExit):
         return _Piece((events.t, events.x, events.y, events.p), label, {})
 
     def _label(self, item: Item) -> int:
-        """Return the class number of an item; raise ValueError if the item has no class, or its fields differ from those of the first item."""
+        """Return the class number of an item; raise ValueError if the item has no class, or does not have the fields of the first item."""
         if item.fields != self._content.fields:
             raise ValueError(
                 f"it has the fields {', '.join(item.fields)}, other recordings have {', '.join(self._content.fields)}"
@@ -319,7 +319,7 @@ def open_part(part: FilePart, located: LocatedPart) -> Reader:
 
 
 def common_columns(readers: Sequence[Reader | None]) -> tuple[str, ...]:
-    """Return the columns that all parts have; objects in Python have none."""
+    """Return the columns that all parts have; parts from objects in Python have no such columns."""
     columns = [() if reader is None else reader.extras for reader in readers]
     return tuple(name for name in columns[0] if all(name in others for others in columns))
 
@@ -342,7 +342,7 @@ def rows_of_content(
 ) -> tuple[ItemContent, tuple[LocatedPart, ...]]:
     """Return the content and the places of some rows, to send to a task. The files and hashes of other rows are left out.
 
-    If a data set has several recordings in one file, all its files are kept.
+    If a data set has several recordings in one file, all files of this data set are kept.
     """
     numbers = np.asarray(content.row_numbers[rows], np.int64)
     starts = np.cumsum([0, *(part.length for part in content.parts)])

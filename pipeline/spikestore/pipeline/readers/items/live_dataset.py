@@ -143,7 +143,7 @@ class LiveDataset:
         return Item(columns, self._label(target))
 
     def not_sendable(self) -> str | None:
-        """Return the reason why the data set cannot be sent to a worker process; None if it can."""
+        """Return the reason why the data set cannot be sent to a worker process; None if the data set can be sent."""
         try:
             self._pickled()
         except Exception as error:  # pickling runs code of the user and of libraries
@@ -220,7 +220,7 @@ def hash_of(item: Item, label_name: str) -> str:
 
 
 def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading.Lock]:
-    """Return the data set of a pickled copy that was sent to this process, and its lock."""
+    """Return the data set of a pickled copy that was sent to this process, and the lock for reading this data set."""
     key = hashlib.sha256(copy).hexdigest()
     with _loading:
         if key not in _loaded:

@@ -38,7 +38,7 @@ def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
 
 def _entropy(facts: SetFacts, name: str) -> float | None:
-    """Return the entropy of a whole column in bits; None for columns that have none (`column_costs`), and for real numbers."""
+    """Return the entropy of a whole column in bits; None for ``start`` and ``check`` (see `column_costs`), and for real numbers."""
     if name in ("start", "check"):
         return None
     if name in ("index", "value"):

@@ -15,7 +15,7 @@ UNEVEN = 3.0
 
 
 def findings(document: Mapping[str, Any]) -> list[str]:
-    """Return one sentence for each fact of a report that may be a problem; an empty list if there is none."""
+    """Return one sentence for each fact of a report that may be a problem; an empty list if there is no such fact."""
     return [*_samples(document), *_events(document), *_splits(document)]
 
 

@@ -80,7 +80,7 @@ def recipe_text(name: str, splits: Mapping[str, FeatureSet]) -> str | None:
     """Return a recipe (TOML) that gives the same keys from the same files.
 
     The result is None for objects in Python and imported caches, because no recipe describes them. It is None for folders too,
-    because their labels come from a table or from names of files.
+    because a set does not store the pattern or the table that gave its labels.
     """
     manifest = next(iter(splits.values())).manifest
     source, transform = manifest.source, manifest.transform

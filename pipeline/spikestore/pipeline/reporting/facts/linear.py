@@ -60,7 +60,7 @@ def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
 class Inputs:
     """Computes the inputs of the read-out: one input for each pair of a time part and a group of sites.
 
-    For counts, an input is log(1 + events). For real numbers, it is sign(sum) · log(1 + abs(sum)).
+    For counts, an input is log(1 + number of events). For real numbers, it is sign(sum) · log(1 + abs(sum)).
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def dual_accuracy(
 ) -> float:
     """Fit a ridge read-out, and return the share of test samples that it classifies correctly.
 
-    The dual form of the regression is solved; if there are fewer samples to fit than inputs, this is faster.
+    The dual form of the regression is solved; if there are fewer samples to fit than inputs, the dual form is faster.
 
     Parameters
     ----------

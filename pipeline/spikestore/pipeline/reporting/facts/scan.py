@@ -75,7 +75,7 @@ def summed(place: npt.NDArray[np.int64], value: npt.NDArray[Any], places: int) -
 
 
 class Observer(Protocol):
-    """Collects something from the pieces of a set, which come in the order of rows."""
+    """Collects statistics from the pieces of a set, which come in the order of rows."""
 
     def add(self, piece: Piece) -> None:
         """Process the next piece of the set."""

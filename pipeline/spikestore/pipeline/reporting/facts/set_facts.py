@@ -67,7 +67,7 @@ def kept_rows(features: FeatureSet) -> npt.NDArray[np.bool_]:
 
 
 def bin_ms(transform: Transform) -> float | None:
-    """Return the time from the start of a bin to the start of the next bin, in ms; None if it differs between samples.
+    """Return the time from the start of a bin to the start of the next bin, in ms; None if this time differs between samples.
 
     Times are those of the recordings, before ``downsample`` and ``time_skew``.
     """

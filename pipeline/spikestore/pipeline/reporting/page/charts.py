@@ -48,7 +48,7 @@ def _split_colour() -> dict[str, Any]:
 
 
 def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """Return bars with shares of the events: one event for each non-zero, and events merged, clipped, cropped, and in no bin."""
+    """Return bars with shares of the events: one event for each non-zero; merged, clipped and cropped events; events in no bin."""
     parts = {
         "one event per non-zero": "non_zeros",
         "merged": "merged",

@@ -88,7 +88,7 @@ def figures(
     unit: str = "bins",
     is_real: bool = False,
 ) -> list[Figure]:
-    """Return the figures of the gallery; the last ones are left out if the page would be too large.
+    """Return the figures of the gallery; if the page would be too large with all figures, the last figures are left out.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def figures(
     layout : Layout
         Axes and sites.
     bin_ms : float, optional
-        Time from bin to bin in ms; None if it differs between samples.
+        Time from bin to bin in ms; None if this time differs between samples.
     unit : str
         What the first axis counts, if `bin_ms` is None.
     is_real : bool

@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 def vega_script() -> str:
     """Return a script with the function ``vegaEmbed``.
 
-    vl_convert takes four seconds to make the script, and the same versions always make the same one. So the script is kept in
-    the user's cache folder.
+    vl_convert takes four seconds to make the script. The script depends only on the versions of vl_convert and Vega-Lite, so it
+    is kept in the user's cache folder.
     """
     cache = user_cache_folder()
     if cache is None:

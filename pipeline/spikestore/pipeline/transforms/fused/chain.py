@@ -1,8 +1,8 @@
 """Downsample, CropTime and frames of time bins in one compiled pass, which runs after the filters.
 
-The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's, and
-marks the others as unusual. `NumpyChain` transforms each unusual recording, or raises the error. So all executors reject the
-same recordings with the same messages.
+The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's. It marks
+all other recordings as unusual. `NumpyChain` transforms each unusual recording, or raises the error. So all executors reject
+the same recordings with the same messages.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ _NO_TABLE = frozen(np.zeros(0, np.int64))
 def can_run(transform: Transform, *, has_y: bool) -> bool:
     """Return whether `FusedChain` supports this transform.
 
-    It supports the operations ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``, and the
-    frames of ``to_frame`` with ``time_window`` or ``n_time_bins``, of ``fixed_duration`` and of ``fixed_frames_number``. The
-    frames must have at most `MOST_SITES` sites.
+    `FusedChain` supports the operations ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``,
+    and the frames of ``to_frame`` with ``time_window`` or ``n_time_bins``, of ``fixed_duration`` and of
+    ``fixed_frames_number``. The frames must have at most `MOST_SITES` sites.
     """
     spec = transform.to_frame
     return (

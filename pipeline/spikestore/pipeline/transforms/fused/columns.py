@@ -1,8 +1,8 @@
 """Conversion of the columns of an `EventBlock` to the few dtypes that the compiled pass supports.
 
-The pass supports few dtypes, because numba compiles it separately for each. Columns of common dtypes are views, without a
-copy; others are converted. A value that does not fit becomes the largest value of the dtype. The pass then reports the
-recording as unusual, so no value is ever changed without notice.
+The pass supports few dtypes, because numba compiles the pass separately for each dtype. Columns of common dtypes are views,
+without a copy; other columns are converted. A value that does not fit becomes the largest value of the dtype. The pass then
+reports the recording as unusual, so no value is ever changed without notice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Column(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The event columns of a block of recordings; `y` and `p` are None if the recordings have none."""
+    """The event columns of a block of recordings; `y` or `p` is None if the block has no such column."""
 
     t: npt.NDArray[Any]
     x: Column
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 
 
 def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
-    """Return the columns of a block, or None if the compiled pass does not support the dtype of one of them."""
+    """Return the columns of a block, or None if the compiled pass does not support the dtype of a column."""
     if (block.y is not None) != has_y:
         return None
     t = _codes(block) if block.time_table is not None else _microseconds(block.t)

@@ -88,7 +88,10 @@ def _center_crop(
     p: Array,
     numbers: Array,
 ) -> Any:
-    """Write the kept events. Unlike the other operations, this one may read from arrays that must not change, which saves a copy."""
+    """Write the kept events.
+
+    Unlike the other operations, ``center_crop`` may read from arrays that must not change, which saves a copy.
+    """
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))
     width, height = np.uint32(numbers[2]), np.uint32(numbers[3])
@@ -158,17 +161,17 @@ def filter_recordings(
     Parameters
     ----------
     kinds : int64 array, shape (operations,)
-        Kind of each operation, in their order.
+        Kind of each operation, in the order of the operations.
     numbers : float64 array, shape (operations, 4)
         Parameters of each operation.
     all_t, all_x, all_y, all_p : int64, uint16, uint16, uint8 arrays, shape (events,)
         Times in µs, coordinates and polarities.
     x_last, y_last, p_last : int
-        Largest valid values; larger ones stand for values that did not fit.
+        Largest valid values; larger values stand for values that did not fit into the dtype.
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events, and the end of the last.
     state : uint8 array, shape (recordings,)
-        Only recordings with `TODO` are copied; unusual ones are set to `UNUSUAL`.
+        Only recordings with `TODO` are copied; unusual recordings get `UNUSUAL`.
     new_t, new_x, new_y, new_p : as the events
         Output: the events that are kept, in arrays of the same dtypes.
     new_offsets : int64 array, shape (recordings + 1,)

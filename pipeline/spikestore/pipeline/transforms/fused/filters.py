@@ -2,7 +2,7 @@
 
 The compiled pass applies a transform with one range of times and one table per coordinate. This is possible only if the result
 for an event does not depend on other events. So all operations up to the last filter are applied first, to a copy of the
-events, by `filter_kernels`; the compiled pass gets the events that are left and the other operations.
+events, by `filter_kernels`; the compiled pass then applies the other operations to the remaining events.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LARGEST_SIZE = 2**15
 
 
 class Filtered(NamedTuple):
-    """Columns after the filters, the start of each recording in them, and the number of dropped events of each recording."""
+    """Columns after the filters; for each recording, its start in these columns and the number of its dropped events."""
 
     columns: Columns
     offsets: npt.NDArray[np.int64]
@@ -85,7 +85,9 @@ class Filters:
         self._numbers = frozen(np.array([_numbers(operation) for operation in operations], np.float64))
 
     def __call__(self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8]) -> Filtered | None:
-        """Return the events that are left; recordings that are not ordinary are marked in `state`, and have no events.
+        """Return the events that operations keep.
+
+        Recordings that are not ordinary are marked in `state`, and have no events in the result.
 
         The result is None if compiled code does not support the columns.
         """

@@ -1,7 +1,7 @@
 """The events of each bin of ``fixed_duration`` and ``fixed_frames_number``, compiled.
 
-Times are whole numbers of µs. For files with float16 times, they are whole numbers of `UNIT`, and `_half` rounds each result to
-float16.
+Times are whole numbers of µs. For files with float16 times, times are whole numbers of `UNIT`, and `_half` rounds each result
+to float16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to a number of units, which must be at least 0. If two are equally near, return the even one."""
+    """Return the float16 that is nearest to a number of units, which must be at least 0.
+
+    If two float16 are equally near, return the even float16.
+    """
     if units < LARGEST_WHOLE_HALF:
         return np.rint(units)
     spacing = math.ldexp(1.0, math.frexp(units)[1] - 11)

@@ -177,7 +177,7 @@ def _count_bin(
 def _bins(parameters: FusedParameters, first: Any, last: Any) -> tuple[Any, Any, Any, Any]:
     """Return the number of bins, the start of the first bin, the length of a bin, and the time from the start of a bin to the start of the next.
 
-    They are computed in the same way as by Tonic's slicers.
+    These numbers are computed in the same way as by Tonic's slicers.
 
     `first` and `last` are the times of the first and last event. If the number of bins is too large or not finite, -1 is
     returned instead.
@@ -218,7 +218,7 @@ def bin_recordings(
     value: Array,
     filled: int,
 ) -> tuple[int, int]:
-    """Transform recordings, one after another, until all are done or the output is full.
+    """Transform recordings, one after another, until all recordings are transformed or the output is full.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def bin_recordings(
     raw_table, scaled_table : int64 array, shape (65536,), or None
         Time of each code in µs, raw and after all scalings.
     rising : int
-        All codes from 0 to this one are in the same order as their times.
+        All codes from 0 to `rising` are in the same order as their times.
     all_x, all_y : uint16 array, shape (events,); `all_y` may be None
         Raw coordinates.
     x_table, y_table : uint32 array, shape (65536,)
@@ -245,7 +245,7 @@ def bin_recordings(
     first_row : int
         The first recording to transform.
     state : uint8 array, shape (recordings,)
-        State of each recording: recordings with `SKIP` are skipped, and unusual ones are set to `UNUSUAL`.
+        State of each recording: recordings with `SKIP` are skipped, and unusual recordings get `UNUSUAL`.
     about : int64 array, shape (4, recordings)
         Output: nnz, n_bins, n_cropped, n_dropped of each recording.
     index : uint32 or uint64 array, shape (capacity,)

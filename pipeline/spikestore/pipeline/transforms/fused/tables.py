@@ -38,7 +38,7 @@ class TimeSpan:
     low, high : int
         Smallest and largest raw time that stays within ± `EXACT` after every scaling.
     first, last : int
-        Smallest and largest raw time that all crops keep; if `last` is below `first`, they keep none.
+        Smallest and largest raw time that all crops keep; if `last` is below `first`, the crops keep no time.
     """
 
     low: int

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +84,29 @@ def test_any_class_name_and_length(tmp_path: Path, bins: int, name: str) -> None
     batch = Batch(torch.ones(1, bins, 1, 700), zero, zero + bins, zero)
     write_picture(tmp_path / "picture.png", batch, batch, (name,))
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow  # matplotlib takes a second to import
+def test_class_names_that_the_fonts_lack_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise matplotlib would draw boxes, and warn. Names that it can draw stay, also in a mixed label."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    monkeypatch.setitem(rcParams, "font.sans-serif", ["no such font", "DejaVu Sans"])
+    titles: list[str] = []
+
+    def save(self: Figure, path: Path, **options: Any) -> None:
+        titles.extend(axes.get_title() for axes in self.axes)
+        saved(self, path, **options)
+
+    saved = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", save)
+    zero = torch.zeros(3, dtype=torch.int64)
+    frames = torch.ones(3, 5, 1, 8)
+    before = Batch(frames, torch.tensor([0, 1, 2]), zero + 5, zero)
+    after = Batch(frames, torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.75, 0, 0.25]]), zero + 5, zero)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_picture(tmp_path / "picture.png", before, after, ("日本", "Größe", "犬\nい"))
+    assert titles[:3] == ["row 0: class 0", "row 0: Größe", "row 0: class 2"]
+    assert titles[3:] == ["row 0: 1.00 class 0", "row 0: 1.00 Größe", "row 0: 0.75 class 0 + 0.25 class 2"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,18 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
         rows_where(features, "device", [1])
     with pytest.raises(UsageError, match="values of the column gain must be numbers, got 'a'"):
         rows_where(features, "gain", ["a"])
+    one_is_wrong: list[tuple[str, Any, str]] = [
+        ("gain", [0.5, "a", None], "numbers, got 'a'"),
+        ("gain", [3, None], "numbers, got None"),
+        ("gain", [3, 2**64], f"numbers of at most 64 bits, got {2**64}"),
+        ("device", ["a", 0.5], "strings, got 0.5"),
+        ("label", [0, "0"], "numbers, or all of them class names, got '0'"),
+    ]
+    for name, values, words in one_is_wrong:
+        with pytest.raises(UsageError, match=f"values of the column {name} must be {re.escape(words)}$"):
+            rows_where(features, name, values)
+    numbers: list[Any] = [torch.tensor(3), np.float32(4), 2**64 - 1]
+    assert rows_where(features, "gain", numbers).tolist() == [5, 6]
     assert sorted(rows_of(FeatureLoader(features, 4, rows=rows_where(features, "device", "a")))) == [0, 2, 7]
 
 

@@ -342,18 +342,30 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     """Return the values to look for in a column; class names become labels."""
     if isinstance(values, Iterable) and not isinstance(values, str | np.ndarray | Tensor):
         values = list(values)
-    several = as_array(values)
+    # As objects, because NumPy would turn numbers beside texts into texts.
+    several = np.array(values, dtype=object) if isinstance(values, list) else as_array(values)
     wanted = several.reshape(-1).tolist()
-    has_texts = table.column(column).dtype.kind == "U"
-    if several.dtype.kind not in "USO":
-        if has_texts and wanted:
-            raise UsageError(f"values of the column {column} must be strings, got {wanted[0]!r}")
+    if table.column(column).dtype.kind == "U":
+        for value in wanted:
+            if not isinstance(value, str):
+                raise UsageError(f"values of the column {column} must be strings, got {value!r}")
         return wanted
-    if has_texts and all(isinstance(value, str) for value in wanted):
+    texts = [value for value in wanted if isinstance(value, str)]
+    if column != "label" or len(texts) < len(wanted):
+        for value in wanted:
+            if isinstance(value, int) and not -(2**63) <= value < 2**64:  # NumPy would make objects
+                raise UsageError(
+                    f"values of the column {column} must be numbers of at most 64 bits, got {value}"
+                )
+            if not (isinstance(value, int | float | np.number | np.bool_) or _is_scalar_tensor(value)):
+                kind = "numbers, or all of them class names" if column == "label" else "numbers"
+                raise UsageError(f"values of the column {column} must be {kind}, got {value!r}")
         return wanted
-    if column != "label":
-        raise UsageError(f"values of the column {column} must be numbers, got {wanted[0]!r}")
-    for name in wanted:
+    for name in texts:
         if name not in table.classes:
             raise UsageError(f"no class {name!r}; the classes are {', '.join(table.classes)}")
-    return [table.classes.index(name) for name in wanted]
+    return [table.classes.index(name) for name in texts]
+
+
+def _is_scalar_tensor(value: object) -> bool:
+    return isinstance(value, Tensor) and value.numel() == 1

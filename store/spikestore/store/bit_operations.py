@@ -23,7 +23,7 @@ def compared(relation: str, number: int) -> Any:
     -------
     function
         Called with an array of unsigned integers and a position. It returns a uint64, whose bit i is 1 if the comparison is
-        true for ``array[position + i]``. The array must have all 64 elements from this position on.
+        true for ``array[position + i]``. The array must have at least 64 elements from this position on.
     """
 
     def compare(_context: Any, values: Any, first: Any) -> Any:

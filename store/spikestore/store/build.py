@@ -7,7 +7,8 @@ The order of writes makes every crash harmless (docs/format.md, "Building"):
 3. The objects of a fragment are put before its record. So all objects that a record lists exist.
 4. The manifest is put last. The set exists if and only if its manifest exists.
 
-Locks are not needed: each plan has its own folder, so objects of two plans never have the same path.
+Locks are not needed. An object is put only if it is absent, so builders of one plan overwrite nothing. Each plan has its own
+folder, so objects of two plans never have the same path.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Build:
         *,
         restart: bool = False,
     ) -> Build:
-        """Return the unfinished build of a feature set to resume it, or start a new build.
+        """Return the unfinished build of a feature set; start a new build if there is none, or if `restart` is true.
 
         Parameters
         ----------
@@ -84,8 +85,9 @@ class Build:
         wish : callable
             Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
-            Delete the plan first, and start in a new folder. If the new plan has the folder of an earlier build, the member
-            `attempt` of the new plan is increased, which changes its folder. Fragments of earlier builds are not reused.
+            Delete the stored plan first. The new build gets a new folder, so no fragments of earlier builds are reused: if the
+            folder of the new plan exists already, the member `attempt` of the new plan is increased, because the folder's name
+            depends on it.
 
         Raises
         ------
@@ -183,7 +185,7 @@ class Build:
         *,
         events: EventCounts,
     ) -> Record:
-        """Store a fragment in which no row was skipped; its ``index`` and ``value`` are encoded already, because another set has these rows.
+        """Store a fragment without skipped rows; its ``index`` and ``value`` are encoded already, because another set has the same rows.
 
         Parameters
         ----------
@@ -268,7 +270,7 @@ class Build:
         Raises
         ------
         DamagedError
-            A record or an object is missing or has another size.
+            A record is missing or damaged, or an object is missing or has another size.
         ConflictError
             The set is committed already, with another digest.
         UsageError

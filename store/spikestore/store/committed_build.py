@@ -37,9 +37,9 @@ class CommittedBuild:
         Raises
         ------
         DamagedError
-            The document is missing, or differs from the manifest.
+            The document is missing from a set that still exists, or differs from the manifest.
         MissingObjectError
-            The set was removed.
+            The set was removed, or replaced by another build.
         """
         path = f"{self.data_path}/zarr.json"
         try:
@@ -148,7 +148,7 @@ class CommittedBuild:
         return self.storage.get_range(f"{self.data_path}/{path}", start, stop)
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return the sizes of objects from the record; an empty mapping if it is damaged."""
+        """Return the sizes of objects from the record; an empty mapping if the record is damaged."""
         try:
             return {entry.path: entry.size for entry in self.record(fragment).objects}
         except DamagedError:  # ``check`` still covers the values

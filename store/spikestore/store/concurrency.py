@@ -65,8 +65,8 @@ def wait_for(tasks: Iterable[Future[None]]) -> None:
 def interruptible(call: Callable[[], Result]) -> Result:
     """Return ``call()``; in the main thread, an interrupt (Ctrl-C) ends the wait at once.
 
-    Compiled code does not check for signals while it waits: obstore waits half a minute for an unresponsive server and
-    retries. The call itself continues in a daemon thread until it ends by itself.
+    Compiled code does not check for signals while it waits: obstore waits half a minute for an unresponsive server and retries.
+    So the call runs in a daemon thread. After an interrupt, it continues there until it ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -115,9 +115,9 @@ class ByteBudget:
 class Prefetcher(Generic[Item]):
     """Iterator that computes up to `depth` items ahead in a thread.
 
-    The thread ends when the items end, at `close`, when the iterator is garbage-collected, and at the interpreter's
-    exit. After `close`, ``next`` raises `ValueError`, so that no loop ends early in silence. In a forked process, `close` does
-    nothing, because the thread is not there.
+    The thread ends when the items end, at `close`, when the iterator is garbage-collected, and at the interpreter's exit. After
+    `close`, ``next`` raises `ValueError`, so that no loop ends early in silence. In a forked process, `close` does nothing,
+    because the thread exists only in the original process.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ class Prefetcher(Generic[Item]):
     depth : int
         Number of items that are ready or in progress; at least 1.
     abandon : callable, optional
-        Called when the thread must end early; it must end any wait of the generator, for example for a disk. Without this
-        argument, the interpreter does not wait for the thread when it exits.
+        Called when the thread must end early. This function must end any wait of the generator, for example for a disk. Without
+        this argument, the interpreter does not wait for the thread when it exits.
     errors : {"in order", "first"}
         With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, it is raised at the next
         call of ``next``.
@@ -172,7 +172,7 @@ class _Channel(Generic[Item]):
         self._stopped = False
 
     def put(self, item: Item) -> bool:
-        """Wait for space, add an item, and return whether the iterator needs more items."""
+        """Add an item, wait until fewer than `depth` items are ready, and return whether the iterator needs more items."""
         with self._changed:
             self._items.append(item)
             del item  # its memory may be reused during the wait
@@ -300,10 +300,10 @@ class DaemonThreads(Executor):
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls, and cancel those that have not begun.
+        """Accept no more calls, and call `abandon`; `cancel_futures` has no effect.
 
-        If `wait` is true, wait up to `PATIENCE_S` for the threads of this executor, except for the thread that calls `shutdown`.
-        In a forked process, this does nothing, because the threads are not there.
+        If `wait` is true, wait up to `PATIENCE_S` for the threads of this executor, except for the thread that calls
+        `shutdown`. In a forked process, this method does nothing, because the threads exist only in the original process.
         """
         del cancel_futures
         if os.getpid() != self._process:  # the lock may be held for ever

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 class FeatureSet:
     """All samples of one source under one transform; immutable.
 
-    Use a `Store` to open one. Rows are recordings in the source's order. A skipped recording keeps its row
+    Use a `Store` to open a feature set. Rows are recordings in the source's order. A skipped recording keeps its row
     (``manifest.skipped``), which has label -1, no non-zeros and no bins.
 
     Examples
@@ -163,7 +163,7 @@ class FeatureSet:
         UsageError
             The rows are not in the set.
         DamagedError
-            A stored object differs from the committed one; the message names it.
+            A stored object differs from what was committed; the message names the object.
         """
         from spikestore.store.columns.samples import concatenate
         from spikestore.store.trust.block_rows import RowRange
@@ -193,15 +193,15 @@ class FeatureSet:
     ) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
 
-        If the rows are whole blocks of one fragment, this is faster than `read` and a conversion (``benchmarks.loading --rows
-        read_narrow``).
+        If the rows are whole blocks of one fragment, this method is faster than `read` followed by a conversion
+        (``benchmarks.loading --rows read_narrow``).
 
         Parameters
         ----------
         start, stop : int
             The rows.
         dtypes : tuple of two dtypes
-            Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+            Dtypes of ``index`` and ``value``; they must hold the manifest's ``max_index`` and ``max_value``.
         empty : callable, optional
             Called with a number of elements and a dtype; returns memory that may be used for ``index`` or ``value``. By default
             `numpy.empty`.
@@ -211,7 +211,7 @@ class FeatureSet:
         UsageError
             The rows are not in the set, or a dtype is too small for its values.
         DamagedError
-            A stored object differs from the committed one; the message names it.
+            A stored object differs from what was committed; the message names the object.
         """
         import numpy as np
 
@@ -244,15 +244,16 @@ class FeatureSet:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
-        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's record. The
-        columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); in skipped rows, they have 0 or an empty text.
+        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's
+        record. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
+        is 0 or an empty text.
 
         Raises
         ------
         UsageError
             The set has no such column; the message lists its columns.
         DamagedError
-            A stored object differs from the committed one; the message names it.
+            A stored object differs from what was committed; the message names the object.
         """
         import numpy as np
 
@@ -304,7 +305,7 @@ class FeatureSet:
         UsageError
             The row is not in the set, or its frames exceed `max_frame_bytes`.
         DamagedError
-            A stored object differs from the committed one.
+            A stored object differs from what was committed.
         """
         import numpy as np
 

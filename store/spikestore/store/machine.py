@@ -38,7 +38,7 @@ def expand_home(path: Path | str) -> Path:
 def absolute_path(path: Path | str) -> Path:
     """Return an absolute path without ``~``, ``.`` and ``..``.
 
-    If `path` contains ``..``, all symbolic links in it are resolved; otherwise none is resolved.
+    If `path` contains ``..``, all symbolic links in the path are resolved; otherwise no link is resolved.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Rules for names: which feature sets a name may refer to, and when it may move.
 
-Without a request of the user, a name moves only to a set that has all recordings of its former set
+Without a request of the user, a name moves only to a set that has all recordings of the name's present set
 (docs/decisions/0040-names-move-on-request.md). The sets of a name must number their classes in the same way.
 """
 
@@ -57,7 +57,7 @@ class NamedSet(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A change of a name: one of its splits would refer to another set.
+    """A split that changes if a name moves: it then refers to another set, or is removed from the name.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Move(NamedTuple):
     before : Pin
         Set to which the split refers now.
     refused : str or None
-        Reason why the split must not move unless the user requests it; None if it may move.
+        Reason why the split may change only on the user's request; None if it may change without a request.
     """
 
     split: str
@@ -143,7 +143,7 @@ def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, Name
 
 
 def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -> list[Move]:
-    """Return the splits of a name that would refer to another set, or would be removed from the name.
+    """Return the splits that change if a name moves to `sets`; see `Move`.
 
     Parameters
     ----------
@@ -236,7 +236,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return a text that names recordings of `before` that `after` lacks, or None if it has all of them."""
+    """Return a text that names recordings of `before` that `after` lacks, or None if `after` has all of them."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
@@ -266,9 +266,9 @@ def _lost(before: Source, after: Source) -> str | None:
 
 
 def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
-    """Return a text about items of `before` that `after` may lack, or None if it has all of them.
+    """Return a text about items of `before` that `after` may lack, or None if `after` has all of them.
 
-    Only hashes tell which items are equal.
+    Only items with hashes can be compared.
     """
     hashes = []
     for content in (before, after):

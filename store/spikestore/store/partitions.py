@@ -28,7 +28,7 @@ _PATH = re.compile(r"^partitions/([0-9a-f]{64})/([^/]+)\.json$")
 def store_partition(
     storage: Storage, source_key: str, name: str, samples: int, parts: Mapping[str, Rows]
 ) -> Partition:
-    """Store a partition and return it; if an equal one exists, return that.
+    """Store a partition and return it; if an equal partition exists, return the existing partition.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def store_partition(
 
 
 def put_partition(storage: Storage, new: Partition) -> None:
-    """Store a partition; do nothing if an equal one exists already.
+    """Store a partition; do nothing if an equal partition exists already.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
     Raises
     ------
     UnknownNameError
-        The source has no partition of this name; the message lists those that exist.
+        The source has no partition of this name; the message lists the existing partitions.
     DamagedError
         The document is damaged, or belongs to another source or name.
     """

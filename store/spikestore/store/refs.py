@@ -4,8 +4,8 @@ The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …, each put-i
 puts an entry with the next number. If another writer was faster, the update begins again. So no update is lost, and no lock is
 needed.
 
-Entries are never deleted, because an older entry would become valid again. To remove a name, a further entry is added
-(`Ref.forgotten`).
+If an entry were deleted, an older entry would become valid again. So entries are never deleted. To remove a name, a further
+entry is added (`Ref.forgotten`).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
 def read_logs(
     storage: Storage, names: Iterable[str] | None = None
 ) -> Iterator[tuple[LogEntry, Ref | StoreError]]:
-    """Yield every entry of the logs of these names, sorted; by default of all names, including removed ones.
+    """Yield every entry of the logs of these names, sorted; by default of all names, including removed names.
 
     Each entry comes with its document or the error of reading it.
     """
@@ -134,7 +134,7 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
 
 
 def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Ref:
-    """Point a name at these sets and no others.
+    """Point a name at these sets and at no other sets.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
 
 
 def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, ...]:
-    """Remove a name, or one split of it, and return the removed splits; an empty tuple if it does not exist.
+    """Remove a name, or one split of it, and return the removed splits; an empty tuple if the name or the split does not exist.
 
     A name whose newest entry is damaged can only be removed as a whole.
     """
@@ -183,9 +183,9 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
 
 
 def replace_older(storage: Storage, name: str, number: int) -> None:
-    """Replace a damaged older entry with one that removes the name; the name keeps the value of its newest entry.
+    """Replace a damaged older entry with an entry that says that the name was removed.
 
-    The sets of the damaged entry are unknown, so no other entry can replace it.
+    The newest entry stays the value of the name. The sets of the damaged entry are unknown, so no other entry can replace it.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _transform(name: str, pins: Pins) -> str:
 
 
 def _change(storage: Storage, name: str, change: Callable[[Pins], Pins]) -> Ref:
-    """Put an entry with the splits that `change` returns; if they are unchanged, put none. If no split is left, remove the name."""
+    """Put an entry with the splits that `change` returns; if they are unchanged, put no entry. If no split is left, remove the name."""
     for _ in range(_ATTEMPTS):
         number = _last(storage, name)
         old = _entry(storage, name, number)

@@ -118,7 +118,7 @@ class Store:
                 yield features
 
     def names(self) -> list[str]:
-        """Return all names, sorted, including damaged ones."""
+        """Return all names, sorted, including damaged names."""
         return [name for name, _ in refs.read_all(self.storage)]
 
     def ref(self, name: str) -> Ref | None:
@@ -147,8 +147,9 @@ class Store:
         """Point `name` at these feature sets, one per split, and return the new entry.
 
         Without `move`, a split moves to another set only if that set has the same transform and all recordings of the former
-        one (compared by content). Other splits of the name are kept if they have the same transform; otherwise
-        they are removed, because a name never mixes transforms. A warning names a split that is kept and has recordings of the new sets.
+        set (compared by content). Other splits of the name are kept if they have the transform of the new sets. A name never
+        mixes transforms: splits with another transform are removed if `move` is true; otherwise `UsageError` is raised. If a
+        split that is kept has recordings of the new sets, a warning names this split.
 
         Parameters
         ----------
@@ -179,7 +180,7 @@ class Store:
         Raises
         ------
         UsageError
-            The name refers to other sets, and must not move to these unless the user requests it.
+            The name refers to other sets, and may move to `sets` only on the user's request.
         """
         refuse_move(self.storage, self.find, name, sets)
 
@@ -215,6 +216,8 @@ class Store:
         ------
         UnknownNameError
             The name or split does not exist.
+        DamagedError
+            The newest entry of the name is damaged, so single splits cannot be removed.
         UsageError
             Nothing follows the colon.
         """
@@ -227,10 +230,10 @@ class Store:
     def push(
         self, name: str, to: Store | str | Path, *, move: bool = False, progress: Progress | None = None
     ) -> dict[str, Copied]:
-        """Copy the sets of a name or a key into another store, and point the same name at them there.
+        """Copy the sets of a name or a key into another store, and point the same name in that store at the copies.
 
-        Only missing objects are copied, each is verified, and an interrupted push resumes. A set becomes visible once it
-        is complete: its manifest is written last, and the name after it.
+        Only missing objects are copied, and each copied object is verified. An interrupted push resumes. A set becomes visible once
+        it is complete: its manifest is written after all its other objects, and the name after the manifest.
 
         Parameters
         ----------
@@ -273,7 +276,7 @@ class Store:
         move: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, Copied]:
-        """Copy the sets of a name or a key from another store into this one, and point the same name at them.
+        """Copy the sets of a name or a key from another store into this store, and point the same name at the copies.
 
         The reverse of `push`, with the same result and the same errors. The other store need not be trusted.
 

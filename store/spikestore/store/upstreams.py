@@ -1,7 +1,7 @@
 """Upstreams: other stores from which a feature set is copied instead of computed.
 
-Each set is decoded during the copy. Its digest is compared with that in its manifest and, if there is a lock, with that in the
-lock. If a digest differs, a warning names the upstream, and the next upstream is tried.
+Each set is decoded during the copy. The digest of the decoded samples is compared with the digest in the manifest and, if there
+is a lock, with the digest in the lock. If a digest differs, a warning names the upstream, and the next upstream is tried.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class Upstreams:
         return False
 
     def sets_of_source(self, store: Store, source_key: str, *, label: str) -> Iterator[FeatureSet]:
-        """Yield the committed sets of a source in the upstreams, opened there; an upstream that is `store` itself is left out."""
+        """Yield the committed sets of a source, opened in the upstreams that have them; an upstream that is `store` itself is left out."""
         for upstream in self._asked(store):
             try:
                 yield from sets_of_source(upstream.storage, source_key)

@@ -1,7 +1,7 @@
 """Console output shared by all commands: results on stdout, everything else on stderr.
 
 Library code reports progress to a `Progress` callback, and messages to `logging`; it never prints. Commands create the callback
-with :func:`progress`, and write results with :func:`print_json` or to :func:`stdout_console`.
+with :func:`progress`. They write results with :func:`print_json` or to :func:`stdout_console`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def logs_on_stderr(*, verbose: bool = False, quiet: bool = False) -> Iterator[No
 
 
 class _StderrHandler(logging.Handler):
-    """Writes records with :func:`say`; levels other than INFO begin with their name."""
+    """Writes log records with :func:`say`; a record of another level than INFO begins with the name of its level."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

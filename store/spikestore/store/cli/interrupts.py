@@ -1,6 +1,7 @@
 """Ctrl-C that an import drops or that arrives twice.
 
-torch's import drops exceptions in some places, so a command would go on with modules that are not complete.
+torch's import drops exceptions in some places. If it drops the exception of Ctrl-C, the command would go on with modules that
+are not complete.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def raise_dropped_interrupt() -> None:
 
 
 def end_at_next_interrupt() -> None:
-    """Let another Ctrl-C end the process at once: after its command, it would only print a traceback of the interpreter's end."""
+    """Let another Ctrl-C end the process at once; by default, Ctrl-C after the command would print a traceback of the interpreter's end."""
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

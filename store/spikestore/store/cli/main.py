@@ -10,9 +10,9 @@ these packages.
 3. An error of a command becomes one line on stderr and an exit status: 0 done, 1 failed, 2 wrong use,
    130 interrupted.
 
-A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after
-it has reported the reason. Only this module configures logging; commands declare the environment variables that
-they read with ``typer.Option(envvar=…)``.
+A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after it has
+reported the reason. Only this module configures logging. If a command reads an environment variable, ``typer.Option(envvar=…)``
+declares it.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _command(words: Sequence[str]) -> str | None:
     """Return the command: the first word that is not an option; None if there is no such word.
 
-    The options before a command have no arguments.
+    No word can be the argument of an option, because the options before a command have no arguments.
     """
     return next((word for word in words if not word.startswith("-")), None)
 
@@ -179,7 +179,7 @@ def _application(command: str | None) -> typer.Typer:
 
 
 def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --verbose and --quiet to a command, so that they may follow its name; a command with such options is returned unchanged."""
+    """Add --verbose and --quiet to a command, so that they may follow its name; if the command has such an option already, return it unchanged."""
     signature = inspect.signature(function, eval_str=True)
     notes = [
         note for p in signature.parameters.values() for note in getattr(p.annotation, "__metadata__", ())

@@ -75,11 +75,11 @@ class BlockHashes:
     samples : mapping of str to array
         Columns with one value per sample, shape (samples,), in the dtypes of `layout`.
     offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, and the end.
+        Start of each sample's non-zeros, and the end of the last sample's.
     layout : Layout
         Order of the columns.
     new_hash : callable
-        Called with the number of a block, counted from the first of these rows; returns a new hash object for the block.
+        Called with the number of a block (0 for the block of the first row); returns a new hash object for the block.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class BlockHashes:
         self._feed_samples(names[: names.index("index")])
 
     def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        """Add a piece of a column: first all pieces of ``index``, then all pieces of ``value``.
+        """Add a piece of a column; call this for all pieces of ``index``, and after that for all pieces of ``value``.
 
         Parameters
         ----------

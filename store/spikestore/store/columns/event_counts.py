@@ -15,7 +15,7 @@ LOSSY_SHARE = 0.05
 
 
 def count_events(columns: SampleColumns) -> EventCounts:
-    """Return the event counts of some samples; 0 for columns that they do not have."""
+    """Return the event counts of some samples; a count is 0 if the samples do not have its column."""
     totals = {
         name: int(columns.extras[name].sum(dtype=np.int64))
         for name in EVENT_COLUMNS

@@ -31,7 +31,7 @@ class FragmentFacts(NamedTuple):
 
     @classmethod
     def of(cls, columns: SampleColumns, layout: Layout, address: Address, rows: range) -> Self:
-        """Return the facts about rows of a set, with stored dtypes (`SampleColumns.as_stored`)."""
+        """Return the facts about rows of a set; `columns` must have the stored dtypes (`SampleColumns.as_stored`)."""
         return cls(
             check=block_checks(columns, layout, check_seed(*address), rows.start // BLOCK),
             blocks=tuple(block_digests(columns, layout)),
@@ -42,7 +42,7 @@ class FragmentFacts(NamedTuple):
 
 
 def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> SampleColumns:
-    """Return `SampleColumns` with these columns, which have one value per sample, and with empty ``index`` and ``value``."""
+    """Return the columns in `samples` (one value per sample) as `SampleColumns` with empty ``index`` and ``value``."""
     extras = {name: samples[name] for name in layout.extras}
     return SampleColumns(
         index=np.empty(0, layout.dtype("index")),
@@ -53,7 +53,7 @@ def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> Samp
 
 
 def refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[SkippedRow, ...]) -> None:
-    """Raise `UsageError` unless `skipped` ascend, are rows of the fragment, and have label -1, no non-zeros and no bins."""
+    """Raise `UsageError` unless the rows in `skipped` ascend, belong to the fragment, and have label -1, no non-zeros and no bins."""
     numbers = [each.row for each in skipped]
     if numbers != sorted(set(numbers)) or not all(number in rows for number in numbers):
         raise UsageError("skipped rows must ascend and belong to their fragment")

@@ -28,8 +28,8 @@ _ASSUMED_MEMORY = 2**40
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory, or if shards exceed `LARGEST_SHARD`.
 
-    A few stored bytes can decode to a chunk of any size, so malicious sets need such limits. Fragments are planned
-    for 256 MiB.
+    A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. spikestore itself plans
+    fragments of about 256 MiB.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
@@ -60,7 +60,7 @@ def refuse_giant_set(manifest: Manifest) -> None:
 def checked_offsets(
     build: Manifest | Plan, fragment: int, nnz: npt.NDArray[Any], start: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """Return the start of each sample's non-zeros in the fragment, and the end: int64, shape (samples + 1,).
+    """Return the start of each sample's non-zeros in the fragment, and the end of the last sample's: int64, shape (samples + 1,).
 
     Raises
     ------
@@ -95,7 +95,7 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
 
 
 def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1) -> None:
-    """Raise `UsageError` if dense frames need more than `limit` bytes, because a few stored bytes can request any amount.
+    """Raise `UsageError` if dense frames need more than `limit` bytes, because a few stored bytes can decode to frames of any size.
 
     Parameters
     ----------

@@ -80,12 +80,12 @@ class ObjectSource(Protocol):
 
 
 class ColumnReader(Protocol):
-    """Reads rows of one build; any number of threads may share one."""
+    """Reads rows of one build; any number of threads may share a reader."""
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
         """Return rows `start` to `stop` of `fragment`, counted from its first row; `start` must begin a block.
 
-        `decode` applies a function to chunks; ``ThreadPoolExecutor.map`` decodes several in parallel.
+        `decode` applies a function to chunks; ``ThreadPoolExecutor.map`` decodes several chunks in parallel.
 
         Raises
         ------
@@ -100,7 +100,7 @@ def column_reader(build: Manifest | Plan, root: Mapping[str, Any], objects: Obje
     Parameters
     ----------
     build : Manifest or Plan
-        Columns and sizes of the build. A manifest also has the number of non-zeros of each fragment.
+        Columns and sizes of the build. With a manifest, the reader also checks the number of non-zeros of each fragment.
     root : mapping
         The build's ``data.zarr/zarr.json``, checked (`checked_root`).
     objects : ObjectSource
@@ -123,7 +123,7 @@ class FragmentTable:
     check : uint64 array, shape (blocks,)
         Stored hashes.
     offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, counted from the fragment's first non-zero.
+        Start of each sample's non-zeros, and the end of the last sample's, counted from the fragment's first non-zero.
     extents : dict of str to list of Extent
         Byte ranges of the chunks of ``index`` and ``value``; empty if the fragment has no non-zeros.
     """
@@ -250,8 +250,9 @@ class DirectReader:
         name : {"index", "value"}
             The column.
         buffers : sequence of array, optional
-            Results of `new_buffer`. The pieces use them in turn, so a piece stays valid until ``len(buffers) - 1`` more have been
-            read. By default, all pieces of a thread use one buffer, which therefore stays in the processor's cache.
+            Results of `new_buffer`. The pieces use the buffers in turn, so a piece stays valid while ``len(buffers) - 1``
+            further pieces are read. By default, all pieces of a thread use one buffer, so this buffer stays in the processor's
+            cache.
 
         Yields
         ------
@@ -296,7 +297,7 @@ class DirectReader:
         return chunks, self._chunks(f"{name}/c/{fragment}", extents)
 
     def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
-        """Return chunks of one object; if they are close together, read them in one request."""
+        """Return chunks of one object; chunks that are close together are read in one request."""
         start = min(extent.offset for extent in extents)
         stop = max(extent.offset + extent.length for extent in extents)
         if stop - start > 2 * sum(extent.length for extent in extents):
@@ -309,7 +310,7 @@ class DirectReader:
 
 
 class FragmentDecoder:
-    """Decodes whole fragments of one build from objects in memory; any number of threads may share one.
+    """Decodes whole fragments of one build from objects in memory; any number of threads may share a decoder.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Samples of a feature set as columns.
 
-A sample is coalesced COO, its coordinates linearised row-major over (time bin, polarity, y, x). Each non-zero has
-``index`` and ``value``; each sample has ``nnz``, ``n_bins``, ``label`` and extras. On disk, ``start`` is the position of
-a sample's non-zeros and ``check`` has a hash per block (docs/format.md, "Columns").
+A sample is stored as coalesced COO: its coordinates are linearised in row-major order over (time bin, polarity, y, x). Each
+non-zero has ``index`` and ``value``; each sample has ``nnz``, ``n_bins``, ``label`` and extras. On disk, ``start`` is the
+position of a sample's non-zeros and ``check`` has a hash per block (docs/format.md, "Columns").
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SampleColumns:
         return len(self.nnz)
 
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Return the start of each sample in ``index``, and the end: int64, shape (samples + 1,)."""
+        """Return the start of each sample in ``index``, and the end of the last sample: int64, shape (samples + 1,)."""
         offsets = np.zeros(len(self.nnz) + 1, np.int64)
         np.cumsum(self.nnz, out=offsets[1:])
         return offsets
@@ -114,7 +114,7 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def largest_value(value: npt.NDArray[Any]) -> float:
-    """Return the largest value of a column; 0 if the column is empty. Of floating-point values, the absolute values count."""
+    """Return the largest value of a column, for floating-point values the largest absolute value; 0 if the column is empty."""
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 
@@ -144,7 +144,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
 
 
 def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is none."""
+    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is no such row."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # for counts, the minimum is twice as fast as `all`

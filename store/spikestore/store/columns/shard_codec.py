@@ -68,7 +68,7 @@ class PackedObject:
     values : int
         Values per object.
     chunk : int
-        Values per inner chunk; equal to `values` without sharding.
+        Values per inner chunk; equal to `values` if the object is not sharded.
     delta_order : int, optional
         Order of PCodec's deltas; None for plain bytes.
     sharded : bool
@@ -147,7 +147,7 @@ class PackedObject:
         Parameters
         ----------
         table : bytes
-            The last `table_bytes` of the object.
+            The last ``self.table_bytes`` bytes of the object.
         size : int
             Size of the whole object, in bytes.
 

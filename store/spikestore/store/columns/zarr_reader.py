@@ -1,4 +1,4 @@
-"""Encoding of fragments, and reading through Zarr if `shard_codec` does not support the plan's codecs."""
+"""Encoding of fragments; for codecs that `shard_codec` does not support, Zarr encodes and reads."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[An
 def group_of(path: StorePath, document: bytes) -> Any:
     """Return the group at `path`, whose ``zarr.json`` is `document`; typed Any, because Zarr's items are arrays or groups.
 
-    ``zarr.open_group`` would read the document again. This would be one more request, and could return other bytes than those that
-    were checked.
+    ``zarr.open_group`` would read the document again. This second read would take one more request, and could return other
+    bytes than the first read, whose bytes were checked.
     """
     import zarr
 

@@ -37,7 +37,7 @@ class SampleDifferences:
     recordings : int
         Recordings that both sets have.
     only_first, only_second : int
-        Recordings that only one set has.
+        Recordings that only the first set has, and recordings that only the second set has.
     equal : int, optional
         Recordings with equal frames in both sets; None if the frames of the two sets differ in axes or sites.
     other_labels : int
@@ -58,7 +58,8 @@ class SampleDifferences:
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
     """Return the rows of the recordings that both sets have, shape (recordings,) each; None if recordings cannot be matched.
 
-    Recordings can be matched if both sets were read from the same files by the same reader, or if each recording is a file of its own.
+    Recordings can be matched if both sets were read from the same files by the same reader, or if each recording is a file of
+    its own. In the second case, files with equal contents match.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (
@@ -84,7 +85,7 @@ def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferenc
     Raises
     ------
     DamagedError
-        A stored object differs from the committed one.
+        A stored object differs from what was committed.
     """
     matched = common_rows(first, second)
     if matched is None:
@@ -152,7 +153,7 @@ def _read(features: FeatureSet, rows: _Int64s) -> _Samples:
 
 
 def _groups(rows: _Int64s, others: _Int64s) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of groups of pairs, so that neither side reads more than `ROWS` rows for a group."""
+    """Yield start and stop of groups of pairs; to compare a group, each set reads at most `ROWS` rows."""
     start = 0
     while start < len(rows):
         stop = min(start + ROWS, len(rows))

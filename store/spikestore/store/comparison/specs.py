@@ -81,7 +81,7 @@ def _source_members(source: Source) -> dict[str, Any]:
 
 
 def _files(first: Source, second: Source) -> Iterator[Difference]:
-    """Yield files that only one set has, or that have other contents; contents are shown as size and hash."""
+    """Yield files that only one set has, and files whose contents differ between the sets; contents are shown as size and hash."""
     ours = {file.name: file for file in first.files}
     theirs = {file.name: file for file in second.files}
     for name in sorted({*ours, *theirs}):

@@ -29,7 +29,7 @@ class Finding:
     what : str
         What was checked, such as ``"Python"``.
     state : {"ok", "absent", "problem"}
-        Whether it works.
+        Whether what was checked works; ``absent`` means that it is missing, which is not an error.
     detail : str
         What was found.
     remedy : str, optional

@@ -1,4 +1,4 @@
-"""HTML tables of a store and of a feature set, for notebooks. Texts of a store are escaped: anybody may have written it."""
+"""HTML tables of a store and of a feature set, for notebooks. Texts of a store are escaped, because anybody may have written the store."""
 
 from __future__ import annotations
 

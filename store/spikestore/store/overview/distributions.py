@@ -67,7 +67,7 @@ def distributions(features: FeatureSet) -> Distributions:
     Raises
     ------
     StoreError
-        A stored object is missing or differs from the committed one.
+        A stored object is missing or differs from what was committed.
     """
     layout = features.layout
     names = dict(zip(layout.axes[1:], layout.sites, strict=True))

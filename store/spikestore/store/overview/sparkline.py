@@ -1,4 +1,4 @@
-"""Sparklines: numbers as a line of block characters, or of ASCII characters where a terminal has no blocks."""
+"""Sparklines: numbers as a line of block characters, or of ASCII characters if the terminal cannot show block characters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = 40
 
 
 def marks_for(encoding: str | None) -> str:
-    """Return `BLOCKS` if an encoding has them, else `ASCII`."""
+    """Return `BLOCKS` if an encoding has these characters, else `ASCII`."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -31,8 +31,8 @@ _COLUMNS = 4
 def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: Axes | None = None) -> Axes:
     """Plot the frames of one sample, and return the axes.
 
-    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each the
-    sum of its time bins. If frames have one polarity and negative values, values above 0 are
+    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 pictures;
+    each picture is the sum of some consecutive time bins. If frames have one polarity and negative values, values above 0 are
     blue and values below 0 are red.
 
     Parameters

@@ -29,8 +29,8 @@ class PlottedSet(Protocol):
 def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axes:
     """Plot the frames of one row on matplotlib axes, and return the axes.
 
-    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 frames, each
-    the sum of its time bins. Times are in ms, unless bins have no length in time.
+    Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 pictures;
+    each picture is the sum of some consecutive time bins. Times are in ms, unless bins have no length in time.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
     UsageError
         The row is not in the set, or its frames are larger than the limit of `FeatureSet.frames`.
     DamagedError
-        A stored object differs from the committed one.
+        A stored object differs from what was committed.
     """
     from spikestore.store.plots.figures import plot_frames
     from spikestore.store.plots.time_axis import time_axis
@@ -74,7 +74,7 @@ def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.obje
     MissingExtraError
         matplotlib is not installed: ``pip install 'spikestore[plots]'``.
     DamagedError
-        A stored object differs from the committed one.
+        A stored object differs from what was committed.
     """
     import numpy as np
 

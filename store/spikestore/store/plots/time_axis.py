@@ -33,7 +33,7 @@ class TimeAxis:
     start : float
         Beginning of the first bin.
     step : float
-        Distance from the beginning of a bin to that of the next one.
+        Distance from the beginning of a bin to the beginning of the next bin.
     label : str
         Label of the axis, with its unit.
     """
@@ -44,7 +44,7 @@ class TimeAxis:
     label: str
 
     def at(self, position: float) -> float:
-        """Return the beginning of a bin; `position` may be the number of bins, for the end of the last one."""
+        """Return the beginning of a bin; `position` may be the number of bins, for the end of the last bin."""
         return self.start + position * self.step
 
 

@@ -1,1 +1,1 @@
-"""Sums of neighbouring time bins and channels: rows of a fine feature set become those of a coarse one."""
+"""Sums of neighbouring time bins and channels: rows of a fine feature set become rows of a coarse set."""

@@ -44,7 +44,7 @@ def sum_cells(
     index, value : arrays, shape (non-zeros,)
         Non-zeros of the fine rows; the index increases within a row.
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's non-zeros, and the end of the last.
+        Start of each row's non-zeros, and the end of the last row's.
     n_bins : int64 array, shape (rows,)
         Number of coarse time bins of each row.
     bins : uint64

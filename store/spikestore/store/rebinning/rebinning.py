@@ -1,8 +1,8 @@
-"""Rows of a coarse feature set, computed from those of a fine one (docs/decisions/0070-coarse-rows-from-fine-ones.md).
+"""Rows of a coarse feature set, computed from the rows of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So each
-coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of all coarse
-bins too; `Rebinning.has_all_events` says for which rows this is certain.
+Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
+each coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of
+all coarse bins too; `Rebinning.has_all_events` says for which rows this is certain for all such events.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Rebinning:
     fine_keeps_incomplete, keeps_incomplete : bool
         ``include_incomplete`` of the fine and of the coarse set.
     max_count : int, optional
-        Largest count of the coarse set; larger sums are set to it.
+        Largest count of the coarse set; a larger sum becomes this count.
     """
 
     bins: int
@@ -116,7 +116,7 @@ def has_whole_times(source: Source) -> bool:
 
 
 def sums_problem(fine: Transform, bins: int) -> str | None:
-    """Return why the frames of a coarser set are not sums of `bins` time bins of this set, or None."""
+    """Return why the frames of a coarser set are not sums of `bins` time bins of the set `fine`, or None if they are."""
     if isinstance(fine.operations[-1], ClipCounts):
         return "its counts are limited by clip_counts"
     if fine.float_operation is not None:

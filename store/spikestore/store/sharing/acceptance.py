@@ -16,7 +16,7 @@ from spikestore.store_schemas.layout import BLOCK
 
 
 def refuse_giants(features: FeatureSet, record: Record) -> None:
-    """Raise `DamagedError` if a record lists an object that is larger than its values can be."""
+    """Raise `DamagedError` if a record lists an object that is larger than its values can become when they are encoded."""
     row = features.manifest.fragments[record.fragment]
     counts = {"index": row.nnz, "value": row.nnz, "check": -(-row.samples // BLOCK)}
     chunks = features.manifest.shard_values // CHUNK_VALUES

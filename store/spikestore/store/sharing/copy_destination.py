@@ -1,4 +1,4 @@
-"""The build that a copy writes. Objects that the destination has already are kept, and compared with those of the source."""
+"""The build that a copy writes. Objects that the destination has already are kept, and compared with the objects of the source."""
 
 from __future__ import annotations
 

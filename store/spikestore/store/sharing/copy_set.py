@@ -3,15 +3,16 @@
 1. All records are read and compared with the manifest; their block digests must give the manifest's digest.
    Nothing is written before that.
 2. Plan and Zarr metadata are put.
-3. For each fragment, its objects are put, then its record: all objects in a record exist.
+3. For each fragment, its objects are put before its record. So all objects that a stored record lists exist.
 4. All objects are listed with their sizes, and the manifest is put.
 
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
 or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
 
-The source is not trusted: strict models check its documents, and objects above their size limit are not read. Records in
-the destination are trusted, because they were put after their objects. The sizes of these objects come from one listing.
-In a folder, the objects are also hashed again, which needs no transfer (docs/decisions/0010-copies-are-builds.md).
+The source is not trusted: strict models check its documents, and objects above their size limit are not read. Records in the
+destination are trusted, because they were put after their objects. The sizes of these objects come from one listing. If the
+destination is a folder, these objects are also hashed again, which needs no transfer
+(docs/decisions/0010-copies-are-builds.md).
 """
 
 from __future__ import annotations
@@ -186,7 +187,7 @@ class _Copy:
         return self._source.record_bytes(number)
 
     def _plan(self) -> None:
-        """Copy the plan, so that a build in the destination can resume the copy; a plan of the destination is kept."""
+        """Copy the plan, so that a build in the destination can resume the copy; if the destination has a plan already, keep this plan."""
         self._storage.put_if_absent(self._features.address.plan, self._source.plan())
 
     def _copy(self) -> None:

@@ -57,8 +57,8 @@ def copy_named(
     source, destination : NamedSets
         The two stores.
     text : str
-        ``NAME`` for all splits, ``NAME:SPLIT`` for one, or the beginning of a key, as in `Store.select`. Other splits of the
-        name in the destination are kept if they have the same transform. With a key, no name is written.
+        ``NAME`` for all splits, ``NAME:SPLIT`` for one split, or the beginning of a key, as in `Store.select`. Other splits of
+        the name in the destination are kept if they have the same transform. With a key, no name is written.
     deep : bool
         Also decode each set and compare it with its digest before storing it.
     move : bool
@@ -116,7 +116,7 @@ def copy_named(
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it is kept."""
+    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it keeps its own."""
     for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
             if isinstance(partition, StoreError):

@@ -60,7 +60,7 @@ def open_storage(location: str | Path) -> Storage:
 def _folder_of(location: str, parts: SplitResult) -> str:
     """Return the path in a ``file://`` URL; raise `UsageError` unless it is absolute.
 
-    In ``file://store``, ``store`` is a host and the path is empty, which would mean the current folder.
+    In ``file://store``, ``store`` is a host, and the path is empty. An empty path would mean the current folder.
     """
     if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
         raise UsageError(

@@ -93,13 +93,13 @@ def sync_and_close(handle: int) -> None:
 def name_if_free(temporary: Path, target: Path) -> bool:
     """Give a file its name in one step unless the name is taken; return whether it was free.
 
-    On most file systems, a hard link does this. Some have no hard links (exFAT, some network and FUSE mounts); there, this function
+    This function uses a hard link. If the file system has no hard links (exFAT, some network and FUSE mounts), this function
     uses the rename of Linux that fails if the name is taken.
 
     Raises
     ------
     OSError
-        EOPNOTSUPP: the file system supports neither.
+        EOPNOTSUPP: the file system supports neither hard links nor this rename.
     """
     try:
         os.link(temporary, target)
@@ -154,8 +154,8 @@ def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None 
     folder : Path
         The folder.
     mode : int, optional
-        Permissions, regardless of the umask. The folder is then created in `workshop` and moved, so that it never has
-        other permissions, not even after a crash between two steps.
+        Permissions, regardless of the umask. If they are given, the folder is created in `workshop` and moved, so that it never
+        has other permissions, not even after a crash between two steps.
     workshop : Path, optional
         A folder on the same file system.
     """

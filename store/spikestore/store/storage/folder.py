@@ -93,7 +93,7 @@ class FolderStorage:
         yield from (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end."""
+        """Return bytes `start` to `stop` (exclusive) of an object; fewer bytes if the object ends before `stop`."""
         with clear_errors(self.url, path, "read"):
             handle = self._open(path)
             try:
@@ -188,7 +188,7 @@ class FolderStorage:
         DamagedError
             A link leads out of the root, and `follow_links` is not set.
         OSError
-            The file system at the root is not the one that was there when this object first used the root.
+            The root is on another file system than when this `FolderStorage` first used it.
         """
         place = self.root.joinpath(*path_parts(path))
         if self._links.root() is not None:
@@ -196,7 +196,7 @@ class FolderStorage:
         return place
 
     def _guard(self, place: Path) -> None:
-        """Raise `DamagedError` for a file that Zarr must not read: one outside the store, or a pipe."""
+        """Raise `DamagedError` for a file that Zarr must not read: a file outside the store, or a pipe."""
         path = place.relative_to(self.root).as_posix()
         self._links.refuse_outside(place, path)
         kind = kind_of(place)

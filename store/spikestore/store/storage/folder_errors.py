@@ -1,4 +1,4 @@
-"""Translation of operating system errors in a folder store into `StoreError`, one line each."""
+"""Translation of operating system errors in a folder store into `StoreError`, each with a message of one line."""
 
 from __future__ import annotations
 

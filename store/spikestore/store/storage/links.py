@@ -35,7 +35,7 @@ class Links:
         StoreError
             The root is a file.
         OSError
-            The file system at the root is not the one that was there when this object first used the root.
+            The root is on another file system than when these `Links` first used it.
         """
         try:
             status = self._root.stat()

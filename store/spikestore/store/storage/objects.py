@@ -96,7 +96,7 @@ class ObjectStorage:
         return answer
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end."""
+        """Return bytes `start` to `stop` (exclusive) of an object; fewer bytes if the object ends before `stop`."""
         import obstore
 
         if stop <= start:
@@ -167,8 +167,8 @@ class ObjectStorage:
     def _refuse_unconditional(self) -> None:
         """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first write of a process.
 
-        The test puts the probe object. If the probe exists already, the test needs one request, else two. The result of the test is
-        not stored, because the store may be copied to another server.
+        The test is to put the probe object. It needs one request if the probe exists already, otherwise two requests. The
+        result of the test is not stored, because the store may be copied to another server.
         """
         import obstore
 

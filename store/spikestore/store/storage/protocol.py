@@ -73,7 +73,7 @@ class Storage(Protocol):
         """Yield an object's bytes piece by piece, so that it is never in memory as a whole. Errors are those of `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
-        """Return bytes `start` to `stop` (exclusive) of an object, fewer at its end; may raise `MissingObjectError`."""
+        """Return bytes `start` to `stop` (exclusive) of an object; fewer bytes if the object ends before `stop`. May raise `MissingObjectError`."""
 
     def put_if_absent(self, path: str, data: bytes) -> bool:
         """Write an object atomically and durably unless it exists; return whether it was written."""

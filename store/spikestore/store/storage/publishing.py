@@ -37,7 +37,7 @@ class Publisher:
         self._synced.discard(folder)
 
     def publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
-        """Write data to a temporary file, call `name` with this file and its target, and return the result."""
+        """Write data to a temporary file, call `name` with this file and `target`, and return the result."""
         temporary, handle = self.temporary()
         try:
             write_synced(handle, data)
@@ -59,7 +59,7 @@ class Publisher:
     def give_name(
         self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
     ) -> bool:
-        """Call `name` with a temporary file and its target, and return the result."""
+        """Call `name` with a temporary file and `target`, and return the result."""
 
         def give() -> bool:
             self._make_folders([target.parent])
@@ -79,13 +79,13 @@ class Publisher:
         return step()
 
     def make_folders(self, folders: Iterable[Path]) -> None:
-        """Create folders and their parents; each folder that gets new names is fsynced once, after all are created."""
+        """Create folders and their parents; each folder that gets new names is fsynced once, after all folders are created."""
         wanted = [*folders]
         if wanted:
             self._again(lambda: self._make_folders(wanted))
 
     def _make_folders(self, folders: Iterable[Path]) -> int | None:
-        """Create folders and their parents; return the permissions of folders in this store if it is shared, else None."""
+        """Create folders and their parents; return the permissions of folders in this store if the store is shared, else None."""
         if not self._root.is_dir():
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)
@@ -119,7 +119,7 @@ class Publisher:
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Give a file its name, replacing any other file or empty folder, and return True."""
+    """Give a file its name, replacing a file or an empty folder that has this name, and return True."""
     if target.is_dir() and not target.is_symlink():
         target.rmdir()
     temporary.replace(target)

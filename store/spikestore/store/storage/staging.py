@@ -1,8 +1,8 @@
 """Several objects that are written and fsynced together.
 
 A single object needs two fsyncs, for its bytes and for its name. Many objects together take about the time of two fsyncs: once
-the first file is synced, the file system's journal contains the others too; the same is true of their folders. The
-order is that of `durable_files`: all bytes are on disk before any file gets its name, and all names are on disk before
+the first file is synced, the file system's journal contains the other files too. The same is true of the folders of the files.
+The order is that of `durable_files`: all bytes are on disk before any file gets its name, and all names are on disk before
 `publish` returns.
 """
 
@@ -59,9 +59,9 @@ class Staging:
             _unlink(staged.temporary)
 
     def write(self, path: str, pieces: Iterable[bytes | memoryview]) -> None:
-        """Write an object's content to a temporary file; `publish` gives it its name.
+        """Write an object's content to a temporary file; `publish` gives the object its name.
 
-        Several threads may call this at once, but all calls must return before `publish`.
+        Several threads may call this method at once, but all calls must return before `publish`.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Staging:
             _discard(staged)  # the context was left meanwhile
 
     def publish(self) -> list[str]:
-        """Give all objects their names; they are on disk when this returns.
+        """Give all objects their names; when this method returns, objects and names are on disk.
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """Hypothesis strategies for every model that is hashed into a key, and for columns that fit a layout.
 
-`VALUES` has a strategy for each field of each model: a new field without one fails ``test_keys.py``, so that its
-effect on the key is always tested.
+`VALUES` has a strategy for each field of each model: ``test_keys.py`` fails for a new field without a strategy, so that the
+effect of every field on the key is tested.
 
 Examples
 --------
@@ -167,7 +167,7 @@ def to_frames(
     sensor_sizes: st.SearchStrategy[tuple[int, int, int]] = _THREE_SIZES,
     with_spans: bool = True,
 ) -> ToFrame:
-    """Strategy for a ToFrame that slices in one of `modes`.
+    """Strategy for a `ToFrame` that slices in one of `modes`.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ def to_frames(
 
 @st.composite
 def transforms(draw: st.DrawFn, *, frames: st.SearchStrategy[ToFrame] | None = None) -> Transform:
-    """Strategy for a transform: operations on events, a ToFrame (from `frames`), and possibly a ClipCounts."""
+    """Strategy for a transform: operations on events, a `ToFrame` (from `frames`), and possibly a `ClipCounts`."""
     before: list[Operation] = draw(st.lists(st.one_of(downsamples, crop_times, event_operations), max_size=3))
     after = draw(st.lists(clip_counts, max_size=1))
     return Transform(operations=(*before, draw(frames or to_frames()), *after), max_bins=draw(sizes))
@@ -289,7 +289,7 @@ def columns(
 ) -> tuple[Transform, Layout, SampleColumns, list[int]]:
     """Strategy for a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
 
-    It includes empty samples, skipped rows, frames with and without y, real numbers, all extras and labels.
+    The examples include empty samples, skipped rows, frames with and without y, real numbers, all extras and labels.
 
     Parameters
     ----------

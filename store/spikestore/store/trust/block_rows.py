@@ -16,7 +16,7 @@ from spikestore.store_schemas.layout import BLOCK
 
 @dataclass(frozen=True)
 class RowRange:
-    """Whole blocks of rows of one fragment: rows `start` to `stop`, counted from the fragment's first."""
+    """Whole blocks of rows of one fragment: rows `start` to `stop`, counted from the fragment's first row."""
 
     fragment: int
     start: int
@@ -32,7 +32,7 @@ class BlockRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,).
     offsets : int64 array, shape (rows + 1,)
-        Start of the non-zeros of each row, counted from those of the first row, and the end.
+        Start of each row's non-zeros, and the end of the last row's, counted from the first non-zero of all these rows.
     check : uint64 array, shape (blocks,)
         Stored hashes.
     first : int
@@ -46,7 +46,7 @@ class BlockRows:
 
     @classmethod
     def of(cls, manifest: Manifest, rows: RowRange, table: FragmentTable) -> BlockRows:
-        """Return rows of a fragment, whose table is `table`."""
+        """Return rows of the fragment whose table is `table`."""
         return cls(
             samples={name: column[rows.start : rows.stop] for name, column in table.columns.items()},
             offsets=table.offsets[rows.start : rows.stop + 1] - table.offsets[rows.start],
@@ -55,7 +55,7 @@ class BlockRows:
         )
 
     def checks(self, manifest: Manifest, seed: int) -> BlockChecks:
-        """Return the hashes of the blocks of these rows, computed so far from the per-sample columns.
+        """Return unfinished hashes of the blocks of these rows; the per-sample columns are added already.
 
         The caller adds ``index`` and ``value``, then calls `BlockChecks.finish`. `seed` is the result of `check_seed`.
         """

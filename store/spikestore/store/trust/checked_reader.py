@@ -22,7 +22,7 @@ from spikestore.store_schemas.errors import DamagedError, StoreError
 
 
 class CheckedReader:
-    """Reads rows of one set and checks them; any number of threads may share one.
+    """Reads rows of one set and checks them; any number of threads may share a reader.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class CheckedReader:
         Raises
         ------
         DamagedError
-            A stored object differs from the committed one; the message names it.
+            A stored object differs from what was committed; the message names the object.
         """
         self._refuse_giant(rows.fragment)
         reader = self.reader  # outside the context: its errors name their object already

@@ -21,7 +21,7 @@ _ATTEMPTS = 100
 
 
 def manifest_of(address: Address, data: bytes) -> Manifest:
-    """Return the manifest of a set, after comparing the keys of its specs with those in its path.
+    """Return the manifest of a set, after comparing the keys of its specs with the keys in its path.
 
     Raises
     ------
@@ -58,14 +58,14 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     address : Address
         Keys of the set.
     manifest : Manifest
-        Manifest of the set; it has all fields of the plan but ``attempt``.
+        Manifest of the set; it has all fields of the plan except ``attempt``.
     root : dict
         ``data.zarr/zarr.json`` of the set, checked.
 
     Raises
     ------
     DamagedError
-        The plan that follows from the manifest's fields is not the plan that the manifest names.
+        The plan that follows from the manifest's fields does not have the hash that the manifest lists.
     """
     from spikestore.store_schemas.documents.plan import Plan
 
@@ -217,7 +217,7 @@ def ref_path(name: str, number: int) -> str:
 class RecordTotals:
     """Sums over the records of a set, to compare them with its manifest.
 
-    Readers choose dtypes by ``max_index`` and ``max_value``, which no digest covers.
+    Readers choose dtypes by ``max_index`` and ``max_value``. No digest covers these two numbers, so the totals contain them.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from spikestore.store_schemas.documents.record import Record
 
 
 class FragmentChecker:
-    """Decodes and checks fragments of one set; any number of threads may share one.
+    """Decodes and checks fragments of one set; any number of threads may share a checker.
 
     Parameters
     ----------

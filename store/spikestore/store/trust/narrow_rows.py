@@ -1,8 +1,9 @@
 """Rows that are checked and narrowed chunk by chunk.
 
-`refuse_untrue_rows` reads whole columns several times, and whole columns are larger than the processor's cache. Here compiled
-loops test the same conditions on each decoded chunk while it is in the cache, and only the narrow copy is kept. This module
-does not describe faults: a caller that gets None reads the rows again with `FeatureSet.read`, whose error names the fault.
+`refuse_untrue_rows` reads whole columns several times, and whole columns are larger than the processor's cache. In this module,
+compiled loops test the same conditions on each decoded chunk while it is in the cache, and only the narrow copy is kept. This
+module does not describe faults: a caller that gets None reads the rows again with `FeatureSet.read`, whose error names the
+fault.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class NarrowRows:
 
 
 class NarrowReader:
-    """Reads, checks and narrows rows of one set; any number of threads may share one.
+    """Reads, checks and narrows rows of one set; any number of threads may share a reader.
 
     Parameters
     ----------
@@ -89,16 +90,16 @@ class NarrowReader:
     def read(
         self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
     ) -> NarrowRows | None:
-        """Return rows with narrower index and value; None if a check fails.
+        """Return rows with ``index`` and ``value`` in narrower dtypes; None if a check fails.
 
         Parameters
         ----------
         rows : RowRange
             The rows.
         dtypes : tuple of two dtypes
-            Dtypes of index and value; they must hold the manifest's ``max_index`` and ``max_value``.
+            Dtypes of ``index`` and ``value``; they must hold the manifest's ``max_index`` and ``max_value``.
         empty : callable
-            Returns the memory of index and of value.
+            Returns memory for ``index`` or ``value``; see `FeatureSet.read_narrow`.
 
         Raises
         ------
@@ -141,7 +142,7 @@ def _take_index(
     checks: BlockChecks,
     out: npt.NDArray[Any],
 ) -> bool:
-    """Copy the pieces to `out`; return whether the index ascends in each row and stays inside its frames."""
+    """Copy the pieces to `out`; return whether the index ascends in each row and stays inside the row's frames."""
     from spikestore.store.trust.narrow_kernels import take_index
 
     dtype = manifest.layout.dtype("index")

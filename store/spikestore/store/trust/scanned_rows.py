@@ -1,8 +1,8 @@
-"""Rows of a set that are checked chunk by chunk. A new set then takes their stored bytes, or takes their values and encodes them again.
+"""Rows of a set that are checked chunk by chunk. A new set then takes the stored bytes of the rows, or encodes the values of the rows again.
 
-Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. Here each decoded chunk is
-checked and hashed while it is in the cache, and nothing is kept. As in `narrow_rows`, the checks do not find out which fault the rows
-have. `FeatureSet.read` of the same rows raises an error that names the fault.
+Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. In this
+module, each decoded chunk is checked and hashed while it is in the cache, and then dropped. As in `narrow_rows`, the checks do
+not find out which fault the rows have. `FeatureSet.read` of the same rows raises an error that names the fault.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _ignore(begins: int, piece: npt.NDArray[Any]) -> None:
 
 
 class Largest(NamedTuple):
-    """Largest numbers of some rows; 0 without non-zeros."""
+    """Largest numbers of some rows; 0 if the rows have no non-zeros."""
 
     max_index: int
     max_value: float
@@ -57,7 +57,7 @@ class ScannedRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,), checked; they are shared and must not be changed.
     offsets : int64 array, shape (rows + 1,)
-        Start of the non-zeros of each row, counted from those of the first row, and the end.
+        Start of each row's non-zeros, and the end of the last row's, counted from the first non-zero of all these rows.
     """
 
     def __init__(
@@ -113,14 +113,14 @@ class ScannedRows:
     def scan(
         self, hashes: Sequence[BlockHashes] = (), see_index: See = _ignore, see_value: See = _ignore
     ) -> Largest:
-        """Decode and check all values, and return the largest.
+        """Decode and check all values, and return the largest numbers.
 
         Parameters
         ----------
         hashes : sequence of BlockHashes
             Hashes to which all values are added.
         see_index, see_value : callable
-            Called with the pieces of ``index`` and ``value``. Their errors are not changed.
+            Called with the pieces of ``index`` and ``value``. An error of these functions is raised unchanged.
 
         Raises
         ------

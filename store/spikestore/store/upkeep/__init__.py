@@ -1,1 +1,1 @@
-"""Upkeep of a store: verify and repair feature sets, and remove objects that no name refers to."""
+"""Upkeep of a store: verify and repair feature sets, and remove unfinished builds and feature sets without a name."""

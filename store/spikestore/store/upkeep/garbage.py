@@ -2,14 +2,16 @@
 
 There are no locks, so the order of steps protects other processes (docs/integrity.md, "gc"):
 
-- An unfinished build is garbage when its newest object is a week old; a builder writes a record every few minutes.
+- An unfinished build is garbage when its newest object is a week old, because a running builder writes a record every few
+  minutes.
   The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
   manifest is checked again, and the rest is deleted only if there is still no manifest.
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
 - At the end, the manifest is checked once more, because a builder or a push may have listed all objects before their removal
-  and then put the manifest. If objects are missing, the manifest is deleted again, so that a set is complete or absent.
+  and then put the manifest. If there is a manifest and objects are missing, the manifest is deleted again, so that a set is
+  complete or absent.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class Survey:
     garbage : tuple of Garbage
         Objects that `collect` would remove.
     kept : tuple of str
-        Objects that look like garbage but are kept, with the reason.
+        Objects that look like garbage but are kept, each with the reason.
     """
 
     garbage: tuple[Garbage, ...]
@@ -169,7 +171,7 @@ def collect(
     now: datetime | None = None,
     progress: UnlabelledProgress | None = None,
 ) -> tuple[Garbage, ...]:
-    """Remove garbage and return the removed items; an item is kept if another process uses it now.
+    """Remove garbage and return the removed items; an item is kept if another process uses the item now.
 
     Parameters
     ----------
@@ -281,7 +283,7 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
 
 
 def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete the manifest of an incomplete set; another process put this manifest while the objects of its build were removed."""
+    """Delete the manifest if the set is incomplete, because another process put the manifest while objects of the build were removed."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

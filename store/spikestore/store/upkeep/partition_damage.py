@@ -25,7 +25,7 @@ def verify_partitions(
     storage : Storage
         The store.
     samples : mapping of str to int
-        Rows of each source, by its key.
+        Number of rows of each source, by the key of the source.
     source_keys : iterable of str, optional
         The sources whose partitions are verified; all by default.
 
@@ -49,7 +49,7 @@ def verify_partitions(
 def repair_partitions(
     storage: Storage, source_key: str, samples: int, upstream: Storage | None
 ) -> tuple[list[Repaired], list[Damage]]:
-    """Replace the damaged partitions of a source by those of another store.
+    """Replace the damaged partitions of a source by the partitions of another store.
 
     No other document has the content of a partition, so only a store that the user names can provide it.
 

@@ -19,7 +19,7 @@ def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Da
     storage : Storage
         The store.
     names : iterable of str, optional
-        The names; by default all, also removed ones.
+        The names; by default all names, also removed names.
 
     Returns
     -------
@@ -34,10 +34,10 @@ def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Da
 
 
 def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list[Damage]]:
-    """Replace the damaged older entries of a name; the newest one, which is its value, stays as it is.
+    """Replace the damaged older entries of a name; the newest entry, which is the value of the name, stays as it is.
 
-    No other document has the content of an older entry, and nothing reads an older entry as long as there is a newer one. Therefore
-    a damaged older entry is replaced by an entry that removes the name.
+    No other document has the content of an older entry, and nothing reads an older entry if a newer entry exists. Therefore a
+    damaged older entry is replaced by an entry that says that the name was removed.
 
     Returns
     -------

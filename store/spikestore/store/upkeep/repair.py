@@ -1,7 +1,7 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and change nothing else.
 
-An object is replaced only by bytes with the SHA-256 in its record or the manifest, in one step, and only if the stored
-bytes have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
+An object is replaced in one step, only by bytes with the SHA-256 in its record or in the manifest, and only if the stored bytes
+have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
 
 Correct bytes come from, in this order:
 
@@ -9,8 +9,8 @@ Correct bytes come from, in this order:
 2. the same build in another store, byte for byte;
 3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
-Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Such bytes are rejected;
-with `rewrite`, the fragments and the manifest are instead written again with the same digest, so that all names stay
+Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Without `rewrite`, such bytes
+are rejected. With `rewrite`, the fragments and the manifest are written again. The digest stays the same, so all names stay
 valid (docs/integrity.md, "repair").
 """
 
@@ -86,9 +86,10 @@ def repair(
     rows : callable, optional
         Recomputes a fragment that no store has.
     rewrite : bool
-        If this installation encodes the correct rows as other bytes than the manifest states, store the new bytes and a new manifest.
+        If this installation encodes the correct rows as other bytes than the committed bytes, store the new bytes and a new
+        manifest.
     threads : int
-        Fragments that are recomputed in parallel; each needs the memory of a build task.
+        Number of fragments that are recomputed in parallel; each fragment needs the memory of a build task.
     progress : callable, optional
         Called as ``progress(done, total)``: with bytes while the set is verified, then with fragments.
 
@@ -224,7 +225,7 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """Replace objects that differ from the record by those of the upstream; return whether all are correct afterwards."""
+        """Replace objects that differ from the record by objects of the upstream; return whether all objects are correct afterwards."""
         complete = True
         for entry in record.objects:
             path = f"{self._features.data_path}/{entry.path}"
@@ -260,7 +261,10 @@ class _Repair:
         rows: FragmentRows,
         how: str,
     ) -> None:
-        """Store rows if their encoded bytes have the recorded hash; otherwise record the reason, or keep the rows for a rewrite."""
+        """Encode rows, and store the bytes if they have the hashes in the record.
+
+        If the hashes differ, `done` receives the rows if `rewrite` is true, otherwise the reason why they were not stored.
+        """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)
         if [row.row for row in skipped] == [row.row for row in committed]:
@@ -297,7 +301,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether these rows give the digest in the manifest. If records are damaged too, this is the only check of the rows."""
+        """Return whether the set has the digest in the manifest with these rows. If their records are damaged, nothing else checks the rows."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:
@@ -319,7 +323,7 @@ class _Repair:
         events: EventCounts,
         objects: dict[str, bytes] | None = None,
     ) -> tuple[dict[str, bytes], bytes]:
-        """Return the objects and the record that a builder would write for a fragment; `objects` are kept as they are."""
+        """Return the objects and the record that a builder would write for a fragment; if `objects` are given, their bytes are used unchanged."""
         from obstore.store import MemoryStore
 
         from spikestore.store.storage.objects import ObjectStorage
@@ -375,7 +379,7 @@ def _same_set(features: FeatureSet, upstream: Storage) -> FeatureSet | None:
 
 
 def _stored(storage: Storage | None, path: str) -> Iterator[bytes]:
-    """Yield an object's bytes, if it exists."""
+    """Yield an object's bytes, if the object exists."""
     if storage is not None:
         with contextlib.suppress(MissingObjectError, DamagedError):
             yield storage.get(path)

@@ -105,7 +105,7 @@ def repair_documents(
 def repair_manifest(
     storage: Storage, address: Address, upstream: Storage, *, digest: str | None = None
 ) -> FeatureSet:
-    """Replace a damaged or missing manifest by that of another store, and return the set.
+    """Replace a damaged or missing manifest by the manifest of another store, and return the set.
 
     Parameters
     ----------

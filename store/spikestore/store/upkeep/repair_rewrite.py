@@ -1,4 +1,4 @@
-"""Rewriting of fragments, for repairs in which this installation encodes the recomputed rows as other bytes than before."""
+"""Rewriting of fragments, for repairs in which this installation encodes the recomputed rows as other bytes than the committed bytes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class FragmentRows(NamedTuple):
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
     """Store fragments as this installation encodes them, and a new manifest with the same digest; return the written objects.
 
-    A crash after any step leaves the set committed and damaged as before, or an unfinished build that preprocess
-    resumes. Records are deleted first, so no record refers to missing objects.
+    A crash after any step leaves the set committed and damaged as before, or an unfinished build that ``preprocess`` resumes.
+    The record of a fragment is deleted before its objects, so no record refers to missing objects.
 
     Raises
     ------
     ConflictError
-        The new digest differs: the rows are not the committed ones.
+        The new digest differs: the rows are not the committed rows.
     """
     storage, address, manifest = features.storage, features.address, features.manifest
     for number in fragments:

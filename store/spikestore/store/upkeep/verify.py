@@ -216,7 +216,7 @@ class _Verification:
                     yield Damage(path, str(error), fragment=fragment)
 
     def _plan(self) -> Iterator[Damage]:
-        """Check the plan: readers do not need it, but a damaged one would stop the next build."""
+        """Check the plan: readers do not need it, but a damaged plan would stop the next build."""
         path = self._features.address.plan
         try:
             plan_of(self._features.address, self._storage.get(path))

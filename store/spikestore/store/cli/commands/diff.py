@@ -32,7 +32,7 @@ def diff(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how two feature sets differ: in parameters, in files, and in the samples of recordings that are in both.
+    """Show how two feature sets differ: in parameters, in files, and in the samples of recordings that both sets have.
 
     Names with several splits are compared split by split. The exit status is 1 if the digests of a split differ, or if a
     split exists for only one of the two names.

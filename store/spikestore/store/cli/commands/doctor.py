@@ -19,8 +19,8 @@ _SIGNS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Check this machine, the installed packages and a store, and say how to fix each problem; the exit status is 1 if there is any.
 
-    A small set is built in a temporary folder, and its digest is compared with the digest that every machine computes. In
-    the store, an object is written, read and removed.
+    A small set is built in a temporary folder, and its digest is compared with the expected digest, which is the same for all
+    machines. In the store, an object is written, read and removed.
 
     Examples
     --------

@@ -101,13 +101,13 @@ def verify(
 
 
 def _add(damages: list[Damage], more: Iterable[Damage]) -> None:
-    """Add the damages of objects that are not listed yet."""
+    """Add the damages of those objects that `damages` does not list yet."""
     known = {damage.path for damage in damages}
     damages += [damage for damage in more if damage.path not in known]
 
 
 def _chosen(store: Store, names: list[str], damages: list[Damage]) -> dict[str, FeatureSet]:
-    """Return the sets by label; add those that cannot be opened to `damages`."""
+    """Return the sets by label; for each set that cannot be opened, add its damage to `damages`."""
     from spikestore.store.upkeep.verify import damage_of
     from spikestore.store_schemas.errors import DamagedError, StoreError
 

@@ -7,8 +7,7 @@ The order of writes makes every crash harmless (docs/format.md, "Building"):
 3. The objects of a fragment are put before its record. So all objects that a record lists exist.
 4. The manifest is put last. The set exists if and only if its manifest exists.
 
-Locks are not needed. An object is put only if it is absent, so builders of one plan overwrite nothing. Each plan has its own
-folder, so objects of two plans never have the same path.
+Locks are not needed: builders of one plan put only absent objects, and each plan has its own folder for its objects.
 """
 
 from __future__ import annotations
@@ -85,9 +84,8 @@ class Build:
         wish : callable
             Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
-            Delete the stored plan first. The new build gets a new folder, so no fragments of earlier builds are reused: if the
-            folder of the new plan exists already, the member `attempt` of the new plan is increased, because the folder's name
-            depends on it.
+            Delete the stored plan first, and reuse no fragments of earlier builds. If the folder of the new plan exists
+            already, `attempt` in the new plan is increased, which gives the plan another folder.
 
         Raises
         ------

@@ -276,7 +276,7 @@ def test_absolute_paths_in_a_ref(forged: Forgery) -> None:
     [
         (
             "2.1",
-            "install version 2.1, which wrote it, or a newer one (pip install --upgrade 'spikestore>=2.1')",
+            "install version 2.1, which wrote this object, or a newer version (pip install --upgrade 'spikestore>=2.1')",
         ),
         ("2.0rc1", "'spikestore>=2.0rc1'"),
         ("2'; rm -rf ~'", "install a newer version (pip install --upgrade spikestore)"),

@@ -116,7 +116,7 @@ class Build:
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             raise ConflictError(
                 f"{self.address.plan} has other columns or samples ({self.plan.samples}) than this version of spikestore "
-                f"plans ({samples}): build with the version that wrote it, or with --restart",
+                f"plans ({samples}): build with the version that wrote this plan, or with --restart",
                 path=self.address.plan,
             )
 

@@ -116,7 +116,7 @@ def _warn_of_recordings_in_two_splits(
         if shared:
             logger.warning(
                 "%s:%s keeps its earlier set, but other splits of %s now also have %s of the recordings in this set: build or copy this split too, or "
-                "remove it from the name with spikestore rm %s:%s",
+                "remove this split from the name with spikestore rm %s:%s",
                 name,
                 split,
                 name,

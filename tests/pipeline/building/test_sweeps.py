@@ -223,5 +223,5 @@ def test_mistakes(tmp_path: Path, sweep: str, message: str) -> None:
 def test_a_cache_has_one_transform(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text(RECIPE + SWEEPS)
-    with pytest.raises(UsageError, match=r"but the recipe has \[\[sweep\]\]: remove it"):
+    with pytest.raises(UsageError, match=r"but the recipe has \[\[sweep\]\]: remove \[\[sweep\]\]"):
         import_cache(tmp_path, path, split="train", store=tmp_path / "store")

@@ -134,7 +134,9 @@ def test_names_that_cannot_be_stored_and_links_to_nothing(tmp_path: Path) -> Non
     root = tmp_path / "data"
     write_tree(root, "a/1.npy")
     (root / "a/2.npy").symlink_to("nowhere")
-    with pytest.raises(SpikestoreError, match=r"a/2\.npy is a link to a file that does not exist: remove it"):
+    with pytest.raises(
+        SpikestoreError, match=r"a/2\.npy is a link to a file that does not exist: remove the link"
+    ):
         sources(root)
     (root / "a/2.npy").unlink()
     save(root / "a/1\n2.npy", draw(3))

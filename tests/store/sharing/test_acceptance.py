@@ -344,7 +344,7 @@ def test_a_forged_set_that_exists_already(forged: Forgery, tmp_path: Path) -> No
     Store(forged.root).pull("small", source)
     error = pull_deep(forged.root, source)
     (command, folder) = re.findall(
-        r"spikestore (repair .*?); if it finds nothing to repair, delete (\S+) in", str(error)
+        r"spikestore (repair .*?); if this command finds nothing to repair, delete (\S+) in", str(error)
     )[0]
     assert main(command.split()) == 0
     pull_deep(forged.root, source)

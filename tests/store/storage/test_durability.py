@@ -188,7 +188,7 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "link", link)
     monkeypatch.setattr(ctypes, "CDLL", lambda name, use_errno: object())
     with pytest.raises(
-        StoreError, match="cannot create a file without the risk of replacing another"
+        StoreError, match="cannot create a file without the risk of replacing another file"
     ) as caught:
         FolderStorage(tmp_path).put_if_absent("a", b"")
     assert not isinstance(caught.value, ReadOnlyStoreError)

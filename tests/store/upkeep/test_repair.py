@@ -127,7 +127,9 @@ def test_values_that_nobody_has() -> None:
     damaged(storage, path, "flip")
     before = contents(storage)
     done = repair(features)
-    reason = "its SHA-256 differs from its record; pass a store that has it (--from URL), or the recordings"
+    reason = (
+        "its SHA-256 differs from its record; pass a store that has a copy (--from URL), or the recordings"
+    )
     assert done.left == (Damage(path, f"{reason} (--data FOLDER)", fragment=0),)
     assert done.repaired == ()
     assert contents(storage) == before

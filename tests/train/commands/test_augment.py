@@ -42,7 +42,10 @@ def test_writes_a_picture(
         ([], "pass either --preset NAME or --config FILE; presets are snn-delays, "),
         (["--preset", "eventmix", "--config", "c.toml"], "pass either --preset NAME or --config FILE"),
         (["--preset", "eventmax"], "unknown preset 'eventmax', did you mean 'eventmix'?"),
-        (["--preset", "eventmix-cutmix"], "CutMix needs frames with x and y, but these have no y"),
+        (
+            ["--preset", "eventmix-cutmix"],
+            "CutMix needs frames with x and y, but the frames of this set have no y",
+        ),
         (["--out", "picture.jpg"], "the picture is a PNG file: its name must end in .png, got picture.jpg"),
     ],
 )

@@ -187,7 +187,7 @@ def test_the_first_to_fail_speaks() -> None:
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:7")
     told = ranks_module._with_rank(lost, Ranks(0, 2, 0, HashStore()))
     assert isinstance(told, RankError)
-    assert "rank 0 of 2 lost the connection to the others" in str(told)
+    assert "rank 0 of 2 lost the connection to the other ranks" in str(told)
     own = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
     assert ranks_module._with_rank(own, Ranks(0, 2, 0, HashStore())) is own
 
@@ -206,7 +206,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert taken == tried == [torch.device("cuda:1")] * 2
     assert ranks_module._own_device("cpu", Ranks(3, 4, local=3)) == torch.device("cpu")
     assert ranks_module._own_device("cuda:1", Ranks()) == torch.device("cuda:1")
-    with pytest.raises(UsageError, match=r"this machine has 2 GPUs, but more ranks.*--nproc-per-node gpu"):
+    with pytest.raises(UsageError, match=r"this machine has 2 GPUs, but more than 2 ranks run on it.*--nproc-per-node gpu"):
         ranks_module._own_device("cuda", Ranks(2, 3, local=2))
     with pytest.raises(UsageError, match="use --device cuda, not cuda:1"):
         ranks_module._own_device("cuda:1", Ranks(0, 2))

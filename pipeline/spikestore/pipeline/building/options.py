@@ -78,7 +78,7 @@ class BuildOptions:
     def __post_init__(self) -> None:
         if (self.part is not None) + self.finalise + self.restart > 1:
             raise UsageError(
-                "give only one of --part, --finalise and --restart: --finalise commits what all parts wrote, and --restart discards it"
+                "give only one of --part, --finalise and --restart: --finalise commits what all parts wrote, and --restart discards all fragments of the unfinished build"
             )
         if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")

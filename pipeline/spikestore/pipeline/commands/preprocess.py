@@ -48,7 +48,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name, with the name of the --data folder added if the recipe is a shipped one. In a sweep, the suffix of each variant is added.",
+        help="Name of the result; by default the recipe's name, with the name of the --data folder added if this is a shipped recipe. In a sweep, the suffix of each variant is added.",
     ),
 ]
 LockOption = Annotated[
@@ -131,7 +131,7 @@ def preprocess(
         bool,
         typer.Option(
             "--no-reuse",
-            help="Copy no rows from stored sets of the same transform. By default, if such a set has some of the recordings, their rows are copied from it.",
+            help="Copy no rows from stored sets of the same transform. By default, if such a set has some of the recordings, the rows of these recordings are copied.",
         ),
     ] = False,
     no_derive: Annotated[

@@ -66,7 +66,7 @@ def recipe(
         typer.Option(
             "--size",
             metavar="X[,Y]",
-            help="Channels or pixels of the frames; by default those of the shipped recipe, or all if there is none.",
+            help="Channels or pixels of the frames; by default as in the shipped recipe. Without a shipped recipe, all channels or pixels.",
         ),
     ] = None,
     bin_ms: Annotated[float | None, typer.Option("--bin-ms", help="Length of a time bin in ms.")] = None,

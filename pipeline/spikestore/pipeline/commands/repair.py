@@ -63,7 +63,7 @@ def repair(
         bool,
         typer.Option(
             "--rewrite",
-            help="If the values are equal but this installation encodes them as other bytes, store the new bytes; the digest, which covers values only, does not change.",
+            help="If the values are equal but this installation encodes them as other bytes, store the new bytes. The digest covers only values, so it does not change.",
         ),
     ] = False,
     uncommit: Annotated[
@@ -210,7 +210,7 @@ def _opened(
             store.storage.delete(address.manifest)
             return None, ()
         raise DamagedError(
-            f"{error}; repair it from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
+            f"{error}; repair the manifest from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
             "rerun preprocess, which reuses all fragments",
             **error.details,
         ) from error

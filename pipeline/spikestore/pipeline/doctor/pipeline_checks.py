@@ -26,7 +26,7 @@ def pipeline_checks() -> Iterator[Finding]:
     yield from versions("dask", "distributed", "h5py", "xxhash")
     if find_spec("tonic") is None:
         remedy = (
-            "only Tonic's own data set objects, Compose and executor = 'tonic' need it: see docs/tonic.md"
+            "only Tonic's own data set objects, Compose and executor = 'tonic' need Tonic: see docs/tonic.md"
         )
         yield Finding("tonic", "absent", "not installed", remedy)
     else:
@@ -55,7 +55,7 @@ def small_build(executor: ExecutorName = "fused") -> Finding:
             "small build",
             "problem",
             f"{RECORDINGS} recordings gave the digest {digest[:12]}, but other machines get {DIGEST[:12]}",
-            "do not share sets of this machine: report it, with the output of spikestore doctor --json",
+            "do not share sets of this machine: report this problem, with the output of spikestore doctor --json",
         )
     return Finding(
         "small build",

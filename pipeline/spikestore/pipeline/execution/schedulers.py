@@ -359,7 +359,7 @@ def _client(address: Any) -> Iterator[Any]:
         client = distributed.Client(address, timeout=_SCHEDULER_TIMEOUT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise WorkerError(
-            f"no Dask scheduler at {address} ({error}): start one there, or correct the address"
+            f"no Dask scheduler at {address} ({error}): start a scheduler there, or correct the address"
         ) from error
     with client:
         yield client

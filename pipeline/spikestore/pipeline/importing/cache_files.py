@@ -21,7 +21,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 _NAME = re.compile(r"(0|[1-9][0-9]*)_(0|[1-9][0-9]*)\.hdf5")
 _EXPECTED = "expected the HDF5 file of one item, as tonic.DiskCachedDataset writes it"
-_REMEDY = "delete the file, and read this item of the DiskCachedDataset again, which writes it"
+_REMEDY = "delete the file, and read this item of the DiskCachedDataset again, which writes a new file"
 _LARGEST_COUNT = 2**32 - 2
 
 

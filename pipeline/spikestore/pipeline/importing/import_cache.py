@@ -110,7 +110,8 @@ def import_cache(
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if loaded.sweep:
         raise UsageError(
-            "a cache has the frames of one transform, but the recipe has [[sweep]]: remove it", field="sweep"
+            "a cache has the frames of one transform, but the recipe has [[sweep]]: remove [[sweep]]",
+            field="sweep",
         )
     operation = loaded.transform_spec().float_operation
     if operation is not None:

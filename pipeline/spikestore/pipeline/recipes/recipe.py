@@ -19,7 +19,7 @@ from spikestore.store_schemas.wording import did_you_mean
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
     if not splits:
-        raise ValueError("must name at least one split; omit it for all splits")
+        raise ValueError("must name at least one split; omit this field for all splits")
     twice = sorted({split for split in splits if splits.count(split) > 1})
     if twice:
         raise ValueError(f"must name each split once, got {', '.join(twice)} more than once")

@@ -361,6 +361,8 @@ def _find(
             wanted.label,
             len(features),
             features.digest[:12],
-            "; it matches the lock, so no recordings are needed" if isinstance(wanted, LockedSet) else "",
+            "; the set matches the lock, so no recordings are needed"
+            if isinstance(wanted, LockedSet)
+            else "",
         )
     return features

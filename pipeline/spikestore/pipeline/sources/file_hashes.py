@@ -174,7 +174,7 @@ def _stat(file: str) -> os.stat_result:
         status = os.stat(file)  # noqa: PTH116 - a path object takes as long as the call
     except FileNotFoundError:
         link = Path(file).is_symlink()
-        what = "is a link to a file that does not exist: remove it" if link else "does not exist"
+        what = "is a link to a file that does not exist: remove the link" if link else "does not exist"
         raise SourceNotFoundError(f"{file} {what}", path=file) from None
     except OSError as error:
         raise SourceError(f"{file} cannot be accessed: {error.strerror}", path=file) from error

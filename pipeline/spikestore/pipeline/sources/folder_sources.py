@@ -71,7 +71,7 @@ def make_folder_sources(
     reserved = [name for name in asked if name in RESERVED_COLUMNS or is_part(name)]
     if reserved:
         raise UnknownNameError(
-            f"a column cannot be stored under the name {reserved[0]!r}, which has another meaning in a set: rename it in the table or the pattern",
+            f"a column cannot be stored under the name {reserved[0]!r}, which has another meaning in a set: rename the column in the table or the pattern",
             name=reserved[0],
         )
     listing = list_folder(root, settings, asked)

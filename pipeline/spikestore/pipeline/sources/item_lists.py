@@ -96,7 +96,7 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
         wrong = (chosen < -len(leaf_of)) | (chosen >= len(leaf_of))
         if wrong.any():
             raise UsageError(
-                f"a Subset has the index {chosen[wrong][0]}, but its data set has {len(leaf_of)} items: correct its indices"
+                f"a Subset has the index {chosen[wrong][0]}, but its data set has {len(leaf_of)} items: correct the indices of the Subset"
             )
         return leaf_of[chosen], row_of[chosen]
     if id(dataset) not in numbers:

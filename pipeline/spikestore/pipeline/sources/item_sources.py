@@ -146,8 +146,8 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
         for attribute in ("transform", "transforms"):
             if getattr(leaf.dataset, attribute, None) is not None:
                 raise UsageError(
-                    f"{leaf.name} has a {attribute} of its own, which would change the events before they are stored: create it without "
-                    "one, and pass transform="
+                    f"{leaf.name} has a {attribute} of its own, which would change the events before they are stored: create the data "
+                    f"set without a {attribute}, and pass transform="
                 )
 
 
@@ -235,7 +235,7 @@ class _Builder:
             fields: tuple[EventField, ...] = ("t", "x", "y", "p") if reader.has_y else ("t", "x", "p")
         if length != len(leaf.dataset):
             raise UsageError(
-                f"{leaf.name} has {len(leaf.dataset)} items, but its files have {length} recordings: create it again"
+                f"{leaf.name} has {len(leaf.dataset)} items, but its files have {length} recordings: create the data set again"
             )
         part = FilePart(
             reader=source.reader,
@@ -364,7 +364,9 @@ def _report_columns(columns: Sequence[tuple[str, ...]]) -> None:
         {name for names in columns for name in names if any(name not in others for others in columns)}
     )
     if lost:
-        logger.warning("not all data sets have the columns %s, so these are not stored", ", ".join(lost))
+        logger.warning(
+            "not all data sets have the columns %s, so these columns are not stored", ", ".join(lost)
+        )
 
 
 def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str, ...]:

@@ -89,7 +89,9 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     """
     name = class_name(part)
     if not any(isinstance(operation, FrameOperation) for operation in before):
-        raise unsupported(name, "removes the names of fields, which a later ToFrame needs: remove it")
+        raise unsupported(
+            name, "removes the names of fields, which a later ToFrame needs: remove this transform"
+        )
     try:
         dtype = np.dtype(part.dtype)
     except TypeError:
@@ -97,14 +99,14 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     if isinstance(before[-1], FloatFrames | ToBinaRep):
         if dtype.kind != "f" or dtype.itemsize < 4:
             raise unsupported(
-                name, f"with {dtype} rounds real numbers, which are stored as float32: remove it"
+                name, f"with {dtype} rounds real numbers, which are stored as float32: remove this transform"
             )
         return ()
     if dtype == np.bool_:
         return (ClipCounts(max=1),)
     if dtype.kind not in "iuf" or dtype.itemsize < 2 or dtype == np.float16:
         raise unsupported(
-            name, f"with {dtype} changes large counts: remove it, or clip the counts in a recipe"
+            name, f"with {dtype} changes large counts: remove this transform, or clip the counts in a recipe"
         )
     return ()
 
@@ -121,10 +123,10 @@ def _why_not(part: object) -> str:
             return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
-        return "has no operation: docs/tonic.md lists the transforms that have one; apply it at training time"
+        return "has no operation: docs/tonic.md lists the transforms that have an operation; apply it at training time"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
-    return "has no operation: docs/tonic.md lists the transforms that have one"
+    return "has no operation: docs/tonic.md lists the transforms that have an operation"
 
 
 def _random_parameter(part: object) -> str | None:

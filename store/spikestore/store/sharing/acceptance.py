@@ -93,8 +93,8 @@ def refuse_damaged_copy(
         url, first = existing.storage.url, damages[0]
         raise DamagedError(
             f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({len(damages)} such objects). "
-            f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if it finds nothing to "
-            f"repair, delete {existing.address.folder} in {url} and pull again",
+            f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if this command finds "
+            f"nothing to repair, delete {existing.address.folder} in {url} and pull again",
             objects=tuple(damage.path for damage in damages),
         )
 

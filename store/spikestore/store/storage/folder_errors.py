@@ -100,8 +100,8 @@ def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
         )
     if error.errno in _NO_LINKS and verb == "write":
         return StoreError(
-            f"the file system of {url} cannot create a file without the risk of replacing another ({error.strerror}), so writing "
-            "is not safe there: use another file system, or a bucket",
+            f"the file system of {url} cannot create a file without the risk of replacing another file ({error.strerror}), so writing "
+            "to it is not safe: use another file system, or a bucket",
             path=path,
         )
     if error.errno in _READ_ONLY and verb in {"write", "delete"}:

@@ -167,7 +167,7 @@ class _Repair:
 
     def _with_reason(self, damage: Damage, reasons: dict[int, str]) -> str:
         if damage.path == self._features.address.manifest:
-            return f"{damage.detail}; delete this object, then run preprocess or pull, which reuses the rest"
+            return f"{damage.detail}; delete this object, then run preprocess or pull, which reuses the other objects"
         if damage.fragment in reasons:
             return f"{damage.detail}; {reasons[damage.fragment]}"
         return damage.detail
@@ -202,8 +202,8 @@ class _Repair:
 
     def _nowhere(self) -> str:
         if self._upstream is None and self._rows is None:
-            return "pass a store that has it (--from URL), or the recordings (--data FOLDER)"
-        return "neither the upstream nor the recordings have it"
+            return "pass a store that has a copy (--from URL), or the recordings (--data FOLDER)"
+        return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
         """Return the record with the SHA-256 in the manifest: from the store, from the upstream, or made from its objects; else None."""
@@ -280,7 +280,7 @@ class _Repair:
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:
                 raise ConflictError(
-                    f"fragment {done.number}, {how}, has other values than the committed ones: the recordings, or the "
+                    f"fragment {done.number}, {how}, has other values than the committed fragment: the recordings, or the "
                     "code that reads them, changed since the build",
                     path=self._features.data_path,
                 )

@@ -142,7 +142,7 @@ def newer_format(document: dict[str, Any], problem: str, *, path: str) -> NewerF
     """Return the error for a document that this version cannot read; its message says which version to install."""
     writer = _version_of_writer(document)
     advice = (
-        f"install version {writer}, which wrote it, or a newer one (pip install --upgrade 'spikestore>={writer}')"
+        f"install version {writer}, which wrote this object, or a newer version (pip install --upgrade 'spikestore>={writer}')"
         if writer
         else "install a newer version (pip install --upgrade spikestore)"
     )

@@ -256,10 +256,13 @@ def test_a_callable_of_the_user_may_lengthen_samples(features: FeatureSet, more:
         ),
         (TimeMask(1000), "a time mask of up to 1000 bins is longer than the longest sample, which has"),
         (ChannelShift(2, "y"), "axis is 'y', but the frames have no y"),
-        (Rotate(30), "Rotate needs frames with x and y, but these have no y"),
-        (OneOf((TimeMask(3), Rotate(30))), "Rotate needs frames with x and y, but these have no y"),
-        (Translate(3), "Translate needs frames with x and y, but these have no y"),
-        (CutMix("xy"), "CutMix needs frames with x and y, but these have no y"),
+        (Rotate(30), "Rotate needs frames with x and y, but the frames of this set have no y"),
+        (
+            OneOf((TimeMask(3), Rotate(30))),
+            "Rotate needs frames with x and y, but the frames of this set have no y",
+        ),
+        (Translate(3), "Translate needs frames with x and y, but the frames of this set have no y"),
+        (CutMix("xy"), "CutMix needs frames with x and y, but the frames of this set have no y"),
         (
             [Blend(), CutMix(), CutMix(), CutMix()],
             "at most 3 augmentations of a loader can mix samples, got 4",

@@ -16,7 +16,7 @@ def evaluate(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            metavar="CHECKPOINT", help="A checkpoint, or the folder of a run, whose best.pt is used."
+            metavar="CHECKPOINT", help="A checkpoint, or the folder of a run. In a folder, best.pt is used."
         ),
     ],
     store: StoreOption = None,

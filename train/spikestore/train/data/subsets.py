@@ -199,7 +199,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
             f"the partition {path} in {features.storage.url} is damaged: it has {partition.samples} rows, but the set has "
-            f"{len(features)}; restore it with `spikestore repair --from`, or create it again",
+            f"{len(features)}; restore the partition with `spikestore repair --from`, or create it again",
             objects=(path,),
         )
     if part not in partition.parts:
@@ -215,7 +215,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
             f"the partition {SHD_SPEAKER!r} has no part {part!r}: use {SHD_SPEAKER}:train, {SHD_SPEAKER}:valid",
             name=f"{SHD_SPEAKER}:{part}",
         )
-    what = f"{SHD_SPEAKER} divides SHD's train split by speaker"
+    what = f"{SHD_SPEAKER} divides SHD's split 'train' by speaker"
     if "speaker" not in {column for column, _ in features.layout.columns}:
         raise UsageError(f"{what}, but {features!r} has no column speaker")
     rows = subset_rows(features, None)
@@ -223,7 +223,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
     others = np.setdiff1d(speakers, _SHD_TRAIN_SPEAKERS)
     if len(others):
         raise UsageError(
-            f"{what}, but {features!r} has speaker {others[0]}, who is not in that split: use hold_out for other sets"
+            f"{what}, but {features!r} has speaker {others[0]}, who is not in this split: use hold_out for other sets"
         )
     is_valid = np.isin(speakers, _SHD_VALID_SPEAKERS)
     chosen = rows[is_valid if part == "valid" else ~is_valid]

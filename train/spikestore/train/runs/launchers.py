@@ -88,9 +88,9 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
         if missing:
             raise UsageError(
                 f"{launcher.name} started {count} processes ({launcher.count} = {count}). Process {rank} "
-                f"({launcher.rank}) can't connect to the others, because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
+                f"({launcher.rank}) can't connect to the other processes, because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
                 f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start them "
-                f"with torchrun. To train in one process: start only one, or unset {launcher.rank} and {launcher.count}",
+                f"with torchrun. To train in one process: start only one process, or unset {launcher.rank} and {launcher.count}",
                 launcher=launcher.name,
             )
         local = environment.get(launcher.local) or environment.get("LOCAL_RANK")
@@ -122,8 +122,8 @@ def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
         return
     raise UsageError(
         f"{is_set} is {value}, but {absent} is not set: is this one of several processes? To train together: set "
-        f"{launcher.rank} (0, 1, …), {launcher.count} (how many), MASTER_ADDR and MASTER_PORT for each process, or start them "
-        f"with torchrun. To train in one process: unset {is_set}",
+        f"{launcher.rank} (0, 1, …), {launcher.count} (the number of processes), MASTER_ADDR and MASTER_PORT for each process, or start the "
+        f"processes with torchrun. To train in one process: unset {is_set}",
         variable=is_set,
     )
 

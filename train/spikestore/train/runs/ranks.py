@@ -234,7 +234,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
         raise UsageError(f"{ranks.count} ranks need a GPU each: use --device cuda, not {name}")
     if ranks.local >= torch.cuda.device_count():
         raise UsageError(
-            f"this machine has {torch.cuda.device_count()} GPUs, but more ranks than that run on it: start torchrun with "
+            f"this machine has {torch.cuda.device_count()} GPUs, but more than {torch.cuda.device_count()} ranks run on it: start torchrun with "
             "--nproc-per-node gpu, or use --device cpu"
         )
     chosen = torch.device("cuda", ranks.local)
@@ -253,8 +253,8 @@ def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
         return AnotherRankError(f"rank {ranks.rank} of {ranks.count} ends because another rank failed")
     if ranks.count > 1 and _is_connection(error):
         return RankError(
-            f"rank {ranks.rank} of {ranks.count} lost the connection to the others: one was killed, perhaps for lack of memory, or its "
-            "machine can't be reached; the same command resumes from the last checkpoint"
+            f"rank {ranks.rank} of {ranks.count} lost the connection to the other ranks: a rank was killed, perhaps for lack of memory, "
+            "or its machine can't be reached; the same command resumes from the last checkpoint"
         )
     if ranks.count > 1 and isinstance(error, SpikestoreError):
         error.message = f"rank {ranks.rank} of {ranks.count}: {error.message}"

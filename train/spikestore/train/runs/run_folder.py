@@ -188,7 +188,7 @@ def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageErr
         holder = (
             f"process {writer['process']} of {writer['user']} on {writer['host']}, since {writer['since']}"
         )
-    advice = "wait for it or stop it, then run the same command again; or pass another --folder"
+    advice = "wait for this process or stop it, then run the same command again; or pass another --folder"
     if not with_locks:
         advice += f" (this file system has no locks: if that process has ended, remove {path})"
     return UsageError(f"{path.parent} is being written by {holder}: {advice}", path=str(path.parent))

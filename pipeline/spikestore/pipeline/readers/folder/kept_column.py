@@ -111,7 +111,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
     # First, because bytes of a file name that are not UTF-8 cannot be encoded.
     if not text.isprintable():
         raise LayoutError(
-            f"{file!r} has {name} = {text!r}, which has a character that is not printable, or is not UTF-8: remove it, or do not list "
+            f"{file!r} has {name} = {text!r}, which has a character that is not printable, or is not UTF-8: remove this character, or do not list "
             f"{name} in columns under [source]",
             path=file,
         )

@@ -227,7 +227,7 @@ def _facts(
         if wrong:
             raise LayoutError(
                 f"{len(wrong):,} of {len(files):,} recordings do not fit the pattern {text}; the first is {wrong[0]}: set pattern under "
-                "[source.folder], such as {split}/{label}/*, or list them in exclude",
+                "[source.folder], such as {split}/{label}/*, or list these files in exclude",
                 path=wrong[0],
             )
         facts = {file: dict(values or {}) for file, values in fitted.items()}
@@ -270,7 +270,7 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
     has_split = settings.split in next(iter(facts.values()))
     if has_split and settings.shares:
         raise LayoutError(
-            f"the pattern or the table has the field {settings.split}, so shares must not be set: remove one of them"
+            f"the pattern or the table has the field {settings.split}, so shares must not be set: remove the field or shares"
         )
     if has_split:
         for file, values in facts.items():
@@ -315,7 +315,7 @@ def _label(file: str, values: dict[str, str], settings: FolderSettings, classes:
         why = (
             f"has the label {label!r}, which is not in classes under [source.folder]: correct the label or classes"
             if label
-            else "has no label: write one into the table"
+            else "has no label: write a label into the table"
         )
         raise LayoutError(f"{file} {why}", path=file)
     return label

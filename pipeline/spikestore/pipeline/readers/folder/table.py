@@ -72,7 +72,7 @@ class Table:
                 )
             if file in numbers:
                 raise self._wrong(
-                    f"names {file} twice, in the lines {numbers[file]} and {number}: remove one of them"
+                    f"names {file} twice, in the lines {numbers[file]} and {number}: remove one of these lines"
                 )
             numbers[file], self.rows[file] = number, row
         if not self.rows:
@@ -90,7 +90,7 @@ class Table:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise SourceNotFoundError(
-                f"the table {self.path} does not exist: correct table under [source.folder]; it is a path relative to the data folder",
+                f"the table {self.path} does not exist: correct table under [source.folder]; its value is a path relative to the data folder",
                 path=str(self.path),
             ) from None
         except OSError as error:

@@ -28,7 +28,7 @@ def gc(
             "--older-than",
             metavar="DAYS",
             min=0,
-            help="Remove only objects that are older than this. If it is less than 7 days, make sure that nobody builds or pushes meanwhile.",
+            help="Remove only objects that are older than this age. If the age is less than 7 days, make sure that nobody builds or pushes meanwhile.",
         ),
     ] = 7.0,
     as_json: JsonOption = False,

@@ -34,4 +34,4 @@ def rm(
     for name in wanted:
         lost = opened.forget(name)
         say(f"removed {name} ({', '.join(lost)})" if ":" not in name else f"removed {name}")
-    say("the feature sets are kept; gc --unreferenced removes those without a name")
+    say("the feature sets are kept; gc --unreferenced removes the sets without a name")

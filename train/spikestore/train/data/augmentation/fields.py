@@ -62,7 +62,10 @@ def plane_of(augmentation: CheckedAugmentation, sites: tuple[int, ...]) -> tuple
     UsageError
         The sensor has no y; the message names the augmentation.
     """
-    refuse(len(sites) < 3, f"{type(augmentation).__name__} needs frames with x and y, but these have no y")
+    refuse(
+        len(sites) < 3,
+        f"{type(augmentation).__name__} needs frames with x and y, but the frames of this set have no y",
+    )
     return sites[-1], sites[-2]
 
 

@@ -1,4 +1,4 @@
-"""Pipeline: read recordings, transform them, and commit feature sets to a store; export sets to plain files, and import caches of Tonic."""
+"""Pipeline: builds of feature sets from recordings, exports of sets to plain files, and imports of Tonic's caches."""
 
 from typing import TYPE_CHECKING
 

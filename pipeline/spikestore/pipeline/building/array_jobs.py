@@ -1,9 +1,9 @@
 """Builds by job arrays, without a Dask cluster: each of n jobs builds one part, then one more job commits.
 
-All jobs use the same plan: the job that runs first stores the plan, and the others read it. Part i of n has the fragments
-i - 1, i - 1 + n, i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for another.
-Only a job with the option ``finalise`` commits the sets. This job computes nothing. If fragments are missing, it reports them
-and commits nothing.
+All jobs use the same plan: the job that runs first stores the plan, and the other jobs read the plan. Part i of n has the
+fragments i - 1, i - 1 + n, i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for
+another. Only a job with the option ``finalise`` commits the sets. This job computes nothing. If fragments are missing, it
+reports them and commits nothing.
 """
 
 from __future__ import annotations

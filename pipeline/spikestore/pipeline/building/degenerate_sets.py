@@ -3,7 +3,7 @@
 Other examples are a set without events, a set whose events are mostly cropped, and a set with a single time bin or a single
 class. An empty set is an error, unless the caller allows empty sets. In all other cases the set is committed, and each such
 property is reported in a warning. Some warnings state the times of recordings. For such a warning, some recordings are read
-again, unless the set was derived from a finer set.
+again. If the set was derived from a finer set, its recordings may be missing, and no recording is read.
 """
 
 from __future__ import annotations

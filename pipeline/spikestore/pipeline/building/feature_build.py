@@ -71,7 +71,7 @@ def open_build(
     request: BuildRequest,
     look: SourceLook | None = None,
 ) -> Build:
-    """Return the unfinished build of a feature set; if there is none, start a new build.
+    """Return the unfinished build of a feature set; start a new build if there is none, or if ``request.restart`` is true.
 
     `look` has the properties of the source that are known before its recordings are read. By default, the source is opened to
     get these properties.

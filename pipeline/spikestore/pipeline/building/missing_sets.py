@@ -32,8 +32,9 @@ def build_sets(
 ) -> dict[str, FeatureSet]:
     """Return the sets by split: from the store, from an upstream, or newly built.
 
-    If ``options.part`` is set, only complete sets are returned. New sets reuse the rows that `reuse` finds in committed sets.
-    `stored` has the summaries (`FragmentContent`) of the fragments that a sweep has built.
+    If ``options.part`` is set, nothing is committed, and only sets that are complete already are returned. New sets reuse the
+    rows that `reuse` finds in committed sets. `stored` has the summaries (`FragmentContent`) of the fragments that a sweep has
+    built.
 
     Raises
     ------

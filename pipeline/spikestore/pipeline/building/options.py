@@ -84,7 +84,7 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy in which every option that the caller left at its default has the value of the recipe."""
+        """Return a copy in which the values of the recipe replace all options that have their default."""
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers
         return replace(

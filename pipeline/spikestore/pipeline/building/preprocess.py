@@ -90,8 +90,8 @@ def preprocess(
     source_or_dataset : Tonic dataset, other dataset, LocatedSource, path of a recipe, or Recipe
         The source. A Tonic dataset (such as ``tonic.datasets.SSC``) is converted to a spec, and events are read from its files;
         torch's ``Subset`` or ``ConcatDataset`` of Tonic datasets is supported too. For any other object with ``__len__`` and
-        ``__getitem__``, `version` or `hash_events` is required; each item of the object must be a pair of a structured array of
-        events and a target. `source_of_dataset` has more options.
+        ``__getitem__``, `version` or `hash_events` is required; each item of the object must be a pair (events, target), where
+        ``events`` is a structured array. `source_of_dataset` has more options.
     transform : tonic.transforms.Compose or Transform, optional
         Transform of each recording; by default the transform of the Tonic dataset. If the source is a recipe, this parameter is
         not allowed, because the recipe states the transform.

@@ -79,6 +79,6 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
 
 
 def _mixes_times(source: Source) -> bool:
-    """Return whether some recordings are from files of SHD or SSC, whose times may be float16, and others are not."""
+    """Return whether recordings from files of SHD or SSC, whose times may be float16, are mixed with other recordings."""
     parts = () if source.items is None else source.items.parts
     return len({isinstance(part, FilePart) and part.reader == _COCHLEA for part in parts}) > 1

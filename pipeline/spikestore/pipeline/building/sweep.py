@@ -45,7 +45,7 @@ def build_together(
 ) -> dict[Address, list[FragmentContent]]:
     """Build the fragments of sets, commit nothing, and return the summaries of the fragments (`FragmentContent`).
 
-    Fragments of sets of the same source are built together.
+    If several sets have the same source, their fragments are built together.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``spikestore plan``: report what `preprocess` would compute for a recipe."""
+"""``spikestore plan``: report which sets of a recipe `preprocess` must still compute."""
 
 from __future__ import annotations
 

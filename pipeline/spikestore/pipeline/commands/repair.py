@@ -76,7 +76,7 @@ def repair(
 ) -> None:
     """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
 
-    An object that can be computed from the rest of the set is computed. Other objects are copied from the store that --from
+    If an object can be computed from the rest of the set, it is computed. Other objects are copied from the store that --from
     names, or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used. Without --data, the
     recordings of --recipe are used. Only bytes that match the set are stored.
 

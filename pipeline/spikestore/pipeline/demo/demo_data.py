@@ -114,7 +114,7 @@ def _archive(path: Path) -> Path:
 
 
 def _is_written(path: Path, count: int, seed: int) -> bool:
-    """Return whether `path` is a demo file of these arguments; raise `UsageError` if it is not demo data."""
+    """Return whether `path` is a demo file of these arguments; raise `UsageError` if the file is not demo data."""
     archive = _archive(path)
     if archive.exists() and archive.stat().st_size > 0:
         raise UsageError(f"{archive} is not demo data: choose another folder", path=str(archive))

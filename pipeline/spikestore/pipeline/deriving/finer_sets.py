@@ -39,8 +39,8 @@ def find_finer_rows(
 ) -> FinerRows | None:
     """Return the rows of a new set that can be computed from a finer set; None if no finer set gives more than half of the rows.
 
-    Sets of the store are tried first, then sets of upstreams. In both cases, sets with fewer non-zeros are tried before other
-    sets.
+    Sets of the store are tried first, then sets of all upstreams. Within each of these two groups, sets with fewer non-zeros
+    are tried first.
 
     Parameters
     ----------

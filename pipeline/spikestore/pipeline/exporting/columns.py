@@ -28,7 +28,10 @@ CreateArray = Callable[[str, int, np.dtype[Any]], Array]
 
 
 class Appender:
-    """Appends values to an array on disk in whole chunks, because a write of a part of a chunk would encode the whole chunk again."""
+    """Appends values in whole chunks to an array on disk.
+
+    If only a part of a chunk is written, the whole chunk is encoded again later.
+    """
 
     def __init__(self, array: Array, dtype: np.dtype[Any]) -> None:
         self._array = array

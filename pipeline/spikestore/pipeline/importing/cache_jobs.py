@@ -114,7 +114,7 @@ class StoreJob:
     classes : tuple of str
         Class names.
     samples : sequence of CachedSample, optional
-        All items, if they are in memory; otherwise their files are read.
+        All items; None if the items are not in memory, so that their files must be read.
     first : int
         Number of the first item of `stamps`. It is 0, except in a result of `only`.
     """

@@ -85,7 +85,7 @@ def import_cache(
         numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
         names are part of the key.
     data : str or Path, optional
-        Folder with the recordings. If it is given, some rows are compared with frames and labels that are computed from the
+        Folder with the recordings. With this folder, some rows are compared with frames and labels that are computed from the
         recordings.
     compare_all : bool
         Compare all rows, not only some; needs `data`.

@@ -1,4 +1,4 @@
-"""The content of a new recipe, from a few choices; the rest is as in the shipped recipe of the data set."""
+"""The content of a new recipe, from a few choices; all other values are those of the shipped recipe of the data set."""
 
 from __future__ import annotations
 

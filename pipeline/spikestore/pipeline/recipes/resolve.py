@@ -1,6 +1,6 @@
 """Resolve a recipe: which feature sets it requests, which of them exist, and which are missing.
 
-All commands that take a recipe use this module: preprocess, jobs of an array, plan and repair.
+All commands that take a recipe use this module: ``preprocess`` (also in array jobs), ``plan`` and ``repair``.
 
 1. `OpenedRecipe` is a recipe with its file, its lock and the folder with its recordings.
 2. `OpenedRecipe.requested_sets` identifies the sets by their recordings, or by the lock if the recordings are missing.

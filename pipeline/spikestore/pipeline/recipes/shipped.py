@@ -21,7 +21,7 @@ INSTALLED = _HERE
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Return the shipped recipes by name: those in the package, or in the checkout of an editable install."""
+    """Return the shipped recipes by name, from the package, or from the checkout of an editable install."""
     for folder in (INSTALLED, _HERE.parents[3] / "recipes"):
         if recipes := {path.stem: path for path in sorted(folder.glob("*.toml"))}:
             return recipes

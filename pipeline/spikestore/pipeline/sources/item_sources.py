@@ -70,8 +70,8 @@ def source_of_dataset(
     Parameters
     ----------
     dataset : object
-        A data set with ``__len__`` and ``__getitem__``, whose items are pairs of a structured array of events and a target; a Tonic data
-        set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
+        A data set with ``__len__`` and ``__getitem__``, whose items are pairs (events, target) with ``events`` as a structured
+        array; a Tonic data set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
     version : str, optional
         Identifies the recordings of a data set without known files, together with the class and the length of the data set. If
         the recordings change, the version must change.

@@ -46,7 +46,7 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        For each event, its number in the file; given if events were sorted or dropped.
+        For each event, its number in the file; None if no event was sorted or dropped.
     """
 
     name: str
@@ -125,8 +125,7 @@ def put_in_order(
     sort : bool
         Sort by time (stable) instead of rejecting unsorted times.
     times : float64 array, shape (n_events,), optional
-        Times in µs before they were rounded down to the ``t`` of `events`. If they are given, they are compared instead of
-        ``t``.
+        Times in µs before they were rounded down to the ``t`` of `events`. They replace ``t`` in the checks and in sorting.
 
     Returns
     -------

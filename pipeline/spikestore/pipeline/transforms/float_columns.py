@@ -1,8 +1,8 @@
 """Frames of real numbers from the columns of a block, for ordinary recordings.
 
-`NumpyChain` checks and copies the events of a recording several times, which takes longer than the frames. Here one compiled check is
-enough for ordinary recordings: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor. The other recordings are left to
-`NumpyChain`, so all rejected recordings have the same messages.
+`NumpyChain` checks and copies the events of a recording several times, which takes longer than the frames. Here one compiled
+check is enough for ordinary recordings: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor.
+`NumpyChain` computes the other recordings, so a rejected recording has the same message as without this module.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ class FrameBins:
         Parameters
         ----------
         times : array, shape (n_events,), or None
-            Sorted times in µs, at least one; None for a recording without events. Its duration is ``end_time - start_time``, or
-            0 if one of these two times is not given.
+            Sorted times in µs, at least one; None for a recording without events. The duration of such a recording is
+            ``end_time - start_time``, or 0 if one of these two times is None.
         name : str
             Name of the recording in messages.
 

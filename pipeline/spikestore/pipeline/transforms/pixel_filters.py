@@ -1,4 +1,4 @@
-"""Filters that drop events by their pixels. The events that they keep are found without a loop over events.
+"""Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
 Tonic loops over the events with a table of times of all pixels. Here, events are sorted by pixel once, and the last event of a
 pixel is found by bisection. The results equal Tonic's, including rounding, because times are float64 as in Tonic's table.

@@ -44,7 +44,7 @@ class KeptColumn:
         Raises
         ------
         LayoutError
-            Some recordings have numbers and others have no value; or a text or the name is too long.
+            Some recordings have numbers, and other recordings have no value; or a text or the name is too long.
         """
         texts = {file: values[name] for file, values in facts.items()}
         given = {file: text for file, text in texts.items() if text}
@@ -125,7 +125,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if only some values are numbers. All values are then stored as texts, and the cause may be one typing error."""
+    """Log one line if some values are numbers and some are not: such a column is stored as texts, maybe because of one typing error."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

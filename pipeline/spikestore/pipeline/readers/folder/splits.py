@@ -9,8 +9,9 @@ from collections.abc import Mapping
 def split_of(group: str, shares: Mapping[str, float]) -> str:
     """Return the split of a group.
 
-    The SHA-256 of the group's text, as a number from 0 to 1, is compared with the cumulative sums of the shares. So a group always
-    has the same split, on every machine and after other groups are added. The sizes of the splits equal the shares only on average.
+    The SHA-256 of the group's name, as a number from 0 to 1, is compared with the cumulative sums of the shares. So a group
+    always has the same split, on every machine and after other groups are added. The sizes of the splits equal the shares only
+    on average.
 
     Parameters
     ----------

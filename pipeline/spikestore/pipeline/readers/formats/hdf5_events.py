@@ -1,4 +1,4 @@
-"""Event files in HDF5: the layouts of DSEC and Metavision, and others with one dataset per field.
+"""Event files in HDF5: the layouts of DSEC and Metavision, and any group with one dataset per field.
 
 ========================  ======================================================================
 layout                    datasets

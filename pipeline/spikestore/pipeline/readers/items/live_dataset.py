@@ -1,4 +1,4 @@
-"""A data set in Python whose class is not from Tonic: its items are pairs of events and a target.
+"""A data set in Python whose class is not from Tonic: its items are pairs (events, target).
 
 Only one thread at a time reads items, because objects of users are rarely thread-safe. A worker process gets a pickled copy.
 """

@@ -29,7 +29,8 @@ def picture(
     off : float64 array, shape (rows, columns), optional
         Counts of polarity 0.
     is_real : bool
-        The values are real numbers of at least 0. The opacity is then proportional to the value, and the largest value has the full opacity.
+        Whether the values are real numbers, which must be at least 0. The opacity of real numbers is proportional to the value,
+        and the largest value has the full opacity.
     """
     most = max(on.max(initial=0), 0 if off is None else off.max(initial=0))
     if not is_real:

@@ -3,11 +3,11 @@
 For each recording:
 
 1. Check that it is ordinary: times are sorted and within ± `EXACT`, coordinates and polarities are inside the sensor.
-   The compiler vectorises these checks over whole columns. Recordings that are not ordinary are left to the caller.
+   The compiler vectorises these checks over whole columns. The caller transforms recordings that are not ordinary.
 2. Select the events that all crops keep. Scaling and truncating keep the order of times, so the events are one range,
    which a search finds.
 3. Compute the edges of each bin in float64, as ``tonic.slicers`` does, and search for each edge among the scaled
-   times, starting where the previous edge was found. For SpikingJelly's rules, `fixed_ranges` finds the events of each bin.
+   times, starting at the previous edge. For SpikingJelly's rules, `fixed_ranges` finds the events of each bin.
 4. Count the events of a bin, with 2 or 4 bytes per site, and collect the non-zeros of 64 sites at a time: a vector comparison
    returns a mask of the non-zero sites. If there are many sites and few events, the count loop sets the mask itself.
 """

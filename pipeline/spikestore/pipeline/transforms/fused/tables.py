@@ -146,7 +146,7 @@ def coordinate_table(
 def empty_bins(spec: FrameOperation) -> float:
     """Return the number of bins of a recording without events, by Tonic's formula.
 
-    The duration of such a recording is ``end_time - start_time``. If one of these two times is not given, the duration is 0.
+    The duration of such a recording is ``end_time - start_time``. If one of these two times is None, the duration is 0.
     """
     if not isinstance(spec, ToFrame):
         return spec.bins or 1

@@ -8,8 +8,8 @@ this line since 2014, and a file without this line is from a DVS128.
 - DAVIS: y is in bits 30 to 22, and x in bits 21 to 12. Bit 11 is 1 for ON. Bit 31 marks samples of images and of the motion
   sensor. Bit 10 marks a signal at the camera's input.
 
-Both kinds of chips count x from the right and y from the bottom. The events that are returned count from the left and the top,
-as events of AEDAT 3.1 and 4 do.
+Both kinds of chips count x from the right and y from the bottom. The coordinates that are returned count from the left and the
+top, as in AEDAT 3.1 and 4.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Accuracy gained from the times of spikes: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml``, trained as by ``make train``, is compared with a linear read-out of the spikes summed
-over time. Both use the same feature sets. Both are fitted on the train split; the epoch of the network and the penalty of the
-read-out are chosen on the valid split. A value is the accuracy of the network minus that of the read-out, in percentage points. There is
-one value for each random seed of the network. The read-out has no seed: its loss is convex, and is minimised until it no longer changes.
+over time. The network and the read-out use the same feature sets, and are fitted on the split ``train``. The epoch of
+the network and the penalty of the read-out are chosen on the split ``valid``. A value is the accuracy of the network
+minus that of the read-out, in percentage points. There is one value for each random seed of the network. The read-out
+has no seed: its loss is convex, and is minimised until it no longer changes.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> None:
 
 
 def _lacking(data: Path) -> str | None:
-    """Return the reason why this can't be measured on these recordings; None if it can be measured."""
+    """Return the reason why the gain can't be measured on these recordings; None if it can be measured."""
     recordings = find_recordings(data)
     lacking = [split for split in COUNTS if split not in recordings.splits]
     if not lacking:
@@ -104,7 +105,7 @@ def summed(features: Any) -> tuple[Any, Any]:
 
 
 def linear_read_out(sums: dict[str, tuple[Any, Any]]) -> dict[str, float]:
-    """Fit multinomial logistic regression with each penalty; return the accuracies with the penalty that the valid split chooses."""
+    """Fit multinomial logistic regression with each penalty; return the accuracies with the penalty that is best on the split ``valid``."""
     import torch
 
     threads = torch.get_num_threads()
@@ -155,7 +156,7 @@ def _fit(x: Any, labels: Any, penalty: float) -> tuple[Any, Any]:
 
 
 def train(scratch: Path, store: Any, seed: int, epochs: int | None, device: str) -> dict[str, float]:
-    """Train the demo configuration with a seed; return the accuracies of its best checkpoint."""
+    """Train the demo configuration with a seed; return the accuracies of the best checkpoint."""
     from spikestore.train.runs.config import load_config
     from spikestore.train.runs.run import evaluate, run
 

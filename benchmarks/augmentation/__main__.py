@@ -7,8 +7,9 @@ of cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are
 
 Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
 copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop
-that reads the columns of two samples and writes every second non-zero of both; no mixture can be faster than this loop. With ``--device
-cuda``, a GPU holds the columns, as residence ``device`` does; there are then no rows of papers and no targets.
+that reads the columns of two samples and writes every second non-zero of both; no mixture can be faster than this loop.
+With ``--device cuda``, a GPU holds the columns, as with residence ``device``; there are no rows of papers and no
+targets.
 """
 
 from __future__ import annotations

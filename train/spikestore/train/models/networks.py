@@ -164,7 +164,8 @@ def forget_states(network: nn.Module) -> None:
     """Reset all membrane potentials: every neuron starts from rest at the next call.
 
     Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch it then picks rows of the old
-    states at random, with torch's global generator. Here states become empty, and the next call creates them as zeros.
+    states at random, with torch's global generator. This function makes states empty, and the next call of the network
+    creates states of zeros.
     """
     for layer in _stateful_layers(network).values():
         for name in _state_names(layer):
@@ -183,7 +184,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
-    """Load a result of `weights` into a network; raise ValueError unless it has exactly the network's parameters."""
+    """Load a result of `weights` into a network; raise ValueError unless `values` has exactly the network's parameters."""
     forget_states(network)
     missing, unexpected = network.load_state_dict(values, strict=False)
     absent = set(missing) & set(weights(network))

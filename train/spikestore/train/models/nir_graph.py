@@ -26,7 +26,7 @@ _Shape = tuple[int, ...]
 def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> Any:
     """Return the NIR graph of a network: its computation in one time bin, with copies of its parameters.
 
-    `nir.write` writes it to a file; ``sinabs.from_nir`` turns it into a network of Sinabs' layers.
+    `nir.write` writes the graph to a file; ``sinabs.from_nir`` turns the graph into a network of Sinabs' layers.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nir.NIRGraph
         Graph from ``input``, with the shape of the frames, to ``output``, with the shape (classes,); the other nodes have the
         names of the layers. NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one
-        spike per bin: if the network uses one of these, a warning names it.
+        spike per bin: if the network uses one of these properties, a warning names the property.
 
     Raises
     ------

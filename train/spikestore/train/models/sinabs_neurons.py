@@ -19,8 +19,8 @@ __all__ = ["IAF", "SinabsState"]
 class SinabsState(MembraneState):
     """Mixin for a layer of Sinabs without synapses, whose only state is ``v_mem``; it must be the first base class.
 
-    Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both work for
-    the layer itself; the ``buffers()`` of a network that contains it do not include the state.
+    Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both
+    methods work for the layer itself; the ``buffers()`` of a network that contains the layer do not include the state.
     """
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:

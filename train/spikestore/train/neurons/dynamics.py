@@ -13,7 +13,8 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
 
 where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
 spikes are equal to the last bit. For reset to zero, b is Sinabs' ``reset_value``, by default 0. If it is not 0, Sinabs 3.1.3 adds
-it to every neuron in every step, whether the neuron spiked or not. This package does the same. The backward pass needs v(t) only.
+it to every neuron in every step, whether the neuron spiked or not. This package does the same. Of the results of the
+forward pass, the backward pass needs v(t) only.
 """
 
 from __future__ import annotations

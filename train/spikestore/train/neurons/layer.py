@@ -25,15 +25,15 @@ class IAF(MembraneState):
     """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
     Membrane potentials and their gradients persist between calls until `reset_states`. If the shape of batch and neurons
-    changes between calls, all potentials start at 0 (Sinabs draws rows of the old state at random).
+    changes between calls, all potentials start at 0. In this case, Sinabs draws rows of the old state at random.
 
     Parameters
     ----------
     spike_threshold : float or Tensor of shape ()
         Membrane potential from which a neuron spikes; above 0.
     spike_fn : {"multi", "single"}
-        ``multi``: one spike in a step for each threshold that fits into the membrane potential; ``single``: at most one.
-        Sinabs' ``MultiSpike`` and ``SingleSpike`` are accepted too.
+        ``multi``: one spike in a step for each threshold that fits into the membrane potential; ``single``: at most one
+        spike in a step. Sinabs' ``MultiSpike`` and ``SingleSpike`` are accepted too.
     reset_fn : {"subtract", "zero"}, float or None
         ``subtract`` or None: each spike subtracts the threshold from the membrane potential; a number: each spike subtracts
         this number; ``zero``: spikes set the potential to 0. Sinabs' ``MembraneSubtract`` and ``MembraneReset`` are accepted.
@@ -43,7 +43,7 @@ class IAF(MembraneState):
     min_v_mem : float or Tensor of shape (), optional
         Lower bound of membrane potentials, applied after the reset.
     shape : sequence of int, optional
-        Shape of the first state, (batch, *neurons); that of the first input by default.
+        Shape of the first state, (batch, *neurons); by default, the shape of the first input without its time axis.
     record_states : bool
         Whether each call sets ``recordings["v_mem"]``: membrane potentials after each step's reset, detached.
 
@@ -53,7 +53,7 @@ class IAF(MembraneState):
         Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Assign it to set the initial
         state. It is in ``state_dict()`` and moves with the layer, but it is not in ``buffers()``: its shape depends on
         the batch, and code that pairs the buffers of two networks (``AveragedModel``, ``DistributedDataParallel``) needs
-        equal shapes. Loading a state dict without it leaves the state unchanged.
+        equal shapes. Loading a state dict without ``v_mem`` leaves the state unchanged.
     """
 
     _warned = False
@@ -84,7 +84,7 @@ class IAF(MembraneState):
         self.v_mem = torch.zeros(0 if shape is None else tuple(shape))
 
     def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
-        """Return spikes with the shape of `x`, (batch, time, *neurons), and its dtype.
+        """Return spikes with the shape and the dtype of `x`, (batch, time, *neurons).
 
         If `link` is given, `x` is the input of the preceding linear layer; see `spikestore.train.neurons.linear`.
 
@@ -155,7 +155,7 @@ class IAF(MembraneState):
         Parameters
         ----------
         randomize : bool
-            Draw them uniformly between two bounds instead.
+            Draw the potentials uniformly between two bounds instead of setting them to 0.
         value_ranges : mapping of str to tuple of float, optional
             The bounds with the key ``"v_mem"``; (0, 1) by default.
         """

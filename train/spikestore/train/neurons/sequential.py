@@ -16,10 +16,10 @@ from spikestore.train.neurons.linear.functions import linear_of_counts, pack
 
 
 class SpikingSequential(nn.Sequential):
-    """``nn.Sequential`` with the same results, parameters and hooks, but less memory and faster training on a CPU.
+    """``nn.Sequential`` that trains faster on a CPU, in less memory, with the same results, parameters and hooks.
 
-    If `IAF` follows ``nn.Linear``, both run as one step, and spikes are stored as bytes for the backward pass. Layers with
-    hooks (except those of `watch_spikes`) or with a replaced ``forward`` run separately.
+    If `IAF` follows ``nn.Linear``, the two layers run as one step, and spikes are stored as bytes for the backward
+    pass. Layers with hooks (except those of `watch_spikes`) or with a replaced ``forward`` run separately.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -45,9 +45,9 @@ class SpikingSequential(nn.Sequential):
 def watch_spikes(
     layer: nn.Module, watch: Callable[[nn.Module, Tensor], object], *, on_device: bool = False
 ) -> RemovableHandle:
-    """Call a function with the spikes of a layer after each of its calls.
+    """Call a function with the spikes of a layer after each call of the layer.
 
-    A forward hook would also get the neurons' input; for this, the linear layer before the neurons would have to run
+    A forward hook does more: it also gets the neurons' input, so the linear layer before the neurons must run
     separately.
 
     Parameters
@@ -55,10 +55,10 @@ def watch_spikes(
     layer : nn.Module
         Neurons of any backend.
     watch : callable
-        Called with the layer and its spikes, which it must not change; its result is ignored.
+        Called with the layer and its spikes. The callable must not change the spikes; its result is ignored.
     on_device : bool
-        Whether a CUDA graph can replay `watch`. For this, each call of `watch` must only change tensors on the device, in place,
-        and always the same tensors (never the spikes). If `on_device` is false, steps of the network are not replayed.
+        True: a CUDA graph can replay `watch`. Each call of `watch` must then only change tensors on the device, in
+        place, and always the same tensors (never the spikes). False: steps of the network are not replayed.
 
     Returns
     -------

@@ -1,8 +1,9 @@
 """Surrogate derivatives of spikes w.r.t. the membrane potential before the reset.
 
-Parameters, defaults and the order of operations are those of ``sinabs.activation``, so a call of a surrogate returns the same
-bits. Any callable with the same signature works, including Sinabs' objects. The backend fused does not call a single exponential:
-it computes this surrogate in its compiled passes, with a relative error of about 2e-7. It calls all other surrogates.
+Parameters, defaults and the order of operations are those of ``sinabs.activation``, so a call of a surrogate returns
+the same bits as Sinabs' surrogate. Any callable with the same signature works, including Sinabs' objects. The backend
+``fused`` does not call a single exponential: it computes this surrogate in its compiled passes, with a relative error
+of about 2e-7. The backend calls all other surrogates.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ _KINDS = (SingleExponential, PeriodicExponential, Heaviside, Gaussian, MultiGaus
 
 
 def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
-    """Return `surrogate` as a `SingleExponential` if it is ours or Sinabs', else None."""
+    """Return `surrogate` as a `SingleExponential` if it is a single exponential of this module or of Sinabs, else None."""
     if isinstance(surrogate, SingleExponential):
         return surrogate
     kind = type(surrogate)

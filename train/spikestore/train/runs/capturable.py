@@ -32,7 +32,7 @@ _KNOWN = (
 
 
 def why_not_network(network: nn.Module) -> str | None:
-    """Return the reason why passes through a network can't be replayed; None if they can."""
+    """Return the reason why passes through a network can't be replayed; None if passes can be replayed."""
     for name, layer in network.named_modules():
         label = f"layer {name}" if name else "the network"
         if hasattr(layer, "_orig_mod") or layer._compiled_call_impl is not None:
@@ -52,7 +52,7 @@ def why_not_network(network: nn.Module) -> str | None:
 
 
 def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
-    """Return the reason why an optimiser's steps can't be replayed; None if they can."""
+    """Return the reason why an optimiser's steps can't be replayed; None if steps can be replayed."""
     if not all(group.get("capturable") for group in optimiser.param_groups):
         return f"{type(optimiser).__name__} was created without capturable=True"
     if optimiser._optimizer_step_pre_hooks or optimiser._optimizer_step_post_hooks:

@@ -1,4 +1,4 @@
-"""Comparison of class names, so that no network is used with a set that numbers its classes differently."""
+"""Comparison of class names, so that no network is used with a set that numbers its classes in another order."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def refuse_other_labels(
     Parameters
     ----------
     checkpoint : Checkpoint
-        The network. Early versions wrote checkpoints without class names; then the names are read from the train split, if
-        `store` has it.
+        The network. Early versions wrote checkpoints without class names. For such a checkpoint, the names are read
+        from the training split, if `store` has this split.
     features : FeatureSet
         The set to compare.
     label : str
@@ -60,8 +60,8 @@ def refuse_other_labels(
     store : Store
         Store to search for the set that the network was trained on.
     other_data : bool
-        Whether other data are allowed: then other names are only a warning. The same names in another order are
-        still an error.
+        If true, other names cause a warning instead of an error. The same names in another order cause an error in any
+        case.
     """
     known = checkpoint.classes or _classes_in_store(checkpoint, store)
     if not known:

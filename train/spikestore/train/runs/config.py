@@ -71,11 +71,11 @@ class DataConfig(Spec):
     """Bytes that the dense frames of a batch may take; by default 4 GiB, or half of the machine's memory if that is less."""
 
     def cut_of(self, longest: int) -> int | None:
-        """Return `truncate_to` for a valid or test set whose longest sample has `longest` bins; None if nothing is cut."""
+        """Return `truncate_to` for a set to validate or test on, whose longest sample has `longest` bins; None if nothing is cut."""
         return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:
-        """Return the split of the store that has the samples of `split`. For ``shd-speaker``, this is the train split."""
+        """Return the split of the store that has the samples of `split`. For ``shd-speaker``, this is the split to train on."""
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:

@@ -1,8 +1,9 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
 Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which changes
-weights only if the loss is finite. Both run the kernels of a plain step on the same numbers: results have the same bits.
-Fused optimisers of torch read on the device whether the loss is finite; with other optimisers, the CPU waits for the loss.
+weights only if the loss is finite. The two graphs run the kernels of a plain step on the same numbers, so results have
+the same bits. Fused optimisers of torch read on the device whether the loss is finite; with other optimisers, the CPU
+waits for the loss.
 """
 
 from __future__ import annotations
@@ -107,16 +108,16 @@ class _Recorded:
 class TrainingStep:
     """Takes the same training steps as `training_step`, and replays them as CUDA graphs if the result is the same.
 
-    A batch shape is recorded at its fourth step. Rarer shapes, such as a shorter last batch, and shapes after the first
-    `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are in the same places as
-    after a plain step; the next step overwrites gradients and membrane potentials.
+    A batch shape is recorded at its fourth step. Shapes that occur less often, such as a shorter last batch, and shapes
+    after the first `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are
+    in the same places as after a plain step; the next step overwrites gradients and membrane potentials.
 
     Parameters
     ----------
     network, optimiser, clip_norm, arithmetic, ranks
         See `training_step`; the same objects in every step.
     cuda_graphs : "auto" or bool
-        ``auto`` replays steps where possible, True always, False never.
+        ``auto`` replays steps if this is possible; True raises an error if it is not possible; False replays no steps.
 
     Raises
     ------

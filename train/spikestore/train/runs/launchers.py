@@ -1,9 +1,9 @@
 """Reads the rank of this process from the environment variables that launchers set.
 
-torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, rank and count are read here, and
-MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several and
-its rank or the meeting point is unknown, an error is raised. Without this error, each process would train alone, and all would
-write the same files.
+torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, this module reads rank and count, and
+MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several
+and its rank or the meeting point is unknown, an error is raised. Without this error, each process would train alone,
+and all would write the same files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spikestore.store_schemas.errors import UsageError
 
 @dataclass(frozen=True)
 class Launched:
-    """Rank of a process, and number of the processes that a launcher started with it.
+    """Rank of a process, and number of all processes that its launcher started.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ _LAUNCHERS = (
 
 
 def launched(environment: Mapping[str, str]) -> Launched | None:
-    """Return the rank of this process and the number of processes; None if it is the only one.
+    """Return the rank of this process and the number of processes; None if this process is the only one.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 
 
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
-    """Raise an error if only rank or only count is set, unless its value means that this process is alone.
+    """Raise an error if only one of rank and count is set, unless the value that is set means that this process is alone.
 
     srun's variables are not checked: in batch scripts and interactive allocations, SLURM sets some of them too. If only
     mpirun's rank is set and it is 0, this process counts as alone.

@@ -52,9 +52,9 @@ class EpochResult:
     epoch : int
         Number of the epoch, from 1.
     loss : float
-        Mean loss over the train split.
+        Mean loss over the training split.
     accuracy : float
-        Share of the valid split that was classified correctly.
+        Share of the validation split that was classified correctly.
     spike_rates : dict of str to float
         Spikes per neuron and time bin of each layer while training.
     """
@@ -90,24 +90,25 @@ def train(
         Device of the network and the batches.
     start : Checkpoint, optional
         Checkpoint to resume from; the result equals that of a run that was never interrupted. An epoch that began with
-        another residence is finished in the order of that residence. If the train split has changed, the epoch restarts; if
-        the valid split has changed, the best accuracy is reset.
+        another residence is finished in the order of that residence. If the training split has changed, the epoch
+        restarts; if the validation split has changed, the best accuracy is reset.
     origin : str
         File or object from which `config` was read, for messages.
     ranks : Ranks
-        Processes that train together, each with its own `device`; all get the same results, and rank 0 writes.
+        Processes that train together, each with its own `device`; all ranks get the same results, and rank 0 writes
+        files.
     progress : callable
         Called during loading and training as ``progress(done, total, label)``.
 
     Raises
     ------
     UsageError
-        The network can't be built here or for these frames; the two sets list their classes in different orders; or
-        the train split has no events in any time bin.
+        The network can't be built on this machine or for these frames; the two sets list their classes in different
+        orders; or the training split has no events in any time bin.
     TrainingError
-        The loss is not finite; the message names the layer.
+        The loss is not finite; the message names the first layer or parameter with values that are not finite.
     DamagedError
-        A feature set is damaged, or `start` does not fit.
+        A feature set is damaged, or `start` does not fit the network or the sets.
     StoreError
         A checkpoint can't be written.
     """
@@ -229,14 +230,14 @@ def train(
 def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[int, ...] | None:
     """Return the shape of the largest batch of a rank within ``max_frame_bytes``.
 
-    The manifest's `n_bins` may be any number, and a batch above the limit is rejected before memory is allocated.
+    The loader rejects longer batches. The limit is needed because the manifest's `n_bins` may be any number.
 
     Parameters
     ----------
     data : DataConfig
         Batches of the training run.
     features : FeatureSet
-        The train set.
+        The set to train on.
     ranks : int
         Processes that train together.
 
@@ -254,7 +255,7 @@ def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[i
 
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
-    """Return the position at which to resume: if the train split has changed, the start of the epoch."""
+    """Return the position at which to resume: if the training split has changed, the start of the epoch."""
     position = start.position
     if start.data[data.train].digest != pins[data.train].digest and position.batch > 0:
         logger.info(

@@ -19,9 +19,9 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class Arithmetic:
     """Runs forward and backward passes in a given precision.
 
-    float16 has a small range of exponents: small gradients would become 0. So the loss is scaled up for the backward pass, and the
-    gradients are scaled down again; a step whose gradients are not finite is skipped, and the scale is lowered
-    (Micikevicius et al., 2018, Mixed Precision Training).
+    float16 has a small range of exponents, in which small gradients become 0. So with float16 the loss is scaled up for
+    the backward pass, and the gradients are scaled down afterwards. If gradients are not finite, the step is skipped,
+    and the scale is lowered (Micikevicius et al., 2018, Mixed Precision Training).
 
     Parameters
     ----------
@@ -52,15 +52,15 @@ class Arithmetic:
 
     @property
     def scales(self) -> bool:
-        """Whether losses are scaled; then steps whose gradients overflow are skipped."""
+        """Whether losses are scaled; if they are scaled, steps whose gradients overflow are skipped."""
         return self._scaler.is_enabled()
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of a loss; they stay scaled until `step`."""
+        """Compute the gradients of a loss; the gradients stay scaled until `step`."""
         self._scaler.scale(loss).backward()
 
     def step(self, optimiser: torch.optim.Optimizer, network: nn.Module, clip_norm: float | None) -> None:
-        """Clip the gradients and take an optimiser step; skip it if they overflowed."""
+        """Clip the gradients and take an optimiser step; skip the step if gradients overflowed."""
         self._scaler.unscale_(optimiser)
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), clip_norm)

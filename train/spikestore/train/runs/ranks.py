@@ -1,10 +1,11 @@
-"""Processes that train one network together: a launcher starts them, and each is a rank.
+"""Processes that train one network together: a launcher starts the processes, and each process is a rank.
 
-Every rank takes its share of each global batch, pads it to the length of the whole batch, and scales its loss.
-``DistributedDataParallel`` averages gradients over ranks; with this scale the result is the gradient of the mean over
-the global batch, even if shares differ in size. Counts are summed over ranks, so that all ranks make the same decisions.
+Every rank takes its share of each global batch and pads the share to the length of the whole batch. It multiplies the
+summed loss of the share by the number of ranks, and divides by the samples of the global batch.
+``DistributedDataParallel`` averages gradients over ranks, so the result is the gradient of the mean over the global
+batch, even if shares differ in size. Counts are summed over ranks, so that all ranks make the same decisions.
 
-When a rank fails, it reports the cause; the others lose their connection, see that another rank failed first, and
+When a rank fails, it reports the cause. The other ranks lose their connection, see that another rank failed first, and
 end without a message.
 """
 
@@ -90,7 +91,7 @@ class Ranks:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
 
-        Buffers are not synchronised: Sinabs keeps membrane potentials as buffers, and each rank has its own.
+        Buffers are not synchronised: Sinabs keeps membrane potentials as buffers, and each rank has its own potentials.
         """
         if self.count == 1:
             return network
@@ -104,7 +105,7 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return (time bins, samples) of the global batch, given those of this rank's share."""
+        """Return (time bins, samples) of the global batch, given the two numbers of this rank's share."""
         if self.count == 1:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
@@ -119,7 +120,7 @@ class Ranks:
         return nn.functional.pad(frames, (0, 0) * (frames.dim() - 2) + (0, missing))
 
     def from_first(self, make: Callable[[], _T]) -> _T:
-        """Return the result of `make` on rank 0 to all ranks; the others do not call it."""
+        """Return the result of `make` on rank 0 to all ranks; the other ranks do not call `make`."""
         if self.count == 1:
             return make()
         value = [make() if self.first else None]
@@ -244,7 +245,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
-    """Return the error that ends this rank: `error` with the rank's number if it failed first, else an `AnotherRankError`."""
+    """Return the error that ends this rank: `error` with the rank's number if this rank failed first, else an `AnotherRankError`."""
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1
     except RuntimeError:  # the machine of the store is down

@@ -43,7 +43,7 @@ class Outcome:
     epochs : list of EpochResult
         Metrics of the epochs trained in this call; empty if the run was already finished.
     best : float
-        Best accuracy on the valid split, of all epochs.
+        Best accuracy on the validation split, of all epochs.
     """
 
     epochs: list[EpochResult]
@@ -64,17 +64,17 @@ def run(
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> Outcome:
-    """Start a training run, or resume the one in `folder`.
+    """Start a training run, or resume the run in `folder`.
 
-    Sets that `store` lacks are copied from the first of `upstreams` that has them. With several `ranks`, each has its own
-    device; one rank of each machine copies, and only rank 0 reads and writes `folder`. Messages refer to `config` as
-    `origin`.
+    Sets that `store` lacks are copied from the first of `upstreams` that has them. With several `ranks`, each rank has
+    its own device; one rank of each machine copies, and only rank 0 reads and writes `folder`. Messages refer to
+    `config` as `origin`.
 
     Raises
     ------
     UsageError
-        The folder has a run of another configuration, or of other data; another process writes there; or the store
-        lacks a set.
+        The folder has a run of another configuration, or of other data; another process writes to the folder; or the
+        store lacks a set.
     StoreError
         The folder can't be written to.
     """
@@ -163,14 +163,15 @@ def evaluate(
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
 
-    `backend` and `max_frame_bytes` replace those that the run was trained with. The batch size is that of the run, because with
-    other batches samples are padded to other lengths, and the outputs change.
+    `backend` and `max_frame_bytes` replace the values of the run. The batch size is that of the run: with other
+    batches, samples are padded to other lengths, and the outputs change.
 
     Raises
     ------
     UsageError
-        A batch needs more than `max_frame_bytes`; the split's digest differs from the one in training; the split does not fit the network or ``pad_to``; the split lists its classes
-        in another order; or the split is ``shd-speaker``, and the run was trained on the speakers of this split.
+        A batch needs more than `max_frame_bytes`; the split's digest differs from its digest in training; the split
+        does not fit the network or ``pad_to``; the split lists its classes in another order; or the split is
+        ``shd-speaker``, and the run was trained on the speakers of this part too.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data
@@ -219,7 +220,7 @@ def evaluate(
 
 
 def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
-    """Return the `network_shape` of a set; raise an error if it differs from that in training."""
+    """Return the `network_shape` of a set; raise an error if it differs from the shape in training."""
     shape = network_shape(features, checkpoint.config.network)
     if shape != checkpoint.shape:
         raise UsageError(
@@ -231,7 +232,7 @@ def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
 
 
 def _refuse_longer(checkpoint: Checkpoint, features: FeatureSet, label: str) -> None:
-    """Raise an error if the batches of the run are too short for a set: only another training run could have longer ones."""
+    """Raise an error if a set has samples that are longer than ``pad_to`` of the run; only another training run can have another ``pad_to``."""
     pad_to, longest = checkpoint.config.data.pad_to, features.manifest.n_bins
     longest = checkpoint.config.data.cut_of(longest) or longest
     if pad_to is not None and longest > pad_to:

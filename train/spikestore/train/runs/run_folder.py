@@ -77,7 +77,8 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     The file ``.writer`` is locked by the system (``flock``; on NFS by the server), which releases the lock of a process
     that was killed. If the file system has no locks, the process that the file names counts as the owner of the lock, unless it
-    is a process of this machine that has ended. A process of another machine may still be running.
+    is a process of this machine that has ended. A process of another machine counts as the owner, because it may still
+    be running.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def training_step(
     Returns
     -------
     Tensor
-        The loss, mean over the (global) batch, detached, shape ().
+        Mean loss over the batch, or over the global batch with several ranks; detached, shape ().
     """
     forget_states(network)
     bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))

@@ -34,7 +34,7 @@ class TrainedNetwork(SpikingSequential):
     epochs : int
         Number of completed epochs.
     best_accuracy : float or None
-        Best accuracy on the valid split so far, that of ``best.pt``; None before the end of the first epoch.
+        Best accuracy on the validation split so far, that of ``best.pt``; None before the end of the first epoch.
     classes : tuple of str or None
         Class names; output i belongs to class i. `classes`, `frame_shape` and `transform` are None if an early version wrote the
         checkpoint.
@@ -66,7 +66,7 @@ def load_network(
     device : torch.device or str
         Device of the network; ``auto`` is a GPU if there is one.
     backend : {"fused", "sinabs", "exodus"}, optional
-        Implementation of the neurons; the run's by default.
+        Implementation of the neurons; by default the backend of the run.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def checkpoint_path(path: Path) -> Path:
     Raises
     ------
     SourceNotFoundError
-        The folder has neither.
+        The folder has neither ``best.pt`` nor ``last.pt``.
     """
     if not path.is_dir():
         return path

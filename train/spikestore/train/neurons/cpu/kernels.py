@@ -1,12 +1,12 @@
 """Compiled passes over time for integrate-and-fire neurons, on the CPU.
 
-Tensors are (batch, time, neurons), float32, contiguous. A task is cut into strips: one row of the batch, up to
-`STRIP` neurons, all time steps. The membrane potentials of a strip stay in the L1 cache during the loop over time; the
-innermost loop runs over neighbouring neurons without branches, so that the compiler vectorises it. Any number of
-threads may call the same task at once: each takes the next strip from a counter until none is left.
+Tensors are (batch, time, neurons), float32, contiguous. A task is cut into strips; a strip is one row of the batch with
+up to `STRIP` neurons and all time steps. The membrane potentials of a strip stay in the L1 cache during the loop over
+time; the innermost loop runs over neighbouring neurons without branches, so that the compiler vectorises it. Any number
+of threads may call the same task at once: each thread takes the next strip from a counter until no strip is left.
 
-A task has one argument, the address of a block of 8-byte words, which `job` names: sizes, addresses of tensors, and
-numbers as float64. Variants of the innermost loop are compiled at first use and cached on disk.
+A task has one argument, the address of a block of 8-byte words: sizes, addresses of tensors, and numbers as float64.
+The module `job` names these words. Variants of the innermost loop are compiled at first use and cached on disk.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``x`` and ``state``; writes ``spikes``, and the last potentials to ``state``. Three arrays are written only if
-        their address is not 0: ``kept`` (potentials before the reset), ``record`` (potentials after it) and ``packed``
-        (spikes as uint8). With ``packed``, ``fired`` counts non-zero spikes, and ``unpackable`` counts spikes that do not fit
-        uint8. ``spikes`` may have the same address as ``x``.
+        Reads ``x`` and ``state``. Writes ``spikes``, and writes the last potentials to ``state``. Three arrays are
+        written only if their address is not 0: ``kept`` (potentials before the reset), ``record`` (potentials after the
+        reset) and ``packed`` (spikes as uint8). With ``packed``, ``fired`` counts non-zero spikes, and ``unpackable``
+        counts spikes that do not fit uint8. ``spikes`` may have the same address as ``x``.
     """
 
     def forward(data: Any) -> None:
@@ -136,14 +136,15 @@ def backward_task(
     given : bool
         The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
     by_width : bool
-        The value ``width`` of the job is 1 / width, so the exponent is computed by a multiplication instead of a division. Both give
-        the same bits, because the width is a power of two.
+        The value ``width`` of the job is 1 / width, so the exponent is computed by a multiplication instead of a
+        division. Multiplication and division give the same bits, because the width is a power of two.
 
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``kept`` and ``gradient``, the gradient of the spikes; writes ``input_gradient``. Before the call, ``state`` has
-        the gradient of the last potentials; after the call, it has that of the potentials before the first step.
+        Reads ``kept`` and ``gradient``, the gradient of the spikes; writes ``input_gradient``. Before the call,
+        ``state`` has the gradient of the last potentials; after the call, it has the gradient of the potentials before
+        the first step.
     """
 
     def backward(data: Any) -> None:

@@ -1,9 +1,8 @@
 """Runs a compiled task on torch's own threads.
 
-A second thread pool and that of torch would slow each other down: OpenMP's threads keep spinning for a while after each
-operation of torch, on the cores that the other pool needs. So the task runs in the OpenMP library that torch has loaded,
-through the entry point that compilers use, with as many threads as torch. If torch was built without OpenMP, plain threads
-are used.
+A second thread pool would have to share the cores with torch's threads, which keep spinning for a while after each
+operation of torch. So the task runs in the OpenMP library that torch has loaded, through the entry point that compilers
+use, with as many threads as torch. If torch was built without OpenMP, plain threads are used.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ def run_task(task: Any, job: int, parts: int) -> None:
     Parameters
     ----------
     task : numba.core.ccallback.CFunc
-        Takes the address of the job, and works on its parts until none is left.
+        Takes the address of the job, and works on parts of the job until no part is left.
     job : int
         Address of the job.
     parts : int
-        Number of parts of the job; more threads are not used.
+        Number of parts of the job, and maximum number of threads.
     """
     threads = min(torch.get_num_threads(), parts)
     if threads <= 1:
@@ -48,7 +47,7 @@ def run_task(task: Any, job: int, parts: int) -> None:
 
 @cache
 def _openmp() -> Any:
-    """Return ``GOMP_parallel`` of the OpenMP library loaded in this process; None if there is none."""
+    """Return ``GOMP_parallel`` of the OpenMP library loaded in this process; None if no such library is loaded."""
     if not hasattr(os, "RTLD_NOLOAD"):  # Windows can't look up a loaded library
         return None
     for name in _LIBRARIES:

@@ -252,7 +252,7 @@ class PackedSpikes(NamedTuple):
     packed : Tensor
         Uint8, shape (batch, time, neurons); `UNPACKED` if the count is in the list.
     odd_count : Tensor
-        Int32, shape (1,): number of counts for the list, which may exceed its length.
+        Int32, shape (1,): number of counts that do not fit a byte. It may exceed the length of the list.
     odd_place, odd_value : Tensor
         The list: positions in the flattened spikes, int64, and the counts at these positions, float32. Each count
         is above `MOST_PACKED`, infinite or NaN.
@@ -339,7 +339,7 @@ def _run_forward(
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Return the gradients w.r.t. input and initial potentials, given those w.r.t. spikes and last potentials."""
+    """Return the gradients w.r.t. input and initial potentials, given the gradients w.r.t. spikes and last potentials."""
     x, first, _ = _run_backward(kept, spikes, v_mem, neuron, add_up=False)
     return x, first
 
@@ -384,5 +384,5 @@ def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
 
 
 def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
-    """Return `tensor`, or `other` if it is None, because each argument of a kernel must be a tensor, even an unused one."""
+    """Return `tensor`, or `other` if `tensor` is None, because each argument of a kernel must be a tensor, even an unused one."""
     return other if tensor is None else tensor

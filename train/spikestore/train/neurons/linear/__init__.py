@@ -1,7 +1,8 @@
 """A linear layer and its neurons as one step. For the backward pass, this step stores spike counts as bytes.
 
-Spike counts are small integers and mostly 0. So they are stored as bytes, once for two layers: the output of neurons is the
-input of the next linear layer. If possible, membrane potentials are not stored, and the backward pass recomputes them.
+Spike counts are small integers, so they are stored as bytes. They are stored once for two layers, because the output of
+neurons is the input of the next linear layer. If possible, membrane potentials are not stored, and the backward pass
+recomputes them.
 
 **Forward.** With weight W and bias b of the layer, and the equations of `spikestore.train.neurons.dynamics`::
 
@@ -22,9 +23,9 @@ and s as float32.
     ∂b   = Σ d(t)
     ∂x(t) = Wᵀ · d(t)              torch's matrix product
 
-Sums over few non-zeros take less time than reading float32 potentials back. Recomputed potentials must have the bits of
-torch's matrix product, because a steep surrogate multiplies differences from step to step; some rows are compared after each
-forward pass.
+Most counts are 0, and sums over few non-zeros take less time than reading float32 potentials back. Recomputed
+potentials must have the bits of torch's matrix product, because a steep surrogate multiplies differences from step to
+step. So some rows are compared after each forward pass.
 
 The gradient of W is a matrix product, and potentials are stored, in each of these cases:
 
@@ -45,7 +46,7 @@ In all other cases, the gradient of W is a sum over non-zeros. Potentials are th
 array                 shape                   dtype      content
 ====================  ======================  =========  ================================================================
 source                (batch, time, inputs)   uint8      x, the input of the linear layer, as counts
-current               (batch, time, neurons)  float32    i, its output; in the backward pass d
+current               (batch, time, neurons)  float32    i, the output of the linear layer; d in the backward pass
 kept                  (batch, time, neurons)  float32    v before the reset, if it is stored
 initial               (batch, neurons)        float32    v'(0)
 fired                 (batch, time, neurons)  uint8      s as counts

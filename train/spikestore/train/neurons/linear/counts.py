@@ -28,7 +28,7 @@ class Counts(NamedTuple):
 
 @dataclass
 class Link:
-    """A linear layer that is run by the layer of neurons after it, together with spike counts.
+    """A linear layer that is run by the layer of neurons after it, and spike counts of the two layers.
 
     Attributes
     ----------

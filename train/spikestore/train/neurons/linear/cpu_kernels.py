@@ -3,8 +3,8 @@
 The package's docstring has the equations. Strips and jobs are as in `spikestore.train.neurons.cpu.kernels`; for sums over the
 batch, a strip is a group of rows of the batch, so that the order of sums does not depend on the number of threads.
 
-Kernels access memory by address: numba counts references of its arrays inside loops, and the compiler can't vectorise over
-their slices. ``active`` lists the non-zero inputs of a time step.
+Kernels access memory by address, because numba counts references of arrays inside loops, and the compiler can't
+vectorise over slices of arrays. ``active`` lists the non-zero inputs of a time step.
 """
 
 from __future__ import annotations
@@ -176,10 +176,11 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
-        padded neurons); ``bias``; ``packed``, the spikes; ``kept``; and ``gradient``. Here ``kept`` has the potentials before the first
-        step, shape (batch, neurons): they are ``initial`` in the package's table. Writes ``input_gradient``, the gradient w.r.t. the
-        neurons' input, and its sums over time to ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as
-        `weight_gradient_task` does. ``state`` is used as in `backward_task`.
+        padded neurons); ``bias``; ``packed``, the spikes; ``kept``; and ``gradient``. In this task, ``kept`` has the
+        potentials before the first step, shape (batch, neurons): they are ``initial`` in the package's table. Writes
+        the gradient w.r.t. the neurons' input to ``input_gradient``, and the sums of this gradient over time to
+        ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used
+        as in `backward_task`.
     """
 
     def backward(data: Any) -> None:

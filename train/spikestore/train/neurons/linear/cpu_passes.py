@@ -99,7 +99,8 @@ def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: T
     """Return whether sums over non-zero counts equal torch's matrix product to the last bit.
 
     They are equal if the matrix library that torch uses adds products in order. This depends on the library's version, the processor and
-    the layer's size. So rows at both ends and in between are compared; if there are few rows, all rows are compared.
+    the layer's size. So some rows of the batch are compared: rows at both ends and in between. If the batch has few
+    rows, all rows are compared.
 
     Parameters
     ----------
@@ -253,7 +254,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
     source : Tensor
         Input of the layer, uint8, shape (batch, time, inputs).
     output : Tensor
-        Gradient w.r.t. its output, float32, shape (batch, time, neurons).
+        Gradient w.r.t. the layer's output, float32, shape (batch, time, neurons).
     sparse : bool
         Whether to sum over the non-zeros of the input; if false, matrices are multiplied.
     """
@@ -266,7 +267,7 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
 
 
 class _BatchSlices:
-    """Divides a batch into slices: after a kernel has computed a slice's gradient, a matrix product reads it from the cache.
+    """Divides a batch into slices: after a kernel has computed a slice's gradient, a matrix product reads the gradient from the cache.
 
     The weight's gradient is summed in groups of rows. Groups, and so sums, are the same for any number of threads.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def pack(x: Tensor) -> Counts | None:
     """Return a float32 tensor as counts if it is on the CPU and all its values are integers from 0 to 254; otherwise None.
 
-    Checking the values on a GPU would synchronise.
+    Values on a GPU are not checked, because the host would have to wait for the GPU.
     """
     if x.device.type != "cpu":
         return None

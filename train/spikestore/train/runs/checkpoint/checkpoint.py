@@ -51,7 +51,7 @@ class Position:
     samples : int
         Samples seen in this epoch.
     best : float
-        Best accuracy on the valid split so far; -1 before the end of the first epoch.
+        Best accuracy on the validation split so far; -1 before the end of the first epoch.
     spikes : mapping of str to (float, float)
         For each layer in this epoch: number of spikes, and number of neurons times time bins.
     """
@@ -87,12 +87,12 @@ class Checkpoint:
     scaler : dict
         The scale of losses with precision float16; empty otherwise.
     classes : tuple of str
-        Class names of the train split, in the order of labels: index i is the name of label i. Empty if an early version
-        wrote the checkpoint without them.
+        Class names of the training split, in the order of labels: index i is the name of label i. Empty if an early
+        version wrote the checkpoint without class names.
     loader : dict, optional
-        State of the loader of the train split; None in checkpoints of 0.1.0.dev0.
+        State of the loader of the training split; None in checkpoints of version 0.1.0.dev0.
     frames : FrameValues, optional
-        Transform and axes of the train split; None in checkpoints of early versions.
+        Transform and axes of the training split; None in checkpoints of early versions.
     origin : str
         Path of the checkpoint's file, for messages.
     """
@@ -238,7 +238,7 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
-    """Raise `UsageError` if a feature set differs from the one that the run was trained with.
+    """Raise `UsageError` if a feature set differs from the set that the run was trained with.
 
     A split that the run used must have the same digest; another split must have the transform of the run.
     """

@@ -13,12 +13,12 @@ from torch import Tensor
 def content_digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of plain values and tensors: their types, shapes, numbers, names and order.
 
-    It depends neither on how torch writes them to a file nor on the device of the tensors.
+    The digest depends neither on how torch writes the values to a file nor on the device of the tensors.
 
     Parameters
     ----------
     content : mapping of str
-        Values are None, bool, int, float, str, tensors, and dicts, lists and tuples of such.
+        Values are None, bool, int, float, str and tensors, and dicts, lists and tuples of such values.
 
     Returns
     -------

@@ -65,7 +65,7 @@ def restore_run(
 
 
 def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: Residence) -> None:
-    """Move a loader of the train split to the position of a checkpoint, in the order with which the epoch began.
+    """Move a loader of the training split to the position of a checkpoint, in the order with which the epoch began.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     UsageError
         Version 0.1.0.dev0 wrote the checkpoint, and the order of its epoch is unknown.
     DamagedError
-        The loader's state is not one of this run.
+        The loader's state in the checkpoint does not belong to this run.
     """
     position, state = checkpoint.position, checkpoint.loader
     if state is None:
@@ -101,13 +101,14 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
 
-    Checkpoints of 0.1.0.dev0 have no loader state. The residence is known if their configuration names it. If it is
-    ``auto``, the residence of the current configuration is used, because only the user knows which residence the run had.
+    Checkpoints of version 0.1.0.dev0 have no loader state, but the configuration of the run. If the residence in this
+    configuration is ``auto``, the residence of the current configuration is used, because only the user knows which
+    residence the run had.
 
     Raises
     ------
     UsageError
-        Both residences are ``auto``.
+        The residence is ``auto`` in both configurations.
     """
     then = checkpoint.config.data.residence
     named = then if then != "auto" else residence

@@ -29,7 +29,7 @@ class ShapeValues(Spec):
 
 
 class FrameValues(Spec):
-    """Axes and transform of the train split's frames."""
+    """Axes and transform of the training split's frames."""
 
     axes: Annotated[tuple[str, ...], AsTuple]
     """Axes of a sample's frames: time, polarity, y (if the events have it), x."""
@@ -57,7 +57,7 @@ class PositionValues(Spec):
 
 
 class PlainValues(Spec):
-    """All of a checkpoint except its tensors."""
+    """All values of a checkpoint except its tensors."""
 
     config: TrainConfig
     data: dict[Name, Pin]
@@ -71,7 +71,7 @@ class PlainValues(Spec):
 
 
 def plain_values(content: Mapping[str, Any]) -> PlainValues:
-    """Return the plain values of a checkpoint; check its tensors too.
+    """Return the plain values of a checkpoint, after a check of its values and its tensors.
 
     Raises
     ------

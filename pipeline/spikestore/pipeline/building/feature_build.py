@@ -1,4 +1,4 @@
-"""One build of a feature set: start or resume it, build the missing fragments, commit the set."""
+"""One build of a feature set: start or resume the build, build the missing fragments, commit the set."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def _beside(data: str, recipe_file: Path) -> str:
 
 
 def _write(path: Path, stated: dict[str, Any]) -> None:
-    """Write a recipe into a new file, after it is checked."""
+    """Check a recipe, and write it into a new file."""
     from spikestore.pipeline.recipes.commented import commented_recipe
     from spikestore.pipeline.recipes.recipe import Recipe
     from spikestore.store_schemas.errors import UsageError

@@ -91,7 +91,7 @@ class _Texts:
 class _KeptError(io.FileIO):
     """A file that keeps the error of a failed write for `raise_error`.
 
-    HDF5 is not told of the error, because HDF5 could crash the process after such an error, for example if the disk is full.
+    HDF5 does not receive the error, because HDF5 could crash the process after such an error, for example if the disk is full.
     """
 
     _error: OSError | None = None

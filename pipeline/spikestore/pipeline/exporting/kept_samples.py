@@ -76,7 +76,7 @@ def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
     Raises
     ------
     DamagedError
-        A stored object differs from the committed one; the message names it.
+        A stored object differs from the committed one; the message names the object.
     """
     first = 0
     of_source = {name: features.column(name) for name in features.manifest.source_columns}

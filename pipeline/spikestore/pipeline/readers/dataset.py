@@ -56,7 +56,8 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Name of the data set in recipes. If `tonic.datasets` has a class for the data set, it is the name of this class.
+        Name of the data set in recipes. If `tonic.datasets` has a class for the data set, the data set has the name of this
+        class.
     reader : str
         Name of the reader, as in ``Source.reader``; part of the key.
     reader_version : int

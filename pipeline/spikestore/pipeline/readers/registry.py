@@ -1,7 +1,7 @@
 """Registry of data sets, both built-in and of other packages; functions that find their files and open readers.
 
 See `spikestore.pipeline.readers.dataset`. Only `open_reader` imports HDF5, because a run that finds all feature sets in the
-store does not need it.
+store does not need HDF5.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def is_shipped(path: Path) -> bool:
 def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) -> str:
     """Return the default name of the result of a recipe.
 
-    This is the name in the recipe. For a shipped recipe with other recordings, the name of their folder is appended:
-    ``ssc-100ch-4ms-birdsong``.
+    The default name is the name in the recipe. For a shipped recipe with other recordings, the name of their folder is
+    appended: ``ssc-100ch-4ms-birdsong``.
 
     Parameters
     ----------

@@ -95,7 +95,7 @@ def source_of_dataset(
     ------
     UsageError
         The recordings cannot be identified, the object is not a map-style data set, its data sets have different classes or
-        fields, or it has its own transform.
+        fields, or the object has a transform of its own.
     RecordingError
         An item that is needed for the identity cannot be read.
     SourceError

@@ -26,7 +26,7 @@ class FloatColumns:
     Parameters
     ----------
     transform : Transform
-        The operations; `can_read` must be true for them.
+        The transform; `can_read` must be true for it.
     """
 
     def __init__(self, transform: Transform) -> None:

@@ -68,7 +68,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     transform : tonic.transforms.Compose or tonic.transforms.ToFrame, or sequence of transforms
         The transform; not modified.
     max_bins : int
-        Maximum number of time bins of a recording; if a recording has more bins, it is an error.
+        Maximum number of time bins of a recording; a recording with more bins is an error.
 
     Raises
     ------

@@ -45,8 +45,8 @@ class NumpyChain:
     Raises
     ------
     UsageError
-        The transform fits no recording of this kind: its sensor has rows but events have no ``y``, or the number of bins is
-        always above ``max_bins``.
+        The transform fits no recording of this kind: its sensor has several values of y, but events have no ``y``; or all
+        recordings have the same number of bins, which is above ``max_bins``.
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:

@@ -49,7 +49,7 @@ class EventFunction:
 
 
 def refuse_missing_functions(transform: Transform) -> None:
-    """Raise the errors of `CheckedFunction` for the transform: a function is missing, or its version or parameters differ."""
+    """Raise the errors of `CheckedFunction`: a function is missing, or does not have the version and the parameters in `transform`."""
     for operation in transform.on_events:
         if isinstance(operation, OwnOperation):
             CheckedFunction(operation)

@@ -1,4 +1,4 @@
-"""The recordings of a folder: finds their files, labels, splits and columns, as the recipe describes them."""
+"""The recordings of a folder: finds files, labels, splits and columns by the rules of the recipe."""
 
 from __future__ import annotations
 

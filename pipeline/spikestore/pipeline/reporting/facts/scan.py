@@ -87,7 +87,7 @@ def scan(features: FeatureSet, observers: Sequence[Observer], progress: Unlabell
     Raises
     ------
     DamagedError
-        A stored object differs from the committed one; the message names it.
+        A stored object differs from the committed one; the message names the object.
     """
     done = 0
     for columns in features.fragments():

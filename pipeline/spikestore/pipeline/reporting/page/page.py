@@ -38,7 +38,7 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
     report : Report
         The report.
     layout : Layout
-        Layout of its sets.
+        Layout of the sets of the report.
     mark : str
         HTML comment for the second line.
     """

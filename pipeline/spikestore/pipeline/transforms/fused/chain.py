@@ -125,7 +125,7 @@ class FusedChain:
     Parameters
     ----------
     transform : Transform
-        The operations; `can_run` must be true for them.
+        The transform; `can_run` must be true for it.
     has_y : bool
         Whether events have a ``y``.
 

@@ -15,7 +15,7 @@ Classes are grouped by what a handler does about them::
     │   └── SourceChangedError                       a file changed while it was read
     └── StoreError                also OSError       check the store
         ├── MissingObjectError    also FileNotFoundError
-        ├── DamagedError                             stored bytes differ from the committed ones
+        ├── DamagedError                             stored bytes differ from the committed bytes
         ├── NewerFormatError                         install a newer spikestore
         ├── ConflictError                            two builds of the same feature set differ
         ├── StorageFullError                         free some space and rerun
@@ -185,7 +185,7 @@ class MissingObjectError(StoreError, FileNotFoundError):
 
 
 class DamagedError(StoreError):
-    """Stored bytes differ from the committed ones; ``details["objects"]`` lists the objects."""
+    """Stored bytes differ from the committed bytes; ``details["objects"]`` lists the objects."""
 
     kind = "damaged"
 

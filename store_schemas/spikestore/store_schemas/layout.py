@@ -129,8 +129,8 @@ def _dtypes(columns: tuple[ColumnDtype, ...]) -> dict[str, np.dtype[Any]]:
 def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extras: Iterable[str]) -> Layout:
     """Return the layout of a feature set that `transform` produces.
 
-    Dtypes follow from the spec alone, never from data. ``index`` is uint32 if this can hold ``max_bins`` times the number of
-    sites; otherwise it is uint64. ``value`` is uint32 for counts, and float32 for real numbers.
+    Dtypes follow from the spec alone, never from data. ``index`` is uint32 if a uint32 can hold ``max_bins`` times the number
+    of sites; otherwise ``index`` is uint64. ``value`` is uint32 for counts, and float32 for real numbers.
 
     Raises
     ------

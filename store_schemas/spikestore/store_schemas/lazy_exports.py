@@ -1,6 +1,6 @@
 """Exports that are imported when they are first used (PEP 562), so that ``spikestore --help`` stays fast.
 
-A package passes a table of its names. It also imports the same names for type checkers.
+A package passes a table of its names to `lazy_exports`. The package also imports the same names for type checkers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def lazy_exports(
     package: str, modules: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the functions ``__getattr__`` and ``__dir__`` of a package, which import its names at their first use.
+    """Return the functions ``__getattr__`` and ``__dir__`` of a package; ``__getattr__`` imports a name when it is first used.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str:
-    """Return ``", did you mean 'WORD'?"`` with the most similar known word; an empty text if none is similar.
+    """Return ``", did you mean 'WORD'?"`` with the most similar known word; an empty text if no word is similar.
 
     Parameters
     ----------

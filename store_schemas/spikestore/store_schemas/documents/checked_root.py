@@ -18,7 +18,7 @@ def checked_root(address: Address, manifest: Manifest, data: bytes) -> dict[str,
     Raises
     ------
     DamagedError
-        The document is not canonical JSON, or its arrays differ from the manifest's.
+        The document is not canonical JSON, or its arrays differ from the arrays that the manifest describes.
     """
     path = f"{address.data(manifest.plan_id)}/zarr.json"
     try:

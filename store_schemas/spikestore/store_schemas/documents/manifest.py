@@ -128,7 +128,7 @@ class Manifest(Document):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Names of all optional columns with one value for each sample: those that are stored, then those of the source."""
+        """Names of all optional columns with one value for each sample: first the columns in arrays, then the columns of the source."""
         return (*self.layout.extras, *self.source_columns)
 
     def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:
@@ -171,7 +171,7 @@ class Manifest(Document):
 
     @classmethod
     def from_store(cls, data: bytes, *, path: str, transform_key: str, source_key: str) -> Self:
-        """Parse a manifest and compare the keys of its specs with those in its path.
+        """Parse a manifest and compare the keys of its specs with the keys in its path.
 
         Raises
         ------

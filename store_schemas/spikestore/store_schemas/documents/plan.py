@@ -161,7 +161,7 @@ def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: i
 
 
 def _member(document: dict[str, Any], *path: str) -> dict[str, Any]:
-    """Return the object at `path`, or an empty one if the path does not exist."""
+    """Return the object at `path`, or an empty object if the path does not exist."""
     for name in path:
         inner = document.get(name)
         document = inner if isinstance(inner, dict) else {}

@@ -35,10 +35,10 @@ class Ref(Document):
 
     @property
     def forgotten(self) -> bool:
-        """Whether this entry deletes the name."""
+        """Whether this entry says that the name was removed."""
         return all(pin == NOTHING for pin in self.splits.values())
 
     @classmethod
     def tombstone(cls, name: str, number: int) -> Self:
-        """Return the entry that deletes a name. Its only split refers to `NOTHING`, because an entry must have a split."""
+        """Return the entry that removes a name. Its only split refers to `NOTHING`, because an entry must have a split."""
         return cls(name=name, number=number, splits={"forgotten": NOTHING})

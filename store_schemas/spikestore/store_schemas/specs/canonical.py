@@ -1,8 +1,8 @@
 """Canonical bytes: RFC 8785 JSON, SHA-256, and documents that contain their own hash.
 
-A stored document is the RFC 8785 form of a JSON object with one more member, ``self``: the SHA-256 (hex) of the
-same document without it. A flipped bit in a name, a number or the hash is therefore detected before any member is
-used (docs/format.md, "Documents").
+A stored document is the RFC 8785 form of a JSON object with one more member, ``self``: the SHA-256 (hex) of the same document
+without this member. A flipped bit in a name, a number or the hash is therefore detected before any member is used
+(docs/format.md, "Documents").
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises
     ------
     SpecError
-        The document has no canonical form, or a member inside it looks like a second ``self``.
+        The document has no canonical form, or a nested member looks like a second ``self``.
     """
     # Cutting the member out again takes less time than a second canonical form of a large document.
     blank = canonical_json({**document, "self": _BLANK})

@@ -1,7 +1,8 @@
 """Storage of texts and real numbers in columns of whole numbers.
 
-The source of a folder has only columns of whole numbers. A text or a real number is therefore stored in several such columns, its *parts*
-(docs/format.md, "Folder"). Readers that do not know this rule see columns of numbers with unusual names, and nothing else changes.
+The source of a folder has only columns of whole numbers. A text or a real number is therefore stored in several such columns,
+its *parts* (docs/format.md, "Folder"). Readers that do not know this rule see columns of numbers with unusual names; nothing
+else changes for these readers.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def parts_of(
     kind : {"real", "text"}
         Type of the values.
     values : sequence of float or str
-        Finite numbers; or texts of at most `MOST_BYTES` without the character NUL.
+        Finite numbers; or texts of at most `MOST_BYTES` bytes in UTF-8, without the character NUL.
     least : int
         Minimum number of parts, so that all splits of a folder have the same number of parts.
     """
@@ -116,7 +117,7 @@ def _bytes_of(kind: str, value: Any) -> bytes:
 
 
 def _decode(kind: str, parts: Sequence[tuple[int, ...]]) -> Values | None:
-    """Return the values in some parts; None if they are not encoded values."""
+    """Return the values in some parts; None if the parts are not encoded values."""
     limit = 256**_PART_BYTES
     if any(not 0 <= number < limit for part in parts for number in part):
         return None

@@ -1,7 +1,8 @@
 """Recordings of the data set ``folder``: labels and columns of its files, and the decoding of files to events.
 
-These specs contain only what determines the samples. The resulting labels and files are part of the key. A table of labels, a pattern
-of file names and the shares of splits are not part of it (docs/decisions/0057-a-folder-is-its-labels.md).
+These specs contain only what determines the samples. The files and their labels are part of the key. The recipe derives the
+files and labels from a table of labels, a pattern of file names or shares of splits, which are not part of the key
+(docs/decisions/0057-a-folder-is-its-labels.md).
 """
 
 from __future__ import annotations

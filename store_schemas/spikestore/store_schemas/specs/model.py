@@ -76,8 +76,8 @@ PlaneSize = Annotated[tuple[Size, Size], BeforeValidator(_without_polarities), A
 class Spec(BaseModel):
     """Base of all specs: frozen and strict; unknown fields are rejected.
 
-    Create one with keyword arguments, or from TOML or JSON with `from_mapping`. Both ways raise `SpecError` with every
-    fault and its path.
+    Create a spec with keyword arguments, or from TOML or JSON with `from_mapping`. Both ways raise `SpecError` with every fault
+    and its path.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)
@@ -244,7 +244,7 @@ def _short(value: object) -> str:
 
 
 def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
-    """Yield a problem for each member that the document of `model` lacks, although a writer writes it."""
+    """Yield a problem for each member that is missing in the document of `model`, if spikestore always writes this member."""
     unset = type(model).model_fields.keys() - model.model_fields_set
     for name in model.model_dump(mode="json", include=set(unset)) if unset else ():
         yield Problem(f"{path}{name}", "required field is missing")
@@ -259,7 +259,8 @@ def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
 def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
     """Return the names of the members that contain models with defaults, at any depth.
 
-    The other members need not be searched. One of them is the list of files, which may be long: all members of a file are required.
+    The other members need not be searched. This saves the search in the list of files, which may be long: a file has no
+    defaults.
     """
     return frozenset(
         name
@@ -273,7 +274,7 @@ def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
     """Return the path of a fault in the user's document, and the names of the valid fields at this place.
 
-    pydantic's path contains the tag of a discriminated union. The tag is removed, because the document's path has none.
+    pydantic's path contains the tag of a discriminated union. The tag is removed, because the document's path has no tag.
     """
     path, models = "", [model]
     for step in location:

@@ -97,7 +97,7 @@ class Transform(Spec):
 
     @property
     def bins(self) -> int | None:
-        """Number of time bins of every sample; None if it depends on the recording."""
+        """Number of time bins of every sample; None if this number depends on the recording."""
         last = self.operations[-1]
         return last.n_frames if isinstance(last, ToBinaRep) else self.to_frame.bins
 
@@ -119,11 +119,11 @@ class Transform(Spec):
 
     @property
     def max_count(self) -> int | None:
-        """Largest count after ``clip_counts``; None without it."""
+        """Largest count after ``clip_counts``; None if the transform has no ``clip_counts``."""
         return next((step.max for step in self.operations if isinstance(step, ClipCounts)), None)
 
     def sites(self, *, has_y: bool) -> tuple[int, ...]:
-        """Return the sizes of the frame axes after time: (polarity, y, x), or (polarity, x) without `has_y`."""
+        """Return the sizes of the frame axes after time: (polarity, y, x), or (polarity, x) if `has_y` is false."""
         x, y, p = self.to_frame.frame_size
         return (p, y, x) if has_y else (p, x)
 

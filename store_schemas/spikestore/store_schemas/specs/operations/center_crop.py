@@ -16,8 +16,8 @@ def _square(size: Any) -> Any:
 class CenterCrop(Spec):
     """Keep the events of the centre of the sensor and move their coordinates, like ``tonic.transforms.CenterCrop``.
 
-    Events need a field ``y``. If `size` exceeds `sensor_size`, the coordinates are moved so that the old sensor is in the centre
-    of the new one.
+    Events need a field ``y``. If `size` exceeds `sensor_size`, the coordinates are moved so that the old sensor is in the
+    centre of the new sensor.
     """
 
     op: Literal["center_crop"] = "center_crop"

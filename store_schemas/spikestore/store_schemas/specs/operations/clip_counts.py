@@ -12,8 +12,8 @@ from spikestore.store_schemas.specs.model import Spec
 class ClipCounts(Spec):
     """Limit the counts of frames to ``max``; with ``max = 1`` frames are binary.
 
-    It follows an operation that counts events, such as ``to_frame``. Tonic has no such transform; scripts that use Tonic call
-    ``frames.clip(max=…)``.
+    In a transform, ClipCounts follows an operation that counts events, such as ``to_frame``. Tonic has no such transform;
+    scripts that use Tonic call ``frames.clip(max=…)``.
     """
 
     op: Literal["clip_counts"] = "clip_counts"

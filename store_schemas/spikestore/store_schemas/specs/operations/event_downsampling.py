@@ -12,11 +12,12 @@ from spikestore.store_schemas.specs.model import AsTuple, PlaneSize, Real, Size,
 class EventDownsampling(Spec):
     """Replace the events by new events of a smaller sensor whose pixels integrate, like ``tonic.transforms.EventDownsampling``.
 
-    In each step of `dt`, a pixel of the smaller sensor adds events with p = 1 and subtracts events with p = 0. A pixel whose sum
-    reaches `noise_threshold` gives one event with p = 1; a pixel whose sum reaches minus `noise_threshold` gives one event with p = 0.
-    The sum then begins again from 0. The new events have the times 0, dt, 2 dt …, counted from the first event of the recording.
-    Events need a field ``y``, whole times, and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; this parameter
-    follows from `differentiator_time_bins`, and is not stored.
+    Each pixel of the smaller sensor has a sum: an event with p = 1 adds 1, and an event with p = 0 subtracts 1. At the end of
+    each integrating step, a pixel gives one event with p = 1 if its sum is at least `noise_threshold`, and one event with p = 0
+    if its sum is at most minus `noise_threshold`. After such an event, the sum begins again from 0. The new events have the
+    times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p of 0 or 1.
+    A recipe may contain Tonic's ``downsampling_method``; this parameter follows from `differentiator_time_bins`, and is not
+    stored.
     """
 
     op: Literal["event_downsampling"] = "event_downsampling"

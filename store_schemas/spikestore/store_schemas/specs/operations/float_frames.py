@@ -22,8 +22,8 @@ FADED = 104.0
 class ToVoxelGrid(FrameBase):
     """Sum the signs of events per (time bin, y, x), like ``tonic.transforms.ToVoxelGrid``.
 
-    Polarity 0 has the sign -1. An event counts in the two nearest bins, more in the nearer one. The frames have one
-    polarity. Events at the time of the last event are in no bin.
+    Polarity 0 has the sign -1. An event counts in the two nearest bins, more in the nearer bin. The frames have one polarity.
+    Events at the time of the last event are in no bin.
     """
 
     op: Literal["to_voxel_grid"] = "to_voxel_grid"
@@ -57,9 +57,9 @@ class ToVoxelGrid(FrameBase):
 class ToTimesurface(FrameBase):
     """Make a frame every `dt`; each value is exp(-age / tau) for the last event at its place, like ``tonic.transforms.ToTimesurface``.
 
-    A place is a (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are
-    measured at this time. An event counts in all later frames, until another event comes at its place. Events after the last whole `dt`
-    are in no frame. Times are truncated to whole µs before the age is computed.
+    A place is a (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are measured at this
+    time. An event counts in all later frames, until another event comes at the same place. Events after the last whole `dt` are
+    in no frame. Times are truncated to whole µs before the age is computed.
     """
 
     op: Literal["to_timesurface"] = "to_timesurface"
@@ -133,9 +133,10 @@ class ToAveragedTimesurface(FrameBase):
 
 
 class ToBinaRep(Spec):
-    """Read `n_bits` binary frames as one number from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
+    """Combine `n_bits` binary frames into one frame of numbers from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
 
-    The first frame is the highest bit. The number is divided by 2^`n_bits` - 1, the largest number of `n_bits` bits.
+    The binary frames are the bits of a whole number, and the first frame is the highest bit. This number is divided by
+    2^`n_bits` - 1, the largest number of `n_bits` bits.
     """
 
     op: Literal["to_bina_rep"] = "to_bina_rep"

@@ -10,8 +10,9 @@ from spikestore.store_schemas.specs.model import AsTuple, Size, Spec
 class FrameBase(Spec):
     """Makes frames over (time bin, polarity, y, x), in bins that no parameter of `ToFrame` describes.
 
-    The properties have the names of members of `ToFrame`, so that other code can treat all operations equally. `include_incomplete`,
-    `start_time`, `end_time` and `overlap` are parameters only of `ToFrame`; here their values mean "no effect".
+    The properties have the names of members of `ToFrame`, so that other code can treat all operations equally.
+    `include_incomplete`, `start_time`, `end_time` and `overlap` are parameters only of `ToFrame`; in the other operations,
+    these properties have the values that mean "no effect".
     """
 
     op: str
@@ -20,12 +21,12 @@ class FrameBase(Spec):
 
     @property
     def frame_size(self) -> tuple[int, int, int]:
-        """Size (x, y, p) of a frame: that of the sensor."""
+        """Size (x, y, p) of a frame: the size of the sensor."""
         return self.sensor_size
 
     @property
     def mode(self) -> str:
-        """Name of the way in which bins are found: the name of the operation."""
+        """Name of the way in which a recording is divided into bins: the name of the operation."""
         return self.op
 
     @property

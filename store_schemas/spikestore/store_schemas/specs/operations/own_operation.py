@@ -12,7 +12,7 @@ from spikestore.store_schemas.specs.model import Name, Size, Spec
 
 
 def _argument(value: object) -> object:
-    """Return an argument as it is read back from JSON: lists as tuples, and whole numbers as int, because 1 and 1.0 have one key."""
+    """Return an argument as it is read back from JSON: lists as tuples, and whole numbers as int, because 1 and 1.0 have the same key."""
     if isinstance(value, list | tuple):
         return tuple(_single(item) for item in value)
     return _single(value)

@@ -10,7 +10,7 @@ from spikestore.store_schemas.specs.model import AsTuple, Count, Real, Size, Spe
 
 
 class Decimation(Spec):
-    """Keep each `n`-th event of every pixel, like ``tonic.transforms.Decimation``; polarities are counted together."""
+    """Keep each `n`-th event of every pixel, like ``tonic.transforms.Decimation``; events of all polarities are counted together."""
 
     op: Literal["decimation"] = "decimation"
     version: Literal[1] = 1
@@ -54,8 +54,8 @@ class DropPixel(Spec):
 class RefractoryPeriod(Spec):
     """Drop events that follow another event of their pixel within `delta`, like ``tonic.transforms.RefractoryPeriod``.
 
-    Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is
-    dropped if its time is 0 or negative. In Tonic, a pair as ``delta`` means *random*; a pair is rejected here.
+    Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is dropped
+    if its time is 0 or negative. In Tonic, a pair as ``delta`` means *random*; this operation rejects a pair.
     """
 
     op: Literal["refractory_period"] = "refractory_period"

@@ -29,9 +29,10 @@ class FixedDuration(_SpikingJellyFrames):
     The bin of an event is its time divided by `duration`, rounded down. The last bin also contains events that are exactly at its
     end, and events that are after its end because of rounding.
 
-    Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same
-    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that function, float16
-    times are multiplied by 1000 and all results are rounded to float16. Other times are in µs, and computed in their own dtype.
+    Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same name
+    in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in ``shd.py``, float16
+    times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs, and computed in their
+    own dtype.
     """
 
     op: Literal["fixed_duration"] = "fixed_duration"
@@ -54,14 +55,15 @@ class FixedDuration(_SpikingJellyFrames):
 class FixedFramesNumber(_SpikingJellyFrames):
     """Count events per (time bin, polarity, y, x) in `frames_number` bins, like SpikingJelly 2.0.0 with ``frames_number=``.
 
-    If ``split_by`` is ``"number"``, each bin has the same number of events, rounded down. If ``split_by`` is ``"time"``, each bin
-    has the same length: the time between the first and the last event divided by `frames_number`. In both cases, the last bin also
-    contains the events after its end. A bin without events is all zero; in this case, SpikingJelly raises an IndexError.
+    If ``split_by`` is ``"number"``, each bin has the same number of events: all events divided by `frames_number`, rounded
+    down. If ``split_by`` is ``"time"``, each bin has the same length: the time between the first and the last event divided by
+    `frames_number`. In both cases, the last bin also contains the events after its end. A bin without events is all zero; in
+    this case, SpikingJelly raises an IndexError.
 
-    Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the
-    same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in that
-    function, float16 times are divided without rounding down, and all results are rounded to float16: an event may be in two
-    bins or in none. Other times are divided with rounding down, in their own dtype.
+    Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the same
+    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in ``shd.py``,
+    float16 times are divided without rounding down, and all results are rounded to float16, so an event may be in two bins or
+    in no bin. Times of other dtypes are divided with rounding down, in their own dtype.
     """
 
     op: Literal["fixed_frames_number"] = "fixed_frames_number"

@@ -20,8 +20,8 @@ class TimeAlignment(Spec):
 class TimeSkew(Spec):
     """Multiply times by `coefficient` and add `offset`, like ``tonic.transforms.TimeSkew``; integers are truncated.
 
-    In Tonic, a pair as a parameter means *random*; a pair is rejected here. A coefficient of 0 or less is rejected too, because
-    events would not be in the order of time afterwards.
+    In Tonic, a pair as a parameter means *random*; this operation rejects a pair. It also rejects a coefficient of 0 or less,
+    because the events would not be in the order of time after such a multiplication.
     """
 
     op: Literal["time_skew"] = "time_skew"

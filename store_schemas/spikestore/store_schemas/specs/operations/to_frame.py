@@ -16,8 +16,8 @@ SLICING_MODES = ("time_window", "event_count", "n_time_bins", "n_event_bins")
 class ToFrame(Spec):
     """Count events per (time bin, polarity, y, x), like ``tonic.transforms.ToFrame``.
 
-    ``sensor_size`` is required, because Tonic would infer it from each recording separately. A parameter without effect is
-    rejected, so that no two specs mean the same.
+    ``sensor_size`` is required, because Tonic would infer a missing ``sensor_size`` from each recording separately. A parameter
+    without effect is rejected, so that two different specs never mean the same.
     """
 
     op: Literal["to_frame"] = "to_frame"
@@ -70,7 +70,7 @@ class ToFrame(Spec):
 
     @property
     def frame_size(self) -> tuple[int, int, int]:
-        """Size (x, y, p) of a frame: that of the sensor."""
+        """Size (x, y, p) of a frame: the size of the sensor."""
         return self.sensor_size
 
     @property
@@ -80,7 +80,7 @@ class ToFrame(Spec):
 
     @property
     def bins(self) -> int | None:
-        """Number of bins of every recording; None if it depends on the recording."""
+        """Number of bins of every recording; None if this number depends on the recording."""
         return self.n_time_bins or self.n_event_bins
 
     @property

@@ -1,7 +1,7 @@
-"""Names of Tonic's transforms that have no spec, for clear errors if a recipe contains one.
+"""Names of Tonic's transforms that have no spec, for clear errors if a recipe contains such a name.
 
-Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that
-is not listed here.
+Tonic itself is not imported. ``tests/pipeline/transforms/test_from_tonic.py`` fails when a later Tonic has a class that this
+module does not list.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ FILL: dict[str, int | str] = {
     "int32": -(2**31),
     "float32": "NaN",
 }
-"""Fill value of each dtype; it cannot occur in data, so a missing object never reads as zeros."""
+"""Fill value of each dtype. It never occurs in data: Zarr reads a missing object as fill values, which are no valid samples."""
 
 
 SKIPPED_LABEL = -1

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 TABLE_BYTES = 64 * 2**20
-"""Maximum size of the per-sample columns that a reader caches, in bytes; those of the fragments used last are cached."""
+"""Maximum size of the per-sample columns that a reader caches, in bytes; the columns of the most recently used fragments are cached."""
 
 Rows = tuple[SampleColumns, npt.NDArray[np.uint64]]
 """Rows of a fragment, and the stored hashes of their blocks."""

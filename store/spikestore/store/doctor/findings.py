@@ -17,7 +17,7 @@ GROUP = "spikestore.checks"
 """Entry point group of the checks."""
 
 State = Literal["ok", "absent", "problem"]
-"""``ok``: it works; ``absent``: an optional part is not there; ``problem``: something does not work and has to be fixed."""
+"""``ok``: what was checked works; ``absent``: it is missing, which is not an error; ``problem``: something does not work and has to be fixed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Finding:
     what : str
         What was checked, such as ``"Python"``.
     state : {"ok", "absent", "problem"}
-        Whether what was checked works; ``absent`` means that it is missing, which is not an error.
+        Whether what was checked works; see `State`.
     detail : str
         What was found.
     remedy : str, optional

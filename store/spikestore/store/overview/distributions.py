@@ -18,7 +18,7 @@ MOST_BLOCKS = 16
 """Maximum number of blocks of rows that are read."""
 
 MOST_NON_ZEROS = 4_000_000
-"""Approximate maximum number of non-zeros that are read; at least one block is read. They are decoded in less than a second."""
+"""Approximate maximum number of non-zeros that are read; at least one block is read. This many non-zeros are decoded in less than a second."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,7 @@ class Repaired(NamedTuple):
     path: str
     """Path of the object, below the store's root."""
     how: str
-    """Origin of the bytes that replaced the damaged ones."""
+    """Origin of the bytes that replaced the damaged bytes."""
 
 
 def put_right(storage: Storage, path: str, data: bytes, sha256: str) -> bool:

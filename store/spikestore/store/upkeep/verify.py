@@ -36,8 +36,8 @@ class Damage(NamedTuple):
     detail: str
     """Description of the damage."""
     kind: DamageKind = "damaged"
-    """``missing``: the object does not exist; ``damaged``: it differs from the committed one; ``foreign``: it does not belong to the
-    set; ``newer``: it has a format that this version cannot read, and is not damaged."""
+    """``missing``: the object does not exist; ``damaged``: its bytes differ from the committed bytes; ``foreign``: it does not
+    belong to the set; ``newer``: it is not damaged, but has a format that this version cannot read."""
     fragment: int | None = None
     """Number of the object's fragment, if any."""
 

@@ -38,7 +38,7 @@ class Plan(Document):
     layout: Layout
     """Axes, classes and columns."""
     attempt: Count = 0
-    """Number of the restart; it distinguishes otherwise equal plans, so each has its own folder."""
+    """Number that makes the plan of a restart different from an otherwise equal earlier plan, so that each plan has its own folder."""
     zarr: dict[str, Any]
     """``data.zarr/zarr.json``, with the consolidated metadata of all arrays."""
 

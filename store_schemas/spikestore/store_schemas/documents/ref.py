@@ -29,7 +29,7 @@ class Ref(Document):
     format: Literal[1] = FORMAT
     name: Name
     number: Annotated[int, Field(ge=1, le=99_999_999)]
-    """Position of the entry in the log, so that an old entry cannot replace a newer one."""
+    """Position of the entry in the log, so that an old entry cannot replace a newer entry."""
     splits: Annotated[dict[Name, Pin], Field(min_length=1)]
     """The feature set of each split."""
 

@@ -18,7 +18,7 @@ import rfc8785
 from spikestore.store_schemas.errors import DamagedError, NewerFormatError, SpecError
 
 FORMAT: Final = 1
-"""Number of the store format that this version writes, and the only one that it reads."""
+"""Number of the store format: the only format that this version writes and reads."""
 
 LARGEST_INTEGER = 2**53 - 1
 """Largest integer that RFC 8785 represents exactly."""

@@ -23,10 +23,10 @@ Kind = Literal["whole", "real", "text"]
 """Type of the values of a column."""
 
 MOST_BYTES = 120
-"""Maximum length of a text in UTF-8."""
+"""Maximum length of a text, in bytes of UTF-8."""
 
 LONGEST_NAME = 54
-"""Maximum length of the name of a column of texts or real numbers, because names of parts are longer."""
+"""Maximum length of the name of a column of texts or real numbers, because the names of its parts are longer."""
 
 _PART_BYTES = 3
 _PART = re.compile(r"(.+)\.(text|real)-(0|[1-9][0-9]?)")

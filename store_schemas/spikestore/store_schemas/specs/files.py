@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from spikestore.store_schemas.specs.model import Count, Sha256, Spec
 
 _UNSAFE = re.compile(r"[\x00-\x1f\\]|(?:^|/)\.{0,2}(?:/|\Z)")
-"""Control characters, backslashes, and parts of a path that are empty, . or .."""
+"""Control characters, backslashes, and parts of a path that are empty, ``.`` or ``..``."""
 
 
 def _relative(name: str) -> str:

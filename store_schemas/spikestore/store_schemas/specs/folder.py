@@ -22,7 +22,7 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of the times in files."""
 
 ClockBits = Annotated[int, Field(ge=8, le=62)]
-"""Number of bits after which the clock of a recording starts again from 0."""
+"""Number of bits of the clock of a recording: after the largest number of this many bits, the times start again from 0."""
 
 Integer32 = Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)]
 """A value of a column: any int32 except the fill value."""
@@ -48,7 +48,7 @@ RESERVED_COLUMNS = frozenset(
         "zarr.json",
     ]
 )
-"""Names that a requested column cannot have: those of a set's other columns, and names that have another meaning in exports."""
+"""Names that a requested column cannot have: names of a set's other columns, and names that have another meaning in exports."""
 
 _FIELDS = (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p"))
 
@@ -69,7 +69,7 @@ class Decoding(Spec):
     offset: Literal["first_event"] | None = None
     """Time that is subtracted from all times of a recording: the time of its earliest event; None subtracts nothing."""
     clock_bits: ClockBits | None = None
-    """Number of bits after which the clock starts again from 0; full periods are added to the times."""
+    """Number of bits of the clock, whose times start again from 0; full periods are added to the times."""
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:

@@ -57,9 +57,9 @@ class Source(Spec):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     """The dataset's name, as in ``tonic.datasets``."""
     split: Name
-    """The split's name, such as train, valid or test."""
+    """The split's name, such as ``train``, ``valid`` or ``test``."""
     sort: bool = False
-    """Sort each recording's events by time first (stable); otherwise unsorted times are an error."""
+    """Sort each recording's events by time first (stable sort). If false, unsorted times are an error."""
     on_error: OnError = "raise"
     """A recording that cannot be transformed ends the build ("raise"), or is skipped and listed ("skip")."""
     limit: Size | None = None

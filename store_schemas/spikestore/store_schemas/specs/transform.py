@@ -73,8 +73,8 @@ def _keeps_times(operation: Operation) -> bool:
 
 
 Chain = Annotated[tuple[Operation, ...], AsTuple, AfterValidator(_ends_in_frames)]
-"""Operations in order of application. The last one makes frames, or it is ``clip_counts`` or ``to_bina_rep`` after an operation that
-makes frames."""
+"""Operations in order of application. The last operation makes frames; or it is ``clip_counts`` or ``to_bina_rep``, after an
+operation that makes frames."""
 
 
 class Transform(Spec):
@@ -140,6 +140,6 @@ class Transform(Spec):
 ExecutorName = Literal["auto", "fused", "tonic"]
 """Code that computes a transform: ``fused`` is one compiled pass over the events, ``tonic`` calls Tonic's classes.
 
-``auto`` is ``fused`` if it supports the transform, else NumPy. For small sets, `preprocess` with ``auto`` uses NumPy, because this takes
-less time than loading compiled code. All of these give the same samples.
+``auto`` is ``fused`` if it supports the transform, else NumPy. For small sets, `preprocess` with ``auto`` uses NumPy, because
+NumPy takes less time than loading compiled code. The samples are always the same.
 """

@@ -20,4 +20,4 @@ class ClipCounts(Spec):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     max: Annotated[int, Field(ge=1, le=2**32 - 2)]
-    """Largest count; larger counts are set to it."""
+    """Largest count; larger counts become this count."""

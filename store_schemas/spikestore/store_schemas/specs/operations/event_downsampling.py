@@ -30,7 +30,7 @@ class EventDownsampling(Spec):
     dt: Annotated[Real, Field(gt=0)]
     """Length of a step, in **ms** as in Tonic; all other times are in µs."""
     noise_threshold: Size
-    """Sum of signs that a pixel must reach. Tonic accepts 0, which is rejected here: with 0, pixels without events would give events."""
+    """Sum at which a pixel gives an event. Tonic also accepts 0. This operation rejects 0: with 0, pixels without events would give events."""
     differentiator_time_bins: Size | None = None
     """For the differentiator: the number of parts into which each step of `dt` is divided. Pixels integrate in these parts. If a
     pixel reaches the threshold of a polarity more often in the next step than in this step, this step has one event of the pixel and

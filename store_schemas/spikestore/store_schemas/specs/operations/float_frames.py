@@ -145,7 +145,7 @@ class ToBinaRep(Spec):
     n_frames: Size = 1
     """Frames of a sample."""
     n_bits: Annotated[int, Field(ge=2, le=24)] = 8
-    """Bits of a number; each is one frame of ``to_frame``. A float32 holds at most 24."""
+    """Bits of a number; each is one frame of ``to_frame``. A float32 holds at most 24 bits."""
 
 
 FloatFrames = ToVoxelGrid | ToTimesurface | ToAveragedTimesurface

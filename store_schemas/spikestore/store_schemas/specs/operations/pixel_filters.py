@@ -62,4 +62,4 @@ class RefractoryPeriod(Spec):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     delta: Annotated[Real, Field(ge=0)]
-    """An event is kept if it comes later than this time after the previous event of its pixel, in µs."""
+    """An event is kept if the previous event of its pixel was more than this time before it, in µs."""

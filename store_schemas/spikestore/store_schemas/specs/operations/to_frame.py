@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from spikestore.store_schemas.specs.model import AsTuple, Real, Size, Spec
 
 SLICING_MODES = ("time_window", "event_count", "n_time_bins", "n_event_bins")
-"""Tonic's four ways to slice a recording; a spec sets exactly one."""
+"""Tonic's four ways to slice a recording; a spec sets exactly one of these parameters."""
 
 
 class ToFrame(Spec):
@@ -36,7 +36,7 @@ class ToFrame(Spec):
     overlap: Annotated[Real, Field(ge=0)] = 0.0
     """Overlap of adjacent bins: in µs with ``time_window``, in events with ``event_count``, otherwise as a fraction of a bin."""
     include_incomplete: bool = False
-    """Keep a shorter last bin; only with ``time_window`` and ``event_count``."""
+    """Keep a shorter last bin; allowed only with ``time_window`` or ``event_count``."""
     start_time: Real | None = None
     """Start of the first bin in µs, by default at the first event; only with ``time_window``."""
     end_time: Real | None = None

@@ -1,8 +1,9 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
-One table is printed, for the choice in docs/decisions/0018-pcodec.md. For each codec, it shows the bytes per non-zero, the ratio of these
-to the order-0 entropy of (gap, value), and the millions of values that one core encodes and decodes in a second. Every codec
-gets full chunks of 65,536 values, as they are stored, and its decoded values are compared with the original ones.
+One table is printed, for the choice in docs/decisions/0018-pcodec.md. For each codec, it shows the bytes per non-zero,
+the ratio of these bytes to the order-0 entropy of (gap, value), and the millions of values that one core encodes and
+decodes in a second. Every codec gets full chunks of 65,536 values, as they are stored, and its decoded values are
+compared with the original values.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _each(work: Callable[[Any], object], values: Iterable[Any]) -> None:
 
 
 def candidates(column: str) -> list[Candidate]:
-    """Return the codecs for a column; the first is the one that the store uses."""
+    """Return the codecs for a column; the first is the codec that the store uses."""
     order = 1 if column == "index" else 0
     return [
         *(pcodec(level, order) for level in (8, 4, 12)),

@@ -1,9 +1,9 @@
 """Common form of all benchmarks: interleaved rounds, ratios, JSON and a table.
 
-A row compares our work with a peer's in the same process tree. In each round both run once, or several times if the
-work is short, in alternating order. The row's value is the median of the ratios of the rounds, with their minimum and
-maximum beside it. A row that could not run has a reason instead of a number. A target that is missed is printed as missed,
-and the exit status is still 0: a benchmark measures, and a test judges.
+A row compares our work with a peer's in the same process tree. In each round both sides run once, or several times if
+the work is short, in alternating order. The row's value is the median of the ratios of the rounds; the minimum and
+maximum of the ratios are printed beside the median. A row that could not run has a reason instead of a number. A target
+that is missed is printed as missed, and the exit status is still 0: a benchmark measures, and a test judges.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def compare(
     rounds : int
         Number of rounds.
     turns : int
-        Number of times that both run in a round; the best rate of each counts. More than 1 suits short work, because other
-        processes of the machine may slow down only one side of a round.
+        Number of times that both sides run in a round; the best rate of each side counts. More than 1 suits short work,
+        because other processes of the machine may slow down only one side of a round.
     """
     rates: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
     for number in range(rounds):
@@ -135,7 +135,7 @@ def arguments(
     *,
     more: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> argparse.Namespace:
-    """Parse the options that all benchmarks have, and those that `more` adds."""
+    """Parse the options that all benchmarks have, and the options that `more` adds."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Gain of our own reader of the HDF5 heap (decision 52): the same recordings read with it and with plain h5py.
+"""Gain of our own reader of the HDF5 heap (decision 52): the same recordings, read with our reader and with plain h5py.
 
     python -m benchmarks.heap_parser                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.heap_parser --data ~/data/SSC      # the first recordings of real files

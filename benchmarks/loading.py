@@ -1,8 +1,9 @@
 """Loading against peers: ``python -m benchmarks.loading [--size small|full] [--data DIR] [--samples N] [--json FILE] [--rows NAMES]``.
 
-Batches have 128 samples, dense float32, padded to the longest. They are made by 2 threads or 2 persistent workers. All files
-are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as Tonic's cache files, as the
-seed's list of sparse tensors, or as packed columns that other libraries store in their formats.
+Batches have 128 samples, dense float32, padded to the longest sample. They are made by 2 threads or 2 persistent
+workers. All files are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as
+Tonic's cache files, as the seed's list of sparse tensors, or as packed columns that other libraries store in their
+formats.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ def several(loader: Any, passes: int) -> Callable[[], Iterator[Any]]:
 
 
 def warm(row: Row, ours: Callable[[], Iterator[Any]], peer: Callable[[], Iterator[Any]]) -> Row:
-    """Compare rates, after one pass of each."""
+    """Compare rates, after one pass of each side."""
     for side in (ours, peer):
         rate(side)
     return compare(row, lambda: rate(ours), lambda: rate(peer), unit="samples/s")
@@ -335,9 +336,9 @@ def first_batch(bench: Bench) -> Row:
 def memory(bench: Bench) -> Row:
     """Growth of the peak memory of ``stream`` from an eighth of a set to the whole set, divided by the growth of the packed bytes.
 
-    The window is 256 samples: two windows and the reads in progress are smaller than either set. Both sides take the same
-    number of batches, because a longer loop is more likely to need a fourth buffer at some time. Each ratio comes from one
-    pair of processes.
+    The window is 256 samples: two windows and the reads in progress are smaller than an eighth of the set. Each ratio
+    comes from two processes. Both processes take the same number of batches, because a longer loop is more likely to
+    need a fourth buffer at some time.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

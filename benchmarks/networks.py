@@ -1,4 +1,4 @@
-"""The networks that benchmarks time: the seed's and a convolutional one, on our backends and on peers'."""
+"""The networks that benchmarks time: the seed's network and a convolutional network, on our backends and on peers."""
 
 from __future__ import annotations
 

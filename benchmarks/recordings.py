@@ -1,4 +1,4 @@
-"""Recordings that benchmarks read: those of ``--data``, in the layout of SSC or SHD, or the demo's."""
+"""Recordings that benchmarks read: recordings of ``--data``, in the layout of SSC or SHD, or demo recordings."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Recordings:
     dataset : {"SSC", "SHD"}
         Name of the data set.
     split : str
-        ``train``, or the first split whose file is there.
+        ``train`` if its file exists; if not, the first split whose file exists.
     folder : Path
         The folder with the file itself.
     count : int
         Number of recordings in the file, at least 1.
     splits : tuple of str
-        All splits whose files are there.
+        All splits whose files exist.
     """
 
     dataset: str
@@ -118,7 +118,7 @@ def _count(path: Path) -> int:
 
 
 def demo_recordings(folder: Path, count: int) -> Recordings:
-    """Write demo recordings; return their train split."""
+    """Write demo recordings; return their split ``train``."""
     from spikestore.pipeline.demo.demo_data import write_demo_data
 
     write_demo_data(folder, train=count, valid=1, test=1)

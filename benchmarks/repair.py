@@ -3,9 +3,10 @@
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
 
-Without repair, a user takes the commit back (removes the manifest, and the record and the objects of the damaged fragment), and
-`pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the damaged set. The table has the bytes
-written, and the medians of CPU time (all threads), of wall time, and of the time without a manifest, in which no reader can open the set.
+Without `repair`, a user takes the commit back: the user removes the manifest, and the record and the objects of the
+damaged fragment. Then `pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the
+damaged set. The table has the bytes written, and the medians of CPU time (all threads), of wall time, and of the time
+without a manifest, in which no reader can open the set.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ DAMAGED = 1
 
 
 class Experiment:
-    """One set, built twice with different fragment sizes, and fresh copies of it that are damaged."""
+    """One set, built with two different fragment sizes, and damaged copies of these builds."""
 
     def __init__(self, bench: Bench, recordings: int) -> None:
         from spikestore.pipeline.execution.schedulers import InProcess

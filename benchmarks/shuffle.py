@@ -1,12 +1,13 @@
 """Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each random seed: once with a full shuffle (residence
-``host``), and once streamed with a window of about an eighth of the train split. The default window is the same share of SSC's train
-split. Both runs of a seed start with the same weights, so they are compared as a pair. Accuracy is that of the last epoch, on the valid
-and the test split together, if they exist.
+``host``), and once streamed with a window of about an eighth of the split ``train``. The default window is the same
+share of the split ``train`` of SSC. The two runs of a seed start with the same weights, so the runs are compared as a
+pair. Accuracy is that of the last epoch, on all other splits together (``valid`` and ``test``).
 
-In the file, any 35 consecutive demo recordings have each class once. A windowed shuffle would nearly keep this balance, and a full
-shuffle would not. As balanced batches train faster, the comparison would be unfair. So the train split is first put into a random order.
+In the file, any 35 consecutive demo recordings have each class once. A windowed shuffle nearly keeps this balance, a
+full shuffle does not, and balanced batches train faster. To make the comparison fair, the demo recordings of the split
+``train`` are first put into a random order.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Bench:
         return f"s3://{BUCKET}/copy-{self.copies}"
 
     def folder(self) -> Path:
-        """Return a folder that does not exist yet; earlier ones are removed first, and pending writes reach the disk."""
+        """Return a folder that does not exist yet; earlier folders are removed first, and pending writes reach the disk."""
         for old in self.scratch.glob("copy-*"):
             shutil.rmtree(old)
         os.sync()
@@ -57,7 +57,7 @@ class Bench:
 
     @property
     def root(self) -> Path:
-        """The folder of the store that the set is in."""
+        """The folder of the store that contains the set."""
         return Path(self.features.storage.url)
 
     @property
@@ -146,7 +146,7 @@ def _address(transform: Any, source: Any) -> Any:
 
 
 def from_data(data: Path, scratch: Path) -> Any:
-    """Build the split train of recordings, or the first split whose file exists."""
+    """Build the split ``train`` of the recordings; if ``train`` has no file, build the first split that has a file."""
     from spikestore.pipeline import load_recipe, preprocess
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store
@@ -229,7 +229,7 @@ def verification(bench: Bench) -> list[Row]:
 
 
 def opening(bench: Bench) -> list[Row]:
-    """Number of requests that opening takes, for the set and for a set of 10^8 samples. For the large set, also the time and the memory."""
+    """Number of requests to open the set, and to open a set of 10^8 samples; seconds and memory to open the large set."""
     from tests.store.s3_server import requests
 
     from spikestore.store import Store

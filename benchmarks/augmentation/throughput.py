@@ -50,7 +50,7 @@ def columns(shape: Shape) -> Any:
 
 
 class Bench:
-    """Builds epochs of batches as `FeatureLoader` does: on the CPU in reused buffers, on a GPU from columns that it holds."""
+    """Builds epochs of batches as `FeatureLoader` does: on the CPU in reused buffers, on a GPU from columns in the GPU's memory."""
 
     def __init__(self, shape: Shape, threads: int = 2, device: str = "cpu") -> None:
         self.columns = columns(shape)

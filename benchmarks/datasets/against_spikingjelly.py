@@ -27,25 +27,25 @@ def gesture_spikingjelly_filling(scale: Scale) -> Row:
 
 
 def nmnist_spikingjelly_bytes(scale: Scale) -> Row:
-    """N-MNIST in bins of 10 ms: bytes of the store, as a share of those of the compressed frames."""
+    """N-MNIST in bins of 10 ms: bytes of the store, divided by the bytes of SpikingJelly's compressed frames."""
     row = Row("nmnist_spikingjelly_bytes: store ÷ frame folders, 10 ms", 0.6, better="lower")
     return _bytes(scale, NMNIST, row, _BY_TIME)
 
 
 def nmnist_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
-    """N-MNIST in 10 bins: bytes of the store, as a share of those of the compressed frames."""
+    """N-MNIST in 10 bins: bytes of the store, divided by the bytes of SpikingJelly's compressed frames."""
     row = Row("nmnist_spikingjelly_bytes_of_bins: store ÷ frame folders, T = 10", 0.6, better="lower")
     return _bytes(scale, NMNIST, row, _BY_NUMBER)
 
 
 def gesture_spikingjelly_bytes(scale: Scale) -> Row:
-    """DVSGesture in bins of 10 ms: bytes of the store, as a share of those of the compressed frames."""
+    """DVSGesture in bins of 10 ms: bytes of the store, divided by the bytes of SpikingJelly's compressed frames."""
     row = Row("gesture_spikingjelly_bytes: store ÷ frame folders, 10 ms", 0.6, better="lower")
     return _bytes(scale, GESTURE, row, _BY_TIME)
 
 
 def gesture_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
-    """DVSGesture in 10 bins: bytes of the store, as a share of those of the compressed frames."""
+    """DVSGesture in 10 bins: bytes of the store, divided by the bytes of SpikingJelly's compressed frames."""
     row = Row("gesture_spikingjelly_bytes_of_bins: store ÷ frame folders, T = 10", 0.6, better="lower")
     return _bytes(scale, GESTURE, row, _BY_NUMBER)
 

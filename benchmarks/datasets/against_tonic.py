@@ -25,12 +25,12 @@ def gesture_tonic_filling(scale: Scale) -> Row:
 
 
 def nmnist_tonic_bytes(scale: Scale) -> Row:
-    """N-MNIST: bytes of the store, as a share of those of Tonic's cache."""
+    """N-MNIST: bytes of the store, divided by the bytes of Tonic's cache."""
     return _bytes(scale, NMNIST, Row("nmnist_tonic_bytes: store ÷ DiskCachedDataset", 0.2, better="lower"))
 
 
 def gesture_tonic_bytes(scale: Scale) -> Row:
-    """DVSGesture: bytes of the store, as a share of those of Tonic's cache."""
+    """DVSGesture: bytes of the store, divided by the bytes of Tonic's cache."""
     return _bytes(scale, GESTURE, Row("gesture_tonic_bytes: store ÷ DiskCachedDataset", 0.2, better="lower"))
 
 

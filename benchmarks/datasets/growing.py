@@ -36,7 +36,7 @@ DRAWN = 16
 
 
 def growing_end(scale: Scale) -> Row:
-    """The new recordings come after the others in the order of paths."""
+    """The new recordings come after the former recordings in the order of paths."""
     row = Row("growing_end: time of growing ÷ time of a fresh build", target=0.10, better="lower")
     return _grown(scale, row, "z")
 
@@ -48,7 +48,7 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Lower bound of the time for the stored rows: they must be decoded and compared with their checksums, and get new checksums and digests."""
+    """Lower bound of the time for the stored rows: each row is decoded and compared with its checksums, then its checksums and digests are computed again."""
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):
         return compare(row, lambda: timed(lambda: _least(former)), build, unit="s")
@@ -132,7 +132,7 @@ def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[...,
 
 
 def _located(folder: Path, names: list[str], files: Iterator[bytes]) -> Any:
-    """Write these recordings beside those that exist, and return the source of all."""
+    """Write new recordings beside the existing recordings, and return the source of all recordings."""
     from spikestore.pipeline.readers.folder.settings import FolderSettings
     from spikestore.pipeline.sources.folder_sources import make_folder_sources
 

@@ -1,4 +1,4 @@
-"""Parts shared by the rows on N-MNIST and DVSGesture: recordings on disk, and builds of them."""
+"""Parts shared by the rows on N-MNIST and DVSGesture: recordings on disk, and builds of these recordings."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Written:
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
     """Write the recordings of a data set; if `event_files` is true, also write the event files that SpikingJelly makes in its first step.
 
-    For N-MNIST no event files are written, because SpikingJelly makes them itself from the same ``.bin`` files.
+    For N-MNIST no event files are written: SpikingJelly can begin with the ``.bin`` files, and makes the event files
+    itself.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

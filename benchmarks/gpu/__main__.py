@@ -1,15 +1,16 @@
 """All checks that need a GPU, with one command: ``python3 -m benchmarks.gpu [--device cuda|cpu] [--out FOLDER] [--parts NAMES]``.
 
-The parts are: a comparison of outputs, gradients and states with those of the CPU (``sanity``), the tests marked ``gpu``, the
-build of EXODUS and a comparison with it, then ``benchmarks.iaf``, ``.loading``, ``.augmentation`` and ``.seed`` on the
-device. Each part is a process with its own time limit; if one fails, the others still run. All parts together take at most 8
-minutes. ``gpu.json`` and ``gpu.md`` in the output folder ($OUT, or runs/gpu) are written anew after every part.
+The parts are: a comparison of outputs, gradients and states with those of the CPU (``sanity``), the tests marked
+``gpu``, the build of EXODUS and a comparison with EXODUS, then ``benchmarks.iaf``, ``.loading``, ``.augmentation`` and
+``.seed`` on the device. Each part is a process with its own time limit; if a part fails, the other parts still run. All
+parts together take at most 8 minutes. ``gpu.json`` and ``gpu.md`` in the output folder ($OUT, or runs/gpu) are written
+anew after every part.
 
 The command does not need make, a virtual environment, a registry or Dask. If a machine has no access to a
 registry, copy the folder .kit into its checkout; ``benchmarks/gpu/wheels.sh`` creates .kit on a machine that has access.
 ``--device cpu`` runs the same parts in small sizes, without a GPU.
 
-Exit status: 0 if all parts ran, 1 if one failed or ran out of time, 2 for wrong options, 3 if there is no GPU.
+Exit status: 0 if all parts ran, 1 if a part failed or ran out of time, 2 for wrong options, 3 if there is no GPU.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_all(parts: list[Part], run: Any) -> None:
-    """First run the parts that do not measure time, all in parallel; then run the others one after another.
+    """First run the parts that do not measure time, all in parallel; then run the other parts one after another.
 
     The part that compares EXODUS waits for its build.
     """

@@ -1,8 +1,9 @@
 """EXODUS, built and compared: ``python3 -m benchmarks.gpu.exodus build|compare [--device cuda|cpu] [--json FILE]``.
 
-``build`` compiles EXODUS against this torch and CUDA. If ``wheels.sh`` has packed a source distribution, it is used;
-otherwise `spikestore.train.models.build_exodus` downloads one. ``compare`` runs the seed's network with EXODUS, with
-Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or can't run here; the last line states the reason.
+``build`` compiles EXODUS against this torch and CUDA. If ``wheels.sh`` has packed a source distribution, this
+distribution is used; if not, `spikestore.train.models.build_exodus` downloads a source distribution. ``compare`` runs
+the seed's network with EXODUS, with Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or
+can't run on this machine; the last line of output states the reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The environment of the parts: the packages of the checkout, and those that `wheels.sh` packed for a machine without a registry."""
+"""The environment of the parts: the packages of the checkout, and the packages that `wheels.sh` packed for a machine without a registry."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def unpack(kit: Path, site: Path) -> str | None:
 def environment_of_parts(site: Path) -> dict[str, str]:
     """Return the environment variables of the parts: the checkout's code takes precedence over an installed wheel.
 
-    The kit still contains a wheel of the project, because the command line finds its sub-commands in the wheel's metadata.
+    Nevertheless, the kit contains a wheel of the project, because the command line finds its sub-commands in the
+    wheel's metadata.
     """
     own = [str(ROOT / portion) for portion in PORTIONS]
     paths = [*own, str(ROOT), *([str(site)] if site.is_dir() else []), os.environ.get("PYTHONPATH", "")]

@@ -1,4 +1,4 @@
-"""The parts of ``benchmarks.gpu``, and a function that runs one of them in a separate process, with a time limit and a log."""
+"""The parts of ``benchmarks.gpu``, and a function that runs a part in a separate process, with a time limit and a log."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Outcome:
 
 
 def all_parts(device: str) -> list[Part]:
-    """Return the parts in their order. Those that measure no time run side by side, except the comparison of EXODUS.
+    """Return the parts in their order. Parts that measure no time run side by side, but the comparison of EXODUS waits for its build.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def _differing(one: Any, another: Any) -> float:
 
 
 def _share(one: Any, another: Any) -> float:
-    """Return the largest difference as share of the largest number."""
+    """Return the largest difference, divided by the largest number."""
     one, another = one.detach().cpu().float(), another.detach().cpu().float()
     return float((one - another).abs().max() / another.abs().max().clamp_min(1e-30))
 
@@ -116,7 +116,7 @@ def neurons(device: Any) -> list[Row]:
 
 
 def states(device: Any) -> list[Row]:
-    """Compare two calls for the halves of a sequence with one call for all of it: potentials persist between calls."""
+    """Compare two calls for the halves of a sequence with one call for the whole sequence: potentials persist between calls."""
     import torch
 
     from spikestore.train.neurons import IAF
@@ -130,7 +130,7 @@ def states(device: Any) -> list[Row]:
 
 
 def half_precision(device: Any) -> list[Row]:
-    """Compare spikes of inputs in half precision with those of the CPU, and the loss of a step in each precision with that in float32."""
+    """Compare spikes of inputs in half precision with the CPU's spikes, and the loss of a step in each precision with the loss in float32."""
     import torch
 
     from spikestore.train import training_step
@@ -195,7 +195,7 @@ def networks(device: Any) -> list[Row]:
 
 
 def loaders(device: Any) -> list[Row]:
-    """Compare batches of all residences on the device with those of the CPU: all bits must be equal, even while the device is busy."""
+    """Compare batches of all residences on the device with batches on the CPU: all bits must be equal, even while the device is busy."""
     import torch
     from tests.store.small_sets import small_set
 
@@ -222,7 +222,7 @@ def loaders(device: Any) -> list[Row]:
 
 
 def ranks(device: Any) -> list[Row]:
-    """Compare the training steps of two ranks with those of one process; on GPUs, the ranks communicate through NCCL."""
+    """Compare the training steps of two ranks with the steps of one process; on GPUs, the ranks communicate through NCCL."""
     import torch
 
     # A spike that two orders of summation put on different sides of a threshold is a whole one.

@@ -14,7 +14,7 @@ from benchmarks.networks import frames, seed_network
 
 
 def joint_vs_apart(bench: Bench) -> Row:
-    """Forward and backward of the seed's network. Single steps of both alternate."""
+    """Forward and backward of the seed's network. Single steps of both sides alternate."""
     x = frames(bench.device, bench.batch)
     ours, apart = (stepper(network, x, best_of=1) for network in _networks(bench))
     row = Row(f"joint_vs_apart_{bench.device.type}")
@@ -31,7 +31,7 @@ def kept_vs_apart(bench: Bench) -> Row:
 
 
 def _networks(bench: Bench) -> tuple[Any, Any]:
-    """Return the network that is built by default, and its layers one by one; both have the same weights."""
+    """Return the network that is built by default, and a network that runs the same layers one by one, with the same weights."""
     from torch import nn
 
     joint, apart = (seed_network(bench.device, "fused") for _ in range(2))

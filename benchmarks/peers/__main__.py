@@ -1,7 +1,7 @@
 """Make the environments of peers: ``python -m benchmarks.peers [NAME …]``.
 
-They go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS has none: it is built into the environment
-that runs the network (``make exodus``).
+The environments go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS has no environment of its
+own: ``make exodus`` builds it into the environment that runs the network.
 """
 
 from __future__ import annotations

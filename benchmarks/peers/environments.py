@@ -1,6 +1,7 @@
 """Separate environments of peers, so that no peer replaces torch or Zarr with another build.
 
-Most environments see the packages of the interpreter that runs this module. A peer that needs another Python or another Zarr sees none of them.
+Most environments include the packages of the interpreter that runs this module. If a peer needs another Python or
+another Zarr, its environment has only its own packages.
 """
 
 from __future__ import annotations
@@ -72,8 +73,9 @@ def python_of(name: str) -> Path | str:
 def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
-    The environment includes the packages of the interpreter that runs this module. pip adds missing packages and replaces
-    none of these. If the peer needs another Python or another Zarr (``pythons``), the environment has only its own packages.
+    The environment includes the packages of the interpreter that runs this module. pip adds missing packages and
+    replaces none of the included packages. If the peer needs another Python or another Zarr (``pythons``), the
+    environment has only its own packages.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """Training steps of the seed's network in JAX: ``python -m …jax_steps BATCH.npz DEVICE UNROLL[,UNROLL…]``.
 
-One jitted function computes a step: ``lax.scan`` over time, the loss, its gradients and AdamW. It is compiled for each UNROLL, and
-the fastest is taken. Neurons, surrogate and loss are the defaults of Sinabs, which are also the defaults of spikestore.
+One jitted function computes a step: ``lax.scan`` over time, the loss, its gradients and AdamW. The function is compiled
+for each UNROLL, and the fastest compiled function is taken. Neurons, surrogate and loss are the defaults of Sinabs,
+which are also the defaults of spikestore.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """SpikingJelly's frame folders: ``python -m …spikingjelly_frames fill|load FOLDER KIND PIXELS BINS BATCH WORKERS``.
 
 With ``fill``, SpikingJelly's own classes preprocess the recordings in FOLDER once for each line of input, each time into a new
-folder. For N-MNIST, these classes convert ``.bin`` files to events in ``.npz`` files, and these to frames. For DVSGesture, they begin
-with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
+folder. For N-MNIST, these classes convert ``.bin`` files to events in ``.npz`` files, and these events to frames. For
+DVSGesture, they begin with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class _Absent(ModuleType):
 def leave_out_vision() -> None:
     """Let SpikingJelly import placeholders instead of torchvision and torchaudio, so that these need not be installed.
 
-    SpikingJelly uses them only for downloads and for data sets of sound. If they were installed, their builds would have to fit
-    the build of torch.
+    SpikingJelly uses the two packages only for downloads and for data sets of sound. If they were installed, their
+    builds would have to fit the build of torch.
     """
     for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
         sys.modules[name] = _Absent(name)

@@ -22,7 +22,7 @@ LEAST = 8
 
 @contextmanager
 def warm(workers: int, bench: Bench) -> Iterator[Any]:
-    """Start workers, and let each build something, so that kernels are loaded."""
+    """Start workers, and let each worker build something, so that kernels are loaded."""
     from spikestore.pipeline.execution.schedulers import open_scheduler
 
     with open_scheduler(workers) as scheduler:
@@ -51,7 +51,7 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
     """Return the seconds that `work` takes; data that the other side has not yet written to the disk are written first.
 
-    Otherwise our fsyncs would write these data too. Peers never call fsync.
+    If the other side's data were not written first, our fsyncs would write these data too. Peers never call fsync.
     """
     os.sync()
     return timed(work)
@@ -151,7 +151,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one. Each worker is bound to one core. Without this, a single worker would read ahead in a thread on the other core."""
+    """Two workers against one. Each worker is bound to one core; without this limit, a single worker would read ahead in a thread on the other core."""
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
         for scheduler in (two, one):

@@ -1,7 +1,8 @@
 """The ways of loading that the seed's table compares: each yields batches that are dense on the device.
 
-Peers are read as the seed reads them. One way is a DataLoader that has ``PadTensors`` and worker processes that stay. The other is a
-list of sparse tensors on the device, which needs no workers. All ways yield the same samples, shuffled, without a smaller last batch.
+The peers' data are read as the seed reads them, in two ways. One way is a DataLoader that has ``PadTensors`` and worker
+processes that stay. The other way is a list of sparse tensors on the device, which needs no workers. All ways yield the
+same samples, shuffled, without a smaller last batch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Loadings:
     raw : Raw
         The recordings, and a folder for files.
     samples : int
-        Number of recordings: the first ones of the train split.
+        Number of recordings: the first recordings of the split in `raw`.
     batch : int
         Number of samples in a batch.
     device : torch.device

@@ -41,7 +41,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Bound of `center_crop`: only frames of 10 ms, made of the events that the crop keeps and that were selected in advance. The peer is the same."""
+    """Bound of `center_crop`: only the frames of 10 ms are made; the events that the crop keeps were selected in advance. The peer is that of `center_crop`."""
     from tonic import transforms
 
     part, name = (
@@ -64,7 +64,7 @@ def _cropped(block: EventBlock) -> EventBlock:
 def _against_tonic(
     name: str, part: object, side: int, scale: Scale, kept: Callable[[EventBlock], EventBlock] | None = None
 ) -> Row:
-    """Fill a row; with `kept`, our side makes frames of these events only."""
+    """Fill a row; with `kept`, our side makes frames only of the events that `kept` returns."""
     from tonic import transforms
 
     block = camera_recordings(scale.recordings or (4 if scale.small else 16))

@@ -1,6 +1,6 @@
 """Sets that are derived from a finer set, and sweeps, against builds from the recordings.
 
-All run in one process, and all files are in the page cache.
+All builds run in one process, and all files are in the page cache.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def sweep(scale: Scale) -> Row:
 
 
 def sweep_bound(scale: Scale) -> Row:
-    """Encoding and storing five finished sets, against five builds. A single pass over the recordings still has to encode and store all five."""
+    """Encoding and storing five finished sets, against five builds. Even a single pass over the recordings has to encode and store all five sets."""
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     located = make_source("SSC", "train", data)
     alone = [_recipe(data, 100, (width,)) for width in WIDTHS]

@@ -158,7 +158,7 @@ def _stored(case: _Case, scale: Scale, folder: Path) -> tuple[FeatureSet, Any]:
 
 
 def _bytes(case: _Case, scale: Scale) -> Row:
-    """Bytes of the store, as a share of those of Tonic's cache."""
+    """Bytes of the store, divided by the bytes of Tonic's cache."""
     row = Row(f"{case.name}: bytes of the store ÷ DiskCachedDataset", better="lower")
     with scale.folder() as folder:
         _stored(case, scale, folder)

@@ -140,7 +140,7 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Yield the selected sets. Before that, repair the log of each name, even if the name was removed."""
+    """Yield the selected sets. The log of each name is repaired first; a removed name has a log too."""
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store_schemas.errors import UnknownNameError

@@ -51,7 +51,7 @@ PAPERS = (
     "spyx-shd",
     "tcja-ncaltech101",
 )
-"""Names of the shipped recipes of publications, which are in the folder ``papers`` beside the others."""
+"""Names of the shipped recipes of publications, which are in the folder ``papers`` beside the other recipes."""
 
 
 def paper_recipes() -> dict[str, Path]:

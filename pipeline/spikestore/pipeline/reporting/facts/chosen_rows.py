@@ -17,7 +17,7 @@ class ChosenRow(NamedTuple):
 
     row: int
     reasons: tuple[str, ...]
-    """One or more of typical, shortest, emptiest and fullest."""
+    """One or more of ``typical``, ``shortest``, ``emptiest`` and ``fullest``."""
 
 
 def chosen_rows(

@@ -18,7 +18,7 @@ from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.wording import size_text
 
 SHOWN_FIRST = 12
-"""Number of samples of the gallery that are visible at once; a click shows the others."""
+"""Number of samples of the gallery that are visible at once; a click shows the other samples."""
 
 _HERE = Path(__file__).parent
 

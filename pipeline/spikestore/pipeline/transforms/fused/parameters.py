@@ -6,14 +6,14 @@ import math
 from typing import NamedTuple
 
 TONIC, DURATION, HALF_DURATION, BY_NUMBER, BY_TIME, HALF_BY_TIME = range(6)
-"""Rules that divide a recording into bins. TONIC is the rule of ``to_frame``. The others are SpikingJelly's rules: by duration, by
+"""Rules that divide a recording into bins. TONIC is the rule of ``to_frame``. The other rules are SpikingJelly's: by duration, by
 number and by time. The rules that begin with HALF are for float16 times."""
 
 HALF_RULES = {DURATION: HALF_DURATION, BY_TIME: HALF_BY_TIME}
 """Rules that are replaced if the file has float16 times, each with the rule that replaces it."""
 
 UNIT = 2.0**-24
-"""Smallest positive float16. All others are multiples of it, so sums and differences of them are exact integers."""
+"""Smallest positive float16. All other float16 are multiples of it, so sums and differences of them are exact integers."""
 
 LARGEST_HALF = 65504 * 2**24
 """Largest finite float16, as a multiple of `UNIT`."""

@@ -12,7 +12,7 @@ from spikestore.pipeline.compiled import inner
 Array = npt.NDArray[Any]
 
 _LAST_STEP = 8
-"""If at most this many events are left, a search compares all of them instead of halving the range again."""
+"""If at most this many events remain, a search compares all of them instead of halving the range again."""
 
 
 @inner

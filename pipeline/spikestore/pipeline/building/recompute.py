@@ -33,7 +33,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     SourceNotFoundError
         The folder has no recordings of the set.
     SourceError
-        The recordings differ: a file has different content.
+        A file does not have the content from which the set was built.
     """
     source = features.manifest.source
     if source.items is not None:
@@ -69,7 +69,7 @@ def located_recordings(source: Source, data: Path | str) -> LocatedSource:
     SourceNotFoundError
         The folder has no recordings of the set.
     SourceError
-        The recordings differ: a file has different content.
+        A file does not have the content from which the set was built.
     """
     located = (
         locate_recorded(source, data)

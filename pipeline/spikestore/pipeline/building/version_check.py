@@ -68,7 +68,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set was built from the same version of a Python class, but with another number of items.
+    """Raise `UsageError` if a committed set has the same Python class and version, but another number of items.
 
     Only sets of the same transform and split are compared.
     """

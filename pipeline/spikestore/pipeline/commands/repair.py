@@ -1,4 +1,4 @@
-"""``spikestore repair``: repair the damage that verify reports."""
+"""``spikestore repair``: repair the damage that ``spikestore verify`` reports."""
 
 from __future__ import annotations
 

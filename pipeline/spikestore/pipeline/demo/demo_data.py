@@ -59,7 +59,7 @@ def write_demo_data(
     Parameters
     ----------
     folder : pathlib.Path or str
-        Tonic's ``save_to``: files are written to ``folder/SSC/``. Created if missing.
+        Tonic's ``save_to``: files are written to ``folder/SSC/``. If this folder is missing, it is created.
     train, valid, test : int
         Number of recordings in each split, at least 1. A split with at least 35 recordings has every class.
     seed : int

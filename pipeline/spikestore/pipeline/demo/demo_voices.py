@@ -75,7 +75,10 @@ happy and sheila, left and right, no and yes, off and on, seven and six, down an
 
 
 class _Sound(NamedTuple):
-    """One sound: three formants and the hiss. Each has a loudness, and a place from 0 (low end of the cochlea) to 1 (high end)."""
+    """One sound: three formants and the hiss.
+
+    Each of the four has a loudness, and a place from 0 (low end of the cochlea) to 1 (high end).
+    """
 
     places: tuple[float, float, float, float]
     loudness: tuple[float, float, float, float]

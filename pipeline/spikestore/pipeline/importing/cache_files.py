@@ -32,7 +32,8 @@ class CachedSample(NamedTuple):
     ----------
     indices, values : integer arrays, shape (non-zeros,)
         `indices` has the place of each non-zero: its row-major index over the axes of the frames, in ascending order. `values`
-        has the counts. In results of `read_sample`, the dtype is int64; other samples may have smaller dtypes.
+        has the counts. In results of `read_sample`, the dtype is int64; samples that an import keeps in memory have smaller
+        dtypes.
     n_bins : int
         Number of frames.
     has_y : bool

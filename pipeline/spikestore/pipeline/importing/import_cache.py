@@ -1,6 +1,6 @@
 """`import_cache`: store the frames in a cache of Tonic's ``DiskCachedDataset`` as a feature set.
 
-The source of the set is always the cache itself, even if the recordings are given: see
+The source of the set is always the cache itself, even if the user passes the recordings: see
 docs/decisions/0066-a-cache-is-its-own-source.md.
 """
 

@@ -271,8 +271,8 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     SourceNotFoundError
         A file is missing.
     SourceChangedError
-        The size of a file differs from the size in the source. If each recording is one file, missing and changed files are
-        noticed only when they are read.
+        The size of a file differs from the size in the source. If each recording is one file, a missing or changed file raises
+        its error only when it is read.
     LayoutError
         A file does not have the expected layout.
     """

@@ -82,7 +82,7 @@ class LockedSet:
         Raises
         ------
         ConflictError
-            The lock pins another digest.
+            The lock pins another digest than that of `features`.
         UsageError
             A field of the source differs from the recipe.
         """
@@ -243,7 +243,7 @@ class OpenedRecipe:
         return folder if folder is not None and folder.is_dir() else None
 
     def pinned_digest(self, address: Address) -> str | None:
-        """Return the digest that the lock pins for a set, or None."""
+        """Return the digest that the lock pins for a set; None if the lock does not list the set."""
         for variant in self.variants():
             for pin in variant.lock.splits.values() if variant.lock is not None else ():
                 if (pin.transform_key, pin.source_key) == address:

@@ -122,7 +122,7 @@ def choose_recipe(
     Raises
     ------
     UsageError
-        Neither `recipe` nor `data` was given, or the files fit several data sets.
+        Neither `recipe` nor `data` was given, or the files fit several data sets and the user chose none of them.
     SourceNotFoundError
         The folder has no files of a known data set.
     """

@@ -52,7 +52,7 @@ class Raster:
 
 
 class Recordings(ClosesOnExit):
-    """Open recordings of some splits; at the end of a ``with`` block, their files are closed.
+    """The recordings of some splits, from files that are closed at the end of a ``with`` block.
 
     Parameters
     ----------
@@ -170,8 +170,8 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
     """Return the events of a recording that reach the frames, with x and y as in the recording.
 
-    Times are those of the recording, counted from the start of the first bin. Operations of other packages are not applied: the
-    package may be missing, and a report does not need it.
+    Times are those of the recording, counted from the start of the first bin. Operations of other packages are not applied, so
+    that a report can be made if such a package is missing.
     """
     name = "the recording"
     events, _ = put_in_order(widen(events, name=name, has_y=has_y), name=name, sort=sort)

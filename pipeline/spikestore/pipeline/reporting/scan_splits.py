@@ -1,4 +1,4 @@
-"""Scans of all splits of a name: one pass over each, in which all facts about its samples are collected."""
+"""Scans of all splits of a name: one pass over each split collects all facts about its samples."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def make_folder_sources(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, LocatedSource]:
-    """Return the splits of a folder of recordings, identified by the content of its files.
+    """Return the splits of a folder of recordings; the content of the files identifies each split.
 
     Parameters
     ----------

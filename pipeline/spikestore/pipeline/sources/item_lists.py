@@ -1,6 +1,6 @@
-"""Recordings of an object in Python: torch's `Subset` and `ConcatDataset` are opened, and the recordings of the data sets in them are listed.
+"""Recordings of an object in Python; for torch's `Subset` and `ConcatDataset`, the recordings of the data sets inside them.
 
-Only exact classes are opened in this way: a subclass may return any items.
+The data sets inside a subclass of these two classes are not used, because a subclass may return any items.
 """
 
 from __future__ import annotations

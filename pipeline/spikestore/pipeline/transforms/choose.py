@@ -52,7 +52,7 @@ def executor_for(
     has_y : bool
         Whether events have a ``y``.
     few_events : bool
-        Whether there are so few events (`event_block.are_few`) that "auto" means NumPy.
+        Whether there are so few events (`event_block.are_few`) that ``auto`` means NumPy.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     Raises
     ------
     UnsupportedTransformError
-        A part has no spec: it is random, infers parameters from the data, is not from Tonic, or is not supported yet.
+        A part has no spec, because it is random, infers parameters from the data, is not from Tonic, or is not supported yet.
     SpecError
         The parts are not a valid transform; for example, no part makes frames.
     """

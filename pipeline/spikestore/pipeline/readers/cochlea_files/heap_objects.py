@@ -3,9 +3,9 @@
 This code is used for few objects; `heap_kernels` does the same in compiled code, which takes a second to load.
 
 A collection has this layout (HDF5 file format, "Global Heap"), with little-endian integers: ``GCOL``, version (1 byte), 3
-reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the
-data (8), data padded to a multiple of 8. Object 0 is free space, and its size includes its head. Fewer than 16 bytes at the
-end are free space too.
+reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the data
+(8), data padded to a multiple of 8. Object 0 is free space; unlike the size of other objects, its size includes its head. Fewer
+than 16 bytes at the end are free space too.
 
 A collection is read to its end: if several objects have the same number, HDF5 uses the last one. These faults are damage: an
 object beyond the end of the collection; free space of size 0; free space in two places (two objects 0, or one object 0 and free

@@ -24,7 +24,7 @@ class Sequences(NamedTuple):
     values: npt.NDArray[Any]
 
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Return the start of each sequence in `values`, and the end of the last: int64, shape (sequences + 1,)."""
+        """Return the start of each sequence in `values`, and the end of the last sequence: int64, shape (sequences + 1,)."""
         return offsets_of(self.lengths)
 
 

@@ -13,11 +13,12 @@ Windows are read with ``pread``. A memory map would save one copy. But if a file
 read a page, a process with a memory map is killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only
 returns fewer bytes.
 
-For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are other versions and sizes,
-user blocks, superblock extensions (a cache image may contain newer bytes), filters, types that need a conversion, and sequences
-that were never written. Certain damage is an error here, because HDF5 cannot handle it safely. If the free space of a
-collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look like such free space. Older versions of HDF5 copy
-an object before they compare the size of the object with the size of their buffer.
+For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are unknown versions of the
+superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (a cache image may contain newer bytes),
+filters, types that need a conversion, and sequences that were never written. Certain damage is an error here, because HDF5
+cannot handle it safely. If the free space of a collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look
+like such free space. Older versions of HDF5 copy an object before they compare the size of the object with the size of their
+buffer.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def _end(superblock: bytes) -> int | None:
 
 
 def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
-    """Return the descriptors of a block of sequences, or None if some of them are not stored."""
+    """Return the descriptors of a block of sequences; None if some descriptors are missing or filtered."""
     width, identifier = _DESCRIPTOR.itemsize, dataset.id
     if not stop <= len(dataset):
         return None

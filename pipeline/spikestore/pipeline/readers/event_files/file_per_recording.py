@@ -42,7 +42,7 @@ class Decoded(NamedTuple):
         Columns as in `EventBlock`; ``t`` is in µs. If events have no ``y``, ``y`` is None. If all polarities are 1, ``p`` is
         None.
     problems : mapping of int to str
-        Faults of files, by the number of the file; these files have no events here.
+        Faults of files, by the number of the file; these files have no events in the columns.
     """
 
     offsets: npt.NDArray[np.int64]

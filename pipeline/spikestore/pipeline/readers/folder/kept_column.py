@@ -82,7 +82,7 @@ class KeptColumn:
 
 
 def _whole(text: str) -> int | None:
-    """Return a whole number of 32 bits, or None."""
+    """Return the text as a whole number of 32 bits; None if the text is not such a number."""
     if "_" in text:  # Python would read the session 1_1 as 11, which may be another session
         return None
     try:
@@ -93,7 +93,7 @@ def _whole(text: str) -> int | None:
 
 
 def _real(text: str) -> float | None:
-    """Return a finite number; None if the text is not a finite number, or is a whole number that float64 cannot hold."""
+    """Return the text as a finite number; None if the text is not a finite number, or is a whole number that float64 cannot hold."""
     if "_" in text:
         return None
     try:

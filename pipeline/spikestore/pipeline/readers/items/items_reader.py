@@ -220,7 +220,7 @@ class ItemsReader(ClosesOnExit):
         )
 
     def _pieces(self, numbers: npt.NDArray[np.int64]) -> Iterator[tuple[int, _Piece]]:
-        """Yield recordings, each once; `numbers` are ascending."""
+        """Yield number and content of the recordings with these `numbers`, which must ascend."""
         parts = np.searchsorted(self._starts, numbers, side="right") - 1
         for part in np.unique(parts):
             begin = int(self._starts[part])

@@ -24,7 +24,7 @@ class SetFacts:
     features : FeatureSet
         The set.
     columns : mapping of str to array, shape (rows,) each
-        The columns with one value for each sample: nnz, n_bins, label and extras.
+        The columns with one value for each sample: ``nnz``, ``n_bins``, ``label`` and the optional columns.
     events : float64 array, shape (rows,)
         Sum of the values of each sample. For real numbers, the sum of the absolute values.
     site_events : float64 array, shape (sites,)

@@ -70,7 +70,7 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
 
 
 def skipped_recordings(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
-    """Return the number of skipped recordings, and the first of them with their reasons."""
+    """Return the number of skipped recordings, and the first skipped recordings with their reasons."""
     rows = [
         {"split": split, "row": row.row, "reason": row.reason}
         for split, facts in splits.items()

@@ -169,13 +169,13 @@ def filter_recordings(
     x_last, y_last, p_last : int
         Largest valid values; larger values stand for values that did not fit into the dtype.
     offsets : int64 array, shape (recordings + 1,)
-        Start of each recording's events, and the end of the last.
+        Start of each recording's events, and the end of the last recording.
     state : uint8 array, shape (recordings,)
         Only recordings with `TODO` are copied; unusual recordings get `UNUSUAL`.
     new_t, new_x, new_y, new_p : as the events
         Output: the events that are kept, in arrays of the same dtypes.
     new_offsets : int64 array, shape (recordings + 1,)
-        Output: start of each recording's new events, and the end of the last.
+        Output: start of each recording's new events, and the end of the last recording.
     """
     filled = 0
     table = np.empty(0, np.float64)

@@ -1,7 +1,6 @@
 """The events of each bin of ``fixed_duration`` and ``fixed_frames_number``, compiled.
 
-Times are whole numbers of µs. For files with float16 times, times are whole numbers of `UNIT`, and `_half` rounds each result
-to float16.
+Times are whole numbers of µs, or of `UNIT` for files with float16 times. For such files, `_half` rounds each result to float16.
 """
 
 from __future__ import annotations

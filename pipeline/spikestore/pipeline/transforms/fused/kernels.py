@@ -241,13 +241,13 @@ def bin_recordings(
     edges, counts_of_bins : int64 array
         Tables for the rule `HALF_DURATION`, as `fixed_ranges` describes them; empty for other rules.
     offsets : int64 array, shape (recordings + 1,)
-        Start of each recording's events, and the end of the last.
+        Start of each recording's events, and the end of the last recording.
     first_row : int
         The first recording to transform.
     state : uint8 array, shape (recordings,)
         State of each recording: recordings with `SKIP` are skipped, and unusual recordings get `UNUSUAL`.
     about : int64 array, shape (4, recordings)
-        Output: nnz, n_bins, n_cropped, n_dropped of each recording.
+        Output: ``nnz``, ``n_bins``, ``n_cropped`` and ``n_dropped`` of each recording.
     index : uint32 or uint64 array, shape (capacity,)
         Output: the indices of the non-zeros.
     value : uint32 array, shape (capacity,)

@@ -84,7 +84,10 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy in which the values of the recipe replace all options that have their default."""
+        """Return a copy in which the values of the recipe replace options that have their default.
+
+        If `scheduler` is set, `workers` is not replaced. The upstreams of the recipe are appended to `upstreams`.
+        """
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers
         return replace(

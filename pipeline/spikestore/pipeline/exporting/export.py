@@ -108,7 +108,7 @@ def export(
     Returns
     -------
     Exported
-        Folder, samples and bytes.
+        Folder, form, number of samples by split, and size in bytes.
 
     Raises
     ------

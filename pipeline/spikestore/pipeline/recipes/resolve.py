@@ -309,7 +309,7 @@ def resolve(
     upstreams : Upstreams
         Stores to search for sets that the store lacks.
     copy : bool
-        Whether sets of an upstream are copied into the store; ``plan`` only looks up these sets, and passes False.
+        Whether sets of an upstream are copied into the store, or only looked up, as for ``plan``.
     progress : callable, optional
         Called during copies as ``progress(bytes_done, bytes_total, label)``.
 

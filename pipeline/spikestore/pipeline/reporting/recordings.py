@@ -101,8 +101,8 @@ class Recordings(ClosesOnExit):
         -------
         dict
             ``recordings``, ``events``, ``distinct_times``; ``least`` and ``median`` difference; and ``common_divisor`` of all
-            differences. If no recording has two different times, or times are not whole numbers, ``least``, ``median`` and
-            ``common_divisor`` are None.
+            differences. If no recording has two different times, ``least``, ``median`` and ``common_divisor`` are None. If a
+            difference is not a whole number, only ``common_divisor`` is None.
         """
         differences, events = [np.zeros(0)], 0
         for row in rows:

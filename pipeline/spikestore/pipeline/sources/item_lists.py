@@ -26,8 +26,8 @@ class Leaf(NamedTuple):
     known : ConvertedDataset or None
         Files of the data set, if spikestore has a reader for it.
     why_unknown : str
-        If the files of a Tonic data set are not known, the reason. Empty if the files are known, or the class is not from
-        Tonic.
+        If the files of a Tonic data set are not known, the reason. Empty if the files are known, or if the class is neither
+        from Tonic nor a subclass of Tonic's class.
     """
 
     dataset: Any

@@ -1,9 +1,9 @@
 """Codecs for ``index`` and ``value``: ``python -m benchmarks.codecs [--size small|full] [--data DIR] [--json FILE]``.
 
-One table is printed, for the choice in docs/decisions/0018-pcodec.md. For each codec, it shows the bytes per non-zero,
-the ratio of these bytes to the order-0 entropy of (gap, value), and the millions of values that one core encodes and
-decodes in a second. Every codec gets full chunks of 65,536 values, as they are stored, and its decoded values are
-compared with the original values.
+One table is printed, for the choice in docs/decisions/0018-pcodec.md. For each codec, the table shows the bytes per
+non-zero, the ratio of these bytes to the order-0 entropy of (gap, value), and the millions of values that one core
+encodes and decodes in a second. Every codec gets full chunks of 65,536 values, as they are stored, and its decoded
+values are compared with the original values.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def blosc(inner: str) -> Any:
 
 
 def of_bytes(name: str, codec: Any, column: str) -> Candidate:
-    """Return a candidate for a codec of bytes: gaps and values are passed as single bytes, because such codecs compress these best."""
+    """Return a candidate for a codec of bytes: gaps and values are passed as single bytes, because codecs of bytes compress single bytes best."""
     import numpy as np
 
     escape = 2**8 - 1

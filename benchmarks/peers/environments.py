@@ -115,7 +115,7 @@ def make(name: str) -> None:
 
 
 def _first_working(pythons: tuple[str, ...]) -> str:
-    """Return the first of these commands that runs; $SPIKESTORE_PEERS_PYTHON, if set, comes first."""
+    """Return the first command of `pythons` that runs; $SPIKESTORE_PEERS_PYTHON, if set, comes first."""
     for command in (os.environ.get("SPIKESTORE_PEERS_PYTHON", ""), *pythons):
         path = shutil.which(command) if command else None
         if path and not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:

@@ -1,6 +1,7 @@
 """litdata as a peer of ``benchmarks.loading``: ``python -m …litdata_batches COLUMNS.npz FOLDER BATCH WORKERS``.
 
-litdata stores the same packed columns in its chunks, and its workers make them dense. It has an environment of its own.
+litdata stores the same packed columns in its chunks, and its workers make the samples dense. litdata has an environment
+of its own.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ def forget_pages(folder: Path) -> None:
     Raises
     ------
     OSError
-        The system has no such call (only Linux and some others do).
+        The system has no such call; Linux and some other systems have it.
     """
     if not hasattr(os, "posix_fadvise"):
         raise OSError("this system can't drop the cached pages of a file")

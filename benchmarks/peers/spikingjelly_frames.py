@@ -2,7 +2,7 @@
 
 With ``fill``, SpikingJelly's own classes preprocess the recordings in FOLDER once for each line of input, each time into a new
 folder. For N-MNIST, these classes convert ``.bin`` files to events in ``.npz`` files, and these events to frames. For
-DVSGesture, they begin with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
+DVSGesture, these classes begin with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Absent(ModuleType):
 
 
 def leave_out_vision() -> None:
-    """Let SpikingJelly import placeholders instead of torchvision and torchaudio, so that these need not be installed.
+    """Let SpikingJelly import placeholders instead of torchvision and torchaudio, which then need not be installed.
 
     SpikingJelly uses the two packages only for downloads and for data sets of sound. If they were installed, their
     builds would have to fit the build of torch.

@@ -138,7 +138,7 @@ Cell = tuple[str, str]
 
 
 def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]]:
-    """Return two lists: the cells to run, which always include `BASE`; and a row for each backend that is not installed."""
+    """Return two lists: the cells to run, which always include `BASE`; and a row for each backend that can't run on this machine."""
     absent: list[Row] = []
     for backend in BACKENDS:
         try:

@@ -93,7 +93,7 @@ def refuse_arguments(
     instead : mapping of str to str
         Arguments of torch's DataLoader, and for each a text that says what to use instead.
     known : iterable of str
-        Arguments of the class; the message suggests the one with the most similar name.
+        Arguments of the class; the message suggests the argument with the most similar name.
 
     Raises
     ------

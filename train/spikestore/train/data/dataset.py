@@ -58,7 +58,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.
     pad_to : int, optional
-        Time bins of every item; by default those of the sample. A longer sample is an error.
+        Time bins of every item; by default, an item has the time bins of its sample. A longer sample is an error.
     pad_at_least : int, optional
         Minimum number of time bins of an item: shorter samples are padded, longer samples keep their length. Not with
         `pad_to`.

@@ -1,7 +1,7 @@
 """Orders of samples in an epoch: pure functions of seed, epoch and feature set.
 
 Sample i gets the key ``mix(k + i·γ)``, and samples are sorted by key. ``mix`` and γ are those of SplitMix64 (`splitmix`); k is made
-from a SHA-256 of seed, epoch and digest. Up to collisions of 64-bit keys, this is an exact uniform shuffle.
+from a SHA-256 of seed, epoch and digest. Up to collisions of 64-bit keys, this order is an exact uniform shuffle.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class BatchOrder(Protocol):
     """Whether the rows of a batch may be anywhere in the set, so that batches do not share reads."""
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them.
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class SlicedOrder:
         self._rows_of = rows_of
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them."""
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows."""
         rows = self._rows_of(epoch)
         starts = range(first * batch_size, len(rows), batch_size)
         batches = [rows[start : start + batch_size] for start in starts]

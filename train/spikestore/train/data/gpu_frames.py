@@ -1,6 +1,7 @@
 """Dense frames on a GPU, written by one kernel that Triton compiles at its first use.
 
-A sequence of torch operations would start about twenty kernels for a batch; starting them takes longer than running them.
+The same work in torch operations starts about twenty kernels for a batch; starting these kernels takes longer than
+running them.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     UsageError
-        The device does not exist here.
+        The device does not exist on this machine.
     """
     chosen = named_device(device)
     if device != "auto":
@@ -128,7 +128,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 
 
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
-    """Return one residence for all ranks: among the choices of the ranks, the one that needs the least memory.
+    """Return one residence for all ranks: among the choices of the ranks, the residence that needs the least memory.
 
     An order depends on the residence. If the ranks had different residences, they would train on some samples twice and
     on other samples never.

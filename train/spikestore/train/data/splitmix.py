@@ -1,9 +1,9 @@
 """SplitMix64, the hash that all random choices of loading are made with, and random keys of numbers.
 
-SplitMix64 is by Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014. It does not depend on random
-streams of libraries, which may change between versions. Torch tensors, compiled loops and GPU kernels cannot share one
-function. So `random_bits`, `draw_kernels` and `gpu_augmented_frames` each have a function of their own, with the
-constants of this module.
+SplitMix64 is by Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014. SplitMix64 does not
+depend on random streams of libraries, which may change between versions. Torch tensors, compiled loops and GPU kernels
+cannot share one function. So `random_bits`, `draw_kernels` and `gpu_augmented_frames` each have a function of their
+own, with the constants of this module.
 """
 
 from __future__ import annotations

@@ -144,7 +144,8 @@ def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.ArrayLike]) -> None:
     """Store a partition of a set's rows under a name, for everybody who opens the store.
 
-    The partition belongs to the source: sets of the same recordings with other transforms share it. A partition cannot be changed.
+    The partition belongs to the source: sets of the same recordings with other transforms share the partition. A
+    partition cannot be changed.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ def _gpus() -> Iterator[Finding]:
 
 
 def exodus() -> Finding:
-    """Return a finding on whether the backend exodus can be used."""
+    """Return a finding on whether the backend ``exodus`` can be used."""
     try:
         import sinabs.exodus.layers  # noqa: F401 - only whether it can be imported
     except ImportError as error:

@@ -130,7 +130,7 @@ def _sinabs_neurons() -> Any:
 
 
 class _Guarded:
-    """Layers of EXODUS that check their input first, because a tensor on the CPU would crash the process."""
+    """Layers of EXODUS that check their input first: without this check, a tensor on the CPU crashes the process."""
 
     def __init__(self, layers: Any) -> None:
         class ExodusIAF(_sinabs_neurons().SinabsState, layers.IAF):  # type: ignore[misc]

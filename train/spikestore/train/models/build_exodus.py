@@ -1,4 +1,4 @@
-"""Builds sinabs-exodus against the torch and CUDA that are installed: ``python -m spikestore.train.models.build_exodus``.
+"""Builds EXODUS (``sinabs-exodus``) against the torch and CUDA that are installed: ``python -m spikestore.train.models.build_exodus``.
 
 The package is published as source only, and its ``setup.py`` imports torch, which pip's build isolation hides. With a CPU
 build of torch, ``setup.py`` fails with a message about ``CUDA_HOME``, even if this variable is set. Therefore this module
@@ -21,7 +21,7 @@ EXODUS = "sinabs-exodus==2.0.0"
 
 
 def main() -> int:
-    """Build exodus unless it is installed already; return the exit status."""
+    """Build EXODUS unless it is installed already; return the exit status."""
     try:
         toolkit = find_toolkit()
         if not works():
@@ -73,19 +73,19 @@ def find_toolkit() -> Path:
 
 
 def works() -> bool:
-    """Return whether exodus can be imported in a new process."""
+    """Return whether EXODUS can be imported in a new process."""
     code = "import torch, exodus_cuda, sinabs.exodus.layers"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)  # noqa: S603 a fixed command
     return done.returncode == 0
 
 
 def build(toolkit: Path) -> None:
-    """Compile and install exodus, which takes some minutes.
+    """Compile and install EXODUS, which takes some minutes.
 
     Raises
     ------
     SpikestoreError
-        exodus did not compile, or can't be imported; the compiler's output was shown.
+        EXODUS did not compile, or can't be imported; the compiler's output was shown.
     """
     environment = {**os.environ, "CUDA_HOME": str(toolkit)}
     import torch

@@ -163,9 +163,9 @@ def _convolutions(
 def forget_states(network: nn.Module) -> None:
     """Reset all membrane potentials: every neuron starts from rest at the next call.
 
-    Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch it then picks rows of the old
-    states at random, with torch's global generator. This function makes states empty, and the next call of the network
-    creates states of zeros.
+    Sinabs' ``reset_states`` zeroes states but keeps their shape; for a smaller last batch, Sinabs then picks rows of
+    the old states at random, with torch's global generator. This function makes states empty, and the next call of the
+    network creates states of zeros.
     """
     for layer in _stateful_layers(network).values():
         for name in _state_names(layer):

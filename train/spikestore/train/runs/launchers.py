@@ -2,8 +2,8 @@
 
 torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, this module reads rank and count, and
 MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several
-and its rank or the meeting point is unknown, an error is raised. Without this error, each process would train alone,
-and all would write the same files.
+processes and its rank or the meeting point is unknown, an error is raised. Without this error, each process would train
+alone, and all processes would write the same files.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises
     ------
     UsageError
-        The process is, or may be, one of several, and a variable that the processes need to meet is missing or invalid.
+        The process is, or may be, one of several processes, and a variable that the processes need to meet is missing
+        or invalid.
     """
     for launcher in _LAUNCHERS:
         rank, count = _numbers(environment, launcher)

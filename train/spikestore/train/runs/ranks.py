@@ -1,7 +1,7 @@
 """Processes that train one network together: a launcher starts the processes, and each process is a rank.
 
 Every rank takes its share of each global batch and pads the share to the length of the whole batch. It multiplies the
-summed loss of the share by the number of ranks, and divides by the samples of the global batch.
+summed loss of the share by the number of ranks, and divides the product by the number of samples of the global batch.
 ``DistributedDataParallel`` averages gradients over ranks, so the result is the gradient of the mean over the global
 batch, even if shares differ in size. Counts are summed over ranks, so that all ranks make the same decisions.
 
@@ -151,7 +151,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
-    """Connect to the other ranks, if a launcher started several; yield this process's `Ranks` and device.
+    """Connect to the other ranks, if a launcher started several processes; yield this process's `Ranks` and device.
 
     Ranks communicate through gloo on CPUs and through NCCL on GPUs; each rank takes the GPU of its local number.
 

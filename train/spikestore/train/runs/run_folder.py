@@ -83,7 +83,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     Raises
     ------
     UsageError
-        Another process writes there; the message names this process and its start time, and says what to do.
+        Another process writes to the folder; the message names this process and its start time, and says what to do.
     StoreError
         The file can't be written.
     """

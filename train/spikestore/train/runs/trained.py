@@ -72,8 +72,8 @@ def load_network(
     -------
     TrainedNetwork
         Maps frames, float32 (batch, time, polarity, [y,] x), to outputs, float32 (batch, time, classes); it is in ``eval()``
-        mode. The class of a sample is that of the largest output summed over time. Membrane potentials persist between
-        calls: call `forget_states` before each batch.
+        mode. The class of a sample is the class whose output, summed over time, is largest. Membrane potentials persist
+        between calls: call `forget_states` before each batch.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def load_network(
     DamagedError
         The file is not a checkpoint of spikestore, or is damaged.
     NewerFormatError
-        A newer version wrote it.
+        A newer version of spikestore wrote the file.
     StoreError
         The file can't be read, for example because a permission is missing.
     UsageError

@@ -91,14 +91,15 @@ class CutMix(_LabelMixture):
     region : {"time", "xy"}
         ``time``: adjacent time bins. The number of bins is the share times the sample's length, rounded down. ``xy``: a
         rectangle of the sensor. The centre of the rectangle is drawn uniformly, and the rectangle is cut at the edges
-        of the sensor. The share in the label is then the area of the cut rectangle, divided by the sensor's area.
+        of the sensor. With ``xy``, the share in the label is the area of the cut rectangle, divided by the sensor's
+        area.
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
         Another seed draws other parts and partners.
     other_class : bool
-        True: the other sample is of another class; if the batch has no such sample, the sample stays as it is. False: the
-        other sample may be of any class.
+        True: the other sample is of another class. If the batch has no sample of another class, the sample is not mixed.
+        False: the other sample may be of any class.
     """
 
     region: str = "time"
@@ -136,8 +137,8 @@ class EventMix(_LabelMixture):
     seed : int
         Another seed draws other regions and partners.
     other_class : bool
-        True: the other sample is of another class; if the batch has no such sample, the sample stays as it is. False: the
-        other sample may be of any class.
+        True: the other sample is of another class. If the batch has no sample of another class, the sample is not mixed.
+        False: the other sample may be of any class.
     """
 
     probability: float = 1.0

@@ -19,8 +19,8 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
     """Write a PNG file with two rows of frames: samples before augmentation, and the same samples after it.
 
     A sample without y is shown as channels over time bins, summed over polarities. A sample with y is shown as an image of
-    the sensor, summed over time and polarities. Its title is the row and the class. If matplotlib's fonts lack characters of the class name,
-    the title has the number of the class.
+    the sensor, summed over time and polarities. The title of a sample is its row and its class. If matplotlib's fonts
+    lack characters of the class name, the title has the number of the class.
 
     Parameters
     ----------

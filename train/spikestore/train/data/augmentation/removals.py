@@ -47,7 +47,7 @@ class EventDrop(ChanceAugmentation):
 
 @dataclass(frozen=True)
 class EventThinning(ChanceAugmentation):
-    """Drop each event with the given probability, independently of the others: a count of 3 is three events.
+    """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
     In a list of this package's augmentations, it is applied first. The reason is that its random numbers depend on the
     place of a count, and other augmentations may move two counts to one place.

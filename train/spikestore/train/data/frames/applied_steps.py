@@ -1,4 +1,4 @@
-"""Augmentation steps applied to the packed batch, in torch on any device; `augmented_frames` computes the same in one loop."""
+"""Augmentation steps applied to the packed batch, in torch on any device; `augmented_frames` computes the same result in one loop."""
 
 from __future__ import annotations
 

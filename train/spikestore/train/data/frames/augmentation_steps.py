@@ -95,7 +95,7 @@ class AugmentationStep:
     Attributes
     ----------
     kind : int
-        One of the above.
+        One of the kinds listed above.
     drawn : int64 Tensor, shape (batch,) or (2, batch)
         What each sample drew.
     number : int

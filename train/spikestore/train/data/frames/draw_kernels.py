@@ -137,8 +137,8 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 
     `sizes` are the sizes of the sensor along x and y.
 
-    `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. If a part of a rectangle would be
-    outside the sensor, this part is left out.
+    `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. If a part of a
+    rectangle is outside the sensor, this part is left out.
     """
     for sample in range(len(shares)):
         part, area = uniform_number(bits[0, sample]), 1.0
@@ -156,7 +156,7 @@ def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float
 def draw_partners(
     chance: _Int64s, other: _Int64s, labels: _Int64s, others: bool, number: int, out: _Int64s
 ) -> None:
-    """Fill `out` with the position of each sample's partner; -1 for a sample without one.
+    """Fill `out` with the position of each sample's partner; -1 for a sample without a partner.
 
     The partner has the same label, or another label if `others` is true. A sample has a partner if 53 bits of `chance`
     are below `number` and the batch has a sample that can be the partner. If several samples can be the partner, the
@@ -218,9 +218,9 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 
 @compiled
 def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
-    """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to that of its partner, rounded towards 0.
+    """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to its partner's centre, rounded towards 0.
 
-    If a sample has no partner, or one of the two has no centre, the sample's row is 0. `centres` are those of
+    If a sample has no partner, or one of the two samples has no centre, the sample's row is 0. `centres` are those of
     `StepInput`. Along time, the half is multiplied by `stride`.
     """
     for sample in range(len(centres)):

@@ -24,7 +24,7 @@ class FrameBuffers:
     Parameters
     ----------
     reuse : bool
-        Whether buffers are reused; otherwise each batch gets fresh memory.
+        Whether buffers are reused; if not, each batch gets fresh memory.
     """
 
     def __init__(self, *, reuse: bool = True) -> None:
@@ -33,7 +33,7 @@ class FrameBuffers:
         self._largest = 0
 
     def take(self, count: int) -> npt.NDArray[np.float32]:
-        """Return an uninitialised float32 array of shape (count,), in a new buffer or one that is no longer used.
+        """Return an uninitialised float32 array of shape (count,), in a new buffer or in a buffer that is no longer used.
 
         Its memory is reused after the array and everything made from it are gone.
         """

@@ -1,10 +1,10 @@
-"""Compiled loops over packed samples: one writes dense frames, one copies samples into common columns.
+"""Compiled loops over packed samples, which write dense frames, find centres, and copy samples into common columns.
 
-Samples are passed as addresses, so that one call can read from different arrays: those of a whole set in memory, or of
-many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop reads beyond
-this end or writes outside its buffer. If a sample would need such a read or write, the loop returns the number of the
-sample. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch by
-samples.
+Samples are passed as addresses, so that one call can read from different arrays: the arrays of a whole set in memory,
+or of many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop
+reads beyond this end or writes outside its buffer. If a sample needs such a read or write, the loop returns the number
+of the sample. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch
+by samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
 """

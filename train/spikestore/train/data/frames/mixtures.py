@@ -42,7 +42,7 @@ def density(region: Tensor, bins: Tensor, rows: Tensor, columns: Tensor) -> Tens
     -------
     float64 Tensor, shape (places,)
         Sum of weight · time · (y · x) over the Gaussians, where time, y and x are the values of the Gaussian along these
-        axes. The relative error of such a value is below 1e-7 within 10 standard deviations.
+        axes. The relative error of a value along one axis is below 1e-7 within 10 standard deviations.
     """
     if is_on_cpu(region):
         out = np.empty(len(region))

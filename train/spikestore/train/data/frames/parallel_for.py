@@ -51,7 +51,7 @@ class SharedWork:
             return None
 
     def largest(self) -> int:
-        """Do the parts that are left and wait for the others; return the largest number that a part returned, or -1.
+        """Do the parts that no thread has taken, and wait for the other parts; return the largest number of a part, or -1 without parts.
 
         If a part raised an error, this error is raised; an interrupt (Ctrl-C) takes precedence over other errors. A second call
         returns the same number. Only one thread may call this method at a time.
@@ -88,7 +88,8 @@ class ParallelFor:
     def begin(self, part: Part, samples: int) -> SharedWork:
         """Begin to call ``part(first, last)`` in the threads, for ranges that cover `samples` samples.
 
-        Busy threads may begin late or not at all; the thread that calls `SharedWork.largest` does the parts that are left.
+        Busy threads may begin late or not at all; the thread that calls `SharedWork.largest` does the parts that no
+        thread has taken.
         """
         parts = min(self._parts, samples)
         edges = [samples * number // parts for number in range(parts + 1)] if parts else [0]

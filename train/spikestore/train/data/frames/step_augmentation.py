@@ -193,8 +193,9 @@ def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
     Thinning and blending draw random bits for each event of a count, and these bits depend on the place of the count.
-    Other augmentations may move two counts to one place. If one of them came first, the events of these two counts
-    would get the same bits. Thinning before a move gives the same distribution of results as thinning after the move.
+    Other augmentations may move two counts to one place. If another augmentation came first, the events of these two
+    counts would get the same bits. Thinning before a move gives the same distribution of results as thinning after the
+    move.
 
     No augmentation of this package moves across a callable of the user: what is before the callable in the list stays
     before the callable.

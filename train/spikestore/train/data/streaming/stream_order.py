@@ -97,7 +97,7 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
     features : FeatureSet
         The set.
     rows : int64 array
-        Rows in use, ascending; spans that contain none of them are left out.
+        Rows in use, ascending; spans that contain none of these rows are left out.
     window : int, optional
         Maximum number of samples among which to shuffle, at least one block of 64; by default
         `default_window`.
@@ -209,7 +209,7 @@ class WindowOrder:
         self._samples = samples
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[_Int64s, _Int64s]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in them."""
+        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows."""
         order = lane_order(self.cut, self._samples, epoch)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self.cut.lanes, share))

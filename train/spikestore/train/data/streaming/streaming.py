@@ -1,4 +1,4 @@
-"""A batch source with limited memory: threads read spans of rows before these are needed, and used spans are dropped."""
+"""A batch source with limited memory: threads read spans of rows before a batch needs the spans, and used spans are dropped."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tup
     spans : int64 array, shape (samples,)
         Span of each sample.
     edges : int64 array, shape (batches + 1,)
-        Start of each batch, and the end of the last one.
+        Start of each batch, and the end of the last batch.
     count : int
         Number of all spans; spans without samples are left out.
     """

@@ -85,7 +85,7 @@ class Checkpoint:
     random : dict of str to Tensor
         States of torch's random number generators.
     scaler : dict
-        The scale of losses with precision float16; empty otherwise.
+        The scale of losses with precision ``float16``; empty with other precisions.
     classes : tuple of str
         Class names of the training split, in the order of labels: index i is the name of label i. Empty if an early
         version wrote the checkpoint without class names.
@@ -165,7 +165,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     DamagedError
         The file is not a checkpoint, is damaged, or contains impossible values; the message names the file.
     NewerFormatError
-        A newer version of spikestore wrote it.
+        A newer version of spikestore wrote the file.
     StoreError
         The file can't be read, for example because a permission is missing.
     """

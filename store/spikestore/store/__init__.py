@@ -1,6 +1,6 @@
 """The store: open, read, build, commit, share, verify and repair feature sets.
 
-Imports neither Dask, Tonic nor torch. A name is imported when it is first used.
+This package imports neither Dask, Tonic nor torch. Each of its classes and functions is imported when it is first used.
 """
 
 from spikestore.store_schemas.lazy_exports import lazy_exports

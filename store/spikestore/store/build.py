@@ -3,7 +3,7 @@
 The order of writes makes every crash harmless (docs/format.md, "Building"):
 
 1. The plan is put if it is absent; later builders follow the stored plan.
-2. The Zarr metadata in the plan are put if absent; metadata that exist already must be equal, byte for byte.
+2. The plan's Zarr metadata are put if they are absent; metadata that exist already must be equal, byte for byte.
 3. The objects of a fragment are put before its record. So all objects that a record lists exist.
 4. The manifest is put last. The set exists if and only if its manifest exists.
 

@@ -57,7 +57,7 @@ def in_order(
 
 
 def wait_for(tasks: Iterable[Future[None]]) -> None:
-    """Wait for tasks, in order, and raise the error of the first that failed."""
+    """Wait for tasks, in order, and raise the error of the first task that failed."""
     for task in [*tasks]:
         task.result()
 
@@ -66,7 +66,8 @@ def interruptible(call: Callable[[], Result]) -> Result:
     """Return ``call()``; in the main thread, an interrupt (Ctrl-C) ends the wait at once.
 
     Compiled code does not check for signals while it waits: obstore waits half a minute for an unresponsive server and retries.
-    So the call runs in a daemon thread. After an interrupt, it continues there until it ends by itself.
+    So if the main thread calls this function, `call` runs in a daemon thread. After an interrupt, `call` continues there until
+    it ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()
@@ -129,8 +130,8 @@ class Prefetcher(Generic[Item]):
         Called when the thread must end early. This function must end any wait of the generator, for example for a disk. Without
         this argument, the interpreter does not wait for the thread when it exits.
     errors : {"in order", "first"}
-        With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, it is raised at the next
-        call of ``next``.
+        With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, the error is
+        raised at the next call of ``next``.
     """
 
     def __init__(

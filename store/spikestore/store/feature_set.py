@@ -151,7 +151,7 @@ class FeatureSet:
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
         """Return rows `start` to `stop` (exclusive).
 
-        Whole blocks of 64 rows are read and checked, so many rows at once are much faster than single rows.
+        Whole blocks of 64 rows are read and checked. Therefore, one call for many rows is much faster than a call for each row.
 
         Returns
         -------
@@ -298,7 +298,7 @@ class FeatureSet:
         row : int
             Number of the row.
         max_frame_bytes : int, optional
-            Limit of the frames in bytes; by default 4 GiB, or half of this machine's memory if that is less.
+            Limit of the frames in bytes; by default 4 GiB or half of this machine's memory, whichever is less.
 
         Raises
         ------

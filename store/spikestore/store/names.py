@@ -211,7 +211,7 @@ def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
 
 
 def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
-    """Return a text that describes how two lists of class names differ, or None if each label means the same in both."""
+    """Return a text that describes how two lists of class names differ, or None if each label means the same class in both lists."""
     for label, (one, other) in enumerate(zip_longest(first, second)):
         if one is not None and other is not None and one != other:
             order = ", the same names in another order" if sorted(first) == sorted(second) else ""

@@ -1,12 +1,13 @@
 """Cache on disk for numba's machine code, so that only the first process compiles.
 
-numba's own cache checks only the source file of a function, and raises its errors in the function's caller. Here
+numba's own cache checks only the source file of a function, and raises its errors in the function's caller. In this cache:
 
 1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
    imports, directly or not, so machine code of earlier sources never runs;
 2. this folder is created in the first writable of these folders: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the
    user's cache folder;
-3. every file begins with a hash of the rest, because a flipped bit in machine code is not visible before the code runs;
+3. every file begins with a hash of the rest of the file, because a flipped bit in machine code is not visible before the code
+   runs;
 4. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
    compiled in every process, and a warning names the file.
 

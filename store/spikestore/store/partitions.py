@@ -87,7 +87,7 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
 
 
 def partition_names(storage: Storage, source_key: str) -> list[str]:
-    """Return the names of a source's partitions, sorted, including damaged ones."""
+    """Return the names of a source's partitions, sorted, including damaged partitions."""
     return [name for _, name in _listed(storage, f"partitions/{source_key}")]
 
 

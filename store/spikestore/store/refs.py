@@ -103,8 +103,8 @@ def read_logs(
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; if nothing changes, no entry is added.
 
-    Other splits are kept if they have the same transform; otherwise they are removed. If another writer adds an entry first, `check` is called
-    again, so that it always sees the pins that the update replaces.
+    Other splits are kept if they have the transform of the new sets; otherwise they are removed. If another writer adds an
+    entry first, `check` is called again, so that it always sees the pins that the update replaces.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def replace_older(storage: Storage, name: str, number: int) -> None:
 
 
 def refuse_wrong_names(*names: str) -> None:
-    """Raise `UsageError` unless all are valid names of refs and splits."""
+    """Raise `UsageError` unless all `names` are valid names of refs and splits."""
     for text in names:
         if not NAME.match(text):
             raise UsageError(

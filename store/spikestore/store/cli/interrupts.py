@@ -24,7 +24,7 @@ def remember_interrupts() -> None:
 def raise_dropped_interrupt() -> None:
     """Restore Python's handler; raise `KeyboardInterrupt` if Ctrl-C has arrived since `remember_interrupts`.
 
-    A command calls this function after its imports. In any thread but the main one, nothing happens.
+    A command calls this function after its imports. In any thread but the main thread, nothing happens.
     """
     if signal.getsignal(signal.SIGINT) is not _remember:
         return

@@ -42,7 +42,7 @@ def limit_reached(error: BaseException, command: str | None = None) -> str | Non
     error : BaseException
         An error of Python, NumPy or another library.
     command : str, optional
-        The command that raised it: the advice differs where ``evaluate`` cannot change a setting.
+        The command that raised the error. For ``evaluate``, the message advises only what ``evaluate`` can change.
     """
     text = str(error)
     if (

@@ -7,8 +7,8 @@ these packages.
 1. ``spikestore NAME …`` loads only the entry point of that name.
 2. ``spikestore --help`` loads all entry points, because it shows the first line of each docstring. Command modules therefore
    import large packages inside their functions.
-3. An error of a command becomes one line on stderr and an exit status: 0 done, 1 failed, 2 wrong use,
-   130 interrupted.
+3. The exit status is 0 if the command is done, 1 if it failed, 2 after wrong use, 130 after Ctrl-C. An error of a command
+   becomes one line on stderr.
 
 A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after it has
 reported the reason. Only this module configures logging. If a command reads an environment variable, ``typer.Option(envvar=…)``
@@ -119,7 +119,7 @@ def _complete(instruction: str) -> int:
 
 
 def _status(arguments: list[str], command: str | None) -> int:
-    """Run a command and return its exit status, also if it fails."""
+    """Run a command and return its exit status; if the command fails, write its error to stderr."""
     try:
         return _run(arguments, command)
     except typer.Exit as signal:

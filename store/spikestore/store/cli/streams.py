@@ -28,7 +28,7 @@ class LenientStream:
     Parameters
     ----------
     stream : text stream or None
-        Destination of the text; None if it was closed before the process began.
+        Destination of the text; None if the stream was closed before the process began.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class LenientStream:
         self.lost: OSError | None = None
 
     def write(self, text: str) -> int:
-        """Write text and return its length; if the stream has failed, drop the text. Bytes raise TypeError."""
+        """Write text and return its length; if the stream has failed, drop the text. Raise `TypeError` for bytes."""
         if not isinstance(text, str):
             # Libraries write bytes to test whether a stream is a text stream.
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
@@ -89,7 +89,7 @@ class LenientStream:
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[LenientStream]:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by lenient streams; yield the one for stdout."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by lenient streams; yield the lenient stream of ``sys.stdout``."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

@@ -1,7 +1,7 @@
 """A PCodec codec that never decodes more numbers than the chunk's shape allows.
 
-A pco file states how many numbers it contains: two megabytes can decode to a hundred gigabytes. Zarr's own codec
-decodes all of them before it checks the chunk's shape.
+A pco file of two megabytes can decode to a hundred gigabytes. Zarr's own codec decodes all numbers of a file before it checks
+the chunk's shape.
 """
 
 from __future__ import annotations

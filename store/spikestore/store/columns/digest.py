@@ -5,8 +5,9 @@ rows in order, little-endian, without padding or separators. ``start`` and ``che
 
 - the **digest** is SHA-256 over the hash of a head (layout, number of samples, skipped rows) and the hashes of all blocks: it identifies the content,
   independent of plan, codec, executor, worker count and provenance;
-- **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read compares these
-  hashes. So a read detects values that were flipped, lost or exchanged, and whole fragments of another set.
+- **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read computes the hashes of
+  its blocks again and compares them with ``check``. So a read detects values that were flipped, lost or exchanged, and whole
+  fragments of another set.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class BlockHashes:
         self._feed_samples(names[: names.index("index")])
 
     def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        """Add a piece of a column; call this for all pieces of ``index``, and after that for all pieces of ``value``.
+        """Add a piece of a column; call this method first for all pieces of ``index``, then for all pieces of ``value``.
 
         Parameters
         ----------

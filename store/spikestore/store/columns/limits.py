@@ -1,4 +1,4 @@
-"""Limits of the memory that reading a feature set may take, because a malicious set may request any amount."""
+"""Limits of the memory that reading a feature set may take, because a malicious set may need any amount of memory."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
     Parameters
     ----------
     max_frame_bytes : int, optional
-        The user's limit; by default `MAX_FRAME_BYTES`, or half of this machine's memory if that is less.
+        The user's limit; by default `MAX_FRAME_BYTES` or half of this machine's memory, whichever is less.
     """
     if max_frame_bytes is not None:
         return max_frame_bytes
@@ -104,7 +104,7 @@ def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, sampl
     needed, limit : int
         Bytes that the frames take, and their limit (`frame_byte_limit`).
     samples : int
-        Samples of the batch, each padded to the longest.
+        Samples of the batch, each padded to the length of the longest sample.
     """
     if needed <= limit:
         return

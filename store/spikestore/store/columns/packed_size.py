@@ -1,4 +1,4 @@
-"""Dtypes and size of the columns of a set in memory: the narrowest dtypes that hold its index and value."""
+"""Size of a set in memory; ``index`` and ``value`` have the narrowest dtypes that hold their numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WINDOW_BYTES = 256 * 2**20
 
 
 def narrow_dtypes(manifest: Manifest) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Return the dtypes that ``index`` and ``value`` need in memory."""
+    """Return the narrowest dtypes that hold the ``index`` and the ``value`` of a set."""
     if manifest.layout.dtype("value").kind == "f":
         return dtypes_for(manifest.max_index, 0)[0], np.dtype(np.float32)
     return dtypes_for(manifest.max_index, int(manifest.max_value))

@@ -38,11 +38,11 @@ class SampleColumns:
     value : unsigned or float array, shape (non-zeros,)
         Values of the non-zeros; never 0.
     nnz, n_bins : uint32 arrays, shape (samples,)
-        Non-zeros and time bins of each sample. ``n_bins`` is 0 for a skipped row.
+        Numbers of non-zeros and of time bins of each sample. ``n_bins`` is 0 for a skipped row.
     label : int32 array, shape (samples,)
         Class numbers; -1 for a skipped row.
     extras : mapping of str to array, shape (samples,) each
-        Optional columns: speaker, n_events, n_cropped, n_dropped, user.
+        Optional columns: ``speaker``, ``n_events``, ``n_cropped``, ``n_dropped``, ``user``.
     """
 
     index: npt.NDArray[Any]
@@ -114,7 +114,7 @@ def concatenate(samples: Iterable[SampleColumns]) -> SampleColumns:
 
 
 def largest_value(value: npt.NDArray[Any]) -> float:
-    """Return the largest value of a column, for floating-point values the largest absolute value; 0 if the column is empty."""
+    """Return the largest value of a column (of floating-point values, the largest absolute value); 0 if the column is empty."""
     return float(np.max(abs(value) if value.dtype.kind == "f" else value, initial=0))
 
 

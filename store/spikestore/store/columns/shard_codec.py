@@ -3,9 +3,10 @@
 A plan may name any codecs. This module has the codecs of `zarr_metadata`; for all other codecs, Zarr reads and writes. Except for
 the last inner chunk, the bytes are those that Zarr writes (``tests/store/columns/test_shard_codec.py`` compares them):
 
-- a column with one value per sample: PCodec, followed by its CRC32C;
-- ``check``: the bytes, followed by their CRC32C;
-- ``index`` and ``value``, sharded: inner chunks, each encoded by PCodec and followed by its CRC32C. Then comes an index with the
+- a column with one value per sample: the values encoded by PCodec, followed by the CRC32C of these bytes;
+- ``check``: the hashes as bytes, followed by the CRC32C of these bytes;
+- ``index`` and ``value``, sharded: inner chunks, each encoded by PCodec and followed by the CRC32C of its bytes. Then comes an
+  index with the
   offset and the length of each chunk (uint64; both are 2^64 - 1 for a chunk that was not written), followed by the CRC32C of the index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
@@ -171,7 +172,7 @@ class PackedObject:
     def decode_chunk(self, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
         """Decode the first values of a chunk into `out`, shape (at most ``self.chunk``,), dtype ``self.dtype``.
 
-        Uses at most the memory of one chunk, whatever size the bytes claim.
+        This method uses at most the memory of one chunk, whatever size the bytes claim.
 
         Raises
         ------

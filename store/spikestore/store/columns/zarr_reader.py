@@ -43,7 +43,7 @@ def encode_fragment(
     check : uint64 array, shape (blocks of the fragment,)
         Result of `digest.block_checks`.
     encoded : mapping of str to bytes, optional
-        Objects of ``index`` and ``value``, by name, if their bytes are known.
+        Objects of ``index`` and ``value``, by name, if they are encoded already.
 
     Returns
     -------

@@ -41,7 +41,7 @@ class SampleDifferences:
     equal : int, optional
         Recordings with equal frames in both sets; None if the frames of the two sets differ in axes or sites.
     other_labels : int
-        Recordings whose class name differs.
+        Recordings whose class name differs between the sets.
     first, second : Totals
         Sums over the recordings that both sets have.
     """
@@ -59,7 +59,7 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
     """Return the rows of the recordings that both sets have, shape (recordings,) each; None if recordings cannot be matched.
 
     Recordings can be matched if both sets were read from the same files by the same reader, or if each recording is a file of
-    its own. In the second case, files with equal contents match.
+    its own. In the second case, recordings match if their files have equal contents.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (

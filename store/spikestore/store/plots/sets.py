@@ -30,7 +30,8 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
     """Plot the frames of one row on matplotlib axes, and return the axes.
 
     Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 pictures;
-    each picture is the sum of some consecutive time bins. Times are in ms, unless bins have no length in time.
+    each picture is the sum of some consecutive time bins. The time axis is in ms if the transform gives all bins the same
+    length in time; otherwise the axis counts bins.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The time axis of frames: where each time bin begins, in ms if all bins have the same length in time."""
+"""The time axis of frames: where each time bin begins, in ms if the transform gives all bins the same length in time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TimeAxis:
     label: str
 
     def at(self, position: float) -> float:
-        """Return the beginning of a bin; `position` may be the number of bins, for the end of the last bin."""
+        """Return the beginning of a bin; if `position` is the number of bins, return the end of the last bin."""
         return self.start + position * self.step
 
 

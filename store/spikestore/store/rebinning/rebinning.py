@@ -82,7 +82,7 @@ class Rebinning:
         columns : SampleColumns
             Rows of the fine set, checked.
         layout : Layout
-            Layout of the coarse set; its columns are those of the fine set.
+            Layout of the coarse set, which has the same columns as the fine set.
         compiled : bool
             Whether to use a compiled loop; if false, NumPy is used, which needs no time to start.
         """

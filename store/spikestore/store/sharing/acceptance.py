@@ -34,7 +34,7 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
 
 
 def refuse_other_totals(features: FeatureSet, totals: RecordTotals) -> None:
-    """Raise `DamagedError` unless a set's records agree with its manifest in digest, largest index and largest value."""
+    """Raise `DamagedError` unless a set's records agree with its manifest in digest, largest index, largest value and event counts."""
     contradiction = totals.contradiction(features.manifest)
     if contradiction is not None:
         path = features.address.manifest

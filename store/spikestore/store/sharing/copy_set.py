@@ -1,7 +1,7 @@
 """Copies of feature sets between stores, for ``push``, ``pull`` and upstreams.
 
 1. All records are read and compared with the manifest; their block digests must give the manifest's digest.
-   Nothing is written before that.
+   Nothing is written before this comparison.
 2. Plan and Zarr metadata are put.
 3. For each fragment, its objects are put before its record. So all objects that a stored record lists exist.
 4. All objects are listed with their sizes, and the manifest is put.
@@ -98,7 +98,7 @@ def copy_set(
         Name of the set in messages and progress.
     deep : bool
         Also decode the set before storing it, and compare its samples with its digest, because the source may be malicious. If
-        the destination has the set already, the set is decoded there.
+        the destination has the set already, the set in the destination is decoded.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.
 

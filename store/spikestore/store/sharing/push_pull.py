@@ -50,7 +50,7 @@ def copy_named(
     move: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Copied]:
-    """Copy the sets that a name or a key selects, and point the same name at them in the destination.
+    """Copy the sets that a name or a key selects, and point the same name in the destination at the copies.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def open_new(path: Path, mode: int | None = None) -> int:
     path : Path
         A path that does not exist.
     mode : int, optional
-        Permissions, regardless of the umask; by default those that the umask leaves.
+        Permissions, regardless of the umask; by default the permissions that the umask leaves.
     """
     handle = create_file(path)
     if mode is not None:

@@ -1,8 +1,8 @@
 """Storage in a local or shared folder.
 
-An object is written under a temporary name outside the tree and fsynced. Then it gets its name, in one step that fails if the
-name is taken, and its folder is fsynced (`durable_files`). This module uses ``os`` instead of obstore, whose local store does not
-fsync. Without obstore, a process that only reads a folder runs no Rust threads, and may fork.
+An object is written to a temporary file in ``.tmp`` and fsynced. Then the file gets the object's name, in one step that fails
+if the name is taken, and the folder with the name is fsynced (`durable_files`). This module uses ``os`` instead of obstore,
+whose local store does not fsync. Without obstore, a process that only reads a folder runs no Rust threads, and may fork.
 
 Links that lead out of the folder are not followed, because a malicious user may have written the store.
 """

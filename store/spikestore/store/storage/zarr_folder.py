@@ -1,4 +1,4 @@
-"""A read-only folder for Zarr that never follows a link out of the store."""
+"""A read-only folder for Zarr whose methods follow no link out of the store."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 
 class LocalStore(zarr.storage.LocalStore):
-    """A folder that Zarr reads; every file is checked before it is opened.
+    """A folder that Zarr reads; each method checks a file before it opens the file.
 
-    The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name, and then
-    opens files itself.
+    The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name. zarrs then
+    opens files itself, without these methods.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     UsageError
         The location is empty, or `must_exist` is true and the folder does not exist.
     KeyboardInterrupt
-        The user pressed Ctrl-C during an import, which dropped the exception.
+        The user pressed Ctrl-C during an import, and the import dropped the exception.
     """
     raise_dropped_interrupt()
     from spikestore.store.storage import FolderStorage

@@ -30,7 +30,8 @@ def pull(
 ) -> None:
     """Copy feature sets and their names from another store (a folder or a bucket that you may read).
 
-    Objects that exist already are not copied again, and an interrupted pull resumes. Every object is verified on arrival; a set becomes visible once it is complete.
+    Objects that exist already are not copied again, and an interrupted pull resumes. Every object is verified before it is
+    stored; a set becomes visible once it is complete.
 
     Examples
     --------

@@ -35,7 +35,8 @@ def push(
 ) -> None:
     """Copy feature sets and their names into another store (a folder or a bucket).
 
-    Objects that exist already are not copied again, and an interrupted push resumes. Every object is verified on the way; a set becomes visible once it is complete.
+    Objects that exist already are not copied again, and an interrupted push resumes. Every object is verified before it is
+    stored; a set becomes visible once it is complete.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def show(
 ) -> None:
     """Show transform, source, columns, sizes, distributions and build of a feature set; the exit status is 1 if its samples cannot be read.
 
-    The distributions are those of at most 1,024 samples.
+    The distributions are computed from at most 1,024 samples.
 
     Examples
     --------

@@ -56,8 +56,8 @@ def class_folders(classes: tuple[str, ...]) -> list[str]:
 def write_shards(split: SplitToWrite) -> None:
     """Write ``SPLIT-NUMBER.tar`` with ``ROW.npz`` and ``ROW.cls`` of each sample.
 
-    A hash of the row number chooses the shard of a sample, because rows are often sorted by class, and readers shuffle only
-    within a part of a shard.
+    Rows are often sorted by class, and readers shuffle only within a part of a shard. Therefore a hash of the row number
+    chooses the shard of a sample.
     """
     count = min(MOST_SHARDS, -(-sample_count(split.features.manifest) // SHARD_SAMPLES)) or 1
     with contextlib.ExitStack() as stack:

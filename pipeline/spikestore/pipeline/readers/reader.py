@@ -70,8 +70,8 @@ class Reader(ClosesOnExit, Protocol):
     def name_of(self, row: int) -> str:
         """Return the name of a recording in messages, such as ``ssc_train.h5: recording 17``.
 
-        The name contains the path of the file relative to the data set's folder, never an absolute path, because the reasons of
-        skipped recordings are stored in the feature set.
+        The name contains the path of the file relative to the data set's folder, never an absolute path: if a recording is
+        skipped, its name is stored in the feature set.
         """
 
     def n_events(self) -> npt.NDArray[np.int64]:

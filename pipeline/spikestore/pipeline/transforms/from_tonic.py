@@ -2,8 +2,8 @@
 
 A user passes a ``tonic.transforms.Compose`` or a ``tonic.datasets.SSC`` from a training script. Transforms become specs, whose
 parameters can be hashed and stored. For a transform without a spec, an error states its name and the reason. Stored results of
-such a transform are wrong: every epoch gets the same result of a random operation, and the results of an operation that infers
-a parameter from the first recording depend on the order of access.
+such a transform are wrong: every epoch gets the same result of a random operation. If an operation infers a parameter from the
+first recording, its results depend on the order of access.
 
 Only exact classes are accepted: a subclass may compute anything. This module does not import Tonic; a caller with a Tonic
 object has imported it.
@@ -103,9 +103,9 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     Raises
     ------
     UnsupportedTransformError
-        `dataset` is a class instead of an object, a cached or sliced data set, or an object whose class has no reader or is
-        a subclass of a class with a reader. Or the data set has options that change its events, a transform of its targets,
-        or a modified list of files.
+        `dataset` is a class instead of an object, or a cached or sliced data set. Its class has no reader, or is a subclass of
+        a class with a reader. Or the data set has options that change its events, a transform of its targets, or a modified
+        list of files.
     """
     name = class_name(dataset)
     if isinstance(dataset, type):
@@ -145,8 +145,8 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
 def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> npt.NDArray[np.int64]:
     """Return the row of each item of a Tonic data set in the feature set that `preprocess` makes of it.
 
-    If each recording is a file, the rows of the feature set are sorted by file name, but the items of Tonic may be in another
-    order, which depends on the file system.
+    If each recording is a file, the rows of the feature set are sorted by file name. The order of Tonic's items may depend on
+    the file system.
 
     Parameters
     ----------

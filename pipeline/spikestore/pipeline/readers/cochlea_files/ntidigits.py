@@ -1,7 +1,8 @@
 """N-TIDIGITS18: spoken digits that a cochlea chip with 64 channels converted to spikes; ``n-tidigits.hdf5`` has both splits.
 
-The file has the datasets ``train_labels`` and ``test_labels`` with names of recordings, and the groups ``train_timestamps`` (s),
-``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` with a dataset for each name. A name ends with the spoken digits.
+The datasets ``train_labels`` and ``test_labels`` have the names of recordings. The groups ``train_timestamps`` (s),
+``train_addresses`` (channels), ``test_timestamps`` and ``test_addresses`` have a dataset for each name. A name ends with the
+spoken digits.
 
 Only recordings of a single digit are read, because a sequence of digits is not a class. `tonic.datasets.NTIDIGITS18` reads the
 same recordings if it is called with ``single_digits=True``. Events equal Tonic's bit for bit: seconds are converted to float64,

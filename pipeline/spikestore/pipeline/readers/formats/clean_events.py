@@ -1,4 +1,4 @@
-"""Conversion of the events of a file, with any names, dtypes and units, to columns of integers with times in µs."""
+"""Conversion of a file's events to columns of integers, with times in µs. The file may have any field names, dtypes and units."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A process that decodes ``.aedat4`` files with the library aedat, which aborts on some damaged files.
 
-Each line of stdin is a path in hexadecimal. The process answers on stdout with the line ``events SIZE`` and an array of SIZE
-bytes in NumPy's format, or with a line of ``error`` and a message. The process imports nothing of spikestore, and ends when its
-stdin ends.
+Each line of stdin is a path in hexadecimal. The process answers on stdout. The answer is the line ``events SIZE`` and then an
+array of SIZE bytes in NumPy's format, or else one line with ``error`` and a message. The process imports nothing of spikestore,
+and ends when its stdin ends.
 """
 
 from __future__ import annotations

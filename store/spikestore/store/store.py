@@ -126,7 +126,7 @@ class Store:
         return refs.read(self.storage, name)
 
     def refs(self) -> dict[str, Ref | StoreError]:
-        """Return the current entry of every name, or the error of reading it. This needs one request per name."""
+        """Return the current entry of every name, or the error of reading it. This method needs one request per name."""
         return dict(refs.read_all(self.storage))
 
     def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
@@ -210,7 +210,7 @@ class Store:
         Returns
         -------
         tuple of str
-            The removed splits.
+            The removed splits. If the newest entry of the name was damaged, ``("a damaged entry",)``.
 
         Raises
         ------

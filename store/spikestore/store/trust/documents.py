@@ -1,4 +1,4 @@
-"""Checked parsing of a store's documents: each is compared with its path and with the documents that refer to it."""
+"""Checked parsing of a store's documents: each document is compared with its path and with the documents that refer to it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def plan_of(address: Address, data: bytes) -> Plan:
 
 
 def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -> Plan:
-    """Return the plan of a committed build, which follows from its other documents.
+    """Return the plan of a committed build, derived from the build's other documents.
 
     Parameters
     ----------

@@ -3,9 +3,8 @@
 There are no locks, so the order of steps protects other processes (docs/integrity.md, "gc"):
 
 - An unfinished build is garbage when its newest object is a week old, because a running builder writes a record every few
-  minutes.
-  The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
-  manifest is checked again, and the rest is deleted only if there is still no manifest.
+  minutes. The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
+  manifest is checked again, and the rest of the build is deleted only if there is still no manifest.
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
@@ -298,7 +297,7 @@ def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None
 
 
 def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
-    """Delete objects in parallel; log a warning for a path that no object can have. Return whether any was deleted."""
+    """Delete objects in parallel; log a warning for a path that no object can have. Return whether any object was deleted."""
 
     def delete(path: str) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Repair: replace damaged or missing objects of a feature set by correct bytes, and change nothing else.
+"""Repair: replace damaged or missing objects of a feature set by correct bytes, and remove objects that do not belong to it.
 
 An object is replaced in one step, only by bytes with the SHA-256 in its record or in the manifest, and only if the stored bytes
 have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
@@ -75,7 +75,7 @@ def repair(
     threads: int = 1,
     progress: UnlabelledProgress | None = None,
 ) -> Repair:
-    """Repair the damaged and missing objects of a feature set.
+    """Repair the damaged and missing objects of a feature set, and remove objects that do not belong to it.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ class _Repair:
     ) -> None:
         """Encode rows, and store the bytes if they have the hashes in the record.
 
-        If the hashes differ, `done` receives the rows if `rewrite` is true, otherwise the reason why they were not stored.
+        If the hashes differ, `done` receives the rows if `rewrite` is true, otherwise the reason why the bytes were not stored.
         """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)

@@ -69,7 +69,8 @@ def repair_documents(
     Returns
     -------
     tuple of (dict, Plan, list of Repaired), or None
-        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if no store has the manifest's documents.
+        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if no candidate for ``data.zarr/zarr.json`` has the
+        SHA-256 in the manifest.
     """
     done: list[Repaired] = []
     path = f"{features.data_path}/zarr.json"
@@ -119,7 +120,7 @@ def repair_manifest(
     Raises
     ------
     ConflictError
-        The upstream has another digest.
+        The set in the upstream has another digest.
     MissingObjectError
         The upstream does not have the set.
     """
@@ -143,7 +144,7 @@ def repair_manifest(
 
 
 def _candidates(features: FeatureSet, upstream: Storage | None) -> Iterator[bytes]:
-    """Yield documents that may be the root zarr.json; the caller compares each with the SHA-256 in the manifest."""
+    """Yield documents that may be the root zarr.json; the caller compares each document with the SHA-256 in the manifest."""
     manifest, path = features.manifest, f"{features.data_path}/zarr.json"
     for storage in (features.storage, upstream):
         if storage is None:

@@ -1,8 +1,8 @@
 """Density and stored size of Tonic's float frames: ``python -m benchmarks.transforms.float_frames``.
 
-The table has a row for each transform: the share of non-zeros, the bytes of the columns ``index`` and ``value`` with the codec of a
-store, and these bytes divided by the bytes of dense float32 frames with the same codec. Decision 74 has the table. The recordings
-are random: a moving spot, and noise.
+The table has a row for each transform, with three numbers: the share of non-zeros, the bytes of the columns ``index``
+and ``value`` with the codec of a store, and these bytes divided by the bytes of dense float32 frames with the same
+codec. Decision 74 has the table. The recordings are random: a moving spot, and noise.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Batch(NamedTuple):
 
     @property
     def mask(self) -> Tensor:
-        """Whether each time bin belongs to the sample: bool, shape (batch, time); False in the padding."""
+        """Whether each time bin is before the end of its sample: bool, shape (batch, time); False in the padding."""
         bins = torch.arange(self.frames.shape[1], device=self.lengths.device)
         return bins < self.lengths[:, None]
 

@@ -70,7 +70,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     Raises
     ------
     UsageError
-        `rows` has numbers that are not rows of the set, has duplicates, or leaves no sample; a transform is not
+        `rows` has numbers that are not rows of the set, has duplicates, or selects no sample; a transform is not
         callable; or an argument belongs to torch's DataLoader.
     DamagedError
         Stored data differ from the committed data; the message names the object.

@@ -70,7 +70,7 @@ class EpochSamples:
 class BatchOrder(Protocol):
     """Protocol of an order: the rows of each batch in each epoch, and each rank's share of the rows, as a pure function.
 
-    An order does not depend on the residence, so every residence can yield every order.
+    The rows of an order do not depend on the residence, so a loader with any residence can yield any order.
     """
 
     name: str

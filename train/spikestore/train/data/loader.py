@@ -47,9 +47,9 @@ _MOST_THREADS = 4
 class FeatureLoader(IterableDataset[Batch]):
     """Yields batches of a feature set, as tensors on the device.
 
-    With the residences ``host`` and ``device``, the whole set is loaded and checked once, at construction; with ``stream``,
-    samples are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker process is needed:
-    threads build the next batches while the current batch is used.
+    With the residences ``host`` and ``device``, the whole set is loaded and checked once, at construction. With
+    ``stream``, samples are read, checked and decoded during the epoch, in bounded memory (docs/loading.md). No worker
+    process is needed: threads build the next batches while the current batch is used.
 
     A batch stays valid while you hold a reference to it or to a view of it. After that, its buffer is reused for another batch.
 

@@ -1,8 +1,8 @@
 """Packed columns: a whole feature set in memory, in the narrowest dtypes that hold its index and value.
 
 On disk, dtypes follow from the spec; in memory, they follow from the manifest's ``max_index`` and ``max_value``:
-uint16 and uint8 for SSC at 100 channels and 250 bins. A non-zero then takes 3 bytes; in a ``torch.sparse_coo`` tensor of shape
-(time, x) it takes 20.
+uint16 and uint8 for SSC at 100 channels and 250 bins. A non-zero then takes 3 bytes; in a ``torch.sparse_coo`` tensor
+of shape (time, x), it takes 20 bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PackedColumns:
     rows : int64 array, shape (samples,)
         Row of each sample in the feature set.
     extras : mapping of str to array, shape (samples,) each
-        The set's optional columns: speaker, n_events, columns of a folder …
+        The set's optional columns: ``speaker``, ``n_events``, columns of a folder, and so on.
     set_rows : int
         Rows of the feature set, skipped ones included.
     sites : tuple of int

@@ -130,8 +130,8 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
     """Return one residence for all ranks: among the choices of the ranks, the residence that needs the least memory.
 
-    An order depends on the residence. If the ranks had different residences, they would train on some samples twice and
-    on other samples never.
+    The residence determines which order a loader uses. If the ranks had different residences, they would train on some
+    samples twice and on other samples never.
     """
     return max(chosen, key=("device", "host", "stream").index)
 

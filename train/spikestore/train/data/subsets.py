@@ -1,8 +1,8 @@
 """Subsets of a feature set: functions that select rows by number or column, or hold out samples, speakers or users.
 
 A subset is an array of row numbers from a pure function of the set, so that equal arguments select the same samples.
-If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers: each function returns row
-numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored under a
+If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers. Each function returns
+row numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored under a
 name for a whole team. A stored subset is valid for all transforms of the source.
 """
 
@@ -241,7 +241,7 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     Raises
     ------
     UsageError
-        The numbers are not rows of the set, have duplicates, or no row is left.
+        The numbers are not rows of the set, or have duplicates; no row is selected; or all selected rows were skipped.
     """
     refuse_giant_set(features.manifest)
     if isinstance(rows, str):

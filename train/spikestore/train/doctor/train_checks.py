@@ -53,7 +53,7 @@ def exodus() -> Finding:
 
 
 def small_network(device: str) -> Finding:
-    """Compare the spikes of the backend `fused` with those of a loop in torch, and check that gradients are finite.
+    """Compare the spikes of the backend ``fused`` with those of a loop in torch, and check that gradients are finite.
 
     Inputs are whole numbers, so both computations are exact.
     """

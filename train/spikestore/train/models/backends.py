@@ -88,7 +88,7 @@ def make_neurons(
 
 
 def known_backend(name: str | None) -> Backend | None:
-    """Return `name` if it is None or the name of a backend; otherwise raise an error.
+    """Return `name`, which must be None or the name of a backend.
 
     Raises
     ------

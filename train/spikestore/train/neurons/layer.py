@@ -51,9 +51,10 @@ class IAF(MembraneState):
     ----------
     v_mem : Tensor
         Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Assign it to set the initial
-        state. It is in ``state_dict()`` and moves with the layer, but it is not in ``buffers()``: its shape depends on
-        the batch, and code that pairs the buffers of two networks (``AveragedModel``, ``DistributedDataParallel``) needs
-        equal shapes. Loading a state dict without ``v_mem`` leaves the state unchanged.
+        state. It is in ``state_dict()`` and moves with the layer, but it is not in ``buffers()``. The reason is that
+        its shape depends on the batch, and code that pairs the buffers of two networks (``AveragedModel``,
+        ``DistributedDataParallel``) needs equal shapes. Loading a state dict without ``v_mem`` leaves the state
+        unchanged.
     """
 
     _warned = False

@@ -1,9 +1,9 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
-Each batch shape has two graphs: one from frames to loss and gradients, and one of the optimiser's step, which changes
-weights only if the loss is finite. The two graphs run the kernels of a plain step on the same numbers, so results have
-the same bits. Fused optimisers of torch read on the device whether the loss is finite; with other optimisers, the CPU
-waits for the loss.
+Each batch shape has two graphs. The first graph computes loss and gradients from frames. The second graph is the
+optimiser's step, which changes weights only if the loss is finite. The two graphs run the kernels of a plain step on
+the same numbers, so results have the same bits. Fused optimisers of torch read on the device whether the loss is
+finite; with other optimisers, the CPU waits for the loss.
 """
 
 from __future__ import annotations

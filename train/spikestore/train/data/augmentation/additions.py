@@ -123,7 +123,7 @@ class CutMix(_LabelMixture):
 
 @dataclass(frozen=True)
 class EventMix(_LabelMixture):
-    """Replace the events in a random region by another sample's events in this region, and mix the labels.
+    """Replace each sample's events in a random region by another sample's events in this region, and mix the labels.
 
     For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region
     contains all places at which the density of the mixture is higher than at the drawn place. The weight of the
@@ -170,7 +170,8 @@ class Blend(CheckedAugmentation):
 
     The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
     applied first, Blend second. The reason is that random numbers of `EventThinning` and Blend depend on the place of a
-    count, and the other augmentations may move two counts to one place.
+    count, and the other augmentations may move two counts to one place, where the two counts would get the same
+    numbers.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ _IN_PLACE = (EventDrop, EventThinning, TimeMask, ChannelMask, AreaMask)
 
 @dataclass(frozen=True)
 class OneOf(CheckedAugmentation):
-    """Apply one of several augmentations to each sample; each of them has the same chance.
+    """Apply one of several augmentations to each sample; each augmentation has the same chance.
 
     Attributes
     ----------

@@ -221,7 +221,7 @@ class Rotate(CheckedAugmentation):
     """Rotate each sample around the centre of the sensor by an angle, drawn uniformly from -degrees to degrees.
 
     Angles are multiples of 1/16 of a degree. Each pixel moves to the nearest pixel of its rotated place. If several pixels
-    move to the same pixel, their counts are added; some pixels stay empty.
+    move to the same pixel, their counts are added. A pixel to which no pixel moves is empty.
 
     Attributes
     ----------
@@ -272,8 +272,8 @@ class Roll(CheckedAugmentation):
 class Shear(CheckedAugmentation):
     """Shear each sample along x by an angle, drawn uniformly from -degrees to degrees: rows move, and the centre stays.
 
-    Angles are multiples of 1/16 of a degree. A row moves by its distance from the centre times the tangent of the angle, rounded
-    to whole pixels. Events that leave the sensor are dropped.
+    Angles are multiples of 1/16 of a degree. A row of pixels moves by its distance from the centre times the tangent of
+    the angle, rounded to whole pixels. Events that leave the sensor are dropped.
 
     Attributes
     ----------

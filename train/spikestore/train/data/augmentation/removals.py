@@ -50,7 +50,8 @@ class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
     In a list of this package's augmentations, it is applied first. The reason is that its random numbers depend on the
-    place of a count, and other augmentations may move two counts to one place.
+    place of a count, and other augmentations may move two counts to one place, where the two counts would get the same
+    numbers.
 
     Attributes
     ----------
@@ -167,7 +168,7 @@ class ChannelMask(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class AreaMask(CheckedAugmentation):
-    """Drop all events in a rectangle of the sensor; its sides are a share of the sensor's width and height.
+    """Drop all events in a rectangle of the sensor. The sides of the rectangle are a share of the sensor's width and height.
 
     Sides are rounded down to whole pixels, and one pixel is added, as in the code of the EventDrop paper. With a share of 0, nothing is
     dropped. The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.

@@ -101,7 +101,7 @@ class AugmentationStep:
     number : int
         Used by ``MIX_EVENTS`` and ``MIX_ALIGNED``, as described for ``MIX_EVENTS``.
     stride, size, height : int
-        The axes.
+        Stride and number of places of the axis; `height` is the number of places along y.
     mixture : Mixture, optional
         For mixing steps.
     """

@@ -115,7 +115,7 @@ class Assembly:
 
     @property
     def only_starts(self) -> bool:
-        """Whether `make`, for samples on a GPU, only starts a few operations and waits for nothing, so that it needs no thread."""
+        """Whether `make`, for samples on a GPU, only starts a few operations and waits for nothing, so that no thread is needed."""
         is_plain = not self.augment and self._transform is None and not self._sparse
         return self._device.type == "cuda" and is_plain
 

@@ -3,7 +3,7 @@
 Allocating fresh pages costs three times as much as filling them, so a loader reuses a few buffers. A batch stays valid
 while any reference to it exists: a view, an autograd graph or a NumPy array made from it. Each batch has a lease: an array
 over the buffer. All tensors of the batch keep the lease alive. When the lease is freed, its buffer becomes available.
-If all batches are kept, each has its own buffer.
+If all batches are kept, each batch has its own buffer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Augmented dense frames on a GPU, written by one kernel that Triton compiles for each list of augmentations.
 
-The kernel is the loop of `augmented_frames`. A sample that is mixed with others is made of several reads: one of its own columns,
-and one or more of the columns of its partners. Each program of the GPU handles a part of the non-zeros of one read. Values are
-added to the frames atomically; sums of whole numbers are exact in any order.
+The kernel is the loop of `augmented_frames`. A sample that is mixed with other samples is made of several reads: one of
+its own columns, and one or more of the columns of its partners. Each program of the GPU handles a part of the non-zeros
+of one read. Values are added to the frames atomically; sums of whole numbers are exact in any order.
 """
 
 from __future__ import annotations

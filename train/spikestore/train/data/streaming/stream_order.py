@@ -5,16 +5,16 @@
 3. Each lane is divided into groups of a few spans, and the samples of each group are shuffled. The first group is a single
    span, so that an epoch can start early.
 4. The lanes are merged: each sample gets a position, and samples are sorted by position. Each lane has a *delay*. In a
-lane of mean length, sample j has the position j + 1/2 + delay. In a longer lane, the samples are closer together, and
-in a shorter lane farther apart, so
-   that the samples of every lane cover an equally long range of positions.
+   lane of mean length, sample j has the position j + 1/2 + delay. The samples of a longer lane are closer together, and
+   the samples of a shorter lane are farther apart. So the samples of every lane cover an equally long range of
+   positions.
 
 So the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are lanes, nearly
 all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
 number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of
-the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and lanes need their next
-spans one after another. Each rank owns some lanes, so no rank reads the spans of another rank. The order itself does
-not depend on ranks.
+the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all
+need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
+itself does not depend on ranks.
 """
 
 from __future__ import annotations

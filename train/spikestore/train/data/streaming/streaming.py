@@ -210,8 +210,8 @@ class _HeldSpans:
     """The spans that are in memory or being read, and the addresses of their samples.
 
     The constructor computes, for the whole pass, which batch is the first and which batch is the last to need each
-    span. So a batch causes work only for the few spans that it is the first or the last to need, not for all spans from
-    which its samples come.
+    span. So a batch causes work only for spans that it is the first or the last to need, not for all spans of its
+    samples.
     """
 
     def __init__(

@@ -103,31 +103,31 @@ FIRST = SMALL.truth.rows(0, 64)
         pytest.param(with_item("index", 1, int(FIRST.index[0])), "must increase strictly", id="twice"),
         pytest.param(with_item("index", -1, 10**6), "outside its sample's frames", id="outside-frames"),
         pytest.param(
-            with_item("index", 0, -1), "column index must have values from .*got -1", id="negative-index"
+            with_item("index", 0, -1), "column 'index' must have values from .*got -1", id="negative-index"
         ),
-        pytest.param(with_item("value", 0, 0), "the column `value` must not contain 0", id="zero"),
+        pytest.param(with_item("value", 0, 0), "column 'value' must not contain 0", id="zero"),
         pytest.param(
-            with_item("value", 0, -1), "column value must have values from .*got -1", id="negative-value"
+            with_item("value", 0, -1), "column 'value' must have values from .*got -1", id="negative-value"
         ),
         pytest.param(
             with_item("value", 0, 2**32 - 1),
-            "column value must have values from .*got 4294967295",
+            "column 'value' must have values from .*got 4294967295",
             id="fill-value",
         ),
         pytest.param(
             with_item("value", 0, 2**40),
-            "column value must have values from .*got 1099511627776",
+            "column 'value' must have values from .*got 1099511627776",
             id="too-large",
         ),
         pytest.param(
-            with_item("value", 0, 1.5), "column value must have integers .*got float64", id="not-whole"
+            with_item("value", 0, 1.5), "column 'value' must have integers .*got float64", id="not-whole"
         ),
         pytest.param(
-            with_item("value", 0, float("nan")), "column value must have integers .*got float64", id="nan"
+            with_item("value", 0, float("nan")), "column 'value' must have integers .*got float64", id="nan"
         ),
         pytest.param(
             with_item("label", 0, 2**31),
-            "column label must have values from .*got 2147483648",
+            "column 'label' must have values from .*got 2147483648",
             id="large-label",
         ),
         pytest.param(with_item("nnz", 1, 99), "contradict each other in the number", id="wrong-nnz"),
@@ -157,7 +157,7 @@ def test_real_values_that_break_the_format(value: float) -> None:
     """Values that are NaN, infinite or zero in float32, also -0.0, are rejected."""
     columns = tuple(ColumnDtype(n, "float32" if n == "value" else d) for n, d in SMALL.layout.columns)
     layout = SMALL.layout.model_copy(update={"columns": columns})
-    with pytest.raises(UsageError, match="column value has values that are"):
+    with pytest.raises(UsageError, match="column 'value' has values that are"):
         with_item("value", 0, value)().as_stored(layout)
 
 

@@ -88,7 +88,7 @@ class Layout(Spec):
         for name, dtype in self.columns:
             known = _FIXED.get(name) or (EXTRAS[name],)
             if dtype not in known:
-                raise ValueError(f"column {name} must be {' or '.join(known)}, got {dtype}")
+                raise ValueError(f"column {name!r} must be {' or '.join(known)}, got {dtype}")
         if self.axes not in _AXES or len(self.sites) != len(self.axes) - 1:
             raise ValueError(
                 "axes must be time, polarity, (y,) x; sites must have one size for each axis after time"

@@ -256,7 +256,7 @@ def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pyte
         f"{lossy.manifest.events.lossy_samples} of 150 recordings lost more than 5 % of their events"
         in warning
     )
-    assert warning.endswith("drops events after the last complete bin; see column n_dropped")
+    assert warning.endswith("drops events after the last complete bin; see column 'n_dropped'")
     caplog.clear()
     complete = Transform(
         operations=(ToFrame(sensor_size=(700, 1, 1), time_window=3e5, include_incomplete=True),)
@@ -275,7 +275,9 @@ def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
     built(make_source("NMNIST", "train", tmp_path), tmp_path / "store", grid)
     (warning,) = (one.getMessage() for one in caplog.records if "of their events" in one.getMessage())
     assert "1 of 10 recordings lost more than 5 %" in warning
-    assert warning.endswith("because Tonic drops events at the time of the last event; see column n_dropped")
+    assert warning.endswith(
+        "because Tonic drops events at the time of the last event; see column 'n_dropped'"
+    )
 
 
 def test_provenance_names_no_user_host_or_path(tmp_path: Path, data: Path, recipe: Path) -> None:

@@ -28,16 +28,16 @@ def beyond_frames(rows: SampleColumns) -> SampleColumns:
 FORBIDDEN: dict[str, tuple[Change, str]] = {
     "unsorted": (
         lambda rows: with_row(rows, ROW, [5, 3], [1, 1]),
-        "row 1: column index must increase strictly",
+        "row 1: column 'index' must increase strictly",
     ),
     "duplicate": (
         lambda rows: with_row(rows, ROW, [3, 3], [1, 1]),
-        "row 1: column index must increase strictly",
+        "row 1: column 'index' must increase strictly",
     ),
-    "beyond its frames": (beyond_frames, "row 1: column index has a value outside its sample's frames"),
+    "beyond its frames": (beyond_frames, "row 1: column 'index' has a value outside its sample's frames"),
     "a zero": (
         lambda rows: with_row(rows, ROW, [3, 4], [1, 0]),
-        "row 1: the column `value` must not contain 0",
+        "row 1: column 'value' must not contain 0",
     ),
     "no class": (
         lambda rows: with_column(rows, "label", ROW, 2),
@@ -54,7 +54,7 @@ FORBIDDEN: dict[str, tuple[Change, str]] = {
     "a skipped row with bins": (lambda rows: with_column(rows, "n_bins", 3, 1), "row 3: a skipped row has"),
     "a fill value": (
         lambda rows: with_column(rows, "n_events", 2, 2**32 - 1),
-        "column n_events must have values from 0 to 4294967294",
+        "column 'n_events' must have values from 0 to 4294967294",
     ),
 }
 

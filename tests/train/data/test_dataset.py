@@ -155,7 +155,7 @@ def test_rows_where_takes_names_of_classes(features: FeatureSet) -> None:
     assert len(rows_where(features, "label", ("yes", "no"))) == 149
     with pytest.raises(UsageError, match="no class 'class1'; the classes are yes, no"):
         rows_where(features, "label", "class1")
-    with pytest.raises(UsageError, match="values of the column nnz must be numbers, got '3'"):
+    with pytest.raises(UsageError, match="values of the column 'nnz' must be numbers, got '3'"):
         rows_where(features, "nnz", "3")
     with pytest.raises(UsageError, match="features must be a FeatureSet or a FeatureDataset, got 'demo'"):
         rows_where("demo", "label", 1)  # type: ignore[arg-type]

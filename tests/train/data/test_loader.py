@@ -181,7 +181,9 @@ def test_slips_are_reported(features: FeatureSet) -> None:
         with pytest.raises(UsageError, match=r"batch_size must be a whole number"):
             FeatureLoader(features, size)  # type: ignore[arg-type]
     if not torch.cuda.is_available():
-        with pytest.raises(UsageError, match=r"no GPU for device cuda: .*; use the device cpu or auto, or"):
+        with pytest.raises(
+            UsageError, match=r"no GPU for device cuda: .*; use the device 'cpu' or 'auto', or"
+        ):
             FeatureLoader(features, 8, device="cuda")
 
 

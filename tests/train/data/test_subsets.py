@@ -122,7 +122,7 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
         ("label", [0, "0"], "numbers, or all of them class names, got '0'"),
     ]
     for name, values, words in one_is_wrong:
-        with pytest.raises(UsageError, match=f"values of the column {name} must be {re.escape(words)}$"):
+        with pytest.raises(UsageError, match=f"values of the column '{name}' must be {re.escape(words)}$"):
             rows_where(features, name, values)
     numbers: list[Any] = [torch.tensor(3), np.float32(4), 2**64 - 1]
     assert rows_where(features, "gain", numbers).tolist() == [5, 6]
@@ -254,7 +254,8 @@ def test_the_speaker_split_is_only_for_the_train_split_of_shd(copied: FeatureSet
     with pytest.raises(UsageError, match=r"no recording for the part valid"):
         partition_rows(shd_set(tmp_path / "few", [0, 1]), "shd-speaker:valid")
     with pytest.raises(
-        UsageError, match=r"shd-speaker divides SHD's split 'train' by speaker, but .* has no column speaker"
+        UsageError,
+        match=r"shd-speaker divides SHD's split 'train' by speaker, but .* has no column 'speaker'",
     ):
         partition_rows(copied, "shd-speaker:train")
     with pytest.raises(UnknownNameError, match=r"no part 'test': use shd-speaker:train, shd-speaker:valid"):

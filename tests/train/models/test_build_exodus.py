@@ -39,7 +39,7 @@ def test_a_cpu_build_of_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert build_exodus.main() == 2
     assert capsys.readouterr().err == (
         f"spikestore: error: exodus needs CUDA, but torch {torch.__version__} was built without it: "
-        "install a CUDA build of torch, or use the backend fused\n"
+        "install a CUDA build of torch, or use the backend 'fused'\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""The backend exodus: its own Python code with a reference of its kernels equals Sinabs.
+"""The backend ``exodus``: its own Python code with a reference of its kernels equals Sinabs.
 
 `make test` downloads this code once (`exodus_source`); $EXODUS_SOURCE may name another folder.
 """
@@ -171,5 +171,5 @@ def test_refuses_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels would read addresses of another memory, so a CPU is rejected before."""
     monkeypatch.setattr(backends, "_EXODUS_DEVICES", ("cuda",))
     network, frames = build("linear", "exodus")
-    with pytest.raises(UsageError, match=r"exodus must be float32 on a GPU, got torch.float32 on cpu"):
+    with pytest.raises(UsageError, match=r"'exodus' must be float32 on a GPU, got torch.float32 on cpu"):
         network(frames)

@@ -61,7 +61,7 @@ def test_a_missing_backend_is_reported_first(
     monkeypatch.setitem(sys.modules, "sinabs.layers", None)
     error = told({"backend": "sinabs"}, store_folder, tmp_path)
     assert isinstance(error, MissingExtraError)
-    assert error.message.startswith("runs/a.toml: network: the backend sinabs needs Sinabs")
+    assert error.message.startswith("runs/a.toml: network: the backend 'sinabs' needs Sinabs")
 
 
 def test_large_convolutions_are_reported() -> None:

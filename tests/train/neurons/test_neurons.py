@@ -273,7 +273,7 @@ def test_half_precision_keeps_membranes_in_float32(dtype: torch.dtype) -> None:
         (lambda: IAF(reset_fn=-math.inf), "an amount to subtract, got -inf"),
         (lambda: IAF()(torch.zeros(3)), r"must have shape \(batch, time, \*neurons\), got \(3,\)"),
         (lambda: IAF()(torch.zeros(3, 2, 2).double()), r"float64: use .float\(\)"),
-        (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: use the backend sinabs"),
+        (lambda: IAF()(torch.zeros(3, 2, 2, device="meta")), "not on meta: use the backend 'sinabs'"),
     ],
 )
 def test_unsupported_requests_are_reported(wrong: Callable[[], Any], message: str) -> None:

@@ -54,7 +54,7 @@ def drop(content: Any, path: str) -> None:
 
 EDITS: list[tuple[str, Any, str]] = [
     ("data", [1], "data: "),
-    ("data", {}, "data: the split train is missing"),
+    ("data", {}, "data: the split 'train' is missing"),
     ("spikestore_checkpoint", 0, "not a checkpoint"),
     ("spikestore_checkpoint", True, "not a checkpoint"),
     ("config", None, "config: "),

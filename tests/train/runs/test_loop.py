@@ -188,7 +188,7 @@ def test_networks_trained_with_one_backend_run_with_another(
     assert found == [best] * 3
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "sinabs.layers", None)
-        with pytest.raises(MissingExtraError, match="backend sinabs needs Sinabs"):
+        with pytest.raises(MissingExtraError, match="backend 'sinabs' needs Sinabs"):
             evaluate(
                 tmp_path / "run/best.pt",
                 store,

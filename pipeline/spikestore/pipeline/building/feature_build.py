@@ -221,7 +221,7 @@ def _report_losses(features: FeatureSet, label: str) -> None:
     if manifest.events.lossy_samples:
         logger.warning(
             "%s: %d of %d recordings lost more than %d %% of their events: the lost events are in no time bin, because Tonic "
-            "drops events %s; see column n_dropped",
+            "drops events %s; see column 'n_dropped'",
             label,
             manifest.events.lossy_samples,
             manifest.samples,

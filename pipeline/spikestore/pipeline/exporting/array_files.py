@@ -50,7 +50,7 @@ def write_hdf5(split: SplitToWrite) -> None:
         import h5py
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "the form hdf5 needs h5py: pip install 'spikestore[pipeline]'", extra="pipeline", module="h5py"
+            "the form 'hdf5' needs h5py: pip install 'spikestore[pipeline]'", extra="pipeline", module="h5py"
         ) from error
     with _KeptError(split.path_with(".h5"), "x+b") as disk, h5py.File(disk, "w") as file:
         # Attributes hold at most 64 kB, and there may be any number of classes.

@@ -73,7 +73,7 @@ def checked_offsets(
     np.cumsum(nnz, out=offsets[1:])
     expected = (fragment * build.shard_values + offsets[:-1]).astype(np.uint64)
     if offsets[-1] > build.shard_values or not np.array_equal(start, expected):
-        raise DamagedError(f"the columns start and nnz of fragment {fragment} contradict each other")
+        raise DamagedError(f"the columns 'start' and 'nnz' of fragment {fragment} contradict each other")
     if isinstance(build, Manifest) and offsets[-1] != build.fragments[fragment].nnz:
         raise DamagedError(
             f"fragment {fragment} has {offsets[-1]} non-zeros, but the manifest lists {build.fragments[fragment].nnz}"

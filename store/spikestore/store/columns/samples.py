@@ -134,7 +134,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
         return Fault("index, value and nnz contradict each other in the number of non-zeros")
     for name, column in columns.in_order(layout):
         if name not in {"index", "value"} and len(column) != samples:
-            return Fault(f"column {name} has {len(column)} rows, expected {samples}")
+            return Fault(f"column {name!r} has {len(column)} rows, expected {samples}")
         if name == "index" and column.dtype == layout.dtype(name):
             continue  # indices ascend within a row: `_place_fault` checks the last one of each row
         problem = range_problem(name, column, layout.dtype(name))
@@ -149,15 +149,13 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # for counts, the minimum is twice as fast as `all`
         zero = int(np.flatnonzero(columns.value == 0)[0])
-        return Fault(
-            "the column `value` must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1
-        )
+        return Fault("column 'value' must not contain 0", int(np.searchsorted(offsets, zero, "right")) - 1)
     # An index increases within a sample, so it falls only where a sample begins, and a sample's last index is its largest.
     falls = np.flatnonzero(columns.index[1:] <= columns.index[:-1]) + 1
     begins = np.searchsorted(offsets, falls)
     wrong = np.flatnonzero(offsets[begins] != falls)
     if len(wrong):
-        return Fault("column index must increase strictly within each sample", int(begins[wrong[0]]) - 1)
+        return Fault("column 'index' must increase strictly within each sample", int(begins[wrong[0]]) - 1)
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1]
     problem = range_problem("index", last, layout.dtype("index"))
@@ -168,7 +166,7 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
         last.astype(np.uint64) // np.uint64(layout.site_count) >= columns.n_bins[filled].astype(np.uint64)
     )
     if len(wrong):
-        return Fault("column index has a value outside its sample's frames", int(filled[wrong[0]]))
+        return Fault("column 'index' has a value outside its sample's frames", int(filled[wrong[0]]))
     return None
 
 
@@ -180,17 +178,17 @@ def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> 
         with np.errstate(over="ignore"):  # an overflow becomes infinite and is rejected below
             stored = column.astype(dtype)
         if not np.isfinite(stored).all():
-            return f"column {name} has values that are NaN or infinite when stored as {dtype.name}"
+            return f"column {name!r} has values that are NaN or infinite when stored as {dtype.name}"
         if not stored.all():
-            return f"column {name} has values that are 0 when stored as {dtype.name}"
+            return f"column {name!r} has values that are 0 when stored as {dtype.name}"
         return None
     if column.dtype.kind not in "iu":
-        return f"column {name} must have integers ({dtype.name}), got {column.dtype.name}"
+        return f"column {name!r} must have integers ({dtype.name}), got {column.dtype.name}"
     low = 0 if column.dtype.kind == "u" else int(column.min())
     high = int(column.max())
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
     if low < lowest or high > highest:
         value = high if high > highest else low
-        return f"column {name} must have values from {lowest} to {highest} ({dtype.name}), got {value}"
+        return f"column {name!r} must have values from {lowest} to {highest} ({dtype.name}), got {value}"
     return None

@@ -120,7 +120,7 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
         dtype = manifest.layout.dtype(name)
         if column.dtype != dtype or column.ndim != 1:
             return Fault(
-                f"column {name} must be {dtype} with one axis, got {column.dtype} of shape {column.shape}"
+                f"column {name!r} must be {dtype} with one axis, got {column.dtype} of shape {column.shape}"
             )
     return None
 
@@ -153,7 +153,7 @@ def fault_of_samples(
     for name, column in samples.items():
         dtype = manifest.layout.dtype(name)
         if column.dtype != dtype:
-            return Fault(f"column {name} must be {dtype}, got {column.dtype}")
+            return Fault(f"column {name!r} must be {dtype}, got {column.dtype}")
         problem = range_problem(name, column, dtype)
         if problem is not None:
             return Fault(problem)

@@ -56,7 +56,7 @@ def named_device(device: str | torch.device) -> torch.device:
         raise UsageError(f"{device!r} is not a device: use cpu, cuda or cuda:1") from None
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            f"no GPU for device {device}: torch {torch.__version__} sees no GPU here; use the device cpu or auto, or install a "
+            f"no GPU for device {device}: torch {torch.__version__} sees no GPU here; use the device 'cpu' or 'auto', or install a "
             "CUDA build of torch and a driver for the GPU"
         )
     if chosen.type == "meta":

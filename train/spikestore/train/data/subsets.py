@@ -218,7 +218,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
         )
     what = f"{SHD_SPEAKER} divides SHD's split 'train' by speaker"
     if "speaker" not in {column for column, _ in features.layout.columns}:
-        raise UsageError(f"{what}, but {features!r} has no column speaker")
+        raise UsageError(f"{what}, but {features!r} has no column 'speaker'")
     rows = subset_rows(features, None)
     speakers = features.column("speaker")[rows]
     others = np.setdiff1d(speakers, _SHD_TRAIN_SPEAKERS)
@@ -349,18 +349,18 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     if table.column(column).dtype.kind == "U":
         for value in wanted:
             if not isinstance(value, str):
-                raise UsageError(f"values of the column {column} must be strings, got {value!r}")
+                raise UsageError(f"values of the column {column!r} must be strings, got {value!r}")
         return wanted
     texts = [value for value in wanted if isinstance(value, str)]
     if column != "label" or len(texts) < len(wanted):
         for value in wanted:
             if isinstance(value, int) and not -(2**63) <= value < 2**64:  # NumPy would make objects
                 raise UsageError(
-                    f"values of the column {column} must be numbers of at most 64 bits, got {value}"
+                    f"values of the column {column!r} must be numbers of at most 64 bits, got {value}"
                 )
             if not (isinstance(value, int | float | np.number | np.bool_) or _is_scalar_tensor(value)):
                 kind = "numbers, or all of them class names" if column == "label" else "numbers"
-                raise UsageError(f"values of the column {column} must be {kind}, got {value!r}")
+                raise UsageError(f"values of the column {column!r} must be {kind}, got {value!r}")
         return wanted
     for name in texts:
         if name not in table.classes:

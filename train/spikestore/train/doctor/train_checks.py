@@ -47,7 +47,10 @@ def exodus() -> Finding:
         import sinabs.exodus.layers  # noqa: F401 - only whether it can be imported
     except ImportError as error:
         return Finding(
-            "EXODUS", "absent", str(error), "`make exodus` builds it; the backend fused does not need it"
+            "EXODUS",
+            "absent",
+            str(error),
+            "`make exodus` builds it; the backend 'fused' does not need EXODUS",
         )
     return Finding("EXODUS", "ok", "installed")
 

@@ -66,13 +66,13 @@ def make_neurons(
         return fused
     if backend == "exodus" and minimum is not None:
         raise UsageError(
-            "the backend exodus bounds membrane potentials before neurons spike, not after, which changes gradients and "
-            "may change spikes: leave min_v_mem out, or use the backend fused",
+            "the backend 'exodus' bounds membrane potentials before neurons spike, not after, which changes gradients and "
+            "may change spikes: leave min_v_mem out, or use the backend 'fused'",
             field="min_v_mem",
         )
     if backend == "exodus" and reset != "subtract":
         raise UsageError(
-            "the backend exodus can only subtract a threshold for each spike: leave reset out, or use the backend fused",
+            "the backend 'exodus' can only subtract a threshold for each spike: leave reset out, or use the backend 'fused'",
             field="reset",
         )
     layers = _import(backend)
@@ -114,12 +114,12 @@ def _import(backend: Backend) -> Any:
     except ImportError as error:
         if backend == "sinabs":
             raise MissingExtraError(
-                "the backend sinabs needs Sinabs: pip install 'spikestore[train]', or use the backend fused",
+                "the backend 'sinabs' needs Sinabs: pip install 'spikestore[train]', or use the backend 'fused'",
                 extra="train",
             ) from error
         raise MissingExtraError(
-            f"the backend exodus is not installed ({error}): `make exodus`, or `python -m "
-            "spikestore.train.models.build_exodus`, builds it (needs torch with CUDA, and nvcc); or use the backend fused",
+            f"the backend 'exodus' is not installed ({error}): `make exodus`, or `python -m "
+            "spikestore.train.models.build_exodus`, builds it (needs torch with CUDA, and nvcc); or use the backend 'fused'",
             extra="exodus",
         ) from error
     return _Guarded(layers)
@@ -139,8 +139,8 @@ class _Guarded:
                     x = x.float()
                 if x.device.type not in _EXODUS_DEVICES or x.dtype != torch.float32:
                     raise UsageError(
-                        f"the input of the backend exodus must be float32 on a GPU, got {x.dtype} on {x.device.type}: "
-                        "use the backend fused"
+                        f"the input of the backend 'exodus' must be float32 on a GPU, got {x.dtype} on {x.device.type}: "
+                        "use the backend 'fused'"
                     )
                 if x.numel() == 0:  # a rank's share of a short batch; kernels can't run on empty input
                     self.v_mem = x.new_zeros(x.shape[0], *x.shape[2:])

@@ -29,7 +29,7 @@ def main() -> int:
     except SpikestoreError as error:
         sys.stderr.write(f"spikestore: error: {error}\n")
         return error.exit_code
-    sys.stderr.write("spikestore: the backend exodus works on this machine\n")
+    sys.stderr.write("spikestore: the backend 'exodus' works on this machine\n")
     return 0
 
 
@@ -54,20 +54,20 @@ def find_toolkit() -> Path:
     if wanted is None:
         raise UsageError(
             f"exodus needs CUDA, but torch {torch.__version__} was built without it: install a CUDA build of torch, or "
-            "use the backend fused"
+            "use the backend 'fused'"
         )
     major = wanted.partition(".")[0]
     home = _home()
     if home is None:
         raise UsageError(
             "exodus is compiled with nvcc, which is not in $CUDA_HOME, on the PATH or in /usr/local/cuda: install a CUDA toolkit "
-            f"{major} (torch was built with CUDA {wanted}), or use the backend fused"
+            f"{major} (torch was built with CUDA {wanted}), or use the backend 'fused'"
         )
     toolkit = _version(home)
     if toolkit is None or toolkit.partition(".")[0] != major:
         raise UsageError(
             f"torch was built with CUDA {wanted}, but {home} has {toolkit or 'an nvcc that does not run'}: set CUDA_HOME "
-            f"to a toolkit of CUDA {major}, or use the backend fused"
+            f"to a toolkit of CUDA {major}, or use the backend 'fused'"
         )
     return home
 

@@ -85,7 +85,7 @@ def _kernels(x: Tensor) -> Any:
 
         return triton_kernels
     raise UsageError(
-        f"the backend fused runs on cpu and cuda, not on {x.device.type}: use the backend sinabs",
+        f"the backend 'fused' runs on cpu and cuda, not on {x.device.type}: use the backend 'sinabs'",
         device=x.device.type,
     )
 

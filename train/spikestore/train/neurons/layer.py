@@ -132,7 +132,7 @@ class IAF(MembraneState):
         if self.spike_threshold.requires_grad and not self._warned:
             self._warned = True
             logger.warning(
-                "spike_threshold gets no gradient, so it is not learned: use the backend sinabs to learn it"
+                "spike_threshold gets no gradient, so it is not learned: use the backend 'sinabs' to learn it"
             )
         return Neuron(
             self.spike_threshold.detach().clone(),

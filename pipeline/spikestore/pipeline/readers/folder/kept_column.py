@@ -61,7 +61,7 @@ class KeptColumn:
             )
         if kind != "whole" and len(name) > LONGEST_NAME:
             raise LayoutError(
-                f"the column {name} has values that are not whole numbers, so its name must have at most {LONGEST_NAME} characters: use a shorter name"
+                f"the column {name!r} has values that are not whole numbers, so its name must have at most {LONGEST_NAME} characters: use a shorter name"
             )
         size = 0
         if kind == "text":

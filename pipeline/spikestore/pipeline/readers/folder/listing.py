@@ -120,7 +120,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
                 len(files) if settings.group is None else len({one[settings.group] for one in facts.values()})
             )
             raise LayoutError(
-                f"the split {split} of {root} has no recording: by chance none of {groups:,} {what} falls into its share of "
+                f"the split {split!r} of {root} has no recording: by chance none of {groups:,} {what} falls into its share of "
                 f"{settings.shares[split]:g}; make the share larger, or name the splits in a table",
                 path=str(root),
             )

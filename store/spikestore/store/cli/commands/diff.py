@@ -65,7 +65,7 @@ def diff(
                 console.print(visible(line), markup=False, emoji=False, soft_wrap=True)
         for split in left:
             console.print(
-                f"only {first if split in ours else second} has a split {split}", markup=False, emoji=False
+                f"only {first if split in ours else second} has a split {split!r}", markup=False, emoji=False
             )
     if left or any(not document["equal"] for document in documents):
         raise typer.Exit(1)

@@ -22,7 +22,7 @@ try:
     import triton.language as tl
 except ImportError as error:  # CPU builds of torch do not install it
     raise MissingExtraError(
-        "on a GPU, the backend fused needs Triton, which is not installed here (CUDA builds of torch install it): pip install triton",
+        "on a GPU, the backend 'fused' needs Triton, which is not installed here (CUDA builds of torch install it): pip install triton",
         extra="train",
     ) from error
 

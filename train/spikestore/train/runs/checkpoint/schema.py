@@ -94,7 +94,7 @@ def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
     data, position = values.config.data, values.position
     for split in (data.train, data.valid):
         if split not in values.data:
-            raise ValueError(f"data: the split {split} is missing")
+            raise ValueError(f"data: the split {split!r} is missing")
     if position.samples != position.batch * data.batch_size:
         raise ValueError(
             f"position: {position.samples} samples do not make {position.batch} batches of {data.batch_size}"

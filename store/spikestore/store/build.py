@@ -92,7 +92,7 @@ class Build:
         DamagedError
             The stored plan is damaged.
         ConflictError
-            The stored Zarr metadata differ from those in the plan.
+            The stored Zarr metadata differ from the Zarr metadata in the plan.
         """
         if restart:
             storage.delete(address.plan)

@@ -123,7 +123,7 @@ class Prefetcher(Generic[Item]):
     Parameters
     ----------
     items : generator
-        Runs in the thread and is closed there.
+        Runs in the thread and is closed in this thread.
     depth : int
         Number of items that are ready or in progress; at least 1.
     abandon : callable, optional

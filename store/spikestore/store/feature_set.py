@@ -132,7 +132,7 @@ class FeatureSet:
 
     @cached_property
     def root(self) -> dict[str, Any]:
-        """``data.zarr/zarr.json``, the metadata of all arrays, checked. Errors are those of `CommittedBuild.root`."""
+        """``data.zarr/zarr.json``, the metadata of all arrays, checked. Raises the errors of `CommittedBuild.root`."""
         return self._build.root()
 
     @cached_property

@@ -43,7 +43,7 @@ def absolute_path(path: Path | str) -> Path:
     Raises
     ------
     UsageError
-        The same errors as those of `expand_home`.
+        The errors of `expand_home`.
     """
     absolute = expand_home(path).absolute()
     return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute

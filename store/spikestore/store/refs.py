@@ -139,7 +139,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     Raises
     ------
     UsageError
-        The same errors as those of `update`; or the name refers to other sets, and `move` is false.
+        The errors of `update`; or the name refers to other sets, and `move` is false.
     """
     _transform(name, pins)
 

@@ -75,7 +75,7 @@ class Selection:
         return opened
 
     def only(self) -> FeatureSet:
-        """Open the only selected set and return it. Errors are those of `open`.
+        """Open the only selected set and return it. Raises the errors of `open`.
 
         Raises
         ------

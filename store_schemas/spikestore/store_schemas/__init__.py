@@ -1,6 +1,7 @@
 """Schemas of a store: specs, keys and documents.
 
-Depends on pydantic and numpy only, never on storage. A name is imported when it is first used.
+This package depends on pydantic and numpy only, never on storage. Each of its classes and functions is imported when it is
+first used.
 """
 
 from spikestore.store_schemas.lazy_exports import lazy_exports

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments without the program's name; by default those of the process.
+        Arguments without the program's name; by default the arguments of the process.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def _with_loudness(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _entry_points(command: str | None) -> dict[str, importlib.metadata.EntryPoint]:
-    """Return the commands by name: those of this package if `command` is one of them, else those of all packages."""
+    """Return the commands by name: the commands of this package if `command` is one of them, else the commands of all packages."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         own = importlib.metadata.distribution(_PACKAGE).entry_points.select(group=GROUP)
         if command in own.names:

@@ -65,7 +65,7 @@ def checked_offsets(
     Raises
     ------
     DamagedError
-        ``nnz`` and ``start`` contradict each other, or the manifest.
+        ``nnz`` contradicts ``start`` or the manifest.
     """
     import numpy as np  # this module's other functions need no arrays
 

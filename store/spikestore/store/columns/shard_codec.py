@@ -1,7 +1,8 @@
 """Encoding of one column's objects without Zarr, for the codecs in this version's plans.
 
-A plan may name any codecs. This module has the codecs of `zarr_metadata`; for all other codecs, Zarr reads and writes. Except for
-the last inner chunk, the bytes are those that Zarr writes (``tests/store/columns/test_shard_codec.py`` compares them):
+A plan may name any codecs. This module has the codecs of `zarr_metadata`; for all other codecs, Zarr reads and writes. Except
+for the last inner chunk, the bytes are equal to the bytes that Zarr writes (``tests/store/columns/test_shard_codec.py``
+compares both):
 
 - a column with one value per sample: the values encoded by PCodec, followed by the CRC32C of these bytes;
 - ``check``: the hashes as bytes, followed by the CRC32C of these bytes;
@@ -10,11 +11,11 @@ the last inner chunk, the bytes are those that Zarr writes (``tests/store/column
   offset and the length of each chunk (uint64; both are 2^64 - 1 for a chunk that was not written), followed by the CRC32C of the index
   (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
-Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and
-these fill values are two parts of one pco file, each with its own statistics. With one part, a small fragment would take
-up to three times the bytes (docs/decisions/0060). Zarr writes one part. This module also writes one part if the inner chunks of a
-plan have 262,144 values. Earlier versions made such plans. The record of a fragment contains the hash of each object, so if
-`spikestore repair` writes an object again, its bytes must be those of the earlier version.
+Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values and these fill
+values are two parts of one pco file, each with its own statistics. With one part, a small fragment would take up to three times
+the bytes (docs/decisions/0060). Zarr writes one part. This module also writes one part if the inner chunks of a plan have
+262,144 values. Earlier versions made such plans. The record of a fragment contains the hash of each object, so if `spikestore
+repair` writes an object again, the new bytes must equal the bytes that the earlier version wrote.
 """
 
 from __future__ import annotations

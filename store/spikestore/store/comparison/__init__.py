@@ -1,1 +1,1 @@
-"""Comparison of two feature sets: their specs, and the samples of the recordings that both have."""
+"""Comparison of two feature sets: their specs, and the samples of the recordings that both sets have."""

@@ -1,4 +1,4 @@
-"""Differences between the samples of two feature sets, for the recordings that both have."""
+"""Differences between the samples of two feature sets, for the recordings that both sets have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Totals(NamedTuple):
 
 @dataclass(frozen=True)
 class SampleDifferences:
-    """Differences between the samples of two sets, for the recordings that both have.
+    """Differences between the samples of two sets, for the recordings that both sets have.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
 
 
 def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
-    """Read both sets, and compare the recordings that both have; None if recordings cannot be matched (`common_rows`).
+    """Read both sets, and compare the recordings that both sets have; None if recordings cannot be matched (`common_rows`).
 
     Raises
     ------

@@ -44,7 +44,7 @@ def plot_frames(frames: npt.NDArray[Any], axis: TimeAxis, *, title: str, axes: A
     title : str
         Title of the axes.
     axes : matplotlib.axes.Axes, optional
-        Axes to draw on; by default those of a new figure.
+        Axes to draw on; by default the axes of a new figure.
 
     Raises
     ------

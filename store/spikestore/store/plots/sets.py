@@ -40,7 +40,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
     row : int
         Number of the row.
     axes : matplotlib.axes.Axes, optional
-        Axes to draw on; by default those of a new figure.
+        Axes to draw on; by default the axes of a new figure.
 
     Raises
     ------

@@ -55,8 +55,8 @@ BINS = TimeAxis("bins", 0.0, 1.0, "time bin")
 def time_axis(transform: Transform) -> TimeAxis:
     """Return the time axis of the frames of a transform.
 
-    Times are those of the recording: the changes by ``downsample`` and ``time_skew`` are reverted. Without a ``start_time``, the first
-    bin begins at the first event.
+    The times are times in the recording: the changes by ``downsample`` and ``time_skew`` are reverted. Without a
+    ``start_time``, the first bin begins at the first event.
     """
     frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):

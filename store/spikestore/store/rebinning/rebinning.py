@@ -2,7 +2,7 @@
 
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
 each coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of
-all coarse bins too; `Rebinning.has_all_events` says for which rows this is certain for all such events.
+all coarse bins too; `Rebinning.has_all_events` says for which rows all such events are certainly outside of all coarse bins.
 """
 
 from __future__ import annotations

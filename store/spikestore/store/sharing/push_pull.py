@@ -79,7 +79,7 @@ def copy_named(
         `source` and `destination` are the same store; or the name refers to other sets in the destination, and `move` is false. In
         both cases nothing is copied.
     StoreError
-        The same errors as those of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied
+        The errors of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied
         before the error is raised; the name does not change.
     """
     if source.storage.url == destination.storage.url:
@@ -116,7 +116,7 @@ def copy_named(
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it keeps its own."""
+    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it keeps its own partition."""
     for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
             if isinstance(partition, StoreError):

@@ -38,8 +38,8 @@ _GIVEN = (
 def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the settings in ``~/.aws/credentials`` and ``~/.aws/config``, as options of obstore's S3 store.
 
-    The profile is ``$AWS_PROFILE``, else ``default``. If ``$AWS_SHARED_CREDENTIALS_FILE`` or ``$AWS_CONFIG_FILE`` is set, it names
-    the file that is read instead. If the environment has keys, such as those that ``aws configure export-credentials`` exports,
+    The profile is ``$AWS_PROFILE``, else ``default``. If ``$AWS_SHARED_CREDENTIALS_FILE`` or ``$AWS_CONFIG_FILE`` is set, it
+    names the file that is read instead. If the environment has keys (for example from ``aws configure export-credentials``),
     only region and endpoint come from the profile, as with the AWS tools.
 
     Raises
@@ -90,7 +90,7 @@ def _settings(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _options(settings: dict[str, str], given: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
-    """Return settings as options of obstore, without those that the environment has."""
+    """Return settings as options of obstore, without the settings that the environment has."""
     return {
         option: settings[name]
         for name, option in _OPTIONS.items()

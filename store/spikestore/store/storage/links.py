@@ -1,4 +1,4 @@
-"""Links in a folder store: those that lead out of it are refused, because anybody may have written the store."""
+"""Links in a folder store: links that lead out of the store are refused, because anybody may have written the store."""
 
 from __future__ import annotations
 

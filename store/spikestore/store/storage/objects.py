@@ -57,7 +57,7 @@ class ObjectStorage:
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> ObjectStorage:
-        """Return the storage at a URL such as ``s3://bucket/prefix``; `options` are those of ``obstore.store.from_url``.
+        """Return the storage at a URL such as ``s3://bucket/prefix``; `options` are the options of ``obstore.store.from_url``.
 
         Raise `StoreError` if the URL or the credentials are not valid.
         """

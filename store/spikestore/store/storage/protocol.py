@@ -70,7 +70,7 @@ class Storage(Protocol):
         """Return an object's bytes as `get` does, but without a copy in memory, because shards are large."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
-        """Yield an object's bytes piece by piece, so that it is never in memory as a whole. Errors are those of `get`."""
+        """Yield an object's bytes piece by piece, so that it is never in memory as a whole. Raises the errors of `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of an object; fewer bytes if the object ends before `stop`. May raise `MissingObjectError`."""

@@ -68,5 +68,5 @@ def sync_all() -> None:
 
 
 def error_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of errors by name, without those that this system lacks."""
+    """Return the numbers of errors by name, without errors that this system lacks."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))

@@ -1,7 +1,7 @@
 """The trust boundary: checks of every document and column of a store before they are used.
 
-Anybody with write access to a store may write any content with correct hashes, so a correct hash is not sufficient.
-`documents` checks documents against their model, their path and each other; `rows` checks rows against the format and
-the manifest; `fragments` recomputes every number of whole fragments. Reading, streaming, copies, verify and repair use
-the same checks (docs/guarantees.md).
+Anybody with write access to a store may write any content with correct hashes, so a correct hash is not sufficient. `documents`
+checks documents against their model, their path and each other; `rows` checks rows against the format and the manifest;
+`fragments` recomputes every number of whole fragments. Reading, streaming, copies, ``verify`` and ``repair`` use the same
+checks (docs/guarantees.md).
 """

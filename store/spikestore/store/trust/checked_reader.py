@@ -83,7 +83,7 @@ class CheckedReader:
     ) -> NarrowRows:
         """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers; see `NarrowReader.read`.
 
-        Errors are those of `read`.
+        Raises the errors of `read`.
         """
         self._refuse_giant(rows.fragment)
         reader = self._narrow

@@ -118,7 +118,7 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Optional columns whose values are stored in the source, by name; each has one value per file.
+        """Optional columns whose values are stored in the source, by name; each column has one value per file.
 
         Columns whose values are in the arrays are left out. The result is empty unless the data set is ``folder``.
         """

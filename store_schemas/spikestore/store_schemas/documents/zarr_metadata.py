@@ -1,6 +1,6 @@
 """The zarr.json documents of a feature set, created without Zarr, because the plan contains them before any array exists.
 
-No code calls Zarr's ``create_*`` on a store: concurrent creations race, and mode "w" deletes shards.
+spikestore never calls Zarr's ``create_*`` on a store: concurrent creations race, and mode "w" deletes shards.
 ``tests/store_schemas/test_zarr_metadata.py`` compares these documents with the documents that Zarr writes.
 """
 

@@ -72,7 +72,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames, if all recordings have the same number. Here None: the number depends on the recording."""
+        """Number of frames, if all recordings have the same number; None for this operation, because the number depends on the recording."""
         return None
 
     @property

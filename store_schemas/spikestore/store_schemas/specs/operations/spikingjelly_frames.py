@@ -30,9 +30,9 @@ class FixedDuration(_SpikingJellyFrames):
     end, and events that are after its end because of rounding.
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same name
-    in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in ``shd.py``, float16
-    times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs, and computed in their
-    own dtype.
+    in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
+    float16 times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs, and computed
+    in their own dtype.
     """
 
     op: Literal["fixed_duration"] = "fixed_duration"
@@ -43,7 +43,7 @@ class FixedDuration(_SpikingJellyFrames):
 
     @property
     def bins(self) -> int | None:
-        """Number of bins, if all recordings have the same number. Here None: the number depends on the recording."""
+        """Number of bins, if all recordings have the same number; None for this operation, because the number depends on the recording."""
         return None
 
     @property
@@ -61,7 +61,7 @@ class FixedFramesNumber(_SpikingJellyFrames):
     this case, SpikingJelly raises an IndexError.
 
     Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the same
-    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as those of SHD and SSC. As in ``shd.py``,
+    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
     float16 times are divided without rounding down, and all results are rounded to float16, so an event may be in two bins or
     in no bin. Times of other dtypes are divided with rounding down, in their own dtype.
     """

@@ -180,7 +180,7 @@ class OpenedRecipe:
         SpecError
             The recipe or its lock is invalid.
         UsageError
-            `lock` cannot be written.
+            `lock` is a folder, or its parent folder does not exist.
         """
         path = None if isinstance(recipe, Recipe) else Path(recipe)
         loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)

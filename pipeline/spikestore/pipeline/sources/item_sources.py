@@ -127,7 +127,7 @@ def source_of_dataset(
 
 
 def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_events: bool) -> None:
-    """Raise `UsageError` if nothing identifies the recordings of a data set, or if an argument has no effect."""
+    """Raise `UsageError` if nothing identifies the recordings of a data set, an argument has no effect, or an object has its own transform."""
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
         raise UsageError("pass either version= (a string that is not empty) or hash_events=True")

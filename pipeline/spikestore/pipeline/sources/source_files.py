@@ -70,9 +70,9 @@ class LocatedSource:
     def part(self, rows: range) -> LocatedSource:
         """Return a copy of the source that has only the files of some rows, to send to a task.
 
-        If each recording is one file, the files of other rows are removed: sending all 60,000 files of N-MNIST to each
-        task would take 12 MB. Otherwise the source itself is returned. Rows keep their numbers. A part has no ``limit``, and
-        its key is not used.
+        If each recording is one file, the files of other rows are removed: sending all 60,000 files of N-MNIST to each task
+        would take 12 MB. The parts of ``items`` are cut in the same way. Any other source is returned as it is. Rows keep their
+        numbers. A part has no ``limit``, and its key is not used.
 
         Parameters
         ----------

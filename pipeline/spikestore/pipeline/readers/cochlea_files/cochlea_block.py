@@ -1,7 +1,7 @@
 """Conversion of the stored columns of cochlea recordings to an `EventBlock`, with an error for each invalid recording.
 
 1. Each check runs on the whole block at once; only rows that fail are checked again one by one.
-2. The error of a row is its first problem, in the order lengths, label, times, channels.
+2. The error of a row is its first problem, in this order: unreadable, lengths, label, further columns, times, channels.
 3. The events of invalid rows are removed, so every remaining event is valid: its time is finite, and its channel exists.
 """
 

@@ -8,9 +8,9 @@ reserved bytes, size of the collection (8 bytes); then its objects: number (2), 
 than 16 bytes at the end are free space too.
 
 A collection is read to its end: if several objects have the same number, HDF5 uses the last one. These faults are damage: an
-object beyond the end of the collection; free space of size 0; free space in two places (two objects 0, or one object 0 and free
-bytes at the end); and free space whose size is not a multiple of 8. HDF5 does not report all of these faults: version 2.0.0
-accepts free space in two places, and loops for ever on free space of size 0. No byte outside the window is read.
+object beyond the end of the collection; free space that is smaller than a head; free space in two places (two objects 0, or one
+object 0 and free bytes at the end); and free space whose size is not a multiple of 8. HDF5 does not report all of these faults:
+version 2.0.0 accepts free space in two places, and loops for ever on free space of size 0. No byte outside the window is read.
 """
 
 from __future__ import annotations

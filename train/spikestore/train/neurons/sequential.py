@@ -47,8 +47,8 @@ def watch_spikes(
 ) -> RemovableHandle:
     """Call a function with the spikes of a layer after each call of the layer.
 
-    A forward hook does more: it also gets the neurons' input, so the linear layer before the neurons must run
-    separately.
+    This is not a forward hook. A forward hook also gets the neurons' input, so with a hook, the linear layer before the
+    neurons runs separately.
 
     Parameters
     ----------

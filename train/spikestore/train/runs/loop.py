@@ -230,7 +230,7 @@ def train(
 def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[int, ...] | None:
     """Return the shape of the largest batch of a rank within ``max_frame_bytes``.
 
-    The loader rejects longer batches. The limit is needed because the manifest's `n_bins` may be any number.
+    The loader rejects larger batches. The limit is needed because the manifest's `n_bins` may be any number.
 
     Parameters
     ----------

@@ -35,8 +35,8 @@ def training_step(
     optimiser : torch.optim.Optimizer
         Takes the step, unless the loss is not finite.
     batch : Batch
-        Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of
-        a global batch, which may be empty.
+        Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of a
+        global batch; the share may be empty.
     clip_norm : float, optional
         Largest norm of the gradient of all parameters together.
     arithmetic : Arithmetic

@@ -1,13 +1,12 @@
 """A linear layer and its neurons as one step on a GPU. For the backward pass, this step stores spike counts as bytes.
 
-As on the CPU, a layer does not store its input, because the preceding layer has stored these bytes already: the input
-of a layer is the spikes of the preceding layer. Membrane potentials are not stored. For one layer at a time, the
-backward pass repeats the matrix product, which has the same bits on the same device, and recomputes the potentials from
-the product.
+As on the CPU, spikes that one layer passes to the next layer are stored once for the two layers. Membrane potentials
+are not stored. For one layer at a time, the backward pass repeats the matrix product, which has the same bits on the
+same device, and recomputes the potentials from the product.
 
-Only the device knows how many counts do not fit a byte, and reading this number would synchronise. So counts above 254
-are written to a list of fixed length. The list can overflow only if more than one in 512 counts is above 254. If the
-list overflows, gradients are NaN, never silently wrong.
+Only the device knows how many counts do not fit a byte, and to read this number, the host would have to wait. So counts
+above 254 are written to a list of fixed length. The list can overflow only if more than one in 512 counts is above 254.
+If the list overflows, gradients are NaN, never silently wrong.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The network of ``configs/demo.toml`` is trained on demo recordings twice for eac
 share of the split ``train`` of SSC. The two runs of a seed start with the same weights, so the runs are compared as a
 pair. Accuracy is that of the last epoch, on all other splits together (``valid`` and ``test``).
 
-In the file, any 35 consecutive demo recordings have each class once. A windowed shuffle nearly keeps this balance, a
+In the demo file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance, a
 full shuffle does not, and balanced batches train faster. To make the comparison fair, the demo recordings of the split
 ``train`` are first put into a random order.
 """

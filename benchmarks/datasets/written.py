@@ -64,10 +64,10 @@ class Written:
 
 @contextmanager
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
-    """Write the recordings of a data set; if `event_files` is true, also write the event files that SpikingJelly makes in its first step.
+    """Write the recordings of a data set; if `event_files` is true, also write event files for SpikingJelly.
 
-    For N-MNIST no event files are written: SpikingJelly can begin with the ``.bin`` files, and makes the event files
-    itself.
+    Event files are written for DVSGesture only. For N-MNIST, SpikingJelly makes the event files from the ``.bin``
+    files, and this work is measured.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

@@ -60,7 +60,7 @@ class Outcome:
     name, what : str
         Name and description of the part.
     status : {"waiting", "ok", "failed", "out of time", "skipped"}
-        ``skipped``: the part can't run here.
+        ``skipped``: the part can't run on this machine.
     reason : str
         Reason of a failure, one line; empty without a failure.
     seconds : float

@@ -73,9 +73,9 @@ def python_of(name: str) -> Path | str:
 def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
-    The environment includes the packages of the interpreter that runs this module. pip adds missing packages and
-    replaces none of the included packages. If the peer needs another Python or another Zarr (``pythons``), the
-    environment has only its own packages.
+    If the peer needs another Python or another Zarr (``pythons``), the environment has only its own packages. In all
+    other cases, the environment includes the packages of the interpreter that runs this module; pip adds missing
+    packages and replaces none of the included packages.
 
     Raises
     ------

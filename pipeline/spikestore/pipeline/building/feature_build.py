@@ -54,8 +54,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished one.
     former : FormerRows, optional
-        Where committed sets have rows of the new set. If the fragment size of the first of these committed sets is suitable,
-        the new set gets this size too.
+        Where committed sets have rows of the new set. If `fragment_samples` is None, and the fragment size of the first of
+        these committed sets is suitable, the new set gets this size too.
     """
 
     workers: int = 1

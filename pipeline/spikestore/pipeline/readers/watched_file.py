@@ -80,7 +80,7 @@ class WatchedFile:
         Raises
         ------
         SourceChangedError
-            The file has another size or modification time, was replaced, or was deleted.
+            The file has another size, was written to, replaced or deleted, or its permissions or links changed.
         """
         try:
             status = self._path.stat()

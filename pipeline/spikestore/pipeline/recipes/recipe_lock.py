@@ -113,7 +113,7 @@ class LockFile:
                 )
 
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
-        """Write `pins` to the lock if they changed; log a warning for each pin that is replaced.
+        """Write `pins` to the lock if the pins changed and the lock is writable; log a warning for each pin that is replaced.
 
         If `keep_others` is true, the pins of other splits with the same transform stay in the lock, because the name in the
         store keeps these splits too.
@@ -155,7 +155,7 @@ def read_lock(path: Path) -> RecipeLock | None:
     Raises
     ------
     SpecError
-        The file is not a lock.
+        The file is not a lock, or cannot be read.
     """
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))

@@ -258,7 +258,7 @@ class OpenedRecipe:
         SpecError
             The data set or a split does not exist.
         SourceNotFoundError
-            The recordings are missing, and the recipe has no lock or the caller named the folder.
+            The recordings are missing; and the recipe has no lock, or the caller named the folder with `data`.
         """
         try:
             requested = sets_of_recipe(self.recipe, origin=self.path, data=self.data)

@@ -91,7 +91,7 @@ def make_report(
     Raises
     ------
     UsageError
-        All recordings were skipped.
+        All recordings of a split were skipped.
     DamagedError
         A stored object differs from the committed one.
     SourceNotFoundError, SourceError

@@ -23,7 +23,7 @@ MOST_EVENTS = 20_000_000
 def bin_widths(
     rows: SweepRows, facts: Mapping[str, SetFacts], recordings: Recordings | None
 ) -> dict[str, Any]:
-    """Return the results of other bin widths.
+    """Return the results for several bin widths.
 
     Returns
     -------

@@ -58,7 +58,7 @@ def make_folder_sources(
     Raises
     ------
     UnknownNameError
-        A split, format, field or column does not exist.
+        A split, format, field or column does not exist, or the name of a column has another meaning in a set.
     SourceNotFoundError
         The folder, its table or a file does not exist.
     LayoutError

@@ -82,7 +82,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
         The folder has no recordings; or the table, or a file that the table lists, does not exist.
     LayoutError
         A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; files have several
-        formats, and `settings` lists no formats; or, because of links, a file is in the folder twice.
+        formats, and `settings` lists no formats; a split has no recording; or, because of links, a file is in the folder twice.
     UnknownNameError
         A format, or a field that is used, does not exist.
     SourceError

@@ -278,7 +278,7 @@ class ItemsReader(ClosesOnExit):
         return _Piece((events.t, events.x, events.y, events.p), label, {})
 
     def _label(self, item: Item) -> int:
-        """Return the class number of an item; raise ValueError if the item has no class, or does not have the fields of the first item."""
+        """Return the class number of an item; raise ValueError if the item has no class, or does not have the fields of the other recordings."""
         if item.fields != self._content.fields:
             raise ValueError(
                 f"it has the fields {', '.join(item.fields)}, other recordings have {', '.join(self._content.fields)}"

@@ -1,4 +1,4 @@
-"""Results of other bin widths for some samples: non-zeros, bytes, density, memory, accuracy of a linear read-out."""
+"""Results for several bin widths, from some samples: non-zeros, bytes, density, memory, accuracy of a linear read-out."""
 
 from __future__ import annotations
 

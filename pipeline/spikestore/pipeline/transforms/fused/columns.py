@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 
 
 def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
-    """Return the columns of a block, or None if the compiled pass does not support the dtype of a column."""
+    """Return the columns of a block; None if the compiled pass does not support a dtype, or `has_y` does not fit the block."""
     if (block.y is not None) != has_y:
         return None
     t = _codes(block) if block.time_table is not None else _microseconds(block.t)

@@ -1,10 +1,10 @@
 """Digest and check: hashes of the samples of a feature set.
 
-Both hash the *canonical bytes* of a block of 64 rows of the whole set: column after column in canonical order,
+Both are computed from the *canonical bytes* of each block of 64 rows of the whole set: column after column in canonical order,
 rows in order, little-endian, without padding or separators. ``start`` and ``check`` are not hashed.
 
-- the **digest** is SHA-256 over the hash of a head (layout, number of samples, skipped rows) and the hashes of all blocks: it identifies the content,
-  independent of plan, codec, executor, worker count and provenance;
+- the **digest** is SHA-256 over the hash of a head (layout, number of samples, skipped rows) and the hashes of all blocks. It
+  identifies the content: it does not depend on plan, codec, executor, number of workers and provenance;
 - **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read computes the hashes of
   its blocks again and compares them with ``check``. So a read detects values that were flipped, lost or exchanged, and whole
   fragments of another set.

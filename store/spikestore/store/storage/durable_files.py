@@ -1,8 +1,8 @@
 """Files that are complete or absent after a power failure.
 
-The order of the steps matters (docs/integrity.md, "Durability"): the bytes are written to a temporary file and fsynced;
-then the file gets its name, in one step that fails if the name is taken; then the folder with the name is fsynced. A
-process that creates a folder fsyncs the parent of this folder.
+The order of the steps matters (docs/integrity.md, "Durability"). First, the bytes are written to a temporary file and fsynced.
+Then the file gets its name, in one step that fails if the name is taken. Last, the folder with the name is fsynced. A process
+that creates a folder fsyncs the parent of this folder.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and remove objects that do not belong to it.
 
-An object is replaced in one step, only by bytes with the SHA-256 in its record or in the manifest, and only if the stored bytes
-have another hash. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
+An object is replaced in one step, and only if its bytes do not have the SHA-256 in its record or in the manifest. The new bytes
+have this SHA-256. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
 
 Correct bytes come from, in this order:
 

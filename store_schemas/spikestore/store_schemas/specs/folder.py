@@ -1,7 +1,7 @@
 """Recordings of the data set ``folder``: labels and columns of its files, and the decoding of files to events.
 
 These specs contain only what determines the samples. The files and their labels are part of the key. The recipe derives the
-files and labels from a table of labels, a pattern of file names or shares of splits, which are not part of the key
+files and labels from a table of labels, a pattern of file names or shares of splits. These settings are not part of the key
 (docs/decisions/0057-a-folder-is-its-labels.md).
 """
 

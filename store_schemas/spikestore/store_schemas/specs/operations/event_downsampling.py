@@ -13,11 +13,11 @@ class EventDownsampling(Spec):
     """Replace the events by new events of a smaller sensor whose pixels integrate, like ``tonic.transforms.EventDownsampling``.
 
     Each pixel of the smaller sensor has a sum: an event with p = 1 adds 1, and an event with p = 0 subtracts 1. At the end of
-    each integrating step, a pixel gives one event with p = 1 if its sum is at least `noise_threshold`, and one event with p = 0
-    if its sum is at most minus `noise_threshold`. After such an event, the sum begins again from 0. The new events have the
-    times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p of 0 or 1.
-    A recipe may contain Tonic's ``downsampling_method``; this parameter follows from `differentiator_time_bins`, and is not
-    stored.
+    each integrating step, a pixel whose sum is at least `noise_threshold` gives one event with p = 1. A pixel whose sum is at
+    most minus `noise_threshold` gives one event with p = 0. After such an event, the sum begins again from 0. The new events
+    have the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times, and p
+    of 0 or 1. A recipe may contain Tonic's ``downsampling_method``; this parameter follows from `differentiator_time_bins`, and
+    is not stored.
     """
 
     op: Literal["event_downsampling"] = "event_downsampling"

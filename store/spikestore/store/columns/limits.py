@@ -28,8 +28,8 @@ _ASSUMED_MEMORY = 2**40
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory, or if shards exceed `LARGEST_SHARD`.
 
-    A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. spikestore itself plans
-    fragments of about 256 MiB.
+    A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. The fragments that
+    spikestore plans have about 256 MiB, far less than these limits.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}

@@ -217,7 +217,7 @@ def ref_path(name: str, number: int) -> str:
 class RecordTotals:
     """Sums over the records of a set, to compare them with its manifest.
 
-    Readers choose dtypes by ``max_index`` and ``max_value``. No digest covers these two numbers, so the totals contain them.
+    Readers choose dtypes by ``max_index`` and ``max_value``. No digest covers these two numbers, so they are compared too.
     """
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Bench:
     """Sizes of the training runs."""
 
     splits: dict[str, Any]
-    """Feature sets: train, and those that accuracy is measured on."""
+    """Feature sets: ``train``, and the splits on which accuracy is measured."""
     seeds: int
     epochs: int
 

@@ -95,7 +95,7 @@ def _refuse_other_frames(features: Any, facts: dict[str, Any]) -> None:
 
 
 def _write(path: Path, events: int) -> None:
-    """Write a recording of edges that move over the sensor; for each event, only the words that differ from those of the previous event are written."""
+    """Write a recording of edges that move over the sensor; words that equal those of the previous event are left out."""
     rng = np.random.default_rng(1)
     with path.open("wb") as file:
         file.write(

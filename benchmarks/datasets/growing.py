@@ -48,7 +48,10 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Lower bound of the time for the stored rows: each row is decoded and compared with its checksums, then its checksums and digests are computed again."""
+    """Lower bound of the time for the stored rows.
+
+    Each row is decoded and compared with its checksums, then its checksums and digests are computed again.
+    """
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):
         return compare(row, lambda: timed(lambda: _least(former)), build, unit="s")

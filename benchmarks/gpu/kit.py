@@ -1,4 +1,4 @@
-"""The environment of the parts: the packages of the checkout, and the packages that `wheels.sh` packed for a machine without a registry."""
+"""The environment of the parts: packages of the checkout, and packages that `wheels.sh` packed for a machine without a registry."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def states(device: Any) -> list[Row]:
 
 
 def half_precision(device: Any) -> list[Row]:
-    """Compare spikes of inputs in half precision with the CPU's spikes, and the loss of a step in each precision with the loss in float32."""
+    """Compare spikes of half-precision inputs with the CPU's spikes, and the loss of a step in each precision with that in float32."""
     import torch
 
     from spikestore.train import training_step

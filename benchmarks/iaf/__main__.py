@@ -33,7 +33,7 @@ from benchmarks.networks import DENSITY, STEPS
 
 BATCH = 128
 SSC_SAMPLES = 75_466
-"""Number of recordings in SSC's train split."""
+"""Number of recordings in the split ``train`` of SSC."""
 
 
 def main() -> None:

@@ -27,7 +27,10 @@ def fused_vs_unbind(bench: Bench) -> Row:
 
 
 def floor(bench: Bench) -> Row:
-    """Linear layers alone: their time as a share of the time of the whole network. Single steps of the layers and of the network alternate."""
+    """Linear layers alone: their time as a share of the time of the whole network.
+
+    Single steps of the layers and of the network alternate.
+    """
     x = frames(bench.device, bench.batch)
     ours, theirs = (stepper(seed_network(bench.device, one), x, best_of=1) for one in ("fused", "linear"))
     # On a GPU, single steps without a graph wait for launches: the share says little there.

@@ -39,8 +39,8 @@ class Environment:
     requirements: tuple[str, ...]
     alone: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
-    """Commands of interpreters, of which the first that works is used. The environment then sees none of the packages of the
-    interpreter that runs this module."""
+    """Commands of interpreters; the first command that works is used. An environment of such an interpreter sees none of the
+    packages of the interpreter that runs this module."""
 
 
 ENVIRONMENTS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup/blkio")
-"""Folder of Linux with the groups of processes whose reads and writes it can limit (control groups, version 1)."""
+"""Folder with Linux's groups of processes whose reads and writes can be limited (control groups, version 1)."""
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from benchmarks.preprocess.starts import command
 os.environ.update(PINNED)
 
 LEAST = 8
-"""Least number of recordings for the smaller one of the two builds whose memory is compared."""
+"""Least number of recordings for the smaller of the two builds whose memory is compared."""
 
 
 @contextmanager
@@ -151,7 +151,10 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one. Each worker is bound to one core; without this limit, a single worker would read ahead in a thread on the other core."""
+    """Two workers against one.
+
+    Each worker is bound to one core. Without this limit, a single worker would read ahead in a thread on the other core.
+    """
     what = target(bench, bench.many)
     with warm(2, bench) as two, warm(1, bench) as one:
         for scheduler in (two, one):

@@ -14,8 +14,8 @@ class Epoch:
 
     seconds: float
     waiting: float
-    """Part of these seconds in which the loop waited for batches. On a GPU this number means little, because copies may still
-    be in progress, and the host does not wait for the device."""
+    """Part of `seconds` in which the loop waited for batches. On a GPU this number means little, because copies may
+    still be in progress, and the host does not wait for the device."""
 
 
 def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, at_once: int) -> Epoch:

@@ -14,7 +14,8 @@ from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
 from spikestore.pipeline.transforms.fused import FusedChain
 
 SIDE, EVENTS, LENGTH = 128, 100_000, 2_000_000
-"""Number of pixels along each axis, number of events of a recording, and its length in µs. Half of the events are in a moving spot; the others are anywhere."""
+"""Number of pixels along each axis, number of events of a recording, and length of a recording in µs. Half of the events
+are in a moving spot; the other events are anywhere."""
 
 
 def denoise(scale: Scale) -> Row:
@@ -41,7 +42,10 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Bound of `center_crop`: only the frames of 10 ms are made; the events that the crop keeps were selected in advance. The peer is that of `center_crop`."""
+    """Bound of `center_crop`: only the frames of 10 ms are made.
+
+    The events that the crop keeps were selected in advance. The peer is that of `center_crop`.
+    """
     from tonic import transforms
 
     part, name = (

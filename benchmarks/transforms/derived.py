@@ -70,7 +70,10 @@ def sweep(scale: Scale) -> Row:
 
 
 def sweep_bound(scale: Scale) -> Row:
-    """Encoding and storing five finished sets, against five builds. Even a single pass over the recordings has to encode and store all five sets."""
+    """Encoding and storing five finished sets, against five builds.
+
+    Even a single pass over the recordings has to encode and store all five sets.
+    """
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     located = make_source("SSC", "train", data)
     alone = [_recipe(data, 100, (width,)) for width in WIDTHS]

@@ -28,7 +28,7 @@ from spikestore.train.data.splitmix import random_keys
 Rows = npt.NDArray[np.int64]
 
 SHD_SPEAKER = "shd-speaker"
-"""Built-in partition of SHD's train split, in every store, with the parts ``train`` and ``valid`` (decision 72)."""
+"""Built-in partition of the split ``train`` of SHD, in every store, with the parts ``train`` and ``valid`` (decision 72)."""
 _SHD_TRAIN_SPEAKERS = (0, 1, 2, 3, 6, 7, 8, 9, 10, 11)
 _SHD_VALID_SPEAKERS = (6, 7)
 

@@ -44,7 +44,7 @@ class NetworkSpec(Spec):
     """Parameters of a network: ``Linear`` and ``IAF`` layers with a linear read-out, optionally after convolutions."""
 
     backend: Backend = "fused"
-    """Implementation of the neurons. All have the same spikes and parameters, and the same gradients up to rounding."""
+    """Implementation of the neurons. All backends have the same spikes and parameters, and the same gradients up to rounding."""
     convolutions: Annotated[tuple[ConvolutionSpec, ...], AsTuple] = ()
     """Convolutional layers; frames must have the axis y."""
     hidden: Annotated[tuple[Size, ...], AsTuple, Field(min_length=1)] = (128, 128, 128)
@@ -56,7 +56,7 @@ class NetworkSpec(Spec):
     spikes: SpikeMode = "multi"
     """``multi``: a spike for each threshold that fits into the membrane potential; ``single``: at most one spike per time bin."""
     reset: ResetMode = "subtract"
-    """``subtract``: each spike subtracts the threshold from the membrane potential; ``zero``: spikes set it to zero."""
+    """``subtract``: each spike subtracts the threshold from the membrane potential; ``zero``: spikes set the potential to zero."""
     surrogate: SurrogateName = "single_exponential"
     """Derivative of spikes w.r.t. the membrane potential, with Sinabs' defaults."""
     input_scale: Annotated[Real, Field(gt=0)] = 1.0

@@ -18,7 +18,7 @@ from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
 CudaGraphs = Literal["auto", True, False]  # one type, so that pydantic reports a wrong value once
-"""``"auto"``: if possible; True: always, or an error is raised; False: never."""
+"""``"auto"``: steps are replayed if possible; True: an error is raised if steps can't be replayed; False: no step is replayed."""
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
@@ -55,12 +55,12 @@ class DataConfig(Spec):
     train: Name = "train"
     """Split to train on."""
     valid: Name = "valid"
-    """Split to measure accuracy on; ``shd-speaker`` holds out speakers 6 and 7 of SHD's train split."""
+    """Split to measure accuracy on; ``shd-speaker`` holds out speakers 6 and 7 of the split ``train`` of SHD."""
     batch_size: Size = 128
     pad_to: Size | None = None
     """Time bins of every batch; by default those of its longest sample."""
     pad_at_least: Size | None = None
-    """Minimum number of time bins of a batch: shorter batches are padded to it. Not with `pad_to`."""
+    """Minimum number of time bins of a batch: shorter batches are padded. Not with `pad_to`."""
     truncate_to: Size | None = None
     """Time bins after which samples are cut; at most the length of the longest sample to train on. By default samples are not cut."""
     residence: Residence = "auto"
@@ -105,11 +105,11 @@ class TrainConfig(Spec):
     cuda_graphs: CudaGraphs = "auto"
     """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. If true and they can't be replayed, an error is raised."""
     checkpoint_batches: Size | None = None
-    """Number of batches between checkpoints within an epoch; the end of each epoch always writes one."""
+    """Number of batches between checkpoints within an epoch; at the end of each epoch, a checkpoint is always written."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
     """Stores to copy missing feature sets from; relative folders are relative to the folder of the configuration."""
     augment: AugmentationTables = ()
-    """Augmentations of the train split, in the order in which they are applied."""
+    """Augmentations of the split to train on, in the order in which they are applied."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()
     optimiser: OptimiserConfig = OptimiserConfig()

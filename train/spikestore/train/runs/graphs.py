@@ -35,7 +35,7 @@ from spikestore.train.runs.step import loss_and_gradients, training_step
 logger = logging.getLogger(__name__)
 
 MOST_SHAPES = 4
-"""Maximum number of batch shapes with graphs; each keeps its gradients and a copy of its frames."""
+"""Maximum number of batch shapes with graphs; each shape keeps its gradients and a copy of its frames."""
 WARM_UP = 3
 """Number of plain steps with a shape before it is recorded: kernels are compiled, and libraries select their kernels."""
 

@@ -31,7 +31,7 @@ ONE = 2**16
 """The number 1 as a factor, cosine or sine of a step: whole numbers give the same result on every device."""
 
 MOST_MIXES = 3
-"""Maximum number of mixing steps of a batch: each of them doubles the number of samples that are read for one sample."""
+"""Maximum number of mixing steps of a batch: each mixing step doubles the number of samples that are read for one sample."""
 
 
 @dataclass(frozen=True, eq=False)

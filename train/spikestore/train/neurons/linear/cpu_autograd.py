@@ -15,8 +15,8 @@ from spikestore.train.neurons.neuron import Neuron
 from spikestore.train.neurons.surrogates import as_single_exponential
 
 RECOMPUTED, SPARSE = 0.15, 0.25
-"""Largest shares of non-zero inputs (measured): up to the first, potentials are recomputed instead of stored; up to the
-second, the weight's gradient is a sum over non-zeros instead of a matrix product."""
+"""Largest shares of non-zero inputs (measured): up to the first share, potentials are recomputed instead of stored; up to
+the second share, the weight's gradient is a sum over non-zeros instead of a matrix product."""
 
 FEWEST_STEPS, LARGEST = 50, 100_000
 """Fewest time steps and most elements of a weight for which recomputing, or summing over non-zeros, is faster (measured). Each

@@ -23,8 +23,8 @@ from spikestore.train.neurons.surrogates import SingleExponential, as_single_exp
 
 _MOST_GROUPS = 64
 _SLICE_ELEMENTS = 1 << 21
-"""Elements of a gradient per slice, which a kernel writes and torch's matrix product then reads (measured). Larger slices need
-fresh memory, which is slow; smaller ones have more overhead."""
+"""Elements of a gradient per slice, which a kernel writes and torch's matrix product then reads (measured).
+Larger slices need fresh memory, which is slow; smaller slices have more overhead."""
 _EDGE, _MIDDLE = 32, 64
 """Number of rows of a matrix product that are compared at either end, and in between."""
 

@@ -30,7 +30,7 @@ from spikestore.train.runs.config import TrainConfig
 CHECKPOINT_FORMAT = 1
 
 _DIGEST = "sha256"
-"""Member that holds the digest of all others."""
+"""Member that holds the digest of all other members."""
 
 OTHER_CHECKPOINT = "use the other checkpoint (best.pt or last.pt), or start the run over with --restart"
 """Advice in the message of a checkpoint that cannot be used."""

@@ -101,7 +101,7 @@ def test_its_description_of_itself() -> None:
     assert FEATURES.layout == SMALL.layout
     assert FEATURES.digest == FEATURES.manifest.digest
     assert repr(FEATURES).startswith(
-        f"<FeatureSet SSC train: 170 samples, {len(SMALL.truth.index)} non-zeros, "
+        f"<FeatureSet SSC train: 170 samples, {len(SMALL.truth.index):,} non-zeros, "
     )
     assert "memory://test" in repr(FEATURES)
 

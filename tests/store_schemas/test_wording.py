@@ -1,10 +1,10 @@
-"""Suggestions for misspelt words, and sizes."""
+"""Suggestions for misspelt words, counts with their nouns, and sizes."""
 
 from __future__ import annotations
 
 import pytest
 
-from spikestore.store_schemas.wording import did_you_mean, size_text
+from spikestore.store_schemas.wording import did_you_mean, plural, size_text
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,22 @@ def test_a_lower_bound() -> None:
     """If one of a few words must be meant, it is suggested whatever was written."""
     assert did_you_mean("zzz", ["train"], cutoff=0.0) == ", did you mean 'train'?"
     assert did_you_mean("zzz", [], cutoff=0.0) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (0, "recording", "0 recordings"),
+        (1, "recording", "1 recording"),
+        (2000, "time bin", "2,000 time bins"),
+        (1, "class", "1 class"),
+        (2, "class", "2 classes"),
+        (3, "batch", "3 batches"),
+    ],
+)
+def test_counts(count: int, noun: str, text: str) -> None:
+    """A noun is in the plural unless its count is 1."""
+    assert plural(count, noun) == text
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from spikestore.store_schemas.errors import DamagedError, MissingObjectError, Us
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
 from spikestore.store_schemas.specs.column_values import array_of
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -96,7 +97,7 @@ class FeatureSet:
     def __repr__(self) -> str:
         source = self.manifest.source
         return (
-            f"<FeatureSet {source.dataset} {source.split}: {len(self)} samples, {self.manifest.nnz} non-zeros, "
+            f"<FeatureSet {source.dataset} {source.split}: {plural(len(self), 'sample')}, {plural(self.manifest.nnz, 'non-zero')}, "
             f"{self.address.short} in {self._storage.url}>"
         )
 
@@ -172,7 +173,7 @@ class FeatureSet:
         start, stop = operator.index(start), len(self) if stop is None else operator.index(stop)
         if not 0 <= start < stop <= len(self):
             raise UsageError(
-                f"a set of {len(self)} samples has no rows {start}:{stop}: pass 0 <= start < stop <= {len(self)}"
+                f"a set of {plural(len(self), 'sample')} has no rows {start}:{stop}: pass 0 <= start < stop <= {len(self)}"
             )
         size, parts = self.manifest.fragment_samples, []
         for fragment in range(start // size, (stop - 1) // size + 1):

@@ -22,6 +22,7 @@ from spikestore.store_schemas.errors import StoreError, UsageError
 from spikestore.store_schemas.specs.items import HashPart, ItemContent
 from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ def _lost(before: Source, after: Source) -> str | None:
     if not lacking:
         return None
     names = [file.name for file, recording in zip(before.files, kept, strict=True) if recording in lacking]
-    more = f" and {len(names) - 1:,} more files" if len(names) > 1 else ""
+    more = f" and {plural(len(names) - 1, 'more file')}" if len(names) > 1 else ""
     relabelled = not Counter(file.sha256 for file in before.files) - Counter(
         file.sha256 for file in after.files
     )

@@ -18,6 +18,7 @@ from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -192,8 +193,8 @@ class Upstreams:
         except StoreError as error:
             logger.warning("%s in the upstream %s is rejected: %s", label, url, error)
             return None
-        message = "copied %s from the upstream %s (%d samples, digest %s)"
-        logger.info(message, label, url, len(copied), copied.digest[:12])
+        message = "copied %s from the upstream %s (%s, digest %s)"
+        logger.info(message, label, url, plural(len(copied), "sample"), copied.digest[:12])
         return copied
 
     def _find(self, upstream: Store, address: Address, label: str, digest: str | None) -> FeatureSet | None:

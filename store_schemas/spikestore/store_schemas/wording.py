@@ -1,4 +1,4 @@
-"""Texts that messages of all packages share: suggestions of similar words, and sizes."""
+"""Texts that messages of all packages share: suggestions of similar words, counts with their nouns, and sizes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def did_you_mean(word: str, words: Iterable[str], *, cutoff: float = 0.5) -> str
         if by_lower[match] != word:  # an equal word is no misspelling: "1" is not the number 1
             return f", did you mean {by_lower[match]!r}?"
     return ""
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: ``1 recording``, ``2,000 recordings``, ``3 classes``."""
+    ending = "" if count == 1 else "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def size_text(count: float) -> str:

@@ -156,6 +156,24 @@ def test_all_skipped_and_no_events_at_all(tmp_path: Path) -> None:
         preprocess(located, Transform(operations=(FRAMES,)), store=tmp_path / "store", workers=0)
 
 
+def test_a_single_recording_is_named_in_the_singular(tmp_path: Path) -> None:
+    """So is a single event."""
+    with pytest.raises(SourceError, match="SHD train is empty: its only recording has no events"):
+        built(tmp_path, [(np.zeros(0), np.zeros(0, np.uint16))])
+    with pytest.raises(SourceError, match="SHD train is empty: all 40 events of 1 recording are cropped: "):
+        built(tmp_path, recordings(1, offset=5.0), CropTime(max=1e6))
+    with pytest.raises(SourceError, match="SHD train is empty: the only event of 1 recording is cropped: "):
+        built(tmp_path, [(np.array([5.0]), np.array([1], np.uint16))], CropTime(max=1e6))
+    write_file(
+        tmp_path / "shd_train.h5",
+        [(np.array([0.5, 0.1]), np.array([1, 2], np.uint16))],
+        times_type=np.float64,
+    )
+    located = make_source("SHD", "train", tmp_path, on_error="skip")
+    with pytest.raises(SourceError, match="SHD train is empty: its only recording was skipped, because "):
+        preprocess(located, Transform(operations=(FRAMES,)), store=tmp_path / "store", workers=0)
+
+
 def test_nearly_all_cropped_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One line has the times and the share that is kept."""
     built(tmp_path, recordings(), CropTime(max=20_000.0))

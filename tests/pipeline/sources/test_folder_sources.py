@@ -121,11 +121,11 @@ def test_copies_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     shutil.copy(root / FILES[0], root / "test/b")
     sources(root, pattern=PATTERN)
     assert (
-        "recordings with equal content are in different splits: train/a/u1.npy and test/b/u1.npy (1 such pairs)"
+        "recordings with equal content are in different splits: train/a/u1.npy and test/b/u1.npy (1 such pair)"
         in caplog.text
     )
     assert (
-        "recordings with equal content have different labels: train/a/u1.npy and test/b/u1.npy (1 such pairs)"
+        "recordings with equal content have different labels: train/a/u1.npy and test/b/u1.npy (1 such pair)"
         in caplog.text
     )
 
@@ -208,7 +208,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
         ({"labels": [0, 1, 2]}, "labels must be below the number of classes, 2"),
         ({"classes": ["a", "a"]}, "classes must not list a class twice"),
         ({"columns": {}}, "folder must have the values of all columns, and no others"),
-        ({"columns": {"user": [1]}}, "user has 1 values, but labels has 3"),
+        ({"columns": {"user": [1]}}, "user has 1 value, but labels has 3"),
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (
             {"decoding": {"formats": {"npy": 1}, "fields": ["x", "t"]}},

@@ -132,7 +132,7 @@ def test_somebody_cleans_up_meanwhile(source: Store) -> None:
 
     with pytest.raises(
         StoreError,
-        match=re.escape(f"{lost} disappeared from memory://test after it was written (1 such objects)"),
+        match=re.escape(f"{lost} disappeared from memory://test after it was written (1 such object)"),
     ):
         Store(WatchedStorage(destination, watch)).pull("demo:train", source)
     assert [*Store(destination).feature_sets()] == []

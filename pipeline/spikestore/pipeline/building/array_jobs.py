@@ -23,6 +23,7 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.names import refuse_other_classes
 from spikestore.store.store import Store
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.pipeline.execution.fragment_content import FragmentContent
@@ -96,11 +97,10 @@ def build_part(
                     options.progress(built, samples, f"{wanted.label}, part {number}/{of}")
             taken.warn()
             logger.info(
-                "%s: part %d/%d has %d %s, of which this job built %d",
+                "%s: part %d/%d has %s, of which this job built %d",
                 wanted.label,
                 number,
                 of,
-                len(share),
-                "fragment" if len(share) == 1 else "fragments",
+                plural(len(share), "fragment"),
                 len(unfinished) + len(stored.get(build.address, ())),
             )

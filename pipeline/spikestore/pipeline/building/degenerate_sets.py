@@ -34,6 +34,7 @@ from spikestore.store_schemas.specs.operations import (
     ToTimesurface,
 )
 from spikestore.store_schemas.specs.transform import Transform
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -101,19 +102,21 @@ class SetReview:
         without_events = sum(content.without_events for content in contents)
         if events.n_cropped > CROPPED_SHARE * events.n_events:
             logger.warning(
-                "%s: %s of %s events are %s: %s",
+                "%s: %s of %s %s %s: %s",
                 self._label,
                 f"{events.n_cropped:,}",
-                f"{events.n_events:,}",
+                plural(events.n_events, "event"),
+                "is" if events.n_cropped == 1 else "are",
                 _state(manifest.transform),
                 self._times_and_crop(manifest),
             )
         elif without_events:
             logger.warning(
-                "%s: %s of %s recordings have events, but none in a time bin: %s",
+                "%s: %s of %s %s events, but none in a time bin: %s",
                 self._label,
                 f"{without_events:,}",
-                f"{sum(content.recordings for content in contents):,}",
+                plural(sum(content.recordings for content in contents), "recording"),
+                "has" if without_events == 1 else "have",
                 self._times_and_crop(manifest),
             )
         frame = manifest.transform.to_frame
@@ -186,15 +189,25 @@ class SetReview:
             )
 
     def _why_empty(self, manifest: Manifest) -> str:
-        events = manifest.events
+        events, recordings = manifest.events, plural(manifest.samples, "recording")
         if len(manifest.skipped) == manifest.samples:
-            return f"all {manifest.samples:,} recordings were skipped, the first because {manifest.skipped[0].reason}"
+            first = manifest.skipped[0].reason
+            if manifest.samples == 1:
+                return f"its only recording was skipped, because {first}"
+            return f"all {recordings} were skipped, the first because {first}"
         if events.n_events == 0:
-            return f"its {manifest.samples:,} recordings have no events"
+            return (
+                "its only recording has no events"
+                if manifest.samples == 1
+                else f"its {recordings} have no events"
+            )
         state = _state(manifest.transform)
         if events.n_cropped < events.n_events:
             state = f"{state} or in no time bin"
-        lost = f"all {events.n_events:,} events of {manifest.samples:,} recordings are {state}"
+        if events.n_events == 1:
+            lost = f"the only event of {recordings} is {state}"
+        else:
+            lost = f"all {events.n_events:,} events of {recordings} are {state}"
         return f"{lost}: {self._times_and_crop(manifest)}"
 
     def _times_and_crop(self, manifest: Manifest) -> str:
@@ -246,7 +259,7 @@ class SetReview:
             of = (
                 "the recordings"
                 if len(rows) == len(reader)
-                else f"{len(rows)} of the {len(reader):,} recordings"
+                else f"{len(rows)} of the {plural(len(reader), 'recording')}"
             )
         if first > last:
             return f"{of} have no events"
@@ -290,7 +303,7 @@ def _filters(transform: Transform) -> dict[str, str]:
             advice[operation.op] = f"set a smaller n of decimation (now {operation.n:,})"
         elif isinstance(operation, DropPixel):
             pixels = len(operation.coordinates)
-            advice[operation.op] = f"list fewer coordinates of drop_pixel (now {pixels:,} pixels)"
+            advice[operation.op] = f"list fewer coordinates of drop_pixel (now {plural(pixels, 'pixel')})"
         elif isinstance(operation, OwnOperation):
             advice[operation.name] = f"change the parameters of {operation.name}"
         elif isinstance(operation, CenterCrop):

@@ -33,6 +33,7 @@ from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.operations import ToVoxelGrid
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def refuse_unfinished(build: Build, label: str) -> None:
     if unfinished:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
         raise StoreError(
-            f"cannot finalise {label}: {len(unfinished)} of {build.plan.fragments} fragments are missing ({some}): "
+            f"cannot finalise {label}: {len(unfinished):,} of {plural(build.plan.fragments, 'fragment')} {'is' if len(unfinished) == 1 else 'are'} missing ({some}): "
             "rerun the jobs that build them, or run preprocess without --finalise. With --part I/N, a job builds the fragments "
             "I - 1, I - 1 + N, I - 1 + 2 N, and so on",
             fragments=tuple(unfinished),
@@ -198,11 +199,12 @@ def report_resumed(label: str, done: int, plan: Plan) -> None:
     """Log one line if an interrupted build has stored samples."""
     if done:
         logger.info(
-            "%s: %s of %s samples are stored already; the build resumes with %s samples per fragment",
+            "%s: %s of %s %s stored already; the build resumes with %s per fragment",
             label,
             f"{done:,}",
-            f"{plan.samples:,}",
-            f"{plan.fragment_samples:,}",
+            plural(plan.samples, "sample"),
+            "is" if done == 1 else "are",
+            plural(plan.fragment_samples, "sample"),
         )
 
 
@@ -211,20 +213,20 @@ def _report_losses(features: FeatureSet, label: str) -> None:
     if manifest.skipped:
         first = manifest.skipped[0]
         logger.warning(
-            "%s: %d of %d recordings %s skipped, the first because %s",
+            "%s: %s of %s %s skipped, the first because %s",
             label,
-            len(manifest.skipped),
-            manifest.samples,
+            f"{len(manifest.skipped):,}",
+            plural(manifest.samples, "recording"),
             "was" if len(manifest.skipped) == 1 else "were",
             first.reason,
         )
     if manifest.events.lossy_samples:
         logger.warning(
-            "%s: %d of %d recordings lost more than %d %% of their events: the lost events are in no time bin, because Tonic "
+            "%s: %s of %s lost more than %d %% of their events: the lost events are in no time bin, because Tonic "
             "drops events %s; see column 'n_dropped'",
             label,
-            manifest.events.lossy_samples,
-            manifest.samples,
+            f"{manifest.events.lossy_samples:,}",
+            plural(manifest.samples, "recording"),
             100 * LOSSY_SHARE,
             "at the time of the last event"
             if isinstance(manifest.transform.to_frame, ToVoxelGrid)

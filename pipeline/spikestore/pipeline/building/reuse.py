@@ -14,6 +14,7 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import SourceNotFoundError
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.source_look import SourceLook
@@ -143,7 +144,7 @@ class Reuse:
         if missing:
             raise SourceNotFoundError(
                 f"{error}; the set cannot be derived from {rows.describe()}, because "
-                f"{'1 recording' if missing == 1 else f'{missing:,} recordings'} must be read",
+                f"{plural(missing, 'recording')} must be read",
                 **error.details,
             )
         # Opened again, because it then has all files of its source.
@@ -169,10 +170,11 @@ class Reuse:
     def _report(label: str, rows: FormerRows, how: str) -> None:
         samples, taken = len(rows.available), int(rows.available.sum())
         logger.info(
-            "%s: %s of %s recordings are %s from %s; %s %s read",
+            "%s: %s of %s %s %s from %s; %s %s read",
             label,
             f"{taken:,}",
-            f"{samples:,}",
+            plural(samples, "recording"),
+            "is" if taken == 1 else "are",
             how,
             rows.describe(),
             f"{samples - taken:,}",

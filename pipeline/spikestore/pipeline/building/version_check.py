@@ -19,6 +19,7 @@ from spikestore.store_schemas.errors import RecordingError, StoreError, UsageErr
 from spikestore.store_schemas.layout import SKIPPED_LABEL
 from spikestore.store_schemas.specs.items import VersionPart
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.wording import plural
 
 CHECKED_ROWS = 8
 """Number of rows that are read again, spread evenly over the set."""
@@ -86,8 +87,8 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
                 if others.get(key, length) != length:
                     name, version = key
                     raise UsageError(
-                        f"the set {address.short} was built from version {version!r} of {name} with {others[key]:,} items, but now this "
-                        f"version has {length:,} items: pass another version, or another split="
+                        f"the set {address.short} was built from version {version!r} of {name} with {plural(others[key], 'item')}, but now this "
+                        f"version has {plural(length, 'item')}: pass another version, or another split="
                     )
 
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say
-from spikestore.store_schemas.wording import size_text
+from spikestore.store.cli.console import print_json, progress, say
+from spikestore.store_schemas.wording import plural, size_text
 
 
 class Form(StrEnum):

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say
+from spikestore.store.cli.console import print_json, progress, say
+from spikestore.store_schemas.wording import plural
 
 
 def import_cache(

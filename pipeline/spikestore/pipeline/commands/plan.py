@@ -14,7 +14,7 @@ from spikestore.pipeline.commands.preprocess import (
 )
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import duration_text, print_json, say, stdout_console
-from spikestore.store_schemas.wording import size_text
+from spikestore.store_schemas.wording import plural, size_text
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.reuse import Reuse
@@ -160,7 +160,7 @@ def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)
     say(
-        f"{store.storage.url}: about {duration_text(max(1, seconds))} with {workers} workers, {size_text(needed)}"
+        f"{store.storage.url}: about {duration_text(max(1, seconds))} with {plural(workers, 'worker')}, {size_text(needed)}"
     )
     if free is not None:
         say(f"free space: {size_text(free)}{'' if free > needed else ', which is not enough'}")

@@ -11,6 +11,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import copy_lines, print_json, progress
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,5 +225,5 @@ def _report(url: str, results: dict[str, dict[str, FeatureSet]], *, as_json: boo
     width = max(map(len, labelled))
     logger.info("in %s:", url)
     for label, features in labelled.items():
-        counts = f"{len(features):>7,} samples  {features.manifest.nnz:>13,} non-zeros"
+        counts = f"{plural(len(features), 'sample'):>15}  {plural(features.manifest.nnz, 'non-zero'):>23}"
         logger.info("  %s  %s  digest %s", label.ljust(width), counts, features.digest[:12])

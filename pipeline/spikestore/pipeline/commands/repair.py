@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, names_in_store, open_store
-from spikestore.store.cli.console import plural, print_json, progress, say, visible
+from spikestore.store.cli.console import print_json, progress, say, visible
 from spikestore.store.progress import labelled
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

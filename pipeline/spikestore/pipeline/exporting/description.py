@@ -13,6 +13,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.wording import plural
 
 UNKNOWN = "not known"
 
@@ -147,10 +148,8 @@ def readme(
     for split, facts in descriptions.items():
         left_out = len(facts["skipped_rows"])
         lines = [
-            f"{split}: {facts['samples']:,} samples of {facts['dataset']} {facts['split']}"
-            + (
-                f" ({left_out:,} more recordings could not be read, and are not exported)" if left_out else ""
-            ),
+            f"{split}: {plural(facts['samples'], 'sample')} of {facts['dataset']} {facts['split']}"
+            + (f" (without {plural(left_out, 'recording')} that could not be read)" if left_out else ""),
             f"  licence of the recordings: {facts['licence']}",
             f"  to cite: {facts['citation']}",
             f"  keys: {facts['transform_key']}/{facts['source_key']}",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.cochlea_files.hdf5 import HDF5_ERRORS, fault_of_system, one_line, open_hdf5
 from spikestore.store_schemas.errors import LayoutError, SourceNotFoundError
 from spikestore.store_schemas.specs.transform import Transform
+from spikestore.store_schemas.wording import plural
 
 _NAME = re.compile(r"(0|[1-9][0-9]*)_(0|[1-9][0-9]*)\.hdf5")
 _EXPECTED = "expected the HDF5 file of one item, as tonic.DiskCachedDataset writes it"
@@ -165,7 +166,7 @@ def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
     if (bins is not None and frames.shape[0] != bins) or frames.shape[0] > transform.max_bins:
         raise _wrong(
             path,
-            f"has {frames.shape[0]:,} bins, but the recipe gives {'at most ' if bins is None else ''}{bins or transform.max_bins:,}: "
+            f"has {plural(frames.shape[0], 'bin')}, but the recipe gives {'at most ' if bins is None else ''}{bins or transform.max_bins:,}: "
             "use the recipe whose transform filled the cache",
         )
 

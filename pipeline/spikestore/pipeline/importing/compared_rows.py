@@ -18,6 +18,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.plan import make_plan
 from spikestore.store_schemas.errors import SourceError, UnknownNameError, UsageError
 from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.wording import plural
 
 
 def compare_rows(
@@ -68,7 +69,7 @@ def compare_rows(
     with located.open() as reader:
         if len(reader) != len(names):
             raise SourceError(
-                f"{root} has {len(names):,} items, but {split} in {data} has {len(reader):,} recordings: fill the cache completely, or choose "
+                f"{root} has {plural(len(names), 'item')}, but {split} in {data} has {plural(len(reader), 'recording')}: fill the cache completely, or choose "
                 "other recordings",
                 path=str(root),
             )

@@ -37,6 +37,7 @@ from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import LayoutError, SourceError, UnknownNameError, UsageError
 from spikestore.store_schemas.layout import layout_of
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +166,12 @@ def import_cache(
             )
             compared = len(rows)
             logger.info(
-                "%s: %s of %s rows equal the recordings in %s", root, f"{compared:,}", f"{len(names):,}", data
+                "%s: %s of %s %s the recordings in %s",
+                root,
+                f"{compared:,}",
+                plural(len(names), "row"),
+                "equals" if compared == 1 else "equal",
+                data,
             )
         features = opened.find(address)
         if features is None:
@@ -295,7 +301,7 @@ def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Pat
         what = (
             f"the target {unknown[0]!r}, which is not in classes"
             if unknown
-            else f"the target {largest}, but {len(names)} classes are given"
+            else f"the target {largest}, but classes has {plural(len(names), 'name')}"
         )
         raise UsageError(f"an item in {root} has {what}: correct classes")
     return names

@@ -28,6 +28,7 @@ from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
 from spikestore.store_schemas.specs.folder import Decoding
 from spikestore.store_schemas.specs.transform import Transform
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -357,9 +358,9 @@ def _find(
         wanted.refuse_other_set(features)
     if copy:
         logger.info(
-            "%s is in the store already (%d samples, digest %s): nothing to compute%s",
+            "%s is in the store already (%s, digest %s): nothing to compute%s",
             wanted.label,
-            len(features),
+            plural(len(features), "sample"),
             features.digest[:12],
             "; the set matches the lock, so no recordings are needed"
             if isinstance(wanted, LockedSet)

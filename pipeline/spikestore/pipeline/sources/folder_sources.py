@@ -23,6 +23,7 @@ from spikestore.store_schemas.errors import (
 from spikestore.store_schemas.specs.column_values import is_part
 from spikestore.store_schemas.specs.folder import RESERVED_COLUMNS, Decoding
 from spikestore.store_schemas.specs.source import OnError, Source
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def make_folder_sources(
         located[split] = LocatedSource(source, root, stamps)
     _warn_of_copies(located)
     counts = ", ".join(f"{name} {len(split.files):,}" for name, split in listing.splits.items())
-    logger.info("%s: %s classes; recordings: %s", root, len(listing.classes), counts)
+    logger.info("%s: %s; recordings: %s", root, plural(len(listing.classes), "class"), counts)
     return located
 
 
@@ -143,7 +144,7 @@ def _warn_of_copies(located: Mapping[str, LocatedSource]) -> None:
     for pairs, what in ((across, "are in different splits"), (relabelled, "have different labels")):
         if pairs:
             logger.warning(
-                "recordings with equal content %s: %s (%s such pairs)", what, pairs[0], f"{len(pairs):,}"
+                "recordings with equal content %s: %s (%s)", what, pairs[0], plural(len(pairs), "such pair")
             )
 
 

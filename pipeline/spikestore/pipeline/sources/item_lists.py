@@ -14,6 +14,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.items.live_dataset import name_of_class
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset, dataset_from_tonic, rows_of_items
 from spikestore.store_schemas.errors import UnsupportedTransformError, UsageError
+from spikestore.store_schemas.wording import plural
 
 
 class Leaf(NamedTuple):
@@ -96,7 +97,7 @@ def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Wal
         wrong = (chosen < -len(leaf_of)) | (chosen >= len(leaf_of))
         if wrong.any():
             raise UsageError(
-                f"a Subset has the index {chosen[wrong][0]}, but its data set has {len(leaf_of)} items: correct the indices of the Subset"
+                f"a Subset has the index {chosen[wrong][0]}, but its data set has {plural(len(leaf_of), 'item')}: correct the indices of the Subset"
             )
         return leaf_of[chosen], row_of[chosen]
     if id(dataset) not in numbers:

@@ -31,6 +31,7 @@ from spikestore.store_schemas.errors import RecordingError, UnsupportedTransform
 from spikestore.store_schemas.specs.folder import EventField, TimeUnit
 from spikestore.store_schemas.specs.items import FilePart, HashPart, ItemContent, Part, VersionPart
 from spikestore.store_schemas.specs.source import OnError, Source
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ class _Builder:
             fields: tuple[EventField, ...] = ("t", "x", "y", "p") if reader.has_y else ("t", "x", "p")
         if length != len(leaf.dataset):
             raise UsageError(
-                f"{leaf.name} has {len(leaf.dataset)} items, but its files have {length} recordings: create the data set again"
+                f"{leaf.name} has {plural(len(leaf.dataset), 'item')}, but its files have {plural(length, 'recording')}: create the data set again"
             )
         part = FilePart(
             reader=source.reader,
@@ -287,7 +288,7 @@ class _Builder:
             found: list[Any] = list(targets)
         else:
             logger.info(
-                "%s: reading all %s items for their labels; classes= avoids this", live.name, f"{length:,}"
+                "%s: reading %s for their labels; classes= avoids this", live.name, plural(length, "item")
             )
             found = []
             for index in range(length):
@@ -382,5 +383,7 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
                 f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each"
             )
     if count > len(names):
-        raise UsageError(f"a target is {count - 1}, but {first} has {len(names)} classes: pass classes=")
+        raise UsageError(
+            f"a target is {count - 1}, but {first} has {plural(len(names), 'class')}: pass classes="
+        )
     return names

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "copy_lines",
     "logs_on_stderr",
-    "plural",
     "print_json",
     "progress",
     "progress_lines",
@@ -194,11 +193,6 @@ def progress_lines(
         say(line)
 
     return report
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count and its noun: ``1 recording``, ``2,000 recordings``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration_text(seconds: float) -> str:

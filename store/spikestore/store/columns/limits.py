@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from spikestore.store.machine import physical_memory_bytes
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +77,7 @@ def checked_offsets(
         raise DamagedError(f"the columns 'start' and 'nnz' of fragment {fragment} contradict each other")
     if isinstance(build, Manifest) and offsets[-1] != build.fragments[fragment].nnz:
         raise DamagedError(
-            f"fragment {fragment} has {offsets[-1]} non-zeros, but the manifest lists {build.fragments[fragment].nnz}"
+            f"fragment {fragment} has {plural(offsets[-1], 'non-zero')}, but the manifest lists {build.fragments[fragment].nnz:,}"
         )
     return offsets
 

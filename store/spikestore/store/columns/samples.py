@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import EXTRAS, FILL, Layout
+from spikestore.store_schemas.wording import plural
 
 
 class Fault(NamedTuple):
@@ -134,7 +135,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
         return Fault("index, value and nnz contradict each other in the number of non-zeros")
     for name, column in columns.in_order(layout):
         if name not in {"index", "value"} and len(column) != samples:
-            return Fault(f"column {name!r} has {len(column)} rows, expected {samples}")
+            return Fault(f"column {name!r} has {plural(len(column), 'row')}, expected {samples:,}")
         if name == "index" and column.dtype == layout.dtype(name):
             continue  # indices ascend within a row: `_place_fault` checks the last one of each row
         problem = range_problem(name, column, layout.dtype(name))

@@ -42,6 +42,7 @@ from spikestore.store_schemas.documents.zarr_metadata import (
 )
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK, FILL
+from spikestore.store_schemas.wording import plural
 
 CRC_BYTES = 4
 ENTRY_BYTES = 16
@@ -195,7 +196,7 @@ class PackedObject:
         except (RuntimeError, TypeError) as error:
             raise DamagedError(f"cannot decode a chunk: {error}") from error
         if progress.n_processed != len(out):
-            raise DamagedError(f"a chunk has {progress.n_processed} values, expected {len(out)}")
+            raise DamagedError(f"a chunk has {plural(progress.n_processed, 'value')}, expected {len(out):,}")
 
 
 def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str, PackedObject] | None:

@@ -13,6 +13,7 @@ from spikestore.store_schemas.documents.record import Record
 from spikestore.store_schemas.documents.zarr_metadata import CHUNK_VALUES
 from spikestore.store_schemas.errors import ConflictError, DamagedError
 from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.wording import plural
 
 
 def refuse_giants(features: FeatureSet, record: Record) -> None:
@@ -92,7 +93,7 @@ def refuse_damaged_copy(
     if damages:
         url, first = existing.storage.url, damages[0]
         raise DamagedError(
-            f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({len(damages)} such objects). "
+            f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({plural(len(damages), 'such object')}). "
             f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if this command finds "
             f"nothing to repair, delete {existing.address.folder} in {url} and pull again",
             objects=tuple(damage.path for damage in damages),

@@ -8,6 +8,7 @@ from spikestore.store.storage import FolderStorage, Storage
 from spikestore.store.storage.staging import Staging
 from spikestore.store_schemas.errors import ConflictError, StorageFullError, StoreError
 from spikestore.store_schemas.specs.canonical import sha256_hex
+from spikestore.store_schemas.wording import plural
 
 
 class CopyDestination:
@@ -90,7 +91,7 @@ class CopyDestination:
         wrong = [path for path, size in expected.items() if sizes.get(path) != size]
         if wrong:
             raise StoreError(
-                f"{wrong[0]} disappeared from {self._storage.url} after it was written ({len(wrong)} such objects). Is "
+                f"{wrong[0]} disappeared from {self._storage.url} after it was written ({plural(len(wrong), 'such object')}). Is "
                 "another process deleting objects there? Run the command again",
                 path=wrong[0],
             )

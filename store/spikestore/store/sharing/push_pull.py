@@ -20,6 +20,7 @@ from spikestore.store_schemas.errors import (
     StoreError,
     UsageError,
 )
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,9 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
             if isinstance(partition, StoreError):
                 raise partition
             if partition.samples != len(features):
-                raise DamagedError(f"it divides {partition.samples} rows, but the source has {len(features)}")
+                raise DamagedError(
+                    f"it divides {plural(partition.samples, 'row')}, but the source has {len(features):,}"
+                )
             put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:
             logger.warning("partition %r was not copied: %s", name, error)

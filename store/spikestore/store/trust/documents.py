@@ -11,6 +11,7 @@ from spikestore.store_schemas.documents.ref import Ref
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK, Layout
 from spikestore.store_schemas.specs.canonical import sha256_hex
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.store_schemas.documents.partition import Partition
@@ -149,12 +150,12 @@ def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int,
     rows = len(plan.rows(fragment))
     if record.samples != rows:
         raise DamagedError(
-            f"{path} contradicts the plan: it has {record.samples} rows, but the fragment has {rows}",
+            f"{path} contradicts the plan: it has {plural(record.samples, 'row')}, but the fragment has {rows:,}",
             objects=(path,),
         )
     if record.nnz > plan.shard_values:
         raise DamagedError(
-            f"{path} contradicts the plan: it has {record.nnz} non-zeros, but {plan.shard_values} at most are possible",
+            f"{path} contradicts the plan: it has {plural(record.nnz, 'non-zero')}, but at most {plan.shard_values:,} are possible",
             objects=(path,),
         )
     _refuse_other_objects(record, plan.layout, path)
@@ -166,7 +167,7 @@ def _refuse_other_objects(record: Record, layout: Layout, path: str) -> None:
     if sorted(listed) != sorted(layout.fragment_objects(record.fragment, record.nnz)):
         raise DamagedError(f"{path} lists other objects than fragment {record.fragment} has", objects=(path,))
     if len(record.blocks) != -(-record.samples // BLOCK):
-        why = f"{len(record.blocks)} block digests for {record.samples} rows"
+        why = f"{plural(len(record.blocks), 'block digest')} for {plural(record.samples, 'row')}"
         raise DamagedError(f"{path} contradicts itself: {why}", objects=(path,))
 
 

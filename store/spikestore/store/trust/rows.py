@@ -20,6 +20,7 @@ from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import BLOCK, SKIPPED_LABEL
+from spikestore.store_schemas.wording import plural
 
 
 def refuse_untrue_rows(
@@ -190,7 +191,7 @@ def _label_fault(manifest: Manifest, label: npt.NDArray[Any], first: int) -> Fau
     if not len(wrong):
         return None
     row = int(wrong[0])
-    why = "although the row was skipped" if skipped[row] else f"but the set has {classes} classes"
+    why = "although the row was skipped" if skipped[row] else f"but the set has {plural(classes, 'class')}"
     return Fault(f"label {label[row]}, {why}", row)
 
 

@@ -41,6 +41,7 @@ from spikestore.store_schemas.errors import (
     ReadOnlyStoreError,
     StoreError,
 )
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,9 @@ def find_garbage(
             if _newest(own) < oldest:
                 garbage.append(_garbage("feature set", address.folder, own, address))
             else:
-                kept.append(f"{address.folder}: it has no name, but is younger than {age.days} days")
+                kept.append(
+                    f"{address.folder}: it has no name, but is younger than {plural(age.days, 'day')}"
+                )
     try:
         half = [entry for entry in storage.list(".tmp") if entry.modified < oldest]
     except DamagedError as error:

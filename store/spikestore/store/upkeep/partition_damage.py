@@ -10,6 +10,7 @@ from spikestore.store.trust.documents import partition_path
 from spikestore.store.upkeep.repair_documents import Repaired
 from spikestore.store.upkeep.verify import Damage, damage_of
 from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.wording import plural
 
 Samples = Mapping[str, int]
 """Number of rows by the key of the source, for each source of which the store has a feature set."""
@@ -41,7 +42,9 @@ def verify_partitions(
             if isinstance(partition, StoreError):
                 damages.append(damage_of(partition, path))
             elif partition.samples != samples.get(source_key, partition.samples):
-                detail = f"divides {partition.samples} rows, but the source has {samples[source_key]}"
+                detail = (
+                    f"divides {plural(partition.samples, 'row')}, but the source has {samples[source_key]:,}"
+                )
                 damages.append(Damage(path, detail))
     return damages
 
@@ -77,7 +80,7 @@ def repair_partitions(
                     storage.replace(damage.path, partition.to_bytes())
                     repaired.append(Repaired(damage.path, "from the upstream"))
                     continue
-                why = f"the partition in {upstream.url} divides {partition.samples} rows, but the source has {samples}"
+                why = f"the partition in {upstream.url} divides {plural(partition.samples, 'row')}, but the source has {samples:,}"
         advice = f"{why}, or delete this object and call keep_partition again"
         left.append(damage._replace(detail=f"{damage.detail}; {advice}"))
     return repaired, left

@@ -14,6 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from spikestore.store_schemas.specs.column_values import Values, values_of
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Size, Spec
+from spikestore.store_schemas.wording import plural
 
 EventField = Literal["t", "x", "y", "p"]
 """A field of an event: time, coordinates, polarity."""
@@ -105,7 +106,9 @@ class FolderContent(Spec):
             raise ValueError(f"labels must be below the number of classes, {len(self.classes)}")
         for name, values in self.columns.items():
             if len(values) != len(self.labels):
-                raise ValueError(f"{name} has {len(values)} values, but labels has {len(self.labels)}")
+                raise ValueError(
+                    f"{name} has {plural(len(values), 'value')}, but labels has {len(self.labels)}"
+                )
             if name in RESERVED_COLUMNS:
                 raise ValueError(f"a requested column cannot be called {name}")
         return self

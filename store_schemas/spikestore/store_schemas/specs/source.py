@@ -20,6 +20,7 @@ from spikestore.store_schemas.specs.files import SourceFile
 from spikestore.store_schemas.specs.folder import FolderContent
 from spikestore.store_schemas.specs.items import ItemContent
 from spikestore.store_schemas.specs.model import AsTuple, Name, Size, Spec
+from spikestore.store_schemas.wording import plural
 
 OnError = Literal["raise", "skip"]
 
@@ -91,7 +92,7 @@ class Source(Spec):
         if self.folder is not None:
             if len(self.folder.labels) != len(self.files):
                 raise ValueError(
-                    f"folder has {len(self.folder.labels)} labels, but there are {len(self.files)} files"
+                    f"folder has {plural(len(self.folder.labels), 'label')}, but there are {plural(len(self.files), 'file')}"
                 )
             if tuple(sorted(self.folder.columns)) != self.columns:
                 raise ValueError("folder must have the values of all columns, and no others")

@@ -127,14 +127,14 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
 TABLE = "file,label\na/1.npy,x\nb/2.npy,y\n"
 Case = tuple[dict[str, Any], tuple[str, ...], str | None, str]
 BAD: dict[str, Case] = {
-    "files too deep": ({}, (), None, "1 of 3 recordings do not fit the pattern {label}/*; the first is c/d/3.npy: set pattern"),
+    "files too deep": ({}, (), None, "1 of 3 recordings does not fit the pattern {label}/*; the first is c/d/3.npy: set pattern"),
     "no such table": ({"table": "labels.csv"}, (), None, "labels.csv does not exist: correct table under [source.folder]"),
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
-    "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, which does not exist (1 such lines)"),
+    "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, which does not exist (1 such line)"),
     "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, which has no known format"),
-    "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings have no line in"),
-    "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 values in line 4, but the first line names 2 columns"),
+    "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings has no line in"),
+    "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label: write a label into the table"),
     "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes under [source.folder]: correct the label or classes"),
     "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none: correct label under [source.folder]"),

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from spikestore.store.cli.commands.options import StoreOption, open_store
-from spikestore.store.cli.console import plural, say
+from spikestore.store.cli.console import say
+from spikestore.store_schemas.wording import plural
 
 
 def augment(

@@ -9,6 +9,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import print_json, progress
+from spikestore.store_schemas.wording import plural
 from spikestore.train.commands.train import DeviceOption, OtherDataOption
 
 
@@ -68,4 +69,4 @@ def evaluate(
     if as_json:
         print_json({"checkpoint": str(checkpoint), "split": split, "accuracy": measured, "samples": samples})
     else:
-        typer.echo(f"accuracy on {split}: {measured:.3f} ({samples} samples)")
+        typer.echo(f"accuracy on {split}: {measured:.3f} ({plural(samples, 'sample')})")

@@ -13,6 +13,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.notebook.tables import html_table
 from spikestore.store.plots.figures import plot_samples
 from spikestore.store.plots.time_axis import BINS, time_axis
+from spikestore.store_schemas.wording import plural
 
 _SHOWN = 8
 """Number of labels, and of rows, that a table shows."""
@@ -41,9 +42,13 @@ def table_of_batch(batch: ShownBatch) -> str:
     rows = [("frames", f"{dtype} {tuple(frames.shape)}, {kind}, on {frames.device}; {share:.2%} are not 0")]
     if len(batch.lengths):
         rows.append(("lengths", f"{int(batch.lengths.min())} to {int(batch.lengths.max())} time bins"))
-    labels = f"weights of {batch.labels.shape[1]} classes" if batch.labels.ndim == 2 else _first(batch.labels)
+    labels = (
+        f"weights of {plural(batch.labels.shape[1], 'class')}"
+        if batch.labels.ndim == 2
+        else _first(batch.labels)
+    )
     rows += [("labels", labels), ("samples", f"rows {_first(batch.samples)}")]
-    return html_table(f"batch of {len(batch.labels)} samples", ("", ""), rows)
+    return html_table(f"batch of {plural(len(batch.labels), 'sample')}", ("", ""), rows)
 
 
 def plot_batch(

@@ -15,6 +15,7 @@ from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.arguments import callables, refuse_arguments, whole_number
 from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.packed import PackedColumns, pack, refuse_other_than_features
@@ -151,7 +152,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
     def __repr__(self) -> str:
         frames = f"{np.dtype(self._dtype).name} (time, {', '.join(map(str, self.columns.sites))})"
-        return f"<FeatureDataset: {len(self)} items of frames {frames}, {len(self.classes)} classes>"
+        return f"<FeatureDataset: {plural(len(self), 'item')} of frames {frames}, {plural(len(self.classes), 'class')}>"
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -22,6 +22,7 @@ from spikestore.store.columns.packed_size import narrow_dtypes, packed_bytes
 from spikestore.store.machine import physical_memory_bytes
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -205,11 +206,11 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
 def _log_progress(features: FeatureSet, loaded: int, rows: int, seconds: float) -> None:
     source, left = features.manifest.source, (len(features) - rows) * seconds / rows
     logger.info(
-        "%s %s: %d of %d samples loaded, %.1f MB packed, %.1f MB/s, %.0f s left",
+        "%s %s: %d of %s loaded, %.1f MB packed, %.1f MB/s, %.0f s left",
         source.dataset,
         source.split,
         rows,
-        len(features),
+        plural(len(features), "sample"),
         loaded / 1e6,
         loaded / 1e6 / max(seconds, 1e-9),
         left,

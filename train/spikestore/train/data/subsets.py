@@ -21,6 +21,7 @@ from spikestore.store.columns.limits import refuse_giant_set
 from spikestore.store.partitions import load_partition, store_partition
 from spikestore.store.trust.documents import partition_path
 from spikestore.store_schemas.errors import DamagedError, UnknownNameError, UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.arguments import as_array, whole_number
 from spikestore.train.data.packed import PackedColumns
 from spikestore.train.data.splitmix import random_keys
@@ -199,7 +200,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     if partition.samples != len(features):
         path = partition_path(features.address.source_key, name)
         raise DamagedError(
-            f"the partition {path} in {features.storage.url} is damaged: it has {partition.samples} rows, but the set has "
+            f"the partition {path} in {features.storage.url} is damaged: it has {plural(partition.samples, 'row')}, but the set has "
             f"{len(features)}; restore the partition with `spikestore repair --from`, or create it again",
             objects=(path,),
         )
@@ -275,7 +276,9 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
     numbers: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
     if numbers.dtype == bool:
         if numbers.shape != (count,):
-            raise UsageError(f"rows is a mask of shape {numbers.shape}, but the set has {count} rows")
+            raise UsageError(
+                f"rows is a mask of shape {numbers.shape}, but the set has {plural(count, 'row')}"
+            )
         numbers = np.flatnonzero(numbers)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
         raise UsageError("rows must be row numbers or a mask")

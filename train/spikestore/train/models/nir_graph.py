@@ -14,6 +14,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from spikestore.store_schemas.errors import MissingExtraError, UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.models.folded import SumPool2d
 from spikestore.train.neurons import IAF
 from spikestore.train.neurons.neuron import Neuron
@@ -88,7 +89,7 @@ def _frame_shape(network: nn.Sequential, given: Sequence[int] | None) -> _Shape:
     first = next((layer for layer in network if isinstance(layer, nn.Linear | nn.Conv2d)), None)
     if isinstance(first, nn.Linear) and prod(known) != first.in_features:
         raise UsageError(
-            f"frame_shape {known} has {prod(known)} values, but the network takes {first.in_features}: pass the frame_shape of the network"
+            f"frame_shape {known} has {plural(prod(known), 'value')}, but the network takes {first.in_features}: pass the frame_shape of the network"
         )
     if isinstance(first, nn.Conv2d) and (len(known) != 3 or known[0] != first.in_channels):
         raise UsageError(

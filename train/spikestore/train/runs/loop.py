@@ -18,6 +18,7 @@ from spikestore.store.columns.limits import frame_byte_limit
 from spikestore.store.progress import Progress
 from spikestore.store_schemas import Pin
 from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.augmentation.tables import augmentations_of
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import agreed_residence, choose_residence
@@ -268,7 +269,7 @@ def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches
         position = replace(position, best=-1.0)  # accuracies on different sets can't be compared
     if position.batch >= batches:
         raise DamagedError(
-            f"{start.origin} is damaged: position.batch is {position.batch}, but an epoch has {batches} batches; "
+            f"{start.origin} is damaged: position.batch is {position.batch}, but an epoch has {plural(batches, 'batch')}; "
             f"{OTHER_CHECKPOINT}",
             objects=(start.origin,),
         )

@@ -16,6 +16,7 @@ from spikestore.store.progress import Progress
 from spikestore.store.selection import no_such_split
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.data.subsets import SHD_SPEAKER
@@ -102,7 +103,9 @@ def run(
             if start.loader is None and start.position.batch and same_data:
                 began_with(start, config.data.residence)  # raises before anything is loaded
             if start.position.epoch >= config.epochs:
-                logger.info("the run in %s is finished: it has all %d epochs", folder, start.position.epoch)
+                logger.info(
+                    "the run in %s is finished: it has %s", folder, plural(start.position.epoch, "epoch")
+                )
                 return Outcome([], best)
             _same_shape(start, features[config.data.train])
             label = f"{config.data.name}:{config.data.train}"

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.models.networks import forget_states
@@ -152,7 +153,7 @@ def accuracy(
         correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
     if not seen:
         raise UsageError(
-            f"accuracy needs a sample, but this loader has no batch: it has {loader.samples} samples, a batch has {loader.batch_size}, "
+            f"accuracy needs a sample, but this loader has no batch: it has {plural(loader.samples, 'sample')}, a batch has {loader.batch_size}, "
             "and drop_last leaves out smaller batches"
         )
     return int(ranks.total(correct)) / seen

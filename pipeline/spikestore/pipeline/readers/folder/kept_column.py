@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from spikestore.store_schemas.errors import LayoutError
 from spikestore.store_schemas.specs.column_values import LONGEST_NAME, MOST_BYTES, Kind, parts_of
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -129,10 +130,11 @@ def _report_numbers(name: str, given: Mapping[str, str]) -> None:
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(
-            "%s is kept as text, because %s of %s values are not numbers, such as %r of %s",
+            "%s is kept as text, because %s of %s %s, such as %r of %s",
             name,
             f"{len(others):,}",
-            f"{len(given):,}",
+            plural(len(given), "value"),
+            "is not a number" if len(others) == 1 else "are not numbers",
             given[others[0]],
             others[0],
         )

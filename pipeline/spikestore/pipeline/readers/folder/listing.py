@@ -18,7 +18,7 @@ from spikestore.pipeline.readers.folder.table import Table
 from spikestore.pipeline.readers.formats.registry import format_named, format_of
 from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError, UnknownNameError
 from spikestore.store_schemas.specs.model import NAME
-from spikestore.store_schemas.wording import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean, plural
 
 logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ def _facts(
         wrong = [file for file, values in fitted.items() if values is None]
         if wrong:
             raise LayoutError(
-                f"{len(wrong):,} of {len(files):,} recordings do not fit the pattern {text}; the first is {wrong[0]}: set pattern under "
+                f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set pattern under "
                 "[source.folder], such as {split}/{label}/*, or list these files in exclude",
                 path=wrong[0],
             )
@@ -246,13 +246,13 @@ def _facts(
                 f"{line}, which has no known format or matches exclude: correct the line", path=missing[0]
             )
         raise SourceNotFoundError(
-            f"{line}, which does not exist ({len(missing):,} such lines): correct or remove the lines, or add the files",
+            f"{line}, which does not exist ({plural(len(missing), 'such line')}): correct or remove the lines, or add the files",
             path=missing[0],
         )
     unlisted = [file for file in files if file not in table.rows]
     if unlisted:
         raise LayoutError(
-            f"{len(unlisted):,} of {len(files):,} recordings have no line in {table.path}; the first is {unlisted[0]}: add lines, or set "
+            f"{len(unlisted):,} of {plural(len(files), 'recording')} {'has' if len(unlisted) == 1 else 'have'} no line in {table.path}; the first is {unlisted[0]}: add lines, or set "
             'unlisted = "ignore" under [source.folder]',
             path=unlisted[0],
         )

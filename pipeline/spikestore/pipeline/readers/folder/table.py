@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 from spikestore.store_schemas.errors import LayoutError, SourceError, SourceNotFoundError
-from spikestore.store_schemas.wording import did_you_mean
+from spikestore.store_schemas.wording import did_you_mean, plural
 
 _LARGEST = 2**28
 
@@ -62,7 +62,7 @@ class Table:
                 continue
             if len(values) != len(names):
                 raise self._wrong(
-                    f"has {len(values)} values in line {number}, but the first line names {len(names)} columns"
+                    f"has {plural(len(values), 'value')} in line {number}, but the first line names {plural(len(names), 'column')}"
                 )
             row = dict(zip(names, (value.strip() for value in values), strict=True))
             file = row.pop(file_column).replace("\\", "/").removeprefix("./")

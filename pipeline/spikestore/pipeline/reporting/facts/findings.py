@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spikestore.store.cli.console import plural
+from spikestore.store_schemas.wording import plural
 
 LOST_SHARE = 0.05
 """If more than this share of events is cropped or in no bin, a sentence is written. The same share makes a sample lossy."""
@@ -31,10 +31,10 @@ def _samples(document: Mapping[str, Any]) -> Iterator[str]:
         counts.setdefault(row["split"], []).append(row["samples"])
     for split, samples in counts.items():
         if 0 in samples:
-            yield f"{split}: {samples.count(0):,} of {len(samples):,} classes have no sample."
+            yield f"{split}: {samples.count(0):,} of {plural(len(samples), 'class')} without a sample."
         present = [number for number in samples if number]
         if present and max(present) > UNEVEN * min(present):
-            yield f"{split}: the largest class has {max(present):,} samples, the smallest {min(present):,}."
+            yield f"{split}: the largest class has {plural(max(present), 'sample')}, the smallest {min(present):,}."
 
 
 def _events(document: Mapping[str, Any]) -> Iterator[str]:
@@ -43,7 +43,7 @@ def _events(document: Mapping[str, Any]) -> Iterator[str]:
             if lost["read"] and lost[part] > LOST_SHARE * lost["read"]:
                 yield f"{split}: {lost[part] / lost['read']:.0%} of the events are {words}."
         if lost["clipped"]:
-            yield f"{split}: clip_counts removed {lost['clipped']:,} events."
+            yield f"{split}: clip_counts removed {plural(lost['clipped'], 'event')}."
     sites = document["sites"]
     what = "pixel" if "y" in sites["axes"] else "channel"
     event, events = ("event", "events") if document["real_numbers"] is None else ("value", "sum")

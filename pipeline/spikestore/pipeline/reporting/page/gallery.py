@@ -14,6 +14,7 @@ from spikestore.pipeline.reporting.page.pictures import picture
 from spikestore.pipeline.reporting.recordings import Raster
 from spikestore.pipeline.reporting.report import ShownSample
 from spikestore.store_schemas.layout import Layout
+from spikestore.store_schemas.wording import plural
 
 FRAMES = 12
 """Maximum number of frames in a strip of camera frames; more bins are summed in groups."""
@@ -180,7 +181,7 @@ def _camera(
 
 
 def _end(bins: int, bin_ms: float | None) -> str:
-    return f"{bins:,} bins" if bin_ms is None else f"{bins * bin_ms:,.4g} ms"
+    return plural(bins, "bin") if bin_ms is None else f"{bins * bin_ms:,.4g} ms"
 
 
 def _both(counts: npt.NDArray[np.float64]) -> str:

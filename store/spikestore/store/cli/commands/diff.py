@@ -9,6 +9,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
 from spikestore.store.cli.console import print_json, stdout_console, visible
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.store.comparison.samples import SampleDifferences
@@ -99,7 +100,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     found = document["differences"]
     lines += [f"  {one['where']}: {_text(one['first'])} → {_text(one['second'])}" for one in found[:_MOST]]
     if len(found) > _MOST:
-        lines.append(f"  … and {len(found) - _MOST:,} more differences (all of them with --json)")
+        lines.append(f"  … and {plural(len(found) - _MOST, 'more difference')} (all of them with --json)")
     if document["equal"]:
         return [*lines, "  the samples are equal"]
     if not found:

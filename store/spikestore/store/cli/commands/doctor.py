@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption
-from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
+from spikestore.store.cli.console import print_json, say, stdout_console, visible
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.store.doctor.findings import Finding

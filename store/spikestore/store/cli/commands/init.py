@@ -55,6 +55,6 @@ def init(
     say(f"{storage.url} is ready as a store that its group shares")
     if left:
         say(
-            f"{len(left)} files or folders belong to other users, who must run this command too; the first of these files or folders is {left[0]}"
+            f"other users must run this command too, because they own {len(left):,} of the files and folders; the first is {left[0]}"
         )
         raise typer.Exit(1)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, NameArgument, StoreOption, open_store
-from spikestore.store.cli.console import plural, print_json, say, stdout_console, visible
+from spikestore.store.cli.console import print_json, say, stdout_console, visible
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
@@ -181,9 +182,9 @@ def _parts(items: ItemContent) -> str:
     texts = []
     for part in items.parts:
         if part.kind == "files":
-            texts.append(f"{part.dataset} {part.split} ({len(part.files):,} files)")
+            texts.append(f"{part.dataset} {part.split} ({plural(len(part.files), 'file')})")
         elif part.kind == "version":
-            texts.append(f"{part.name} version {part.version!r} ({part.length:,} items)")
+            texts.append(f"{part.name} version {part.version!r} ({plural(part.length, 'item')})")
         else:
-            texts.append(f"{part.length:,} items identified by their hashes")
+            texts.append(f"{plural(part.length, 'item')} identified by their hashes")
     return ", ".join(texts)

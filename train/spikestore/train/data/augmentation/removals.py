@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.augmentation.fields import (
     ChanceAugmentation,
     CheckedAugmentation,
@@ -118,7 +119,7 @@ class TimeMask(CheckedAugmentation):
         """Raise `UsageError` if the mask is longer than the longest sample of a set."""
         refuse(
             self.bins is not None and self.bins > longest,
-            f"a time mask of up to {self.bins} bins is longer than the longest sample, which has {longest} bins",
+            f"a time mask of up to {self.bins} bins is longer than the longest sample, which has {plural(longest, 'bin')}",
         )
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
@@ -158,7 +159,7 @@ class ChannelMask(CheckedAugmentation):
         size = batch.sites[-1]
         refuse(
             self.channels >= size,
-            f"a channel mask of up to {self.channels} channels can remove all {size} channels of a sample",
+            f"a channel mask of up to {plural(self.channels, 'channel')} can remove all {plural(size, 'channel')} of a sample",
         )
         bits = batch.bits(self.seed, 11)
         sizes = torch.full_like(batch.lengths, size)

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikestore.store.trust.narrow_rows import NarrowRows
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.arguments import whole_number
 from spikestore.train.data.packed import PackedColumns
 
@@ -67,7 +68,7 @@ def checked_padding(
         truncate_to = whole_number("truncate_to", truncate_to, 1)
         if truncate_to > longest:
             raise UsageError(
-                f"truncate_to is {truncate_to}, but the longest sample of {of} has {longest} time bins: lower truncate_to, "
+                f"truncate_to is {truncate_to}, but the longest sample of {of} has {plural(longest, 'time bin')}: lower truncate_to, "
                 "or use pad_at_least to make batches longer",
                 field="truncate_to",
             )

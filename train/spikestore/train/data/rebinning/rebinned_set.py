@@ -16,6 +16,7 @@ from spikestore.store.rebinning.rebinning import Rebinning, has_whole_times, sum
 from spikestore.store.trust.narrow_rows import Empty, NarrowRows
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import FILL
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.arguments import whole_number
 
 logger = logging.getLogger(__name__)
@@ -106,11 +107,11 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s samples may lack events (%s in total): these events are in no bin of the finer set, but may be in one "
+                "%r: %s of %s may lack events (%s in total): these events are in no bin of the finer set, but may be in one "
                 "of the longer bins. To include them, let spikestore preprocess build a set with the longer bins",
                 self,
                 f"{np.count_nonzero(lost):,}",
-                f"{len(self):,}",
+                plural(len(self), "sample"),
                 f"{int(n_dropped[lost].sum()):,}",
             )
 
@@ -146,7 +147,7 @@ def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
     elif problem is None and not has_whole_times(fine.manifest.source):
         problem = "it is not certain that the times of its recordings are whole microseconds"
     elif problem is None and channels > layout.sites[-1]:
-        problem = f"it has {layout.sites[-1]} channels"
+        problem = f"it has {plural(layout.sites[-1], 'channel')}"
     if problem is not None:
         raise UsageError(
             f"{fine!r} cannot be loaded with rebin=({bins}, {channels}): {problem}", field="rebin"

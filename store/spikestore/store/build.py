@@ -42,6 +42,7 @@ from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.canonical import canonical_json, sha256_hex
 from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
+from spikestore.store_schemas.wording import plural
 
 logger = logging.getLogger(__name__)
 
@@ -207,10 +208,10 @@ class Build:
         """Return the rows of a fragment; raise `UsageError` if `samples` or `nnz` contradicts the plan."""
         rows = self.plan.rows(fragment)
         if samples != len(rows):
-            raise UsageError(f"fragment {fragment} must have {len(rows)} rows, got {samples}")
+            raise UsageError(f"fragment {fragment} must have {plural(len(rows), 'row')}, got {samples:,}")
         if nnz > self.plan.shard_values:
             raise UsageError(
-                f"fragment {fragment} has {nnz} non-zeros, more than the {self.plan.shard_values} that the "
+                f"fragment {fragment} has {plural(nnz, 'non-zero')}, more than the {self.plan.shard_values:,} that the "
                 "plan allows: look for a recording that changed after the build was planned, and build again with --restart"
             )
         return rows
@@ -378,7 +379,7 @@ class Build:
         if wrong:
             raise DamagedError(
                 f"{wrong[0]} {'is missing' if wrong[0] not in sizes else 'has another size'} "
-                f"({len(wrong)} such objects): run again with --restart",
+                f"({plural(len(wrong), 'such object')}): run again with --restart",
                 objects=tuple(wrong),
             )
 

@@ -20,6 +20,7 @@ from spikestore.pipeline.execution.cluster_address import check_address
 from spikestore.pipeline.execution.worker_memory import keep_memory
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
+from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
     from spikestore.pipeline.execution.local_cluster import WorkerProcesses
@@ -181,7 +182,7 @@ class DaskScheduler:
                     future.release()  # otherwise the worker keeps the result
                 except distributed.KilledWorker as error:
                     raise WorkerError(
-                        f"{error.allowed_failures + 1} workers died in the same task, probably out of memory: rerun with fewer "
+                        f"{plural(error.allowed_failures + 1, 'worker')} died in the same task, probably out of memory: rerun with fewer "
                         "workers, or, in a build, with a smaller fragment_samples under [build]"
                     ) from error
                 except (OSError, CommClosedError, FutureCancelledError) as error:
@@ -333,7 +334,7 @@ def _processes(workers: int) -> Iterator[WorkerProcesses]:
         try:
             processes = stack.enter_context(worker_processes(workers, _PINNED))
         except OSError as error:
-            raise WorkerError(f"cannot start {workers} local workers: {error}") from error
+            raise WorkerError(f"cannot start {plural(workers, 'local worker')}: {error}") from error
         yield processes
 
 
@@ -344,7 +345,7 @@ def _local_cluster(workers: int, processes: WorkerProcesses) -> Iterator[Any]:
     try:
         cluster = local_cluster(workers, processes)
     except (OSError, RuntimeError) as error:
-        raise WorkerError(f"cannot start {workers} local workers: {error}") from error
+        raise WorkerError(f"cannot start {plural(workers, 'local worker')}: {error}") from error
     with cluster:
         yield cluster
 

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.store_schemas.errors import UsageError
+from spikestore.train.data.arguments import whole_number
 from spikestore.train.data.splitmix import random_keys
 
 Rows = npt.NDArray[np.int64]
@@ -34,6 +36,20 @@ class RankShare:
     def of(self, count: int) -> slice:
         """Return this process's slice of n = `count` items: for rank r of R, items r·n/R to (r + 1)·n/R (exclusive), rounded down."""
         return slice(count * self.rank // self.ranks, count * (self.rank + 1) // self.ranks)
+
+
+def rank_share(rank: int, ranks: int) -> RankShare:
+    """Return the share of a process.
+
+    Raises
+    ------
+    UsageError
+        A number is not a whole number, or `rank` is not from 0 to `ranks` - 1.
+    """
+    ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
+    if rank >= ranks:
+        raise UsageError(f"rank must be from 0 to {ranks - 1} with ranks={ranks}, got {rank}")
+    return RankShare(rank, ranks)
 
 
 @dataclass(frozen=True, eq=False)

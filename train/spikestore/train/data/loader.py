@@ -22,10 +22,11 @@ from spikestore.store.concurrency import DaemonThreads, Prefetcher
 from spikestore.store.machine import available_cores
 from spikestore.store.progress import Progress
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.arguments import augmentations, callables, true_or_false, whole_number
 from spikestore.train.data.batch import Batch
 from spikestore.train.data.batch_source import BatchSource, WholeSet
-from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, RankShare
+from spikestore.train.data.epoch_order import BatchOrder, EpochSamples, rank_share
 from spikestore.train.data.frames.collate import Assembly, PendingBatch
 from spikestore.train.data.frames.padding import checked_padding, truncated
 from spikestore.train.data.frames.step_augmentation import Augmentation, Augmentations
@@ -169,7 +170,7 @@ class FeatureLoader(IterableDataset[Batch]):
         self.shuffle = true_or_false("shuffle", shuffle)
         self.drop_last = true_or_false("drop_last", drop_last)
         self.seed = whole_number("seed", seed)
-        share = _rank_share(rank, ranks)
+        share = rank_share(rank, ranks)
         if window is not None:
             window = whole_number("window", window, 64)
         if threads is not None:
@@ -238,7 +239,7 @@ class FeatureLoader(IterableDataset[Batch]):
 
     def __repr__(self) -> str:
         return (
-            f"<FeatureLoader of {self._set}: {self.samples} samples in {len(self)} batches of {self.batch_size}, "
+            f"<FeatureLoader of {self._set}: {plural(self.samples, 'sample')} in {plural(len(self), 'batch')} of {self.batch_size}, "
             f"shuffle={self.shuffle}, seed={self.seed}, residence={self.residence!r}, device={str(self.device)!r}, "
             f"next epoch {self.epoch + self._under_way}>"
         )
@@ -367,7 +368,7 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(
-                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {len(self)} batches, so the state is damaged"
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}, so the state is damaged"
             )
         order = self._orders.named(state.get("order"))
         if order is None:
@@ -391,10 +392,3 @@ class FeatureLoader(IterableDataset[Batch]):
         samples = self._source.batches(order, epoch, first, min(self.batch_size, self.samples), pool)
         for batch in itertools.islice(samples, max(len(self) - first, 0)):
             yield self._assembly.make(batch, epoch, pool)
-
-
-def _rank_share(rank: int, ranks: int) -> RankShare:
-    ranks, rank = whole_number("ranks", ranks, 1), whole_number("rank", rank, 0)
-    if rank >= ranks:
-        raise UsageError(f"rank must be from 0 to {ranks - 1} with ranks={ranks}, got {rank}")
-    return RankShare(rank, ranks)

@@ -27,7 +27,7 @@ from spikestore.store.storage import Storage
 from spikestore.store.storage.staging import put_together
 from spikestore.store.trust.documents import plan_of, record_of_build
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.documents.manifest import FragmentRow, Manifest
+from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, ObjectEntry, Record, SkippedRow
 from spikestore.store_schemas.documents.zarr_metadata import documents
@@ -284,33 +284,14 @@ class Build:
         except MissingObjectError as error:
             raise DamagedError(f"{error}: run the command again", objects=(error.details["path"],)) from error
         parsed = [record for record, _ in records]
-        skipped = tuple(row for record in parsed for row in record.skipped)
-        events = EventCounts()
-        for record in parsed:
-            events = events.plus(record.events)
-        manifest = Manifest(
-            transform=transform,
-            source=source,
-            layout=self.plan.layout,
-            digest=set_digest(
-                self.plan.layout,
-                self.plan.samples,
-                [row.row for row in skipped],
-                [block for record in parsed for block in record.blocks],
-            ),
-            samples=self.plan.samples,
-            nnz=sum(record.nnz for record in parsed),
-            n_bins=max(record.n_bins for record in parsed),
-            max_index=max(record.max_index for record in parsed),
-            max_value=max(record.max_value for record in parsed),
-            plan=self._hash,
-            zarr=sha256_hex(canonical_json(self.plan.zarr)),
-            fragment_samples=self.plan.fragment_samples,
-            shard_values=self.plan.shard_values,
-            fragments=tuple(FragmentRow(r.samples, r.nnz, r.n_bins, sha) for r, sha in records),
-            skipped=skipped,
-            events=events,
-            provenance=dict(provenance),
+        digest = set_digest(
+            self.plan.layout,
+            self.plan.samples,
+            [row.row for record in parsed for row in record.skipped],
+            [block for record in parsed for block in record.blocks],
+        )
+        manifest = Manifest.of_records(
+            records, self.plan, transform=transform, source=source, digest=digest, provenance=provenance
         )
         if review is not None:
             review(manifest)

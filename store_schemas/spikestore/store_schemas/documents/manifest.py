@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.documents.record import EventCounts, Record, SkippedRow
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import FILL, Layout, layout_of
-from spikestore.store_schemas.specs.canonical import FORMAT, newer_format, unseal
+from spikestore.store_schemas.specs.canonical import FORMAT, canonical_json, newer_format, sha256_hex, unseal
 from spikestore.store_schemas.specs.column_values import Values
 from spikestore.store_schemas.specs.model import AsTuple, Count, Document, Sha256, Size
 from spikestore.store_schemas.specs.operations import OPERATIONS
@@ -69,6 +70,56 @@ class Manifest(Document):
     """Events read, cropped and dropped in all recordings."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """When and with what the set was built; not part of the digest."""
+
+    @classmethod
+    def of_records(
+        cls,
+        records: Sequence[tuple[Record, str]],
+        plan: Plan,
+        *,
+        transform: Transform,
+        source: Source,
+        digest: str,
+        provenance: Mapping[str, Any],
+    ) -> Self:
+        """Return the manifest of a build whose fragments are all stored.
+
+        Parameters
+        ----------
+        records : sequence of (Record, str)
+            Record of each fragment in order, and the SHA-256 of its bytes.
+        plan : Plan
+            Plan of the build.
+        transform, source : Transform, Source
+            Specs of the set.
+        digest : str
+            Digest of the logical content.
+        provenance : mapping
+            When and with what the set was built.
+        """
+        parsed = [record for record, _ in records]
+        events = EventCounts()
+        for record in parsed:
+            events = events.plus(record.events)
+        return cls(
+            transform=transform,
+            source=source,
+            layout=plan.layout,
+            digest=digest,
+            samples=plan.samples,
+            nnz=sum(record.nnz for record in parsed),
+            n_bins=max(record.n_bins for record in parsed),
+            max_index=max(record.max_index for record in parsed),
+            max_value=max(record.max_value for record in parsed),
+            plan=parsed[0].plan,  # hashing the plan again takes milliseconds
+            zarr=sha256_hex(canonical_json(plan.zarr)),
+            fragment_samples=plan.fragment_samples,
+            shard_values=plan.shard_values,
+            fragments=tuple(FragmentRow(r.samples, r.nnz, r.n_bins, sha) for r, sha in records),
+            skipped=tuple(row for record in parsed for row in record.skipped),
+            events=events,
+            provenance=dict(provenance),
+        )
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

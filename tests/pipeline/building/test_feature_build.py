@@ -15,7 +15,8 @@ from spikestore.pipeline.building.feature_build import (
     open_build,
 )
 from spikestore.pipeline.building.source_look import layout_of_source
-from spikestore.pipeline.execution.schedulers import InProcess, Job, Result, Scheduler, Threads
+from spikestore.pipeline.execution.jobs import Job, Result, Scheduler
+from spikestore.pipeline.execution.schedulers import InProcess, Threads
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS

@@ -9,9 +9,10 @@ from typing import cast
 
 import pytest
 
-from spikestore.pipeline.execution import local_cluster, schedulers
+from spikestore.pipeline.execution import dask_scheduler, local_cluster
+from spikestore.pipeline.execution.dask_scheduler import WorkerError
 from spikestore.pipeline.execution.fragment_task import FragmentJob
-from spikestore.pipeline.execution.schedulers import WorkerError, open_scheduler
+from spikestore.pipeline.execution.schedulers import open_scheduler
 
 
 class Job:
@@ -45,7 +46,7 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
     def die(job: object, fragment: int) -> None:
         os._exit(3)
 
-    monkeypatch.setattr(schedulers, "_run_in_worker", die)
+    monkeypatch.setattr(dask_scheduler, "_run_in_worker", die)
     monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
     with pytest.raises(WorkerError, match=r"end repeatedly \(status 3\)"), open_scheduler(1) as runs:
         list(runs.run(JOB, [0]))

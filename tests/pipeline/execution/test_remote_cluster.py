@@ -21,9 +21,10 @@ from tests.scenarios.command_runs import ending, wait_until
 from spikestore.pipeline import load_recipe, preprocess
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.building.options import BuildOptions
-from spikestore.pipeline.execution import schedulers
+from spikestore.pipeline.execution import dask_scheduler
+from spikestore.pipeline.execution.dask_scheduler import WorkerError
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
-from spikestore.pipeline.execution.schedulers import WorkerError, open_scheduler
+from spikestore.pipeline.execution.schedulers import open_scheduler
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import Store
 
@@ -86,10 +87,10 @@ def test_a_cluster_of_threads_loses_its_worker(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A warning comes at once, and an error of one line after the stated time; a worker that returns in time is used."""
-    monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 0.3)
-    monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(dask_scheduler, "_WITHOUT_WORKERS", 0.3)
+    monkeypatch.setattr(dask_scheduler, "_CLUSTER_POLL_SECONDS", 0.05)
     monkeypatch.setattr(
-        schedulers, "_run_in_worker", lambda job, fragment: FragmentReport(fragment, 1, 1, 0.1)
+        dask_scheduler, "_run_in_worker", lambda job, fragment: FragmentReport(fragment, 1, 1, 0.1)
     )
     job = cast("FragmentJob", Job())
     with (
@@ -105,7 +106,7 @@ def test_a_cluster_of_threads_loses_its_worker(
         with pytest.raises(WorkerError, match=r"lost all its workers.*no worker connected within 0\.3 s"):
             list(runs.run(job, [1, 2]))
         assert "the Dask cluster has no worker left: waiting 0.3 s for new workers" in caplog.text
-        monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 60.0)
+        monkeypatch.setattr(dask_scheduler, "_WITHOUT_WORKERS", 60.0)
         cluster.scale(1)
         assert [one.fragment for one in runs.run(job, [1])] == [1]
 
@@ -115,8 +116,8 @@ def test_all_workers_are_lost(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After all workers are killed, stored fragments stay, and the same build resumes from them."""
-    monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 1.0)
-    monkeypatch.setattr(schedulers, "_CLUSTER_POLL_SECONDS", 0.1)
+    monkeypatch.setattr(dask_scheduler, "_WITHOUT_WORKERS", 1.0)
+    monkeypatch.setattr(dask_scheduler, "_CLUSTER_POLL_SECONDS", 0.1)
     write_ssc(tmp_path / "data")
     recipe = load_recipe(write_recipe(tmp_path))
     located, transform = make_source("SSC", "train", tmp_path / "data"), recipe.transform_spec()
@@ -137,7 +138,7 @@ def test_all_workers_are_lost(
             list(runs.run(job, [1, 2]))
         assert "the Dask cluster has no worker left" in caplog.text
         # Two more workers in time, and the build continues without a new command.
-        monkeypatch.setattr(schedulers, "_WITHOUT_WORKERS", 60.0)
+        monkeypatch.setattr(dask_scheduler, "_WITHOUT_WORKERS", 60.0)
         rest = runs.run(job, [1])
         cluster.start_worker()
         assert [one.fragment for one in rest] == [1]

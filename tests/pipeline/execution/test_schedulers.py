@@ -18,15 +18,10 @@ import pytest
 from distributed.client import FutureCancelledError
 from distributed.comm import CommClosedError
 
-from spikestore.pipeline.execution import schedulers
+from spikestore.pipeline.execution import dask_scheduler, schedulers
+from spikestore.pipeline.execution.dask_scheduler import DaskScheduler, WorkerError
 from spikestore.pipeline.execution.fragment_task import FragmentJob, FragmentReport
-from spikestore.pipeline.execution.schedulers import (
-    DaskScheduler,
-    InProcess,
-    Threads,
-    WorkerError,
-    open_scheduler,
-)
+from spikestore.pipeline.execution.schedulers import InProcess, Threads, open_scheduler
 from spikestore.store_schemas.errors import RecordingError, SpikestoreError, StorageFullError, UsageError
 
 
@@ -200,8 +195,8 @@ def test_one_task_a_fragment() -> None:
     assert [one.fragment for one in runs.run(JOB, [4, 6])] == [4, 6]
     sent = [(task, pickle.loads(job), number, pure) for task, job, number, pure in client.submitted]  # noqa: S301
     assert sent == [
-        (schedulers._run_in_worker, "job for 4", 4, False),
-        (schedulers._run_in_worker, "job for 6", 6, False),
+        (dask_scheduler._run_in_worker, "job for 4", 4, False),
+        (dask_scheduler._run_in_worker, "job for 6", 6, False),
     ]
 
 
@@ -268,9 +263,9 @@ def test_no_scheduler_there(
     address: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """After a limited time, the error names the address, and Dask logs nothing."""
-    monkeypatch.setattr(schedulers, "_SCHEDULER_TIMEOUT", 0.5)
+    monkeypatch.setattr(dask_scheduler, "_SCHEDULER_TIMEOUT", 0.5)
     with (
-        pytest.raises(WorkerError, match=rf"{address} \(.*\): start one there"),
+        pytest.raises(WorkerError, match=rf"{address} \(.*\): start a scheduler there"),
         open_scheduler(scheduler=address),
     ):
         pass
@@ -293,7 +288,7 @@ def test_local_workers() -> None:
         assert runs.workers == 1
         there = runs._client.submit(_environment, pure=False).result()
         assert _environment() == before
-        assert all(there[name] == "1" for name in schedulers._PINNED)
+        assert all(there[name] == "1" for name in dask_scheduler._PINNED)
         processes = _children() - others
         assert len(processes) == 1
         assert all(os.getsid(process.pid) != os.getsid(0) for process in processes)
@@ -326,7 +321,7 @@ def test_local_workers_do_not_load_scipy() -> None:
 
 def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> None:
     """After an error inside the block, no process is left, log levels are as before, and nothing was logged."""
-    levels = {name: logging.getLogger(name).level for name in schedulers._NOISY}
+    levels = {name: logging.getLogger(name).level for name in dask_scheduler._NOISY}
     others = _children()
     processes: set[psutil.Process] = set()
 
@@ -342,5 +337,5 @@ def test_nothing_is_left_of_local_workers(capfd: pytest.CaptureFixture[str]) -> 
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert {name: logging.getLogger(name).level for name in schedulers._NOISY} == levels
+    assert {name: logging.getLogger(name).level for name in dask_scheduler._NOISY} == levels
     assert capfd.readouterr() == ("", "")

@@ -19,7 +19,7 @@ import tonic
 from tests.pipeline.folders import draw, recipe_for, save
 
 from spikestore.pipeline import import_cache, preprocess
-from spikestore.pipeline.execution.schedulers import Job, Result
+from spikestore.pipeline.execution.jobs import Job, Result
 from spikestore.pipeline.importing import cache_jobs
 from spikestore.pipeline.importing.cache_files import CachedSample, read_sample
 from spikestore.pipeline.recipes.recipe import Recipe

@@ -17,7 +17,7 @@ from spikestore.pipeline.building.reuse import TakenRows
 from spikestore.pipeline.building.source_look import SourceLook, look_into
 from spikestore.pipeline.execution.fragment_content import FragmentContent
 from spikestore.pipeline.execution.fragment_task import FragmentJob
-from spikestore.pipeline.execution.schedulers import Scheduler
+from spikestore.pipeline.execution.jobs import Scheduler
 from spikestore.pipeline.growing.former_rows import FormerRows
 from spikestore.pipeline.sources.file_hashes import check_unchanged
 from spikestore.pipeline.sources.source_files import LocatedSource

@@ -23,7 +23,8 @@ from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.source_look import SourceLook
 from spikestore.pipeline.execution.fragment_content import FragmentContent
 from spikestore.pipeline.execution.fragment_task import FragmentJob, SweepJob
-from spikestore.pipeline.execution.schedulers import Scheduler, open_scheduler
+from spikestore.pipeline.execution.jobs import Scheduler
+from spikestore.pipeline.execution.schedulers import open_scheduler
 from spikestore.pipeline.readers.event_block import are_few
 from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.transforms.choose import EVENTS_PER_SECOND, Executor, executor_for

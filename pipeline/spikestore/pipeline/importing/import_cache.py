@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from spikestore.pipeline.building.provenance import provenance
-from spikestore.pipeline.execution.schedulers import CLUSTER_START, InProcess, Scheduler, open_scheduler
+from spikestore.pipeline.execution.jobs import Scheduler
+from spikestore.pipeline.execution.schedulers import CLUSTER_START, InProcess, open_scheduler
 from spikestore.pipeline.importing.cache_files import CachedSample, list_cache
 from spikestore.pipeline.importing.cache_jobs import ChunkContents, ReadJob, StoreJob
 from spikestore.pipeline.importing.compared_rows import compare_rows

@@ -1,0 +1,30 @@
+"""Jobs, which are numbered tasks with their inputs, and the protocol of schedulers, which run these tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, Self, TypeVar
+
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Job(Protocol[Result_co]):
+    """Inputs of numbered tasks, such as one for each fragment of a build."""
+
+    def only(self, number: int, /) -> Self:
+        """Return a copy that contains what one task needs, to send to a worker."""
+
+    def run(self, number: int, /) -> Result_co:
+        """Do a task and return its result."""
+
+
+class Scheduler(Protocol):
+    """Runs the tasks of a job, in any order."""
+
+    @property
+    def workers(self) -> int:
+        """Number of tasks that run at the same time."""
+
+    def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
+        """Yield the result of each task when it finishes; the first error ends the run."""

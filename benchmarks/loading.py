@@ -334,7 +334,7 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Growth of the peak memory of ``stream`` from an eighth of a set to the whole set, divided by the growth of the packed bytes.
+    """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
 
     The window is 256 samples: two windows and the reads in progress are smaller than an eighth of the set. Each ratio
     comes from two processes. Both processes take the same number of batches, because a longer loop is more likely to

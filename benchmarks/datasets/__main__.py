@@ -1,4 +1,4 @@
-"""Data sets of cameras, folders and growing sets: ``python -m benchmarks.datasets [--rows NAME,NAME] [--size small|full] [--json FILE]``.
+"""Data sets of cameras, data sets in folders, and sets that grow: ``python -m benchmarks.datasets [--rows NAME,NAME] [--size small|full] [--json FILE]``.
 
 Both sides of a row read the same files, warm in the page cache, with the same number of workers. The full size writes
 10 GB of recordings into the folder of ``TMPDIR``.

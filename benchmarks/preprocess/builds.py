@@ -182,7 +182,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Growth of the peak memory of a build from an eighth of the recordings to all, divided by the growth of the bytes of the set."""
+    """Growth of the peak memory if a build reads all recordings instead of an eighth, divided by the growth of the set's bytes."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

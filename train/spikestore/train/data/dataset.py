@@ -40,8 +40,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     `column` have one value for each item. If `hold_out` and `rows_where` are called with the data set, they return item
     numbers.
 
-    The constructor loads the whole set into packed arrays. The object holds no thread, lock or Rust object, so it works in
-    a DataLoader with any number of workers and any start method.
+    The constructor loads the whole set into packed arrays. A data set holds no thread, no lock and no Rust object, so
+    it works in a DataLoader with any number of workers and any start method.
 
     Parameters
     ----------

@@ -98,9 +98,9 @@ def _counts(job: Any, packed: Tensor) -> Counts | None:
 def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: Tensor) -> bool:
     """Return whether sums over non-zero counts equal torch's matrix product to the last bit.
 
-    They are equal if the matrix library that torch uses adds products in order. This depends on the library's version, the processor and
-    the layer's size. So some rows of the batch are compared: rows at both ends and in between. If the batch has few
-    rows, all rows are compared.
+    The sums and the product are equal if the matrix library that torch uses adds products in order. This depends on the
+    library's version, the processor and the layer's size. So some rows of the batch are compared: rows at both ends and
+    in between. If the batch has few rows, all rows are compared.
 
     Parameters
     ----------

@@ -22,7 +22,8 @@ class FoldedConv2d(nn.Conv2d):
 class SumPool2d(nn.Module):
     """Sums or averages of square windows in each time bin; input and output have the shape (batch, time, channels, y, x).
 
-    Sums of spikes are exact. ``sinabs.layers.SumPool2d`` computes sums with powers and roots, which are rounded.
+    Sums of spikes are exact in this layer. ``sinabs.layers.SumPool2d`` computes sums with powers and roots, which are
+    rounded.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
     network : nn.Module
         The network; it is in training mode afterwards.
     frames : Tensor, shape (batch, time, polarity, [y,] x)
-        Shaped like those in training; zeros suffice.
+        Shaped like the frames in training; zeros suffice.
     arithmetic : Arithmetic
         Precision.
     """

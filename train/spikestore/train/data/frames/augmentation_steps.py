@@ -76,7 +76,7 @@ class AugmentationStep:
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
     - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
     - ``BOX``: the two rows of `drawn` are masks; drop non-zeros whose x is in the first mask and whose y is in the
-    second mask.
+      second mask.
     - ``STRETCH``: multiply the time bin by `drawn` / 2^16, rounded down; drop what leaves the sample.
     - ``ROTATE``: rotate x and y around the centre; drop what leaves the sensor. The
       two rows of `drawn` are the cosine and the sine of the angle, times 2^16.

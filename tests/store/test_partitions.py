@@ -106,7 +106,7 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "other" / partition_path(KEY, "part")).unlink()
     status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)
     assert status == 1
-    assert "does not have it" in written
+    assert "does not have this partition" in written
 
 
 def test_odd_names_hide_no_others(forged: Forgery, place: Path) -> None:

@@ -197,8 +197,8 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
     for label, classes in others:
         if why := other_classes(known, classes):
             raise UsageError(
-                f"{first} and {label} number their classes differently: {why}; use one order of class names for both, "
-                "number the labels in this order, and build again",
+                f"{first} and {label} number their classes differently: {why}; use one order of class names for both "
+                "sets, number the labels in this order, and build again",
                 field="classes",
             )
 

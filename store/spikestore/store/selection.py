@@ -96,7 +96,7 @@ class Selection:
             if selected.digest is None:
                 raise UnknownNameError(f"no key in {url} begins with {self.text}", name=self.text) from error
             raise DamagedError(
-                f"{selected.label} refers to {address.folder}, which is not in {url}: build or copy it again",
+                f"{selected.label} refers to {address.folder}, which is not in {url}: build or copy the set again",
                 objects=(address.manifest,),
             ) from error
         if selected.digest not in (None, features.digest):

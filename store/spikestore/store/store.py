@@ -319,6 +319,6 @@ class Store:
             self.storage.get(address.manifest)
         except MissingObjectError as error:
             raise MissingObjectError(
-                f"{label} was removed from {self.storage.url} while its name was written: build or copy it again",
+                f"{label} was removed from {self.storage.url} while its name was written: build or copy the set again",
                 path=address.manifest,
             ) from error

@@ -43,7 +43,7 @@ def test_flags(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert main(flags) == 0
     assert (
-        "wrote mine/a.toml. To see what it would compute, run: spikestore plan mine/a.toml"
+        "wrote mine/a.toml. To see what this recipe computes, run: spikestore plan mine/a.toml"
         in capsys.readouterr().err
     )
     recipe = load_recipe("mine/a.toml")

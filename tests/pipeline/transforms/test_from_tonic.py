@@ -180,7 +180,7 @@ RANDOM = [
 @pytest.mark.parametrize("part", RANDOM, ids=repr)
 def test_random_transforms_are_refused_by_name(part: Any) -> None:
     expected = f"tonic.transforms.{type(part).__name__} is random: every epoch would get the same random result from the store; "
-    assert refusal(part) == expected + "apply it at training time"
+    assert refusal(part) == expected + "apply this transform during training"
 
 
 @pytest.mark.parametrize("factor", [(0.9, 1.1), [0.9, 1.1]])

@@ -306,7 +306,9 @@ def test_fork_is_refused(many: FeatureSet) -> None:
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_copies_are_refused(many: FeatureSet, copied: Callable[[object], object]) -> None:
     """The error of a streaming loader says what to do; loaders of sets in memory can be copied and pickled."""
-    with pytest.raises(UsageError, match="can't be pickled or copied: create it in the process that uses it"):
+    with pytest.raises(
+        UsageError, match="can't be pickled or copied: create the loader in the process that uses it"
+    ):
         copied(FeatureLoader(many, 16, "stream"))
     copied(FeatureLoader(many, 16, "host", device="cpu"))
 

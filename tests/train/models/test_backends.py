@@ -172,7 +172,7 @@ def test_sum_pooling_is_sinabs() -> None:
 def test_frames_that_do_not_fit_convolutions() -> None:
     """Frames without y, and frames that are too small, are rejected."""
     spec = NetworkSpec(convolutions=(ConvolutionSpec(channels=4, kernel=5),))
-    with pytest.raises(UsageError, match=r"these have no y"):
+    with pytest.raises(UsageError, match=r"these frames have no y"):
         build_network(spec, sites=10, classes=2)
     with pytest.raises(UsageError, match=r"convolutions\[0\] is too large for frames of 4 × 9"):
         build_network(spec, sites=72, classes=2, polarities=2, height=4, width=9)

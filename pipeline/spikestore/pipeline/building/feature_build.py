@@ -53,7 +53,7 @@ class BuildRequest:
     fragment_samples : int, optional
         Number of rows per fragment.
     restart : bool
-        Start a new build instead of resuming an unfinished one.
+        Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
         Where committed sets have rows of the new set. If `fragment_samples` is None, and the fragment size of the first of
         these committed sets is suitable, the new set gets this size too.
@@ -123,7 +123,7 @@ def refuse_unfinished(build: Build, label: str) -> None:
         some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
         raise StoreError(
             f"cannot finalise {label}: {len(unfinished):,} of {plural(build.plan.fragments, 'fragment')} {'is' if len(unfinished) == 1 else 'are'} missing ({some}): "
-            "rerun the jobs that build them, or run preprocess without --finalise. With --part I/N, a job builds the fragments "
+            "rerun the jobs that build the missing fragments, or run preprocess without --finalise. With --part I/N, a job builds the fragments "
             "I - 1, I - 1 + N, I - 1 + 2 N, and so on",
             fragments=tuple(unfinished),
         )

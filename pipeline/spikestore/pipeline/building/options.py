@@ -31,7 +31,7 @@ class BuildOptions:
     fragment_samples : int, optional
         Number of samples per fragment, rounded up to a multiple of 64.
     restart : bool
-        Start a new build instead of resuming an unfinished one.
+        Start a new build instead of resuming an unfinished build.
     executor : {"auto", "fused", "tonic"}
         Code that computes the transform; all values of `executor` give the same samples. ``auto`` uses ``fused`` or a third
         implementation, plain NumPy. Plain NumPy is used if ``fused`` does not support the transform, or if fewer than 2,000,000

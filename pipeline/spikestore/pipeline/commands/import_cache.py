@@ -40,7 +40,9 @@ def import_cache(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="DIR", help="Folder with the recordings, to compare 64 rows with them."
+            "--data",
+            metavar="DIR",
+            help="Folder with the recordings. With this option, 64 rows are compared with the recordings.",
         ),
     ] = None,
     compare_all: Annotated[bool, typer.Option("--all", help="With --data, compare all rows.")] = False,

@@ -106,7 +106,7 @@ def preprocess(
         ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Start a new build instead of resuming an unfinished one.")
+        bool, typer.Option("--restart", help="Start a new build instead of resuming an unfinished build.")
     ] = False,
     part: Annotated[
         str | None,
@@ -144,7 +144,9 @@ def preprocess(
     ] = False,
     executor: Annotated[
         Executor | None,
-        typer.Option("--executor", help="Implementation of the transform; the samples are the same."),
+        typer.Option(
+            "--executor", help="Implementation of the transform. All implementations give the same samples."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -151,7 +151,7 @@ def recipe(
         print_json({"path": str(path), "recipe": stated})
     else:
         more = "" if data is not None else " --data FOLDER"
-        say(f"wrote {path}. To see what it would compute, run: spikestore plan {path}{more}")
+        say(f"wrote {path}. To see what this recipe computes, run: spikestore plan {path}{more}")
 
 
 def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
@@ -228,7 +228,7 @@ def _write(path: Path, stated: dict[str, Any]) -> None:
     from spikestore.store_schemas.errors import UsageError
 
     header = (
-        f"Written by `spikestore recipe`. To see what it would compute, run: spikestore plan {path.name}",
+        f"Written by `spikestore recipe`. To see what this recipe computes, run: spikestore plan {path.name}",
         "Lines such as `#   limit: …` describe fields that are not set. All fields: docs/recipes.md",
     )
     text = commented_recipe(stated, header)

@@ -32,7 +32,7 @@ def report(
         bool,
         typer.Option(
             "--json",
-            help="Write the same facts as JSON to stdout; a page is then written only if --out is given.",
+            help="Write the facts of the page as JSON to stdout. With this option, a page is written only if --out is given too.",
         ),
     ] = False,
 ) -> None:

@@ -48,7 +48,7 @@ class FragmentJob:
     transform : Transform
         Transform of the recordings.
     executor : {"auto", "fused", "numpy", "tonic"}
-        Implementation of the transform; the samples are the same.
+        Implementation of the transform. All implementations give the same samples.
     former : FormerRows, optional
         Positions of rows of this set in committed sets that have these rows already; or, as `FinerRows`, rows of this set
         that are computed from a finer set.

@@ -158,7 +158,7 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
     """
     if "://" in str(to):
         raise UsageError(
-            f"{to}: exports are written into a folder; copy its files into the bucket afterwards"
+            f"{to}: exports are written into a folder; copy the files of this folder into the bucket afterwards"
         )
     folder = absolute_path(to)
     if folder.is_symlink():

@@ -222,7 +222,7 @@ class _Builder:
         if len(fields) > 1:
             texts = "; ".join(sorted(", ".join(one) for one in fields))
             raise UsageError(
-                f"the events of the data sets have different fields ({texts}): build a separate set for each"
+                f"the events of the data sets have different fields ({texts}): build a separate set for each data set"
             )
         if not fields:
             raise RecordingError('no item can be read: set on_error="raise" to see the reason')
@@ -380,7 +380,7 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
     for others, leaf in named[1:]:
         if others != names:
             raise UsageError(
-                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each"
+                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each data set"
             )
     if count > len(names):
         raise UsageError(

@@ -48,7 +48,7 @@ _RANDOM_AS_TUPLE = {
 }
 """Parameters by transform: if such a parameter is a tuple, Tonic draws a random number from this range."""
 
-_FROZEN = "random: every epoch would get the same random result from the store; apply it at training time"
+_FROZEN = "random: every epoch would get the same random result from the store; apply this transform during training"
 
 
 def operation_of(part: object) -> Operation:
@@ -123,7 +123,7 @@ def _why_not(part: object) -> str:
             return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
-        return "has no operation: docs/tonic.md lists the transforms that have an operation; apply it at training time"
+        return "has no operation: docs/tonic.md lists the transforms that have an operation; apply this transform during training"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
     return "has no operation: docs/tonic.md lists the transforms that have an operation"

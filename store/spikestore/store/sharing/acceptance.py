@@ -104,6 +104,6 @@ def other_digest(existing: FeatureSet, features: FeatureSet) -> ConflictError:
     """Return the error for two sets of one address with different digests."""
     return ConflictError(
         f"{existing.address.manifest} has digest {existing.digest[:12]} in {existing.storage.url} and "
-        f"{features.digest[:12]} in {features.storage.url}, so the samples of one of these sets are wrong: verify both with --deep",
+        f"{features.digest[:12]} in {features.storage.url}, so the samples of one of these sets are wrong: verify both sets with --deep",
         path=existing.address.manifest,
     )

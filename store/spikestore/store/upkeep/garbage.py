@@ -293,7 +293,7 @@ def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None
     if features.manifest.plan_id != plan_id or not verify(features, depth="quick"):
         return
     logger.warning(
-        "%s was committed while its objects were removed, so its manifest was deleted: build or copy it again",
+        "%s was committed while its objects were removed, so its manifest was deleted: build or copy the set again",
         address.folder,
     )
     storage.delete(address.manifest)

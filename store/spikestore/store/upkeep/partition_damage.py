@@ -74,7 +74,7 @@ def repair_partitions(
             try:
                 partition = load_partition(upstream, source_key, name)
             except (StoreError, UsageError) as error:
-                why = f"{upstream.url} does not have it ({error})"
+                why = f"{upstream.url} does not have this partition ({error})"
             else:
                 if partition.samples == samples:
                     storage.replace(damage.path, partition.to_bytes())

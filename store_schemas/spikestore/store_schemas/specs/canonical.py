@@ -76,7 +76,7 @@ def seal(document: dict[str, Any]) -> bytes:
     matches = list(_SELF.finditer(blank))
     if len(matches) != 1:  # ambiguous for `unseal`
         raise SpecError(
-            "a document must not contain a member 'self' that holds a SHA-256, because spikestore adds such a member: rename it"
+            "a document must not contain a member 'self' that holds a SHA-256, because spikestore adds such a member: rename your member"
         )
     own_hash = sha256_hex(_without(blank, matches[0])).encode("ascii")
     begin, end = matches[0].span(1)

@@ -145,7 +145,7 @@ BAD: dict[str, Case] = {
     "a missing number": ({"table": "labels.csv"}, ("gain",), "file,label,gain\na/1.npy,x,0.5\nb/2.npy,y,\nc/d/3.npy,x,1\n", "b/2.npy has no gain, but other recordings have numbers: add a number, or do not list gain in columns"),
     "a long name": ({"table": "labels.csv"}, ("g" * 55,), f"file,label,{'g' * 55}\na/1.npy,x,0.5\nb/2.npy,y,1\nc/d/3.npy,x,1\n", "so its name must have at most 54 characters: use a shorter name"),
     "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "has the field split, so shares must not be set"),
-    "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split test of"),
+    "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split 'test' of"),
     "an unknown format": ({"formats": ["numpy"]}, (), None, "no format is called 'numpy'"),
     "no recording of a format": ({"formats": ["npz"]}, (), None, "no recording in"),
     "an empty file as table": ({"table": "labels.csv"}, (), "", "labels.csv has no columns: its first line must name them"),

@@ -297,8 +297,8 @@ class FeatureLoader(IterableDataset[Batch]):
             )
         if self.residence == "stream" and os.getpid() != self._process:
             raise UsageError(
-                "a loader with residence='stream' can't be used in a forked process, where reads would hang: create it in "
-                "the process that uses it, without DataLoader workers (its threads replace them)"
+                "a loader with residence='stream' can't be used in a forked process, where reads would hang: create the "
+                "loader in the process that uses it, without DataLoader workers (the loader's threads replace them)"
             )
         if self._under_way:
             self._go_to(self.epoch + 1, 0, self._own_order)
@@ -315,7 +315,7 @@ class FeatureLoader(IterableDataset[Batch]):
             for number in range(first, len(self)):
                 if os.getpid() != process:
                     raise UsageError(
-                        "a pass over the loader can't continue in a forked process: begin a new pass there"
+                        "a pass over the loader can't continue in a forked process: begin a new pass in that process"
                     )
                 yield self._take(ahead, number, current)
         if self._pass is current:

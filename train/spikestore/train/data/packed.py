@@ -136,7 +136,7 @@ def refuse_other_than_features(features: object) -> None:
     """Raise `UsageError` unless `features` is a feature set."""
     if not isinstance(features, FeatureSet):
         raise UsageError(
-            f'features must be a FeatureSet, got {features!r}: get one from a store, such as Store("store")["demo:train"]'
+            f'features must be a FeatureSet, got {features!r}: get a set from a store, such as Store("store")["demo:train"]'
         )
 
 

@@ -175,7 +175,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
         )
         quoted = ", ".join(f'"{name}"' for name in sorted(by_format))
         raise LayoutError(
-            f"{root} has files of {len(by_format)} formats: {counts}. If all are recordings, set formats = [{quoted}] under "
+            f"{root} has files of {len(by_format)} formats: {counts}. If all these files are recordings, set formats = [{quoted}] under "
             "[source.folder]; if not, list only the formats of the recordings there",
             path=str(root),
         )
@@ -238,7 +238,7 @@ def _facts(
         line = f"{table.path}: line {table.line_of(missing[0])} lists {missing[0]}"
         if Path(missing[0]).is_absolute() or ".." in Path(missing[0]).parts:
             raise LayoutError(
-                f"{line}, which is not a path inside the data folder {root}: write it relative to this folder, without '..'",
+                f"{line}, which is not a path inside the data folder {root}: write the path relative to this folder, without '..'",
                 path=missing[0],
             )
         if (root / missing[0]).is_file():
@@ -259,7 +259,7 @@ def _facts(
     both = sorted(set(table.columns) & set(next(iter(facts.values()))))
     if both:
         raise LayoutError(
-            f"{both[0]} is a field of the pattern and a column of {table.path}: rename one of them",
+            f"{both[0]} is a field of the pattern and a column of {table.path}: rename the field or the column",
             path=str(table.path),
         )
     return {file: values | table.rows[file] for file, values in facts.items()}
@@ -277,7 +277,7 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
             if NAME.match(values[settings.split]) is None:
                 raise LayoutError(
                     f"{file} has the split {values[settings.split]!r}: the name of a split has 1 to 63 lower-case letters, "
-                    "digits, '.', '_' or '-', and starts with a letter or digit: rename it",
+                    "digits, '.', '_' or '-', and starts with a letter or digit: rename the split",
                     path=file,
                 )
         return {file: values[settings.split] for file, values in facts.items()}

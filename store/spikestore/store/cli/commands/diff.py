@@ -53,7 +53,7 @@ def diff(
         pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
     if not pairs:
         raise UnknownNameError(
-            f"{first} has {', '.join(ours)} and {second} has {', '.join(theirs)}: name one split of each, as NAME:SPLIT"
+            f"{first} has {', '.join(ours)} and {second} has {', '.join(theirs)}: name one split of each set, as NAME:SPLIT"
         )
     left = sorted({*ours} ^ {*theirs}) if len(pairs) < max(len(ours), len(theirs)) else []
     documents = [_document(*pair) for pair in pairs]
@@ -113,7 +113,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
         f"second: {samples['only_second']:,}"
     )
     if samples["equal"] is None:
-        lines.append("  their frames have other axes or sizes")
+        lines.append("  the frames of the two sets have different axes or sizes")
     else:
         lines.append(f"  with equal frames: {samples['equal']:,}")
     if samples["other_labels"]:

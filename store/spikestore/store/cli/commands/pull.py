@@ -22,7 +22,7 @@ def pull(
         bool,
         typer.Option(
             "--deep",
-            help="Also decode each set and compare it with its digest before storing it; a set that exists already is decoded too.",
+            help="Also decode each set and compare it with its digest before it is stored. A set that the destination already has is decoded too.",
         ),
     ] = False,
     move: MoveOption = False,

@@ -42,7 +42,7 @@ def not_of_tonic(operation: object) -> object:
         return operation
     if name in RANDOM:
         raise ValueError(
-            f"op '{op}' (Tonic's {name}) is random, and a store would repeat one result in every epoch: remove it and augment during "
+            f"op '{op}' (Tonic's {name}) is random, and a store would repeat one result in every epoch: remove this operation and augment during "
             "training (augment= of FeatureLoader, docs/loading.md)"
         )
     if name in INSTEAD:

@@ -128,7 +128,7 @@ class Stream:
     def __getstate__(self) -> dict[str, object]:
         """Raise an error, because open storages and reads can't be pickled."""
         raise UsageError(
-            "a loader with residence='stream' can't be pickled or copied: create it in the process that uses it, or "
+            "a loader with residence='stream' can't be pickled or copied: create the loader in the process that uses it, or "
             "use residence='host'"
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ from spikestore.store_schemas.layout import BLOCK
 
 if TYPE_CHECKING:
     from spikestore.store import FeatureSet
+    from spikestore.store.columns.digest import BlockChecks
+    from spikestore.store.columns.reader import DirectReader
 
+AHEAD = 2
+"""Number of pieces that the second thread decodes ahead in a bound."""
 SENSOR = 128
 MOST_RECORDINGS, EVENTS = 10_000, 200_000
 FEW_RECORDINGS, FEW_EVENTS = 500, 20_000
@@ -68,10 +72,11 @@ def growing_middle_bound(scale: Scale) -> Row:
 
 
 def _least(former: FeatureSet, moved: int = 0) -> None:
-    """Do the work that each stored row needs; the last `moved` fragments are encoded as well."""
+    """Do the work that each stored row needs, decoding in a second thread; the last `moved` fragments are encoded as well."""
     from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
     from spikestore.store.columns.reader import DirectReader, FragmentDecoder
-    from spikestore.store.columns.shard_codec import packed_objects
+    from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
+    from spikestore.store.concurrency import Prefetcher
 
     manifest, layout = former.manifest, former.layout
     decoder, seed = FragmentDecoder(manifest, former.root), check_seed(*former.address)
@@ -80,25 +85,35 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
         paths = [entry.path for entry in former.record(fragment).objects]
         objects = {path: former.storage.get(f"{former.data_path}/{path}") for path in paths}
         block, rows = manifest.rows(fragment).start // BLOCK, len(manifest.rows(fragment))
-        is_moved = fragment >= len(manifest.fragments) - moved
         reader = decoder.reader(fragment, objects)
         if not isinstance(reader, DirectReader):
             raise TypeError("the former set was encoded by another version of spikestore")
         table = reader.table(fragment)
-        checks = [BlockChecks(table.columns, table.offsets, layout, each, block) for each in (seed, 0)]
+        stored, new = (BlockChecks(table.columns, table.offsets, layout, each, block) for each in (seed, 0))
         digests = BlockDigests(table.columns, table.offsets, layout)
         for name in ("index", "value"):
-            column = np.empty(int(table.offsets[-1]) if is_moved else 0, layout.dtype(name))
-            for begins, piece in reader.pieces(fragment, name, 0, rows):
-                for hashes in (*checks, digests):
-                    hashes.update(begins, piece)
-                if is_moved:
-                    column[begins : begins + len(piece)] = piece
-            if is_moved:
-                packed[name].encode(column)
-        for check in checks:
-            check.finish()
-        digests.finish()
+            is_moved = fragment >= len(manifest.fragments) - moved
+            encoder = ShardEncoder(packed[name]) if is_moved else None
+            decoded = _decoded(reader, fragment, name, rows, stored)
+            with closing(Prefetcher(decoded, AHEAD)) as pieces:
+                for begins, piece in pieces:
+                    new.update(begins, piece)
+                    digests.update(begins, piece)
+                    if encoder is not None:
+                        encoder.add(piece)
+            if encoder is not None:
+                encoder.finish()
+        for hashes in (stored, new, digests):
+            hashes.finish()
+
+
+def _decoded(
+    reader: DirectReader, fragment: int, name: str, rows: int, check: BlockChecks
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    buffers = [reader.new_buffer(name) for _ in range(AHEAD + 1)]
+    for begins, piece in reader.pieces(fragment, name, 0, rows, buffers):
+        check.update(begins, piece)
+        yield begins, piece
 
 
 def _grown(scale: Scale, row: Row, prefix: str) -> Row:

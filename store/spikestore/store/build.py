@@ -183,12 +183,13 @@ class Build:
         encoded: Mapping[str, bytes],
         *,
         events: EventCounts,
+        skipped: Iterable[SkippedRow] = (),
     ) -> Record:
-        """Store a fragment without skipped rows; its ``index`` and ``value`` are encoded already, because another set has the same rows.
+        """Store a fragment whose ``index`` and ``value`` are encoded already.
 
         Parameters
         ----------
-        fragment
+        fragment, events, skipped
             See `put_fragment`.
         samples : SampleColumns
             All rows of the fragment, checked and with the stored dtypes; ``index`` and ``value`` are not used.
@@ -196,13 +197,12 @@ class Build:
             Facts about these rows, computed from the values in `encoded`.
         encoded : mapping of str to bytes
             Objects of ``index`` and ``value``, by name; empty if there are no non-zeros.
-        events : EventCounts
-            Events read, cropped and dropped.
 
         Raises the errors of `put_fragment`.
         """
-        self._rows(fragment, len(samples), facts.nnz)
-        return self._put(fragment, samples, facts, encoded, events=events)
+        rows, skipped = self._rows(fragment, len(samples), facts.nnz), tuple(skipped)
+        refuse_filled_skips(rows, samples, skipped)
+        return self._put(fragment, samples, facts, encoded, skipped=skipped, events=events)
 
     def _rows(self, fragment: int, samples: int, nnz: int) -> range:
         """Return the rows of a fragment; raise `UsageError` if `samples` or `nnz` contradicts the plan."""

@@ -331,6 +331,6 @@ class FeatureSet:
 def scanned(features: FeatureSet, rows: RowRange) -> ScannedRows | None:
     """Return whole blocks of rows, to check them chunk by chunk; None if only Zarr can decode them.
 
-    This function and `ScannedRows.scan` raise the errors of `FeatureSet.read`. After an error, no row may be used.
+    This function, `ScannedRows.pieces` and `ScannedRows.finish` raise the errors of `FeatureSet.read`. After an error, no row may be used.
     """
     return features._rows.scanned(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,15 @@ from tests.pipeline.growing.growing_folders import add, damage, grown, is_as_fre
 from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
-from spikestore.pipeline.growing.moved_rows import MOST_RUNS, moved_rows
-from spikestore.store import FeatureSet
+from spikestore.pipeline.growing.moved_rows import MOST_RUNS, moved_parts
+from spikestore.pipeline.growing.streamed_fragment import AHEAD, StreamedFragment, stream_fragment
+from spikestore.store import FeatureSet, SampleColumns
+from spikestore.store.columns.fragment_facts import FragmentFacts
+from spikestore.store.columns.samples import concatenate
+from spikestore.store.columns.shard_codec import packed_objects
+from spikestore.store_schemas.documents.address import Address
+
+NEW = Address("1" * 64, "2" * 64)
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -31,33 +40,49 @@ def former(features: FeatureSet, rows: Any) -> FormerRows:
     )
 
 
+def streamed(rows: FormerRows, *, encoded: bool = False) -> StreamedFragment:
+    """Return all rows of a new set as one fragment; the labels and columns stay."""
+    every = range(len(rows.set_of))
+    parts = moved_parts(rows, every, lambda _, samples: samples)
+    assert parts is not None
+    manifest, root = rows.sets[0].features.manifest, rows.sets[0].features.root
+    encodings = (packed_objects(manifest, root) or {}) if encoded else {}
+    encodings = {name: encodings[name] for name in ("index", "value") if encoded}
+    return stream_fragment([*parts.values()], every, NEW, manifest.layout, encodings)
+
+
 @pytest.mark.parametrize(
     "rows",
     [
         range(10, 110),
+        range(64, 128),
         range(64, 192),
-        range(100, 300),
+        range(200, 300),
         [*range(3), *range(200, 205), *range(60, 140)],
         [299, 0],
     ],
 )
 def test_rows_are_those_of_the_former_set(features: FeatureSet, rows: Any) -> None:
-    """Any runs, within blocks and fragments or across them, in any order."""
-    run = moved_rows(former(features, rows), range(len(rows)))
-    assert run is not None
+    """Any runs, within blocks and fragments or across them, in any order: hashes, largest numbers and bytes are those of the joined rows."""
+    fragment = streamed(former(features, rows), encoded=True)
     everything = features.read()
-    parts = [everything.rows(row, row + 1) for row in rows]
-    for name in ("index", "value", "nnz", "n_bins", "label"):
-        expected = np.concatenate([getattr(part, name) for part in parts])
-        assert np.array_equal(getattr(run.columns, name), expected)
-        assert getattr(run.columns, name).dtype == expected.dtype
-    for name, column in run.columns.extras.items():
-        assert column.tolist() == [int(part.extras[name][0]) for part in parts]
-    assert (run.first, len(run.columns)) == (0, len(rows))
+    expected = concatenate(everything.rows(row, row + 1) for row in rows)
+    for name in ("nnz", "n_bins", "label"):
+        assert np.array_equal(getattr(fragment.samples, name), getattr(expected, name))
+        assert getattr(fragment.samples, name).dtype == getattr(expected, name).dtype
+    for name, column in fragment.samples.extras.items():
+        assert np.array_equal(column, expected.extras[name])
+    facts = FragmentFacts.of(expected, features.layout, NEW, range(len(rows)))
+    assert np.array_equal(fragment.facts.check, facts.check)
+    assert fragment.facts[1:] == facts[1:]
+    encodings = packed_objects(features.manifest, features.root)
+    assert encodings is not None
+    values = {name: getattr(expected, name) for name in ("index", "value") if len(expected.index)}
+    assert fragment.encoded == {name: encodings[name].encode(column) for name, column in values.items()}
 
 
 def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
-    """A column of only one former set is left out, because requested columns come from the new source."""
+    """The columns of each run are those of its set; requested columns come from the new source, through `with_labels`."""
     with_users = small_set(300, seed=1, extras=("n_events", "user")).build(memory_storage(), 128)
     for sets in ((features, with_users), (with_users, features)):
         rows = FormerRows(
@@ -65,31 +90,86 @@ def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
             np.array([0, 0, 1], np.int16),
             np.array([4, 5, 6]),
         )
-        run = moved_rows(rows, range(3))
-        assert run is not None
-        assert [*run.columns.extras] == ["n_events"]
-        expected = [sets[0].read(4, 6), sets[1].read(6, 7)]
-        for name in ("index", "value", "nnz", "label"):
-            joined = np.concatenate([getattr(each, name) for each in expected])
-            assert np.array_equal(getattr(run.columns, name), joined)
+        parts = moved_parts(rows, range(3), lambda _, samples: samples)
+        assert parts is not None
+        assert [*parts] == [0, 2]
+        assert [[*part.samples.extras] for part in parts.values()] == [[*each.layout.extras] for each in sets]
+
+
+def test_labels_are_requested_for_the_rows_of_a_run(features: FeatureSet) -> None:
+    """The caller gets the first row in the new set, also if the fragment is not the first."""
+    rows = FormerRows(
+        (FormerSet("", "", features),), np.zeros(8, np.int16), np.array([9, 9, 3, 4, 5, 90, 91, 2])
+    )
+    seen: list[tuple[int, list[int]]] = []
+
+    def with_labels(first: int, samples: SampleColumns) -> SampleColumns:
+        seen.append((first, samples.nnz.tolist()))
+        return samples
+
+    parts = moved_parts(rows, range(2, 7), with_labels)
+    assert parts is not None
+    nnz = features.column("nnz").tolist()
+    assert seen == [(2, nnz[3:6]), (5, nnz[90:92])]
+    assert [*parts] == [2, 5]
 
 
 def test_rows_of_several_chunks() -> None:
     """A run begins and ends in the middle of chunks, and has whole chunks between."""
     features = small_set(9000, silent=range(0)).build(memory_storage(), 8192)
-    run = moved_rows(former(features, range(100, 8100)), range(8000))
-    assert run is not None
+    fragment = streamed(former(features, range(100, 8100)))
     expected = features.read(100, 8100)
     assert len(expected.index) > 200_000
-    for name in ("index", "value", "nnz"):
-        assert np.array_equal(getattr(run.columns, name), getattr(expected, name))
+    facts = FragmentFacts.of(expected, features.layout, NEW, range(8000))
+    assert (fragment.facts.blocks, fragment.facts.nnz) == (facts.blocks, len(expected.index))
 
 
-def test_the_other_way_is_left_to_rows_that_are_missing_or_scattered(features: FeatureSet) -> None:
-    """A missing row is read from its recording; scattered rows would decode a block for each."""
-    assert moved_rows(former(features, [0, 1, -1]), range(3)) is None
-    assert moved_rows(former(features, range(0, 2 * MOST_RUNS, 2)), range(MOST_RUNS)) is not None
-    assert moved_rows(former(features, range(0, 2 * MOST_RUNS + 2, 2)), range(MOST_RUNS + 1)) is None
+@pytest.fixture(scope="module")
+def long_rows() -> FeatureSet:
+    """Build a set of one block, whose ``index`` has eight chunks."""
+    small, nnz = small_set(64, silent=range(0), skipped=()), np.full(64, 8000)
+    rng = np.random.default_rng(1)
+    index = [np.sort(rng.choice(16_000, count, replace=False)) for count in nnz]
+    truth = replace(
+        small.truth,
+        index=np.concatenate(index).astype(small.truth.index.dtype),
+        value=rng.geometric(0.4, int(nnz.sum())).astype(small.truth.value.dtype),
+        nnz=nnz.astype(small.truth.nnz.dtype),
+        n_bins=np.full(64, 1600, small.truth.n_bins.dtype),
+    )
+    return replace(small, n_events=3 * nnz, truth=truth).build(memory_storage())
+
+
+@pytest.mark.parametrize("rows", [range(64), range(4), range(30, 50), range(60, 64)])
+def test_a_piece_stays_valid_while_others_are_decoded_ahead(long_rows: FeatureSet, rows: range) -> None:
+    """A thread decodes `AHEAD` pieces ahead, also pieces of rows that are not wanted."""
+    parts = moved_parts(former(long_rows, rows), range(len(rows)), lambda _, samples: samples)
+    assert parts is not None
+    (part,) = parts.values()
+    expected = long_rows.read(rows.start, rows.stop)
+    for name in ("index", "value"):
+        window: deque[tuple[Any, Any]] = deque(maxlen=AHEAD + 1)
+        copies = []
+        for piece in part.pieces(name):
+            copies.append(piece.copy())
+            window.append((piece, copies[-1]))
+            assert all(np.array_equal(seen, copy) for seen, copy in window)
+        assert all(np.array_equal(seen, copy) for seen, copy in window), "the last pieces"
+        assert np.array_equal(np.concatenate(copies), getattr(expected, name))
+
+
+def test_runs_that_are_missing_or_scattered(features: FeatureSet) -> None:
+    """A missing row is in no part, because it is read from its recording; scattered rows would decode a block for each."""
+
+    def firsts(rows: Any) -> list[int] | None:
+        parts = moved_parts(former(features, rows), range(len(rows)), lambda _, samples: samples)
+        return None if parts is None else [*parts]
+
+    assert firsts([-1, 0, 1, -1, 2]) == [1, 4]
+    assert firsts([0, 1, -1]) == [0]
+    assert firsts([-1, -1]) == []
+    assert firsts(range(0, 2 * MOST_RUNS, 2)) == [*range(MOST_RUNS)]
+    assert firsts(range(0, 2 * MOST_RUNS + 2, 2)) is None
 
 
 def test_recordings_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +187,7 @@ def test_recordings_in_the_middle(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr(FormerRows, "read", counted)
         features = grown(tmp_path / "data", tmp_path / "store")["all"]
-    assert read == [64], "only the fragment with new recordings"
+    assert read == [], "also not of the fragment with new recordings"
     assert is_as_fresh(tmp_path / "data", features, tmp_path / "fresh")
 
 

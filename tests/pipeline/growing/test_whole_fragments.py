@@ -12,8 +12,8 @@ import pytest
 from tests.pipeline.folders import save
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh
 
-from spikestore.pipeline.growing.whole_fragments import _Sites
-from spikestore.store.columns.shard_codec import PackedObject
+from spikestore.pipeline.growing.streamed_fragment import _Sites
+from spikestore.store.columns.shard_codec import ShardEncoder
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -24,17 +24,17 @@ def test_only_other_fragments_are_encoded(tmp_path: Path, monkeypatch: pytest.Mo
     grown(tmp_path / "data", tmp_path / "store", fragment_samples=64)
     add(tmp_path / "data", z_1=1000)
     encoded: list[int] = []
-    encode = PackedObject.encode
+    add_values = ShardEncoder.add
 
-    def counted(self: PackedObject, values: npt.NDArray[Any]) -> bytes:
-        encoded.extend([len(values)] * self.sharded)
-        return encode(self, values)
+    def counted(self: ShardEncoder, values: npt.NDArray[Any]) -> None:
+        encoded.append(len(values))
+        add_values(self, values)
 
     folder = {"classes": ["z", "b"]}
     with monkeypatch.context() as patch:
-        patch.setattr(PackedObject, "encode", counted)
+        patch.setattr(ShardEncoder, "add", counted)
         features = grown(tmp_path / "data", tmp_path / "store", folder=folder)["all"]
-    assert encoded == [features.manifest.fragments[1].nnz] * 2
+    assert sum(encoded) == 2 * features.manifest.fragments[1].nnz
     assert features.column("label")[:64].tolist() == [1] * 64
     assert is_as_fresh(tmp_path / "data", features, tmp_path / "fresh", folder=folder)
 
@@ -64,5 +64,5 @@ def test_places_of_several_chunks_are_the_range_of_all() -> None:
     """The first chunk has one place, and the second another place before it."""
     sites = _Sites(10)
     for piece in ([15, 25], [3, 13], [9]):
-        sites.add(0, np.array(piece, np.uint32))
+        sites.add(np.array(piece, np.uint32))
     assert sites.range == (3, 5)

@@ -12,7 +12,7 @@ from hypothesis import given
 from zarr.core.buffer.cpu import Buffer
 from zarr.storage import MemoryStore
 
-from spikestore.store.columns.shard_codec import PackedObject
+from spikestore.store.columns.shard_codec import PackedObject, ShardEncoder
 from spikestore.store_schemas.documents.zarr_metadata import (
     CHUNK_VALUES,
     CRC32C,
@@ -83,6 +83,18 @@ def drawn(one: PackedObject, length: int, data: st.DataObject) -> np.ndarray[Any
     """Return random values for an object."""
     top = data.draw(st.sampled_from([1, 300, 2**32 - 2]))
     return np.random.default_rng(length).integers(0, top, length, endpoint=True).astype(one.dtype)
+
+
+@given(cuts=st.lists(st.integers(0, 512), max_size=12), length=st.integers(1, 512))
+def test_values_in_pieces_give_the_same_bytes(cuts: list[int], length: int) -> None:
+    """Pieces may be empty, end within a chunk, or contain several chunks; their memory may change after each call."""
+    values = np.random.default_rng(length).integers(0, 1000, length).astype("<u4")
+    encoder, shard = ShardEncoder(packed(SHARDED)), packed(SHARDED)
+    for piece in np.split(values, sorted(min(cut, length) for cut in cuts)):
+        passing = piece.copy()
+        encoder.add(passing)
+        passing[:] = 0
+    assert encoder.finish() == shard.encode(values)
 
 
 @FORMS

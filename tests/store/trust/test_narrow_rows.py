@@ -19,12 +19,12 @@ from spikestore.store import FeatureSet, SampleColumns
 from spikestore.store.columns.digest import (
     BlockChecks,
     BlockDigests,
+    BlockHashes,
     block_checks,
     block_digests,
     check_seed,
 )
 from spikestore.store.columns.reader import FragmentTable, undecodable
-from spikestore.store.columns.samples import largest_index, largest_value
 from spikestore.store.trust.block_rows import RowRange
 from spikestore.store.trust.narrow_rows import NarrowReader
 from spikestore.store.trust.rows import refuse_untrue_rows
@@ -55,7 +55,7 @@ class InPieces:
         return self._table
 
     def pieces(
-        self, fragment: int, name: str, start: int, stop: int
+        self, fragment: int, name: str, start: int, stop: int, buffers: object = ()
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         assert (fragment, start, stop) == (0, 0, 64)
         for begins, end in zip(self._cuts[:-1], self._cuts[1:], strict=True):
@@ -113,22 +113,40 @@ def scan(features: FeatureSet, columns: SampleColumns, reader: Any, *, is_true: 
     """Check that a whole fragment passes if its rows are true, and gets the hashes of whole columns."""
     if not is_true:
         with pytest.raises(DamagedError):
-            ScannedRows(
-                features.address, features.manifest, RowRange(0, 0, 64), reader, partial(undecodable, 0)
-            ).scan([])
+            read_all(
+                ScannedRows(
+                    features.address, features.manifest, RowRange(0, 0, 64), reader, partial(undecodable, 0)
+                )
+            )
         return
-    layout, pieces = features.layout, []
+    layout = features.layout
     scanned = ScannedRows(
         features.address, features.manifest, RowRange(0, 0, 64), reader, partial(undecodable, 0)
     )
     check = BlockChecks(scanned.samples, scanned.offsets, layout, 7, 3)
     digests = BlockDigests(scanned.samples, scanned.offsets, layout)
-    largest = scanned.scan([check, digests], lambda _, piece: pieces.append(piece.copy()))
-    assert largest == (largest_index(columns), largest_value(columns.value))
-    assert largest.max_index == columns.index.max()
+    assert_same_values(read_all(scanned, check, digests), columns)
     assert np.array_equal(check.finish(), block_checks(columns, layout, 7, 3))
     assert digests.finish() == block_digests(columns, layout)
-    assert np.array_equal(np.concatenate(pieces), columns.index)
+
+
+def read_all(rows: ScannedRows, *hashes: BlockHashes) -> dict[str, npt.NDArray[Any]]:
+    """Return all values, checked; they are added to the hashes."""
+    values = {}
+    for name in ("index", "value"):
+        pieces = []
+        for begins, piece in rows.pieces(name):
+            pieces.append(piece.copy())
+            for each in hashes:
+                each.update(begins, piece)
+        values[name] = np.concatenate(pieces)
+    rows.finish()
+    return values
+
+
+def assert_same_values(values: dict[str, npt.NDArray[Any]], columns: SampleColumns) -> None:
+    assert np.array_equal(values["index"], columns.index)
+    assert np.array_equal(values["value"], columns.value)
 
 
 @pytest.mark.parametrize("fault", ["largest index", "frames", "order", "zero", "label"])

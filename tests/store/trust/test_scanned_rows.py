@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy.typing as npt
+import numpy as np
 import pytest
 from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.store import FeatureSet
-from spikestore.store.columns.digest import BlockChecks
 from spikestore.store.columns.reader import DirectReader
 from spikestore.store.feature_set import scanned
 from spikestore.store.trust.block_rows import RowRange
@@ -49,32 +48,43 @@ def objects_of(features: FeatureSet) -> dict[str, bytes]:
     return {path: features.storage.get(f"{features.data_path}/{path}") for path in paths}
 
 
-class Broken(BlockChecks):
-    """Hashes of a caller whose code has a fault."""
-
-    def update(self, begins: int, piece: npt.NDArray[Any]) -> None:
-        raise IndexError("a fault of the caller")
-
-
 @pytest.mark.parametrize("error", [ZeroDivisionError("mine"), UsageError("mine"), StoreError("mine")])
+@pytest.mark.parametrize("name", ["index", "value"])
 def test_an_error_of_the_caller_is_not_damage(
-    features: FeatureSet, open_rows: Open, error: Exception
+    features: FeatureSet, open_rows: Open, name: str, error: Exception
 ) -> None:
-    """Code that sees the pieces, or hashes them, fails with its own error, without a cause."""
+    """A loop that uses the pieces fails with its own error, without a cause."""
     rows = open_rows(features, objects_of(features))
     assert rows is not None
 
-    def fail(begins: int, piece: npt.NDArray[Any]) -> None:
-        raise error
+    def loop() -> None:
+        for _ in rows.pieces(name):
+            raise error
 
-    for see in ({"see_index": fail}, {"see_value": fail}):
-        with pytest.raises(type(error)) as caught:
-            rows.scan([], **see)
-        assert caught.value is error
-        assert error.__cause__ is None
-    with pytest.raises(IndexError, match="a fault of the caller"):
-        rows.scan([Broken(rows.samples, rows.offsets, features.layout, 0, 0)])
-    assert rows.scan().max_index == SMALL.truth.rows(0, 64).index.max()
+    with pytest.raises(type(error)) as caught:
+        loop()
+    assert caught.value is error
+    assert error.__cause__ is None
+
+
+def test_all_rows_are_read(features: FeatureSet, open_rows: Open) -> None:
+    """Intact rows are those of the set."""
+    rows = open_rows(features, objects_of(features))
+    assert rows is not None
+    for name in ("index", "value"):
+        values = np.concatenate([piece.copy() for _, piece in rows.pieces(name)])
+        assert np.array_equal(values, getattr(SMALL.truth.rows(0, 64), name))
+    rows.finish()
+
+
+def test_rows_that_were_not_read_are_refused(features: FeatureSet, open_rows: Open) -> None:
+    """`finish` compares all values, so it also finds a column that the caller did not read."""
+    rows = open_rows(features, objects_of(features))
+    assert rows is not None
+    for _ in rows.pieces("index"):
+        pass
+    with pytest.raises(StoreError):
+        rows.finish()
 
 
 @pytest.mark.parametrize("name", ["index", "value"])
@@ -94,7 +104,10 @@ def test_damaged_bytes_are_damage(features: FeatureSet, open_rows: Open, name: s
 
 def _scan(rows: ScannedRows | None) -> None:
     assert rows is not None
-    rows.scan()
+    for name in ("index", "value"):
+        for _ in rows.pieces(name):
+            pass
+    rows.finish()
 
 
 class PanicException(BaseException):
@@ -115,7 +128,7 @@ def test_anything_that_a_decoder_raises_is_an_error_of_reading(
     monkeypatch.setattr(DirectReader, "pieces", pieces)
     expected = "though its objects are intact" if open_rows is _of_set else "cannot decode fragment 0"
     with pytest.raises(StoreError, match=expected) as caught:
-        rows.scan()
+        _scan(rows)
     assert caught.value.__cause__ is error
 
 
@@ -130,4 +143,4 @@ def test_an_interrupt_is_not_an_error_of_reading(
 
     monkeypatch.setattr(DirectReader, "pieces", pieces)
     with pytest.raises(KeyboardInterrupt):
-        rows.scan()
+        _scan(rows)

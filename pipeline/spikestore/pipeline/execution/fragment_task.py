@@ -17,8 +17,9 @@ from typing import NamedTuple
 from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
 from spikestore.pipeline.execution.transformed_rows import transform_each, transform_rows, transform_spans
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
-from spikestore.pipeline.growing.moved_rows import moved_rows
-from spikestore.pipeline.growing.whole_fragments import WholeFragment, whole_fragment
+from spikestore.pipeline.growing.moved_rows import moved_parts
+from spikestore.pipeline.growing.streamed_fragment import NewPart, StreamedFragment, stream_fragment
+from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.file_hashes import check_unchanged
@@ -27,10 +28,11 @@ from spikestore.pipeline.transforms.choose import Executor
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
+from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import SkippedRow
-from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.errors import StoreError, UsageError
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
@@ -161,10 +163,10 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         fragment_rows = _derived_rows(job, job.former, rows)
     else:
         with job.located.open() as reader:
-            whole = _whole_fragment(job, reader, rows)
-            if whole is not None:
+            streamed = _streamed_fragment(job, reader, rows)
+            if streamed is not None:
                 check_unchanged(job.located.stamps)
-                return _put_whole(job, fragment, whole, began)
+                return _put_streamed(job, fragment, streamed, began)
             fragment_rows = _rows_of_fragment(job, reader, rows)
     check_unchanged(job.located.stamps)
     columns = fragment_rows.columns
@@ -186,26 +188,64 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
     )
 
 
-def _whole_fragment(job: FragmentJob, reader: Reader, rows: range) -> WholeFragment | None:
-    """Return the fragment of a former set that has exactly these rows, or None."""
+def _streamed_fragment(job: FragmentJob, reader: Reader, rows: range) -> StreamedFragment | None:
+    """Return a fragment with rows of former sets, or None if its rows must be read in another way."""
     if job.former is None or not isinstance(reader, FileReader):
         return None
     layout = job.plan.layout
-    return whole_fragment(
-        job.former,
-        rows,
-        job.build,
-        lambda samples: _with_labels(RowRun(rows.start, samples), reader, layout),
+
+    def with_labels(first: int, samples: SampleColumns) -> SampleColumns:
+        return _with_labels(RowRun(first, samples), reader, layout)
+
+    whole = whole_fragment(job.former, rows, job.build, with_labels)
+    encodings = packed_objects(job.plan, job.plan.zarr)
+    if whole is not None or encodings is None:
+        return whole
+    former = moved_parts(job.former, rows, with_labels)
+    if not former:
+        return None
+    new, skipped = _new_parts(
+        job, reader, _gaps(rows, [range(r, r + len(p.samples)) for r, p in former.items()])
     )
+    parts = former | new
+    try:
+        streamed = stream_fragment(
+            [parts[first] for first in sorted(parts)],
+            rows,
+            job.build.address,
+            layout,
+            {name: encodings[name] for name in ("index", "value")},
+        )
+    except StoreError:
+        return None  # `FormerRows.read` returns the other rows, and says what is wrong
+    return streamed._replace(skipped=skipped, taken=sum(len(part.samples) for part in former.values()))
 
 
-def _put_whole(job: FragmentJob, fragment: int, whole: WholeFragment, began: float) -> FragmentReport:
-    """Store a fragment that a former set has; return a report."""
-    samples, facts = whole.samples, whole.facts
-    job.build.put_encoded_fragment(fragment, samples, facts, whole.encoded, events=count_events(samples))
-    content = content_of(samples, job.plan.layout)._replace(sites=whole.sites, nnz=facts.nnz)
+def _new_parts(
+    job: FragmentJob, reader: Reader, missing: Sequence[range]
+) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
+    """Return rows that are read from their recordings, by the first row of each part, and the skipped rows."""
+    if not missing:
+        return {}, ()
+    columns, skipped = transform_spans(job, reader, missing)
+    columns, parts, done = columns.as_stored(job.plan.layout), {}, 0
+    for span in missing:
+        parts[span.start] = NewPart(columns.rows(done, done + len(span)), job.plan.layout)
+        done += len(span)
+    return parts, skipped
+
+
+def _put_streamed(
+    job: FragmentJob, fragment: int, streamed: StreamedFragment, began: float
+) -> FragmentReport:
+    """Store a fragment with rows of former sets; return a report."""
+    samples, facts = streamed.samples, streamed.facts
+    job.build.put_encoded_fragment(
+        fragment, samples, facts, streamed.encoded, events=count_events(samples), skipped=streamed.skipped
+    )
+    content = content_of(samples, job.plan.layout)._replace(sites=streamed.sites, nnz=facts.nnz)
     seconds = time.perf_counter() - began
-    return FragmentReport(fragment, len(samples), facts.nnz, seconds, content, taken=len(samples))
+    return FragmentReport(fragment, len(samples), facts.nnz, seconds, content, taken=streamed.taken)
 
 
 class _FragmentRows(NamedTuple):
@@ -226,10 +266,9 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
     layout = job.plan.layout
     if job.former is None or not isinstance(reader, FileReader):
         return _FragmentRows(*transform_rows(job, reader, rows)[:2])
-    moved = moved_rows(job.former, rows)
-    runs, problems = job.former.read(rows) if moved is None else ([moved], [])
+    runs, problems = job.former.read(rows)
     runs = [RowRun(run.first, _with_labels(run, reader, layout)) for run in runs]
-    columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, runs))
+    columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, [run.rows for run in runs]))
     taken = sum(len(run.columns) for run in runs)
     return _FragmentRows(columns, skipped, True, taken, tuple(problems))
 
@@ -237,7 +276,7 @@ def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _Fragmen
 def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:
     """Return the rows of a fragment: computed from the finer set where possible, else from the recordings."""
     runs, problems = former.read(rows)
-    taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, runs)
+    taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, [run.rows for run in runs])
     if not missing:
         columns = concatenate(run.columns for run in runs)
         return _FragmentRows(columns, (), taken=taken)
@@ -246,10 +285,10 @@ def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _Fragmen
     return _FragmentRows(columns, skipped, taken=taken, problems=tuple(problems))
 
 
-def _gaps(rows: range, runs: Sequence[RowRun]) -> list[range]:
-    """Return the rows that are in no run."""
-    begins = [rows.start, *(run.first + len(run.columns) for run in runs)]
-    ends = [*(run.first for run in runs), rows.stop]
+def _gaps(rows: range, taken: Sequence[range]) -> list[range]:
+    """Return the rows that are in no range of `taken`, which ascend."""
+    begins = [rows.start, *(each.stop for each in taken)]
+    ends = [*(each.start for each in taken), rows.stop]
     return [range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]
 
 

@@ -42,6 +42,11 @@ class RowRun(NamedTuple):
     columns: SampleColumns
     """The rows; labels and the reader's columns are those of the former set."""
 
+    @property
+    def rows(self) -> range:
+        """The rows in the new set."""
+        return range(self.first, self.first + len(self.columns))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormerRows:

@@ -6,42 +6,24 @@ are not encoded again, because that would take most of the time. Only one chunk 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
 from spikestore.pipeline.growing.former_rows import FormerRows
+from spikestore.pipeline.growing.moved_rows import WithLabels
+from spikestore.pipeline.growing.streamed_fragment import FormerPart, StreamedFragment, stream_fragment
 from spikestore.store.build import Build
-from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
-from spikestore.store.columns.fragment_facts import FragmentFacts, without_values
-from spikestore.store.columns.samples import SampleColumns
+from spikestore.store.columns.fragment_facts import without_values
 from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store.feature_set import FeatureSet
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.errors import DamagedError, StoreError
-from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
-class WholeFragment(NamedTuple):
-    """A whole fragment of a former set. It has been checked."""
-
-    samples: SampleColumns
-    """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
-    facts: FragmentFacts
-    """Numbers and hashes for the new set."""
-    encoded: dict[str, bytes]
-    """Stored bytes of ``index`` and ``value``."""
-    sites: tuple[int, int] | None
-    """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
-
-
 def whole_fragment(
-    former: FormerRows, rows: range, build: Build, with_labels: Callable[[SampleColumns], SampleColumns]
-) -> WholeFragment | None:
+    former: FormerRows, rows: range, build: Build, with_labels: WithLabels
+) -> StreamedFragment | None:
     """Return the fragment of a former set that has exactly the rows `rows` of a new set, in order.
 
     Returns None if there is no such fragment, if the plan of the new set encodes fragments in another way, or if the fragment
@@ -56,7 +38,7 @@ def whole_fragment(
     build : Build
         Build of the new set.
     with_labels : callable
-        Returns rows of the former set with the labels and columns of the new set.
+        See `WithLabels`.
     """
     part = former.part(rows)
     begin = int(part.row_of[0])
@@ -91,8 +73,8 @@ def _read(
     fragment: int,
     rows: range,
     build: Build,
-    with_labels: Callable[[SampleColumns], SampleColumns],
-) -> WholeFragment | None:
+    with_labels: WithLabels,
+) -> StreamedFragment | None:
     record = features.record(fragment)
     objects = {
         entry.path: features.storage.get(f"{features.data_path}/{entry.path}") for entry in record.objects
@@ -100,33 +82,11 @@ def _read(
     for entry in record.objects:
         if sha256_hex(objects[entry.path]) != entry.sha256:
             raise DamagedError(f"{entry.path} is damaged")
-    layout, sites = build.plan.layout, _Sites(build.plan.layout.site_count)
     scanned = ScannedRows.of_objects(features.address, features.manifest, features.root, fragment, objects)
     if scanned is None:
         return None
-    samples = with_labels(without_values(scanned.samples, features.layout))
-    columns = dict(samples.in_order(layout))
-    seed, block = check_seed(*build.address), rows.start // BLOCK
-    check = BlockChecks(columns, scanned.offsets, layout, seed, block)
-    digests = BlockDigests(columns, scanned.offsets, layout)
-    largest = scanned.scan([check, digests], sites.add)
-    nnz = int(scanned.offsets[-1])
-    facts = FragmentFacts(check.finish(), tuple(digests.finish()), nnz, *largest)
+    samples = with_labels(rows.start, without_values(scanned.samples, features.layout))
+    whole = stream_fragment([FormerPart(scanned, samples)], rows, build.address, build.plan.layout, {})
     paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
     encoded = {name: objects[path] for name, path in paths.items() if path in objects}
-    return WholeFragment(samples, facts, encoded, sites.range)
-
-
-class _Sites:
-    """Range of the sites with a count, as in `FragmentContent`."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.range: tuple[int, int] | None = None
-
-    def add(self, _begins: int, index: npt.NDArray[Any]) -> None:
-        """Add indices. Once two different sites are known, further indices are ignored."""
-        if self.range is None or self.range[0] == self.range[1]:
-            site = index % self._count
-            known = self.range or (int(site[0]), int(site[0]))
-            self.range = min(known[0], int(site.min())), max(known[1], int(site.max()))
+    return whole._replace(encoded=encoded, taken=len(rows))

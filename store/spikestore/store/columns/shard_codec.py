@@ -116,19 +116,14 @@ class PackedObject:
 
     def encode(self, values: npt.NDArray[Any]) -> bytes:
         """Return the encoded bytes of an object with 1 to ``self.values`` values."""
-        chunks = [
-            self._encode_chunk(values[start : start + self.chunk])
-            for start in range(0, len(values), self.chunk)
-        ]
         if not self.sharded:
-            return chunks[0]
-        table = np.full((self.values // self.chunk, 2), _ABSENT, "<u8")
-        lengths = np.array([len(chunk) for chunk in chunks], np.uint64)
-        table[: len(chunks), 1] = lengths
-        table[: len(chunks), 0] = np.cumsum(lengths) - lengths
-        return b"".join([*chunks, _with_crc(table.tobytes())])
+            return self.encode_chunk(values)
+        encoder = ShardEncoder(self)
+        encoder.add(values)
+        return encoder.finish()
 
-    def _encode_chunk(self, values: npt.NDArray[Any]) -> bytes:
+    def encode_chunk(self, values: npt.NDArray[Any]) -> bytes:
+        """Return the encoded bytes of an inner chunk with 1 to ``self.chunk`` values."""
         written = len(values)
         if written < self.chunk:
             full = np.full(self.chunk, self.fill, self.dtype)
@@ -197,6 +192,51 @@ class PackedObject:
             raise DamagedError(f"cannot decode a chunk: {error}") from error
         if progress.n_processed != len(out):
             raise DamagedError(f"a chunk has {plural(progress.n_processed, 'value')}, expected {len(out):,}")
+
+
+class ShardEncoder:
+    """Encodes a sharded object whose values arrive in pieces, chunk by chunk; the bytes are those of `PackedObject.encode`.
+
+    Parameters
+    ----------
+    packed : PackedObject
+        Encoding of the column; it must be sharded.
+    """
+
+    def __init__(self, packed: PackedObject) -> None:
+        self._packed = packed
+        self._chunks: list[bytes] = []
+        self._begun = np.empty(packed.chunk, packed.dtype)
+        self._count = 0  # values in `_begun`
+
+    def add(self, values: npt.NDArray[Any]) -> None:
+        """Add values, shape (n,), with the stored dtype; they are encoded or copied during the call."""
+        size, begin = self._packed.chunk, 0
+        while begin < len(values):
+            if not self._count and begin + size <= len(values):
+                self._chunks.append(self._packed.encode_chunk(values[begin : begin + size]))
+                begin += size
+                continue
+            part = values[begin : begin + size - self._count]
+            self._begun[self._count : self._count + len(part)] = part
+            self._count += len(part)
+            begin += len(part)
+            if self._count == size:
+                self._encode_begun()
+
+    def finish(self) -> bytes:
+        """Return the object; it must have at least one value."""
+        if self._count:
+            self._encode_begun()
+        table = np.full((self._packed.values // self._packed.chunk, 2), _ABSENT, "<u8")
+        lengths = np.array([len(chunk) for chunk in self._chunks], np.uint64)
+        table[: len(lengths), 1] = lengths
+        table[: len(lengths), 0] = np.cumsum(lengths) - lengths
+        return b"".join([*self._chunks, _with_crc(table.tobytes())])
+
+    def _encode_begun(self) -> None:
+        self._chunks.append(self._packed.encode_chunk(self._begun[: self._count]))
+        self._count = 0
 
 
 def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str, PackedObject] | None:

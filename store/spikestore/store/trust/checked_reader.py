@@ -95,7 +95,7 @@ class CheckedReader:
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
 
     def scanned(self, rows: RowRange) -> ScannedRows | None:
-        """Return rows to check them chunk by chunk; None if only Zarr can decode them. This method and `ScannedRows.scan` raise the errors of `read`."""
+        """Return rows to check them chunk by chunk; None if only Zarr can decode them. Errors are those of `read`."""
         self._refuse_giant(rows.fragment)
         reader = self.reader
         if not isinstance(reader, DirectReader):

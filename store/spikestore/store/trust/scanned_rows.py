@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store.columns.digest import BlockHashes, check_seed
+from spikestore.store.columns.digest import check_seed
 from spikestore.store.columns.reader import DirectReader, FragmentDecoder, read_errors, undecodable
 from spikestore.store.columns.samples import largest_value, range_problem
 from spikestore.store.trust.block_rows import BlockRows, RowRange
@@ -23,23 +23,9 @@ from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import DamagedError, StoreError
 
-See = Callable[[int, npt.NDArray[Any]], object]
-"""Called with each piece of a column, and with the position of the piece; the piece is valid only during the call."""
-
-
-def _ignore(begins: int, piece: npt.NDArray[Any]) -> None:
-    """Do nothing."""
-
-
-class Largest(NamedTuple):
-    """Largest numbers of some rows; 0 if the rows have no non-zeros."""
-
-    max_index: int
-    max_value: float
-
 
 class ScannedRows:
-    """Whole blocks of rows of a fragment of a committed set; `of_objects` and `feature_set.scanned` return them.
+    """Whole blocks of rows of a fragment of a committed set, to read once; `of_objects` and `feature_set.scanned` return them.
 
     Parameters
     ----------
@@ -74,6 +60,7 @@ class ScannedRows:
             table = reader.table(rows.fragment)
         self._blocks = BlockRows.of(manifest, rows, table)
         self.samples, self.offsets = self._blocks.samples, self._blocks.offsets
+        self._checks = self._blocks.checks(manifest, check_seed(*address))
         if fault_of_samples(manifest, rows.fragment, self.samples, self._blocks.first) is not None:
             raise self._damaged()
 
@@ -110,41 +97,48 @@ class ScannedRows:
         rows = RowRange(fragment, 0, len(manifest.rows(fragment)))
         return cls(address, manifest, rows, reader, describe)
 
-    def scan(
-        self, hashes: Sequence[BlockHashes] = (), see_index: See = _ignore, see_value: See = _ignore
-    ) -> Largest:
-        """Decode and check all values, and return the largest numbers.
+    def new_buffers(self, name: str, count: int) -> list[npt.NDArray[Any]]:
+        """Return `count` buffers for `pieces`."""
+        return [self._reader.new_buffer(name) for _ in range(count)]
+
+    def pieces(
+        self, name: str, buffers: Sequence[npt.NDArray[Any]] = ()
+    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        """Yield a column chunk by chunk; each chunk has been checked against the format. Read ``index``, then ``value``, then call `finish`.
 
         Parameters
         ----------
-        hashes : sequence of BlockHashes
-            Hashes to which all values are added.
-        see_index, see_value : callable
-            Called with the pieces of ``index`` and ``value``. An error of these functions is raised unchanged.
+        name : {"index", "value"}
+            The column.
+        buffers : sequence of array, optional
+            Result of `new_buffers`. The pieces use them in turn; by default, a piece is valid only until the next one is read.
+
+        Yields
+        ------
+        tuple of int and array
+            Position of the piece, counted as in `offsets`, and the piece.
 
         Raises
         ------
         DamagedError, StoreError
-            The values cannot be read or decoded, they differ from the stored hashes, or the format or the manifest forbids them.
+            The values cannot be read or decoded, or the format or the manifest forbids them.
         """
-        checks = self._blocks.checks(self._manifest, check_seed(*self._address))
-        index = self._scan_index([checks, *hashes], see_index)
-        value = self._scan_value([checks, *hashes], see_value)
-        if not np.array_equal(checks.finish(), self._blocks.check):
-            raise self._damaged()
-        return Largest(index, value)
+        return self._index(buffers) if name == "index" else self._value(buffers)
 
-    def _scan_index(self, hashes: Sequence[BlockHashes], see: See) -> int:
+    def finish(self) -> None:
+        """Compare all values with the stored hashes; the rows must not be used if this raises `StoreError`."""
+        if not np.array_equal(self._checks.finish(), self._blocks.check):
+            raise self._damaged()
+
+    def _index(self, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         layout, filled = self._manifest.layout, self.samples["nnz"] > 0
         starts, ends = self.offsets[:-1][filled], self.offsets[1:][filled] - 1
         last = np.zeros(len(ends), layout.dtype("index"))  # of each row with non-zeros: its largest
         before: Any = 0
-        for begins, piece in self._pieces("index"):
+        for begins, piece in self._read("index", buffers):
             if piece.dtype != last.dtype:
                 raise self._damaged()
-            for each in hashes:
-                each.update(begins, piece)
-            see(begins, piece)
+            self._checks.update(begins, piece)
             falls = np.flatnonzero(piece[1:] <= piece[:-1]) + (begins + 1)
             if begins and piece[0] <= before:
                 falls = np.concatenate([[begins], falls])
@@ -154,37 +148,33 @@ class ScannedRows:
             own = slice(*np.searchsorted(ends, [begins, begins + len(piece)]))
             last[own] = piece[ends[own] - begins]
             before = piece[-1]
+            yield begins, piece
         bins = last.astype(np.uint64) // np.uint64(layout.site_count)
-        largest = int(last.max(initial=0))
         if (
-            largest > self._manifest.max_index
+            int(last.max(initial=0)) > self._manifest.max_index
             or range_problem("index", last, last.dtype) is not None
             or (bins >= self.samples["n_bins"][filled].astype(np.uint64)).any()
         ):
             raise self._damaged()
-        return largest
 
-    def _scan_value(self, hashes: Sequence[BlockHashes], see: See) -> float:
-        dtype, largest = self._manifest.layout.dtype("value"), 0.0
-        for begins, piece in self._pieces("value"):
+    def _value(self, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+        dtype = self._manifest.layout.dtype("value")
+        for begins, piece in self._read("value", buffers):
             if (
                 piece.dtype != dtype
                 or range_problem("value", piece, dtype) is not None
                 or not (piece.min() > 0 if dtype.kind == "u" else piece.all())
+                or largest_value(piece) > self._manifest.max_value
             ):
                 raise self._damaged()
-            for each in hashes:
-                each.update(begins, piece)
-            see(begins, piece)
-            largest = max(largest, largest_value(piece))
-        if largest > self._manifest.max_value:
-            raise self._damaged()
-        return largest
+            self._checks.update(begins, piece)
+            yield begins, piece
 
-    def _pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _read(self, name: str, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         # An error of the loop that uses the pieces is not raised here, so it is not taken for an error of reading.
+        rows = self._rows
         with read_errors(self._describe):
-            yield from self._reader.pieces(self._rows.fragment, name, self._rows.start, self._rows.stop)
+            yield from self._reader.pieces(rows.fragment, name, rows.start, rows.stop, buffers)
 
     def _damaged(self) -> StoreError:
         fault = f"fragment {self._rows.fragment} has rows that the format or the manifest forbids"

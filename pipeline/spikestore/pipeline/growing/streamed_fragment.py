@@ -1,0 +1,185 @@
+"""A fragment of a new set from rows of former sets and new rows: the values are checked, hashed and encoded chunk by chunk.
+
+Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. So only a few chunks
+are in memory at a time. While one chunk is hashed and encoded, a thread decodes the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+
+from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
+from spikestore.store.columns.fragment_facts import FragmentFacts, without_values
+from spikestore.store.columns.samples import SampleColumns, concatenate, largest_value
+from spikestore.store.columns.shard_codec import PackedObject, ShardEncoder
+from spikestore.store.concurrency import Prefetcher
+from spikestore.store.trust.scanned_rows import ScannedRows
+from spikestore.store_schemas.documents.address import Address
+from spikestore.store_schemas.documents.record import SkippedRow
+from spikestore.store_schemas.layout import BLOCK, Layout
+
+AHEAD = 2
+"""Number of pieces that the thread decodes ahead."""
+
+
+class RowPart(Protocol):
+    """Consecutive rows of a new set whose values arrive in pieces."""
+
+    @property
+    def samples(self) -> SampleColumns:
+        """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
+
+    def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """Yield ``index`` or ``value`` of the rows in pieces, some of which may be empty; a piece is valid until `AHEAD` more were yielded."""
+
+    def finish(self) -> None:
+        """Raise `StoreError` if the values that were read are not those that were stored."""
+
+
+class FormerPart:
+    """Rows of a former set.
+
+    Parameters
+    ----------
+    rows : ScannedRows
+        Whole blocks that have the rows.
+    samples : SampleColumns
+        The rows without ``index`` and ``value``, with the labels and columns of the new set.
+    first : int
+        Number of the first of the rows, counted from that of `rows`.
+    """
+
+    def __init__(self, rows: ScannedRows, samples: SampleColumns, first: int = 0) -> None:
+        self.samples = samples
+        self._rows = rows
+        self._first, self._last = (int(rows.offsets[row]) for row in (first, first + len(samples)))
+
+    def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """Yield the values of the rows; see `RowPart`. The other rows of the blocks are only checked."""
+        buffers = self._rows.new_buffers(name, AHEAD + 1)
+        for begins, piece in self._rows.pieces(name, buffers):
+            # Also if it is empty: a piece without rows of this part overwrites a buffer, which may still be in use.
+            yield piece[max(self._first - begins, 0) : max(self._last - begins, 0)]
+
+    def finish(self) -> None:
+        """Compare the values with their hashes; see `RowPart`."""
+        self._rows.finish()
+
+
+class NewPart:
+    """Rows that were made from recordings.
+
+    Parameters
+    ----------
+    columns : SampleColumns
+        The rows, checked and with the stored dtypes (`SampleColumns.as_stored`).
+    layout : Layout
+        Columns of the set.
+    """
+
+    def __init__(self, columns: SampleColumns, layout: Layout) -> None:
+        self.samples = without_values(dict(columns.in_order(layout)), layout)
+        self._values = {"index": columns.index, "value": columns.value}
+
+    def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
+        """Yield all values as one piece; see `RowPart`."""
+        yield self._values[name]
+
+    def finish(self) -> None:
+        """Do nothing, because the values are in memory."""
+
+
+class StreamedFragment(NamedTuple):
+    """A fragment of a new set. It has been checked."""
+
+    samples: SampleColumns
+    """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
+    facts: FragmentFacts
+    """Numbers and hashes for the new set."""
+    encoded: dict[str, bytes]
+    """Stored bytes of ``index`` and ``value``; empty without non-zeros."""
+    sites: tuple[int, int] | None
+    """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
+    taken: int = 0
+    """Number of rows of former sets."""
+    skipped: Sequence[SkippedRow] = ()
+    """The skipped rows."""
+
+
+def stream_fragment(
+    parts: Sequence[RowPart],
+    rows: range,
+    address: Address,
+    layout: Layout,
+    encodings: Mapping[str, PackedObject],
+) -> StreamedFragment:
+    """Return the fragment that consists of these parts, in order.
+
+    Parameters
+    ----------
+    parts : sequence of RowPart
+        All rows of the fragment.
+    rows : range
+        Numbers of the rows in the new set.
+    address, layout
+        Keys and columns of the new set.
+    encodings : mapping of str to PackedObject
+        Encodings of ``index`` and ``value``. If a column is not in the mapping, the column is not encoded.
+
+    Raises
+    ------
+    DamagedError, StoreError
+        Rows of a former set cannot be read, or are damaged.
+    """
+    samples = concatenate(part.samples for part in parts)
+    columns, offsets = dict(samples.in_order(layout)), samples.offsets()
+    check = BlockChecks(columns, offsets, layout, check_seed(*address), rows.start // BLOCK)
+    digests = BlockDigests(columns, offsets, layout)
+    sites = _Sites(layout.site_count)
+    largest: dict[str, float] = {}
+    encoded: dict[str, bytes] = {}
+    for name in ("index", "value"):
+        encoder = ShardEncoder(encodings[name]) if name in encodings else None
+        begins, largest[name] = 0, 0
+        with closing(Prefetcher(_pieces(parts, name), AHEAD)) as pieces:
+            for piece in filter(len, pieces):
+                check.update(begins, piece)
+                digests.update(begins, piece)
+                largest[name] = max(largest[name], largest_value(piece))
+                if name == "index":
+                    sites.add(piece)
+                if encoder is not None:
+                    encoder.add(piece)
+                begins += len(piece)
+        if encoder is not None and begins:
+            encoded[name] = encoder.finish()
+    for part in parts:
+        part.finish()
+    facts = FragmentFacts(
+        check.finish(), tuple(digests.finish()), int(offsets[-1]), int(largest["index"]), largest["value"]
+    )
+    return StreamedFragment(samples, facts, encoded, sites.range)
+
+
+def _pieces(parts: Sequence[RowPart], name: str) -> Iterator[npt.NDArray[Any]]:
+    for part in parts:
+        yield from part.pieces(name)
+
+
+class _Sites:
+    """Range of the sites with a count, as in `FragmentContent`."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.range: tuple[int, int] | None = None
+
+    def add(self, index: npt.NDArray[Any]) -> None:
+        """Add indices. Once two different sites are known, further indices are ignored."""
+        if self.range is None or self.range[0] == self.range[1]:
+            site = index % self._count
+            known = self.range or (int(site[0]), int(site[0]))
+            self.range = min(known[0], int(site.min())), max(known[1], int(site.max()))

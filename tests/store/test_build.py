@@ -129,7 +129,9 @@ FIRST = SMALL.truth.rows(0, 64)
             "contradict each other in the number",
             id="short-value",
         ),
-        pytest.param(lambda: changed_columns(label=FIRST.label[:-1]), "label has 63 rows", id="short-label"),
+        pytest.param(
+            lambda: changed_columns(label=FIRST.label[:-1]), "column 'label' has 63 rows", id="short-label"
+        ),
         pytest.param(
             lambda: SMALL.truth.rows(0, 63), "fragment 0 must have 64 rows, got 63", id="short-fragment"
         ),

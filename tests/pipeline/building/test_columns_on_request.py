@@ -256,9 +256,11 @@ def test_a_typing_error_in_a_column_of_numbers_is_logged(
 
 def test_columns_that_cannot_be_kept(folder: Path) -> None:
     """Columns with the name of a column of the set, or of a part of a text, are rejected."""
-    with pytest.raises(SpecError, match=r"cannot be stored under the name 'place\.text-0', .* rename it"):
+    with pytest.raises(
+        SpecError, match=r"cannot be stored under the name 'place\.text-0', .* rename the column"
+    ):
         build_folder(folder, "place.text-0")
-    with pytest.raises(SpecError, match=r"cannot be stored under the name 'label', .* rename it"):
+    with pytest.raises(SpecError, match=r"cannot be stored under the name 'label', .* rename the column"):
         build_folder(folder, "label")
     with pytest.raises(SpecError, match="'speed'"):
         build_folder(folder, "speed")

@@ -89,7 +89,7 @@ def test_with_a_lock_no_recordings_are_needed(
     shutil.rmtree(team)
     again = preprocess(desk / "r.toml", store=desk / "store")
     assert {split: one.digest for split, one in again.items()} == digests(desk / "store")
-    assert "it matches the lock, so no recordings are needed" in caplog.text
+    assert "the set matches the lock, so no recordings are needed" in caplog.text
 
 
 @pytest.mark.usefixtures("no_computing")

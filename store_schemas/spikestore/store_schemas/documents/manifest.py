@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import EventCounts, Record, SkippedRow
 from spikestore.store_schemas.errors import DamagedError
 from spikestore.store_schemas.layout import FILL, Layout, layout_of
@@ -23,6 +22,8 @@ from spikestore.store_schemas.specs.transform import Transform
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from spikestore.store_schemas.documents.plan import Plan
 
 
 class FragmentRow(NamedTuple):

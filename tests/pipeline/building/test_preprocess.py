@@ -265,6 +265,24 @@ def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pyte
     assert not [one for one in caplog.records if one.levelno == logging.WARNING]
 
 
+@pytest.mark.parametrize(
+    ("times", "where"),
+    [
+        ({"end_time": 3e5, "include_incomplete": True}, "after the last bin"),
+        ({"start_time": 2e5, "include_incomplete": True}, "before start_time and after the last bin"),
+        ({"start_time": 2e5}, "before start_time and after the last complete bin"),
+    ],
+)
+def test_the_warning_names_the_times_of_events_in_no_bin(
+    tmp_path: Path, data: Path, caplog: pytest.LogCaptureFixture, times: dict[str, Any], where: str
+) -> None:
+    """With `include_incomplete`, the last bin need not be complete; with `start_time`, earlier events are in no bin either."""
+    frames = ToFrame(sensor_size=(700, 1, 1), time_window=1e5, **times)
+    built(make_source("SSC", "train", data), tmp_path / "store", Transform(operations=(frames,)))
+    (warning,) = (one.getMessage() for one in caplog.records if "of their events" in one.getMessage())
+    assert warning.endswith(f"because Tonic drops events {where}; see column 'n_dropped'")
+
+
 def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

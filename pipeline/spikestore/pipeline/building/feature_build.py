@@ -31,7 +31,7 @@ from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.layout import Layout
-from spikestore.store_schemas.specs.operations import ToVoxelGrid
+from spikestore.store_schemas.specs.operations import FrameOperation, ToVoxelGrid
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 from spikestore.store_schemas.wording import plural
 
@@ -228,7 +228,13 @@ def _report_losses(features: FeatureSet, label: str) -> None:
             f"{manifest.events.lossy_samples:,}",
             plural(manifest.samples, "recording"),
             100 * LOSSY_SHARE,
-            "at the time of the last event"
-            if isinstance(manifest.transform.to_frame, ToVoxelGrid)
-            else "after the last complete bin",
+            _times_in_no_bin(manifest.transform.to_frame),
         )
+
+
+def _times_in_no_bin(frame: FrameOperation) -> str:
+    """Return the times of events that are in no time bin, for messages."""
+    if isinstance(frame, ToVoxelGrid):
+        return "at the time of the last event"
+    after = "after the last bin" if frame.include_incomplete else "after the last complete bin"
+    return after if frame.start_time is None else f"before start_time and {after}"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from spikestore.pipeline.readers.dataset import refuse_other_columns
+from spikestore.pipeline.readers.event_block import TimeType
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.store.columns.event_counts import EVENT_COLUMNS
 from spikestore.store_schemas.errors import LayoutError, UsageError
 from spikestore.store_schemas.layout import Layout, layout_of
-from spikestore.store_schemas.specs.items import FilePart
-from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber
-from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.specs.operations import FixedDuration, FixedFramesNumber, FrameOperation
 from spikestore.store_schemas.specs.transform import Transform
-
-_COCHLEA = "cochlea-hdf5"
-"""Name of the reader of SHD and SSC; importing the reader here would import h5py for every recipe."""
 
 
 class SourceLook(NamedTuple):
@@ -64,21 +61,45 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
     problem = None if reader.has_y else transform.problem_without_y()
     if problem is not None:  # checked here, before the plan is stored
         raise UsageError(problem)
-    frame = transform.to_frame
-    by_time = isinstance(frame, FixedDuration) or (
-        isinstance(frame, FixedFramesNumber) and frame.split_by == "time"
-    )
-    if by_time and _mixes_times(located.source):
-        raise UsageError(
-            f"{frame.op} uses the float16 times of SHD and SSC files, but some of the data sets have other times: build a separate set for "
-            "each data set"
-        )
+    items = located.source.items
+    if items is not None and len(items.parts) > 1:
+        from spikestore.pipeline.readers.items.items_reader import ItemsReader
+
+        assert isinstance(reader, ItemsReader)  # noqa: S101 - the reader of all sources with items
+        refuse_mixed_times(reader.time_types(), transform.to_frame)
     return layout_of(
         transform, has_y=reader.has_y, classes=reader.classes, extras=(*reader.extras, *EVENT_COLUMNS)
     )
 
 
-def _mixes_times(source: Source) -> bool:
-    """Return whether recordings from files of SHD or SSC, whose times may be float16, are mixed with other recordings."""
-    parts = () if source.items is None else source.items.parts
-    return len({isinstance(part, FilePart) and part.reader == _COCHLEA for part in parts}) > 1
+def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
+    """Raise an error if the frames of a recording would depend on the recordings that are read with it.
+
+    A block has times of one type. Integers and float16 times become the same integers in µs; only the rules of SpikingJelly
+    need float16 times as they are stored.
+
+    Parameters
+    ----------
+    types : set of str
+        Types of the times of the data sets; see `EventBlock.time_type`.
+    frame : FrameOperation
+        The operation that makes frames.
+
+    Raises
+    ------
+    UsageError
+        The types cannot be mixed with this operation.
+    """
+    if len(types) < 2:
+        return
+    if "floating-point" in types:
+        raise UsageError(
+            "some recordings have integer times, but others have floating-point times: build a separate set from each data set"
+        )
+    if isinstance(frame, FixedDuration) or (
+        isinstance(frame, FixedFramesNumber) and frame.split_by == "time"
+    ):
+        raise UsageError(
+            f"{frame.op} uses the float16 times of SHD and SSC files, but some of the data sets have other times: build a separate set for "
+            "each data set"
+        )

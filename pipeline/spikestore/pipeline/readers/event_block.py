@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ second to start."""
 def are_few(n_events: int) -> bool:
     """Return whether a set with this many events is built faster without compiled code."""
     return n_events < FEW_EVENTS
+
+
+TimeType = Literal["float16", "floating-point", "integer"]
+"""Type of the times of a block: float16 as in the file, with a `time_table`; or floating-point numbers or integers in µs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +68,13 @@ class EventBlock:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def time_type(self) -> TimeType:
+        """Type of the times."""
+        if self.time_table is not None:
+            return "float16"
+        return "floating-point" if self.t.dtype.kind == "f" else "integer"
 
     def recordings(self, event: np.dtype[np.void]) -> list[Recording | RecordingError]:
         """Return each recording, or its error, as `spikestore.pipeline.readers.reader.Reader.read` does.

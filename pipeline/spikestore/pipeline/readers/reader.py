@@ -124,7 +124,8 @@ class Reader(ClosesOnExit, Protocol):
         -------
         EventBlock
             The recordings. Its `errors` are the errors that `read` returns. Invalid recordings have no events in the columns,
-            so every event in the columns is valid. Do not write to the arrays, because other blocks may share them.
+            so every event in the columns is valid. Do not write to the arrays, because other blocks may share them. All blocks
+            with events have the same `time_type`.
 
         Raises
         ------

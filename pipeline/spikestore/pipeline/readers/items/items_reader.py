@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock
+from spikestore.pipeline.readers.event_block import NO_TIME, EventBlock, TimeType
 from spikestore.pipeline.readers.items.live_dataset import PASSED_ON, Item, LiveDataset, hash_of
 from spikestore.pipeline.readers.reader import ClosesOnExit, Reader
 from spikestore.pipeline.readers.recording import Recording
@@ -132,6 +132,26 @@ class ItemsReader(ClosesOnExit):
                 counts.append(np.full(part.length, round(located.events_per_item), np.int64))
         return np.concatenate(counts)[self._numbers]
 
+    def time_types(self) -> set[TimeType]:
+        """Return the types of the times of all parts; each part is read up to its first recording with events.
+
+        A part without events adds no type. `source_look` refuses sources in which these types would make frames depend on the rows
+        that are read together.
+        """
+        types: set[TimeType] = set()
+        parts = np.searchsorted(self._starts, self._numbers, side="right") - 1
+        for part in np.unique(parts):
+            reader = self._readers[part]
+            if reader is None:
+                types.add("integer")  # `LiveDataset` converts all times
+                continue
+            for number in np.unique(self._numbers[parts == part] - self._starts[part]).tolist():
+                block = reader.read_block(number, number + 1)
+                if len(block.t):
+                    types.add(block.time_type)
+                    break
+        return types
+
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
@@ -177,15 +197,12 @@ class ItemsReader(ClosesOnExit):
         pieces = dict(self._pieces(np.unique(numbers)))
         ordered = [pieces[int(number)] for number in numbers]
         filled = [piece for piece in ordered if len(piece.columns[0])]
-        # Rules of SpikingJelly need the times as the file stores them, in every order of the rows.
+        # Rules of SpikingJelly need the times as the file stores them, in every order of the rows; `time_types` says whether
+        # all parts have such times.
         table = filled[0].time_table if filled else None
         if any(piece.time_table is not table for piece in filled):
             table = None
         times = [piece.times(table) for piece in filled]
-        if len({t.dtype.kind == "f" for t in times}) > 1:
-            raise UsageError(
-                "some recordings have integer times, but others have floating-point times: build a separate set from each data set"
-            )
         empty = np.empty(0, np.int32)
         t = np.concatenate(times or [_NOTHING[0]])
         x = np.concatenate([empty, *(piece.columns[1] for piece in ordered)])

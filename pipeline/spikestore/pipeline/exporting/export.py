@@ -41,7 +41,7 @@ _FORMS: Mapping[str, _Form] = {
         write_hdf5,
         True,
         "SPLIT.h5 is an HDF5 file. Its data sets contain the non-zeros of all samples, one sample after another, as the rows of\n"
-        "a CSR matrix; classes contains the class names, and the attributes of the file describe the set:",
+        "a CSR matrix; the data set 'classes' contains the class names, and the attributes of the file describe the set:",
     ),
     "npz": _Form(
         write_class_folders,

@@ -300,11 +300,11 @@ def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Pat
     unknown = sorted(texts - {*names})
     if unknown or largest >= len(names):
         what = (
-            f"the target {unknown[0]!r}, which is not in classes"
+            f"the target {unknown[0]!r}, which is not one of the given classes"
             if unknown
-            else f"the target {largest}, but classes has {plural(len(names), 'name')}"
+            else f"the target {largest}, but the argument classes has {plural(len(names), 'name')}"
         )
-        raise UsageError(f"an item in {root} has {what}: correct classes")
+        raise UsageError(f"an item in {root} has {what}: correct the classes")
     return names
 
 

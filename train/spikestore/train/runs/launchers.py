@@ -90,8 +90,8 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
             raise UsageError(
                 f"{launcher.name} started {count} processes ({launcher.count} = {count}). Process {rank} "
                 f"({launcher.rank}) can't connect to the other processes, because {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} "
-                f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start them "
-                f"with torchrun. To train in one process: start only one process, or unset {launcher.rank} and {launcher.count}",
+                f"not set. To train together: export MASTER_ADDR={launcher.first_host} MASTER_PORT=29500, or start the "
+                f"processes with torchrun. To train in one process: start only one process, or unset {launcher.rank} and {launcher.count}",
                 launcher=launcher.name,
             )
         local = environment.get(launcher.local) or environment.get("LOCAL_RANK")

@@ -106,7 +106,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     unused = [name for name in known if name not in used]
     if unused:
         logger.info(
-            "not stored: %s; to store a column, list it in columns under [source]",
+            "not stored: %s. To store a column, list its name in the field columns under [source]",
             ", ".join(unused),
         )
     kept = [KeptColumn.of(column, facts) for column in columns]
@@ -176,7 +176,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
         quoted = ", ".join(f'"{name}"' for name in sorted(by_format))
         raise LayoutError(
             f"{root} has files of {len(by_format)} formats: {counts}. If all these files are recordings, set formats = [{quoted}] under "
-            "[source.folder]; if not, list only the formats of the recordings there",
+            "[source.folder]; if some are not recordings, list only the formats of the recordings",
             path=str(root),
         )
     return sorted(file for files in by_format.values() for file in files), tuple(sorted(by_format))
@@ -226,7 +226,7 @@ def _facts(
         wrong = [file for file, values in fitted.items() if values is None]
         if wrong:
             raise LayoutError(
-                f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set pattern under "
+                f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set the field pattern under "
                 "[source.folder], such as {split}/{label}/*, or list these files in exclude",
                 path=wrong[0],
             )
@@ -283,7 +283,7 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
         return {file: values[settings.split] for file, values in facts.items()}
     if settings.split != "split":
         raise UnknownNameError(
-            f"there is no field {settings.split!r} for splits: correct split under [source.folder]"
+            f"there is no field {settings.split!r} for splits: correct the field split under [source.folder]"
         )
     if settings.shares:
         group = settings.group

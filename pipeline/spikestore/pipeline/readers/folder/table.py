@@ -52,7 +52,7 @@ class Table:
             hint = did_you_mean(file_column, names) or ";"
             raise self._wrong(
                 f"has no column {file_column!r}{hint} its first line must name the columns; it has {', '.join(map(repr, names))}: "
-                "set file under [source.folder]"
+                "set the field file under [source.folder]"
             )
         self.columns = tuple(one for one in names if one != file_column)
         self.rows: dict[str, dict[str, str]] = {}
@@ -90,7 +90,7 @@ class Table:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise SourceNotFoundError(
-                f"the table {self.path} does not exist: correct table under [source.folder]; its value is a path relative to the data folder",
+                f"the table {self.path} does not exist: correct the field table under [source.folder]; its value is a path relative to the data folder",
                 path=str(self.path),
             ) from None
         except OSError as error:

@@ -6,6 +6,7 @@ The data sets inside a subclass of these two classes are not used, because a sub
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,12 @@ import numpy.typing as npt
 
 from spikestore.pipeline.readers.items.live_dataset import name_of_class
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset, dataset_from_tonic, rows_of_items
+from spikestore.store.machine import physical_memory_bytes
 from spikestore.store_schemas.errors import UnsupportedTransformError, UsageError
-from spikestore.store_schemas.wording import plural
+from spikestore.store_schemas.wording import plural, size_text
+
+_ITEM_BYTES = 64
+"""Memory in bytes that the list of all items takes for each item, at least."""
 
 
 class Leaf(NamedTuple):
@@ -70,43 +75,97 @@ def list_items(dataset: object) -> ItemList:
     Raises
     ------
     UsageError
-        An object has no length or no items, or a `Subset` has an index outside its data set.
+        An object has no length or no items, or more items than this machine's memory can list; or a `Subset` has an index outside
+        its data set.
     """
-    leaves: dict[int, Leaf] = {}
-    numbers: dict[int, int] = {}
-    leaf_of, row_of = _walk(dataset, leaves, numbers)
+    walk = _Walk()
+    leaf_of, row_of = walk.items(dataset, None)
     if not len(leaf_of):
         raise UsageError(
             f"{name_of_class(dataset)} has no items: pass a data set with at least one recording"
         )
     used, leaf_of = np.unique(leaf_of, return_inverse=True)
-    return ItemList([leaves[int(number)] for number in used], leaf_of, row_of)
+    return ItemList([walk.leaves[int(number)] for number in used], leaf_of, row_of)
 
 
-Walked = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+_Int64s = npt.NDArray[np.int64]
 
 
-def _walk(dataset: Any, leaves: dict[int, Leaf], numbers: dict[int, int]) -> Walked:
-    kind = _kind(dataset)
-    if kind == "ConcatDataset":
-        parts = [_walk(part, leaves, numbers) for part in dataset.datasets]
-        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-    if kind == "Subset":
-        leaf_of, row_of = _walk(dataset.dataset, leaves, numbers)
-        chosen = np.asarray([int(index) for index in dataset.indices], np.int64)
-        wrong = (chosen < -len(leaf_of)) | (chosen >= len(leaf_of))
-        if wrong.any():
-            raise UsageError(
-                f"a Subset has the index {chosen[wrong][0]}, but its data set has {plural(len(leaf_of), 'item')}: correct the indices of the Subset"
-            )
-        return leaf_of[chosen], row_of[chosen]
-    if id(dataset) not in numbers:
-        numbers[id(dataset)] = len(leaves)
-        leaves[len(numbers) - 1] = leaf_of_object(dataset)
-    number = numbers[id(dataset)]
-    leaf, length = leaves[number], _length(dataset)
-    row_of = np.arange(length) if leaf.known is None else rows_of_items(dataset, leaf.known)
-    return np.full(length, number, np.int64), row_of
+class _Walk:
+    """Finds the items of nested data sets. Memory is needed only for the items that are selected.
+
+    Attributes
+    ----------
+    leaves : list of Leaf
+        The data sets that were found; an object is listed once.
+    """
+
+    def __init__(self) -> None:
+        self.leaves: list[Leaf] = []
+        self._numbers: dict[int, int] = {}
+
+    def items(self, dataset: Any, wanted: _Int64s | None) -> tuple[_Int64s, _Int64s]:
+        """Return the number of the leaf, and the row in this leaf, of the `wanted` items of a data set; None means all items."""
+        kind = _kind(dataset)
+        if kind == "ConcatDataset":
+            return self._of_parts(dataset.datasets, wanted)
+        if kind == "Subset":
+            length = self._count(dataset.dataset)
+            chosen = np.asarray([int(index) for index in dataset.indices], np.int64)
+            wrong = (chosen < -length) | (chosen >= length)
+            if wrong.any():
+                raise UsageError(
+                    f"a Subset has the index {chosen[wrong][0]}, but its data set has {plural(length, 'item')}: correct the indices of the Subset"
+                )
+            chosen = np.where(chosen < 0, chosen + length, chosen)
+            return self.items(dataset.dataset, chosen if wanted is None else chosen[wanted])
+        number = self._leaf(dataset)
+        if wanted is None:
+            length = _length(dataset)
+            _refuse_more_than_memory(dataset, length)
+            wanted = np.arange(length)
+        known = self.leaves[number].known
+        rows = wanted if known is None else rows_of_items(dataset, known)[wanted]
+        return np.full(len(wanted), number, np.int64), rows
+
+    def _of_parts(self, parts: Sequence[Any], wanted: _Int64s | None) -> tuple[_Int64s, _Int64s]:
+        if wanted is None:
+            leaf_of, row_of = zip(*(self.items(part, None) for part in parts), strict=True)
+            return np.concatenate(leaf_of), np.concatenate(row_of)
+        starts = np.cumsum([0, *(self._count(part) for part in parts)])
+        part_of = np.searchsorted(starts, wanted, side="right") - 1
+        leaf, row = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.int64)
+        for number, part in enumerate(parts):
+            own = part_of == number
+            leaf[own], row[own] = self.items(part, wanted[own] - starts[number])
+        return leaf, row
+
+    def _count(self, dataset: Any) -> int:
+        """Return the number of items of a data set; its leaves get numbers in the order in which they are listed."""
+        kind = _kind(dataset)
+        if kind == "ConcatDataset":
+            return sum(self._count(part) for part in dataset.datasets)
+        if kind == "Subset":
+            self._count(dataset.dataset)
+            return len(dataset.indices)
+        self._leaf(dataset)
+        return _length(dataset)
+
+    def _leaf(self, dataset: Any) -> int:
+        if id(dataset) not in self._numbers:
+            self.leaves.append(leaf_of_object(dataset))
+            self._numbers[id(dataset)] = len(self.leaves) - 1
+        return self._numbers[id(dataset)]
+
+
+def _refuse_more_than_memory(dataset: Any, length: int) -> None:
+    """Raise `UsageError` if a list of all items would need more than this machine's memory."""
+    needed, memory = length * _ITEM_BYTES, physical_memory_bytes()
+    if memory is not None and needed > memory:
+        raise UsageError(
+            f"{name_of_class(dataset)} says that it has {plural(length, 'item')}, but a set of so many needs at least {size_text(needed)} of memory, "
+            f"and this machine has {size_text(memory)}: correct __len__ if the number is wrong, or pass a Subset of torch with the items to store"
+        )
 
 
 def leaf_of_object(dataset: Any) -> Leaf:

@@ -210,7 +210,7 @@ class _Builder:
             parts.append(part)
             starts.append(starts[-1] + part.length)
         rows = np.asarray(starts)[self._items.leaf_of] + row_of
-        whole = np.array_equal(rows, np.arange(starts[-1]))
+        whole = len(rows) == starts[-1] and np.array_equal(rows, np.arange(len(rows)))
         return ItemContent(
             parts=tuple(parts), rows=() if whole else tuple(rows.tolist()), classes=classes, fields=fields
         )

@@ -99,6 +99,7 @@ class ItemsReader(ClosesOnExit):
         self.has_y = "y" in content.fields
         self._numbers = np.asarray(content.row_numbers, np.int64)
         self._starts = np.cumsum([0, *(part.length for part in content.parts)])
+        self._part_of = np.searchsorted(self._starts, self._numbers, side="right") - 1
         self._files = ExitStack()
         self._readers: list[Reader | None] = []
         with ExitStack() as opened:
@@ -124,13 +125,14 @@ class ItemsReader(ClosesOnExit):
 
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of events of each recording. If the recordings are items of a Python object, this number is an estimate."""
-        counts = []
-        for part, located, reader in zip(self._content.parts, self._located, self._readers, strict=True):
+        counts = np.empty(len(self._numbers), np.int64)
+        for part in np.unique(self._part_of):
+            own, reader = self._part_of == part, self._readers[part]
             if reader is not None:
-                counts.append(reader.n_events())
+                counts[own] = reader.n_events()[self._numbers[own] - self._starts[part]]
             else:
-                counts.append(np.full(part.length, round(located.events_per_item), np.int64))
-        return np.concatenate(counts)[self._numbers]
+                counts[own] = round(self._located[part].events_per_item)
+        return counts
 
     def time_types(self) -> set[TimeType]:
         """Return the types of the times of all parts; each part is read up to its first recording with events.
@@ -139,13 +141,12 @@ class ItemsReader(ClosesOnExit):
         that are read together.
         """
         types: set[TimeType] = set()
-        parts = np.searchsorted(self._starts, self._numbers, side="right") - 1
-        for part in np.unique(parts):
+        for part in np.unique(self._part_of):
             reader = self._readers[part]
             if reader is None:
                 types.add("integer")  # `LiveDataset` converts all times
                 continue
-            for number in np.unique(self._numbers[parts == part] - self._starts[part]).tolist():
+            for number in np.unique(self._numbers[self._part_of == part] - self._starts[part]).tolist():
                 block = reader.read_block(number, number + 1)
                 if len(block.t):
                     types.add(block.time_type)
@@ -170,9 +171,8 @@ class ItemsReader(ClosesOnExit):
         self._files.close()
 
     def _place(self, row: int) -> tuple[int, int]:
-        number = int(self._numbers[row - self._first])
-        part = int(np.searchsorted(self._starts, number, side="right")) - 1
-        return part, number - int(self._starts[part])
+        part = int(self._part_of[row - self._first])
+        return part, int(self._numbers[row - self._first]) - int(self._starts[part])
 
     def _one_run(self, start: int, numbers: npt.NDArray[np.int64]) -> EventBlock | None:
         """Return the block of a part's reader if all rows are consecutive recordings of this part; else return None."""
@@ -370,15 +370,15 @@ def rows_of_content(
     for number in np.unique(of_part):
         part, place, own = content.parts[number], located[number], of_part == number
         wanted = numbers[own] - starts[number]
-        kept = np.unique(wanted)
+        kept, place_of = np.unique(wanted, return_inverse=True)
         if isinstance(part, FilePart) and dataset_named(part.dataset).file_per_recording:
             part = part.model_copy(update={"files": tuple(part.files[i] for i in kept), "length": len(kept)})
         elif isinstance(part, HashPart):
             part = part.model_copy(update={"hashes": tuple(part.hashes[i] for i in kept)})
             place = dataclasses.replace(place, indices=tuple(_index(place, int(i)) for i in kept))
         else:
-            kept = np.arange(part.length)
-        renumbered[own] = first + np.searchsorted(kept, wanted)
+            place_of = wanted
+        renumbered[own] = first + place_of
         first += part.length
         parts.append(part)
         places.append(place)

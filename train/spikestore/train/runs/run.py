@@ -16,7 +16,6 @@ from spikestore.store.progress import Progress
 from spikestore.store.selection import no_such_split
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
-from spikestore.store_schemas.wording import plural
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.data.subsets import SHD_SPEAKER
@@ -104,7 +103,7 @@ def run(
                 began_with(start, config.data.residence)  # raises before anything is loaded
             if start.position.epoch >= config.epochs:
                 logger.info(
-                    "the run in %s is finished: it has %s", folder, plural(start.position.epoch, "epoch")
+                    "the run in %s is finished: it has all its epochs (%d)", folder, start.position.epoch
                 )
                 return Outcome([], best)
             _same_shape(start, features[config.data.train])

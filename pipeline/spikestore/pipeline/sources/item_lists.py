@@ -105,7 +105,10 @@ class _Walk:
         self._numbers: dict[int, int] = {}
 
     def items(self, dataset: Any, wanted: _Int64s | None) -> tuple[_Int64s, _Int64s]:
-        """Return the number of the leaf, and the row in this leaf, of the `wanted` items of a data set; None means all items."""
+        """Return, for each item in `wanted`, the number of its leaf and its row in this leaf.
+
+        If `wanted` is None, the result has all items of the data set.
+        """
         kind = _kind(dataset)
         if kind == "ConcatDataset":
             return self._of_parts(dataset.datasets, wanted)

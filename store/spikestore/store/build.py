@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from spikestore.store.columns.digest import set_digest
-from spikestore.store.columns.fragment_facts import FragmentFacts, refuse_filled_skips
+from spikestore.store.columns.fragment_encoder import EncodedFragment, FragmentEncoder
+from spikestore.store.columns.fragment_facts import refuse_filled_skips, refuse_many_values
 from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.columns.zarr_reader import encode_fragment
@@ -143,7 +144,6 @@ class Build:
         *,
         skipped: Iterable[SkippedRow] = (),
         events: EventCounts | None = None,
-        checked: bool = False,
     ) -> Record:
         """Store a fragment: its objects, then its record.
 
@@ -157,8 +157,6 @@ class Build:
             The skipped rows.
         events : EventCounts, optional
             Events read, cropped and dropped.
-        checked : bool
-            Whether the rows have passed the checks of `SampleColumns.as_stored`, and have the stored dtypes.
 
         Raises
         ------
@@ -167,67 +165,39 @@ class Build:
         UsageError
             The columns violate the format.
         """
-        rows = self._rows(fragment, len(columns), len(columns.index))
-        if not checked:
-            columns = columns.as_stored(self.plan.layout)
-        skipped = tuple(skipped)
-        refuse_filled_skips(rows, columns, skipped)
-        facts = FragmentFacts.of(columns, self.plan.layout, self.address, rows)
-        return self._put(fragment, columns, facts, skipped=skipped, events=events)
+        self._refuse_other_size(fragment, len(columns), len(columns.index))
+        encoder = FragmentEncoder(self.plan, fragment)
+        encoder.add(columns)
+        return self.put_encoded_fragment(fragment, encoder.finish(), skipped=skipped, events=events)
 
     def put_encoded_fragment(
         self,
         fragment: int,
-        samples: SampleColumns,
-        facts: FragmentFacts,
-        encoded: Mapping[str, bytes],
+        content: EncodedFragment,
         *,
-        events: EventCounts,
         skipped: Iterable[SkippedRow] = (),
+        events: EventCounts | None = None,
     ) -> Record:
-        """Store a fragment whose ``index`` and ``value`` are encoded already.
+        """Store a fragment whose ``index`` and ``value`` are encoded already; see `put_fragment`.
 
         Parameters
         ----------
-        fragment, events, skipped
+        fragment, skipped, events
             See `put_fragment`.
-        samples : SampleColumns
-            All rows of the fragment, checked and with the stored dtypes; ``index`` and ``value`` are not used.
-        facts : FragmentFacts
-            Facts about these rows, computed from the values in `encoded`.
-        encoded : mapping of str to bytes
-            Objects of ``index`` and ``value``, by name; empty if there are no non-zeros.
+        content : EncodedFragment
+            All rows of the fragment.
 
-        Raises the errors of `put_fragment`.
+        Raises
+        ------
+        ConflictError, UsageError
+            See `put_fragment`.
         """
-        rows, skipped = self._rows(fragment, len(samples), facts.nnz), tuple(skipped)
-        refuse_filled_skips(rows, samples, skipped)
-        return self._put(fragment, samples, facts, encoded, skipped=skipped, events=events)
-
-    def _rows(self, fragment: int, samples: int, nnz: int) -> range:
-        """Return the rows of a fragment; raise `UsageError` if `samples` or `nnz` contradicts the plan."""
-        rows = self.plan.rows(fragment)
-        if samples != len(rows):
-            raise UsageError(f"fragment {fragment} must have {plural(len(rows), 'row')}, got {samples:,}")
-        if nnz > self.plan.shard_values:
-            raise UsageError(
-                f"fragment {fragment} has {plural(nnz, 'non-zero')}, more than the {self.plan.shard_values:,} that the "
-                "plan allows: look for a recording that changed after the build was planned, and build again with --restart"
-            )
-        return rows
-
-    def _put(
-        self,
-        fragment: int,
-        columns: SampleColumns,
-        facts: FragmentFacts,
-        encoded: Mapping[str, bytes] | None = None,
-        *,
-        skipped: tuple[SkippedRow, ...] = (),
-        events: EventCounts | None = None,
-    ) -> Record:
+        samples, facts, encoded, _ = content
+        self._refuse_other_size(fragment, len(samples), facts.nnz)
+        skipped = tuple(skipped)
+        refuse_filled_skips(self.plan.rows(fragment), samples, skipped)
         data = self.address.data(self._id)
-        objects = encode_fragment(self.plan, fragment, columns, facts.check, encoded)
+        objects = encode_fragment(self.plan, fragment, samples, facts.check, encoded)
         taken = set(put_together(self.storage, {f"{data}/{path}": each for path, each in objects.items()}))
         stored = {
             path: self.storage.get(f"{data}/{path}") if f"{data}/{path}" in taken else mine
@@ -241,9 +211,9 @@ class Build:
             plan=self._hash,
             fragment=fragment,
             objects=tuple(ObjectEntry(path=p, size=len(s), sha256=sha256_hex(s)) for p, s in stored.items()),
-            samples=len(columns),
+            samples=len(samples),
             nnz=facts.nnz,
-            n_bins=int(columns.n_bins.max()),
+            n_bins=int(samples.n_bins.max()),
             max_index=facts.max_index,
             max_value=facts.max_value,
             blocks=facts.blocks,
@@ -252,6 +222,13 @@ class Build:
         )
         self._put_or_equal(self.address.record(self._id, fragment), record.to_bytes())
         return record
+
+    def _refuse_other_size(self, fragment: int, samples: int, nnz: int) -> None:
+        """Raise `UsageError` if the number of rows or non-zeros contradicts the plan."""
+        rows = self.plan.rows(fragment)
+        if samples != len(rows):
+            raise UsageError(f"fragment {fragment} must have {plural(len(rows), 'row')}, got {samples:,}")
+        refuse_many_values(self.plan, fragment, nnz)
 
     def commit(
         self,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.pipeline.cochlea_files import draw, write_dataset, write_file
 from spikestore.pipeline.building.feature_build import BuildRequest, open_build
 from spikestore.pipeline.execution import fragment_task, transformed_rows
 from spikestore.pipeline.execution.fragment_task import FragmentJob, build_fragment
-from spikestore.pipeline.execution.transformed_rows import transform_rows
+from spikestore.pipeline.execution.transformed_rows import transform_rows, transformed_blocks
 from spikestore.pipeline.readers.registry import open_reader
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store.build import Build
@@ -153,14 +155,13 @@ def test_a_file_that_changes_while_it_is_read(
 ) -> None:
     """The events may be a mixture of two files, so they are not stored."""
     one, build = job(tmp_path)
-    original = transform_rows
+    original = transformed_blocks
 
-    def meanwhile(*arguments: object) -> object:
-        found = original(*arguments)  # type: ignore[arg-type]
+    def meanwhile(*arguments: Any) -> Generator[Any]:
+        yield from original(*arguments)
         file.touch()
-        return found
 
-    monkeypatch.setattr(fragment_task, "transform_rows", meanwhile)
+    monkeypatch.setattr(fragment_task, "transformed_blocks", meanwhile)
     with pytest.raises(SourceChangedError):
         build_fragment(one, 0)
     assert build.unfinished() == [0, 1]

@@ -14,14 +14,14 @@ from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.moved_rows import MOST_RUNS, moved_parts
-from spikestore.pipeline.growing.streamed_fragment import AHEAD, StreamedFragment, stream_fragment
+from spikestore.pipeline.growing.streamed_fragment import AHEAD, stream_fragment
 from spikestore.store import FeatureSet, SampleColumns
-from spikestore.store.columns.fragment_facts import FragmentFacts
+from spikestore.store.columns.digest import block_checks, block_digests, check_seed
+from spikestore.store.columns.fragment_encoder import EncodedFragment
 from spikestore.store.columns.samples import concatenate
 from spikestore.store.columns.shard_codec import packed_objects
-from spikestore.store_schemas.documents.address import Address
-
-NEW = Address("1" * 64, "2" * 64)
+from spikestore.store_schemas.documents.plan import Plan
+from spikestore.store_schemas.layout import BLOCK
 
 pytestmark = pytest.mark.usefixtures("few_events")
 
@@ -40,15 +40,19 @@ def former(features: FeatureSet, rows: Any) -> FormerRows:
     )
 
 
-def streamed(rows: FormerRows, *, encoded: bool = False) -> StreamedFragment:
+def streamed(rows: FormerRows) -> EncodedFragment:
     """Return all rows of a new set as one fragment; the labels and columns stay."""
-    every = range(len(rows.set_of))
-    parts = moved_parts(rows, every, lambda _, samples: samples)
+    count = len(rows.set_of)
+    parts = moved_parts(rows, range(count), lambda _, samples: samples)
     assert parts is not None
-    manifest, root = rows.sets[0].features.manifest, rows.sets[0].features.root
-    encodings = (packed_objects(manifest, root) or {}) if encoded else {}
-    encodings = {name: encodings[name] for name in ("index", "value") if encoded}
-    return stream_fragment([*parts.values()], every, NEW, manifest.layout, encodings)
+    fragment = stream_fragment([*parts.values()], plan_of(count), 0)
+    assert fragment is not None
+    return fragment
+
+
+def plan_of(rows: int) -> Plan:
+    """Return the plan of a set with this number of rows in one fragment."""
+    return small_set(rows, seed=9).plan(-(-rows // BLOCK) * BLOCK)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +68,7 @@ def streamed(rows: FormerRows, *, encoded: bool = False) -> StreamedFragment:
 )
 def test_rows_are_those_of_the_former_set(features: FeatureSet, rows: Any) -> None:
     """Any runs, within blocks and fragments or across them, in any order: hashes, largest numbers and bytes are those of the joined rows."""
-    fragment = streamed(former(features, rows), encoded=True)
+    fragment = streamed(former(features, rows))
     everything = features.read()
     expected = concatenate(everything.rows(row, row + 1) for row in rows)
     for name in ("nnz", "n_bins", "label"):
@@ -72,13 +76,22 @@ def test_rows_are_those_of_the_former_set(features: FeatureSet, rows: Any) -> No
         assert getattr(fragment.samples, name).dtype == getattr(expected, name).dtype
     for name, column in fragment.samples.extras.items():
         assert np.array_equal(column, expected.extras[name])
-    facts = FragmentFacts.of(expected, features.layout, NEW, range(len(rows)))
-    assert np.array_equal(fragment.facts.check, facts.check)
-    assert fragment.facts[1:] == facts[1:]
-    encodings = packed_objects(features.manifest, features.root)
-    assert encodings is not None
-    values = {name: getattr(expected, name) for name in ("index", "value") if len(expected.index)}
-    assert fragment.encoded == {name: encodings[name].encode(column) for name, column in values.items()}
+    assert_same_fragment(fragment, expected)
+
+
+def assert_same_fragment(fragment: EncodedFragment, expected: SampleColumns) -> None:
+    """Check the numbers, hashes and bytes against those of whole columns."""
+    plan, facts = plan_of(len(expected)), fragment.facts
+    seed = check_seed(plan.transform_key, plan.source_key)
+    assert np.array_equal(facts.check, block_checks(expected, plan.layout, seed, 0))
+    assert facts.blocks == (*block_digests(expected, plan.layout),)
+    assert facts.nnz == len(expected.index)
+    assert facts.max_index == expected.index.max(initial=0)
+    assert facts.max_value == expected.value.max(initial=0)
+    packed = packed_objects(plan, plan.zarr)
+    assert packed is not None
+    values = {name: getattr(expected, name) for name in ("index", "value") if facts.nnz}
+    assert fragment.encoded == {name: packed[name].encode(column) for name, column in values.items()}
 
 
 def test_sets_with_other_requested_columns(features: FeatureSet) -> None:
@@ -120,8 +133,7 @@ def test_rows_of_several_chunks() -> None:
     fragment = streamed(former(features, range(100, 8100)))
     expected = features.read(100, 8100)
     assert len(expected.index) > 200_000
-    facts = FragmentFacts.of(expected, features.layout, NEW, range(8000))
-    assert (fragment.facts.blocks, fragment.facts.nnz) == (facts.blocks, len(expected.index))
+    assert_same_fragment(fragment, expected)
 
 
 @pytest.fixture(scope="module")

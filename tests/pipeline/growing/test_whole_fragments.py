@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline.folders import save
 from tests.pipeline.growing.growing_folders import add, grown, is_as_fresh
 
-from spikestore.pipeline.growing.streamed_fragment import _Sites
+from spikestore.store.columns.fragment_facts import SiteRange
 from spikestore.store.columns.shard_codec import ShardEncoder
 
 pytestmark = pytest.mark.usefixtures("few_events")
@@ -62,7 +62,7 @@ def test_events_at_one_place_are_reported_as_in_a_fresh_build(
 
 def test_places_of_several_chunks_are_the_range_of_all() -> None:
     """The first chunk has one place, and the second another place before it."""
-    sites = _Sites(10)
+    sites = SiteRange(10)
     for piece in ([15, 25], [3, 13], [9]):
         sites.add(np.array(piece, np.uint32))
     assert sites.range == (3, 5)

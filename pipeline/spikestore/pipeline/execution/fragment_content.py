@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spikestore.store.columns.samples import SampleColumns
-from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
+from spikestore.store.columns.fragment_encoder import EncodedFragment
+from spikestore.store_schemas.layout import SKIPPED_LABEL
 
 
 class FragmentContent(NamedTuple):
@@ -27,25 +27,17 @@ class FragmentContent(NamedTuple):
     """Number of non-zeros of all samples together."""
 
 
-_FIRST_LOOK = 4096
-"""Number of non-zeros to check first: these nearly always have more than one site."""
-
-
-def content_of(columns: SampleColumns, layout: Layout) -> FragmentContent:
+def content_of(fragment: EncodedFragment) -> FragmentContent:
     """Return the summary of the samples of a fragment."""
-    label = np.asarray(columns.label)
+    samples = fragment.samples
+    label = np.asarray(samples.label)
     labels = label[label != SKIPPED_LABEL]
-    silent = (label != SKIPPED_LABEL) & (columns.nnz == 0) & (columns.extras["n_events"] > 0)
-    sites: tuple[int, int] | None = None
-    for part in (columns.index[:_FIRST_LOOK], columns.index):
-        if len(part) and (sites is None or sites[0] == sites[1]):
-            site = part % layout.site_count
-            sites = int(site.min()), int(site.max())
+    silent = (label != SKIPPED_LABEL) & (samples.nnz == 0) & (samples.extras["n_events"] > 0)
     return FragmentContent(
         recordings=len(labels),
         without_events=int(np.count_nonzero(silent)),
         labels=(int(labels.min()), int(labels.max())) if len(labels) else None,
-        sites=sites,
-        bins=int(columns.n_bins.sum(dtype=np.int64)),
-        nnz=len(columns.index),
+        sites=fragment.sites,
+        bins=int(samples.n_bins.sum(dtype=np.int64)),
+        nnz=fragment.facts.nnz,
     )

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from spikestore.pipeline.execution.fragment_content import FragmentContent, content_of
-from spikestore.pipeline.execution.transformed_rows import transform_each, transform_rows, transform_spans
+from spikestore.pipeline.execution.transformed_rows import transform_spans, transformed_blocks
 from spikestore.pipeline.growing.former_rows import FormerRows, RowRun
-from spikestore.pipeline.growing.moved_rows import moved_parts
-from spikestore.pipeline.growing.streamed_fragment import NewPart, StreamedFragment, stream_fragment
+from spikestore.pipeline.growing.moved_rows import WithLabels, moved_parts
+from spikestore.pipeline.growing.streamed_fragment import NewPart, stream_fragment
 from spikestore.pipeline.growing.whole_fragments import whole_fragment
 from spikestore.pipeline.readers.event_files.file_per_recording import FileReader
 from spikestore.pipeline.readers.reader import Reader
@@ -27,11 +28,11 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.pipeline.transforms.choose import Executor
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
+from spikestore.store.columns.fragment_encoder import EncodedFragment, FragmentEncoder
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
-from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
-from spikestore.store_schemas.documents.record import SkippedRow
+from spikestore.store_schemas.documents.record import Record, SkippedRow
 from spikestore.store_schemas.errors import StoreError, UsageError
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
@@ -107,12 +108,11 @@ class SweepJob:
         contents: dict[Address, FragmentContent] = {}
         check_unchanged(located.stamps)
         with located.open() as reader:
-            results = transform_each(jobs, reader, [rows])
+            results = _transformed(jobs, reader, fragment)
         check_unchanged(located.stamps)
-        for each, (columns, skipped) in zip(jobs, results, strict=True):
-            events = count_events(columns)
-            nnz += each.build.put_fragment(fragment, columns, skipped=skipped, events=events).nnz
-            contents[each.build.address] = content_of(columns, each.plan.layout)
+        for each, result in zip(jobs, results, strict=True):
+            nnz += result.put(each.build, fragment).nnz
+            contents[each.build.address] = content_of(result.content)
         return FragmentReport(
             fragment,
             len(rows),
@@ -160,65 +160,89 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
     if job.former is not None and job.former.derives:
-        fragment_rows = _derived_rows(job, job.former, rows)
+        result = _derived(job, job.former, fragment)
     else:
         with job.located.open() as reader:
-            streamed = _streamed_fragment(job, reader, rows)
-            if streamed is not None:
-                check_unchanged(job.located.stamps)
-                return _put_streamed(job, fragment, streamed, began)
-            fragment_rows = _rows_of_fragment(job, reader, rows)
+            result = _grown(job, reader, fragment) or _transformed([job], reader, fragment)[0]
     check_unchanged(job.located.stamps)
-    columns = fragment_rows.columns
-    record = build.put_fragment(
-        fragment,
-        columns,
-        skipped=fragment_rows.skipped,
-        events=count_events(columns),
-        checked=fragment_rows.checked,
-    )
+    record = result.put(build, fragment)
     return FragmentReport(
         fragment,
         len(rows),
         record.nnz,
         time.perf_counter() - began,
-        content_of(columns, job.plan.layout),
-        fragment_rows.taken,
-        fragment_rows.problems,
+        content_of(result.content),
+        result.taken,
+        result.problems,
     )
 
 
-def _streamed_fragment(job: FragmentJob, reader: Reader, rows: range) -> StreamedFragment | None:
-    """Return a fragment with rows of former sets, or None if its rows must be read in another way."""
-    if job.former is None or not isinstance(reader, FileReader):
+class _Result(NamedTuple):
+    """A fragment, and where its rows come from."""
+
+    content: EncodedFragment
+    skipped: Sequence[SkippedRow]
+    taken: int = 0
+    """Number of rows that were taken from former sets."""
+    problems: tuple[str, ...] = ()
+    """Reasons why rows of former sets could not be read."""
+
+    def put(self, build: Build, fragment: int) -> Record:
+        """Store the fragment."""
+        events = count_events(self.content.samples)
+        return build.put_encoded_fragment(fragment, self.content, skipped=self.skipped, events=events)
+
+
+def _transformed(jobs: Sequence[FragmentJob], reader: Reader, fragment: int) -> list[_Result]:
+    """Return a fragment of each set. All recordings are read, once for all sets; rows are encoded as soon as they are transformed."""
+    encoders = [FragmentEncoder(job.plan, fragment) for job in jobs]
+    skipped: list[list[SkippedRow]] = [[] for _ in jobs]
+    with closing(transformed_blocks(jobs, reader, [jobs[0].plan.rows(fragment)])) as blocks:
+        for block in blocks:
+            for number, (columns, without_sample) in enumerate(block):
+                encoders[number].add(columns)
+                skipped[number] += without_sample
+    return [_Result(encoder.finish(), rows) for encoder, rows in zip(encoders, skipped, strict=True)]
+
+
+def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
+    """Return a fragment whose rows are taken from former sets if these have them; None if no former set has any of its rows."""
+    former, rows = job.former, job.plan.rows(fragment)
+    if former is None or not isinstance(reader, FileReader) or not former.part(rows).available.any():
         return None
-    layout = job.plan.layout
 
     def with_labels(first: int, samples: SampleColumns) -> SampleColumns:
-        return _with_labels(RowRun(first, samples), reader, layout)
+        return _with_labels(RowRun(first, samples), reader, job.plan.layout)
 
-    whole = whole_fragment(job.former, rows, job.build, with_labels)
-    encodings = packed_objects(job.plan, job.plan.zarr)
-    if whole is not None or encodings is None:
-        return whole
-    former = moved_parts(job.former, rows, with_labels)
-    if not former:
+    whole = whole_fragment(former, job.plan, fragment, with_labels)
+    if whole is not None:
+        return _Result(whole, (), len(rows))
+    streamed = _streamed(job, former, reader, fragment, with_labels)
+    if streamed is not None:
+        return streamed
+    runs, problems = former.read(rows)
+    runs = [RowRun(run.first, with_labels(run.first, run.columns)) for run in runs]
+    columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, [run.rows for run in runs]))
+    taken = sum(len(run.columns) for run in runs)
+    return _Result(_encoded(job, fragment, columns), skipped, taken, tuple(problems))
+
+
+def _streamed(
+    job: FragmentJob, former: FormerRows, reader: Reader, fragment: int, with_labels: WithLabels
+) -> _Result | None:
+    """Return a fragment with some rows of former sets, decoded chunk by chunk; None if its rows must be read in another way."""
+    rows = job.plan.rows(fragment)
+    taken = moved_parts(former, rows, with_labels)
+    if not taken:
         return None
-    new, skipped = _new_parts(
-        job, reader, _gaps(rows, [range(r, r + len(p.samples)) for r, p in former.items()])
-    )
-    parts = former | new
+    missing = _gaps(rows, [range(first, first + len(part.samples)) for first, part in taken.items()])
+    new, skipped = _new_parts(job, reader, missing)
+    parts = taken | new
     try:
-        streamed = stream_fragment(
-            [parts[first] for first in sorted(parts)],
-            rows,
-            job.build.address,
-            layout,
-            {name: encodings[name] for name in ("index", "value")},
-        )
+        content = stream_fragment([parts[first] for first in sorted(parts)], job.plan, fragment)
     except StoreError:
         return None  # `FormerRows.read` returns the other rows, and says what is wrong
-    return streamed._replace(skipped=skipped, taken=sum(len(part.samples) for part in former.values()))
+    return content and _Result(content, skipped, sum(len(part.samples) for part in taken.values()))
 
 
 def _new_parts(
@@ -235,54 +259,24 @@ def _new_parts(
     return parts, skipped
 
 
-def _put_streamed(
-    job: FragmentJob, fragment: int, streamed: StreamedFragment, began: float
-) -> FragmentReport:
-    """Store a fragment with rows of former sets; return a report."""
-    samples, facts = streamed.samples, streamed.facts
-    job.build.put_encoded_fragment(
-        fragment, samples, facts, streamed.encoded, events=count_events(samples), skipped=streamed.skipped
+def _derived(job: FragmentJob, former: FormerRows, fragment: int) -> _Result:
+    """Return a fragment whose rows are computed from the finer set where possible, else from the recordings."""
+    runs, problems = former.read(job.plan.rows(fragment))
+    taken, missing = (
+        sum(len(run.columns) for run in runs),
+        _gaps(job.plan.rows(fragment), [run.rows for run in runs]),
     )
-    content = content_of(samples, job.plan.layout)._replace(sites=streamed.sites, nnz=facts.nnz)
-    seconds = time.perf_counter() - began
-    return FragmentReport(fragment, len(samples), facts.nnz, seconds, content, taken=streamed.taken)
-
-
-class _FragmentRows(NamedTuple):
-    """All rows of a fragment."""
-
-    columns: SampleColumns
-    skipped: Sequence[SkippedRow]
-    checked: bool = False
-    """Whether the rows are checked and have the stored dtypes."""
-    taken: int = 0
-    """Number of rows that were taken from former sets."""
-    problems: tuple[str, ...] = ()
-    """Reasons why rows of former sets could not be read."""
-
-
-def _rows_of_fragment(job: FragmentJob, reader: Reader, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment. Rows that former sets have are taken from these sets; the other rows are read from recordings."""
-    layout = job.plan.layout
-    if job.former is None or not isinstance(reader, FileReader):
-        return _FragmentRows(*transform_rows(job, reader, rows)[:2])
-    runs, problems = job.former.read(rows)
-    runs = [RowRun(run.first, _with_labels(run, reader, layout)) for run in runs]
-    columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, [run.rows for run in runs]))
-    taken = sum(len(run.columns) for run in runs)
-    return _FragmentRows(columns, skipped, True, taken, tuple(problems))
-
-
-def _derived_rows(job: FragmentJob, former: FormerRows, rows: range) -> _FragmentRows:
-    """Return the rows of a fragment: computed from the finer set where possible, else from the recordings."""
-    runs, problems = former.read(rows)
-    taken, missing = sum(len(run.columns) for run in runs), _gaps(rows, [run.rows for run in runs])
     if not missing:
-        columns = concatenate(run.columns for run in runs)
-        return _FragmentRows(columns, (), taken=taken)
+        return _Result(_encoded(job, fragment, concatenate(run.columns for run in runs)), (), taken)
     with job.located.open() as reader:
         columns, skipped = _with_missing_rows(job, reader, runs, missing)
-    return _FragmentRows(columns, skipped, taken=taken, problems=tuple(problems))
+    return _Result(_encoded(job, fragment, columns), skipped, taken, tuple(problems))
+
+
+def _encoded(job: FragmentJob, fragment: int, columns: SampleColumns) -> EncodedFragment:
+    encoder = FragmentEncoder(job.plan, fragment)
+    encoder.add(columns)
+    return encoder.finish()
 
 
 def _gaps(rows: range, taken: Sequence[range]) -> list[range]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from typing import Protocol
 
@@ -71,18 +71,24 @@ def transform_spans(
     job: TransformJob, reader: Reader, spans: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
     """Return the rows of ascending spans, and the skipped rows; see `transform_rows`."""
-    ((columns, skipped),) = transform_each([job], reader, spans)
-    return columns, skipped
+    parts: list[SampleColumns] = []
+    skipped: list[SkippedRow] = []
+    with closing(transformed_blocks([job], reader, spans)) as blocks:
+        for ((columns, without_sample),) in blocks:
+            parts.append(columns)
+            skipped += without_sample
+    return concatenate(parts), skipped
 
 
-def transform_each(
+def transformed_blocks(
     jobs: Sequence[TransformJob], reader: Reader, spans: Sequence[range]
-) -> list[tuple[SampleColumns, list[SkippedRow]]]:
-    """Return the rows and the skipped rows of each job. All jobs have the same recordings, which are read once."""
+) -> Generator[list[tuple[SampleColumns, list[SkippedRow]]]]:
+    """Yield the rows of ascending spans block by block: for each job the rows of the block, and the skipped rows.
+
+    All jobs have the same recordings, which are read once. The next block is read during the transform of the current one.
+    """
     source = jobs[0].located.source
     chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]
-    errors: list[dict[int, RecordingError]] = [{} for _ in jobs]
-    parts: list[list[SampleColumns]] = [[] for _ in jobs]
     n_events = reader.n_events()
     per_recording = max(1.0, float(n_events.mean())) if len(n_events) else 1.0
     size = max(1, min(READ_BLOCK, int(READ_EVENTS / per_recording)))
@@ -95,21 +101,19 @@ def transform_each(
     # the GIL, as in `vlen_heap`.
     with closing(Prefetcher(blocks, 1)) as stream:
         for block in stream:
-            for number, (job, chain) in enumerate(zip(jobs, chains, strict=True)):
+            results = []
+            for job, chain in zip(jobs, chains, strict=True):
                 samples = chain(block, name_of=reader.name_of, sort=source.sort)
                 if samples.errors and source.on_error != "skip":
                     first = samples.errors[min(samples.errors)]
                     hint = _hint(job, first, has_y=reader.has_y)
                     raise RecordingError(f"{first.message}: {hint}", **first.details) from first
-                errors[number] |= samples.errors
-                parts[number].append(_columns(block, samples, job.plan.layout))
-    return [
-        (
-            concatenate(columns),
-            [SkippedRow(row=row, reason=found[row].message[:2000]) for row in sorted(found)],
-        )
-        for columns, found in zip(parts, errors, strict=True)
-    ]
+                skipped = [
+                    SkippedRow(row=row, reason=samples.errors[row].message[:2000])
+                    for row in sorted(samples.errors)
+                ]
+                results.append((_columns(block, samples, job.plan.layout), skipped))
+            yield results
 
 
 def _hint(job: TransformJob, error: RecordingError, *, has_y: bool) -> str:

@@ -6,20 +6,25 @@ are in memory at a time. While one chunk is hashed and encoded, a thread decodes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy.typing as npt
 
 from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
-from spikestore.store.columns.fragment_facts import FragmentFacts, without_values
+from spikestore.store.columns.fragment_encoder import EncodedFragment
+from spikestore.store.columns.fragment_facts import (
+    FragmentFacts,
+    SiteRange,
+    refuse_many_values,
+    without_values,
+)
 from spikestore.store.columns.samples import SampleColumns, concatenate, largest_value
-from spikestore.store.columns.shard_codec import PackedObject, ShardEncoder
+from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
 from spikestore.store.concurrency import Prefetcher
 from spikestore.store.trust.scanned_rows import ScannedRows
-from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.documents.record import SkippedRow
+from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.layout import BLOCK, Layout
 
 AHEAD = 2
@@ -93,57 +98,49 @@ class NewPart:
         """Do nothing, because the values are in memory."""
 
 
-class StreamedFragment(NamedTuple):
-    """A fragment of a new set. It has been checked."""
-
-    samples: SampleColumns
-    """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
-    facts: FragmentFacts
-    """Numbers and hashes for the new set."""
-    encoded: dict[str, bytes]
-    """Stored bytes of ``index`` and ``value``; empty without non-zeros."""
-    sites: tuple[int, int] | None
-    """Smallest and largest site with a count; None if there are no counts. They are exact only if they are equal."""
-    taken: int = 0
-    """Number of rows of former sets."""
-    skipped: Sequence[SkippedRow] = ()
-    """The skipped rows."""
-
-
 def stream_fragment(
-    parts: Sequence[RowPart],
-    rows: range,
-    address: Address,
-    layout: Layout,
-    encodings: Mapping[str, PackedObject],
-) -> StreamedFragment:
+    parts: Sequence[RowPart], plan: Plan, fragment: int, *, encode: bool = True
+) -> EncodedFragment | None:
     """Return the fragment that consists of these parts, in order.
 
     Parameters
     ----------
     parts : sequence of RowPart
         All rows of the fragment.
-    rows : range
-        Numbers of the rows in the new set.
-    address, layout
-        Keys and columns of the new set.
-    encodings : mapping of str to PackedObject
-        Encodings of ``index`` and ``value``. If a column is not in the mapping, the column is not encoded.
+    plan : Plan
+        Plan of the new set.
+    fragment : int
+        Number of the fragment in the new set.
+    encode : bool
+        Whether ``index`` and ``value`` are encoded. Otherwise, the caller replaces `EncodedFragment.encoded`, which is empty.
+
+    Returns
+    -------
+    EncodedFragment or None
+        None if only Zarr supports the codecs of the plan.
 
     Raises
     ------
     DamagedError, StoreError
         Rows of a former set cannot be read, or are damaged.
+    UsageError
+        The fragment has more non-zeros than the plan allows.
     """
+    packed = packed_objects(plan, plan.zarr) if encode else {}
+    if packed is None:
+        return None
+    layout = plan.layout
     samples = concatenate(part.samples for part in parts)
     columns, offsets = dict(samples.in_order(layout)), samples.offsets()
-    check = BlockChecks(columns, offsets, layout, check_seed(*address), rows.start // BLOCK)
+    refuse_many_values(plan, fragment, int(offsets[-1]))
+    seed, block = check_seed(plan.transform_key, plan.source_key), plan.rows(fragment).start // BLOCK
+    check = BlockChecks(columns, offsets, layout, seed, block)
     digests = BlockDigests(columns, offsets, layout)
-    sites = _Sites(layout.site_count)
+    sites = SiteRange(layout.site_count)
     largest: dict[str, float] = {}
     encoded: dict[str, bytes] = {}
     for name in ("index", "value"):
-        encoder = ShardEncoder(encodings[name]) if name in encodings else None
+        encoder = ShardEncoder(packed[name]) if encode else None
         begins, largest[name] = 0, 0
         with closing(Prefetcher(_pieces(parts, name), AHEAD)) as pieces:
             for piece in filter(len, pieces):
@@ -162,24 +159,9 @@ def stream_fragment(
     facts = FragmentFacts(
         check.finish(), tuple(digests.finish()), int(offsets[-1]), int(largest["index"]), largest["value"]
     )
-    return StreamedFragment(samples, facts, encoded, sites.range)
+    return EncodedFragment(samples, facts, encoded, sites.range)
 
 
 def _pieces(parts: Sequence[RowPart], name: str) -> Iterator[npt.NDArray[Any]]:
     for part in parts:
         yield from part.pieces(name)
-
-
-class _Sites:
-    """Range of the sites with a count, as in `FragmentContent`."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.range: tuple[int, int] | None = None
-
-    def add(self, index: npt.NDArray[Any]) -> None:
-        """Add indices. Once two different sites are known, further indices are ignored."""
-        if self.range is None or self.range[0] == self.range[1]:
-            site = index % self._count
-            known = self.range or (int(site[0]), int(site[0]))
-            self.range = min(known[0], int(site.min())), max(known[1], int(site.max()))

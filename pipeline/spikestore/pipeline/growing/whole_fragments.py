@@ -10,8 +10,8 @@ import numpy as np
 
 from spikestore.pipeline.growing.former_rows import FormerRows
 from spikestore.pipeline.growing.moved_rows import WithLabels
-from spikestore.pipeline.growing.streamed_fragment import FormerPart, StreamedFragment, stream_fragment
-from spikestore.store.build import Build
+from spikestore.pipeline.growing.streamed_fragment import FormerPart, stream_fragment
+from spikestore.store.columns.fragment_encoder import VALUES, EncodedFragment
 from spikestore.store.columns.fragment_facts import without_values
 from spikestore.store.columns.shard_codec import packed_objects
 from spikestore.store.feature_set import FeatureSet
@@ -22,9 +22,9 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 
 
 def whole_fragment(
-    former: FormerRows, rows: range, build: Build, with_labels: WithLabels
-) -> StreamedFragment | None:
-    """Return the fragment of a former set that has exactly the rows `rows` of a new set, in order.
+    former: FormerRows, plan: Plan, fragment: int, with_labels: WithLabels
+) -> EncodedFragment | None:
+    """Return a fragment of a new set if a fragment of a former set has exactly its rows, in order.
 
     Returns None if there is no such fragment, if the plan of the new set encodes fragments in another way, or if the fragment
     is damaged. If the result is None, `FormerRows.read` returns the rows that can be read.
@@ -33,29 +33,30 @@ def whole_fragment(
     ----------
     former : FormerRows
         Positions of the rows in former sets.
-    rows : range
-        Rows of a fragment of the new set.
-    build : Build
-        Build of the new set.
+    plan : Plan
+        Plan of the new set.
+    fragment : int
+        Number of the fragment in the new set.
     with_labels : callable
         See `WithLabels`.
     """
+    rows = plan.rows(fragment)
     part = former.part(rows)
     begin = int(part.row_of[0])
     if part.set_of[0] < 0 or (part.set_of != part.set_of[0]).any():
         return None
     features = former.sets[part.set_of[0]].features
-    fragment, inside = divmod(begin, features.manifest.fragment_samples)
+    number, inside = divmod(begin, features.manifest.fragment_samples)
     if (
         inside
         or (np.diff(part.row_of) != 1).any()
-        or features.manifest.fragments[fragment].samples != len(rows)
+        or features.manifest.fragments[number].samples != len(rows)
     ):
         return None
     try:
-        if not _is_encoded_alike(features, build.plan):
+        if not _is_encoded_alike(features, plan):
             return None
-        return _read(features, fragment, rows, build, with_labels)
+        return _read(features, number, plan, fragment, with_labels)
     except StoreError:
         return None
 
@@ -65,28 +66,26 @@ def _is_encoded_alike(features: FeatureSet, plan: Plan) -> bool:
     theirs, ours = packed_objects(features.manifest, features.root), packed_objects(plan, plan.zarr)
     if theirs is None or ours is None:
         return False
-    return all(theirs[name] == ours[name] for name in ("index", "value"))
+    return all(theirs[name] == ours[name] for name in VALUES)
 
 
 def _read(
-    features: FeatureSet,
-    fragment: int,
-    rows: range,
-    build: Build,
-    with_labels: WithLabels,
-) -> StreamedFragment | None:
-    record = features.record(fragment)
+    features: FeatureSet, number: int, plan: Plan, fragment: int, with_labels: WithLabels
+) -> EncodedFragment | None:
+    """Return fragment `number` of a former set as a fragment of the new set."""
+    record = features.record(number)
     objects = {
         entry.path: features.storage.get(f"{features.data_path}/{entry.path}") for entry in record.objects
     }
     for entry in record.objects:
         if sha256_hex(objects[entry.path]) != entry.sha256:
             raise DamagedError(f"{entry.path} is damaged")
-    scanned = ScannedRows.of_objects(features.address, features.manifest, features.root, fragment, objects)
+    scanned = ScannedRows.of_objects(features.address, features.manifest, features.root, number, objects)
     if scanned is None:
         return None
-    samples = with_labels(rows.start, without_values(scanned.samples, features.layout))
-    whole = stream_fragment([FormerPart(scanned, samples)], rows, build.address, build.plan.layout, {})
-    paths = {name: f"{name}/c/{fragment}" for name in ("index", "value")}
-    encoded = {name: objects[path] for name, path in paths.items() if path in objects}
-    return whole._replace(encoded=encoded, taken=len(rows))
+    samples = with_labels(plan.rows(fragment).start, without_values(scanned.samples, features.layout))
+    whole = stream_fragment([FormerPart(scanned, samples)], plan, fragment, encode=False)
+    paths = {name: f"{name}/c/{number}" for name in VALUES}
+    return whole and whole._replace(
+        encoded={name: objects[path] for name, path in paths.items() if path in objects}
+    )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store.columns.digest import block_checks, block_digests, check_seed
-from spikestore.store.columns.samples import SampleColumns, largest_index, largest_value
-from spikestore.store_schemas.documents.address import Address
+from spikestore.store.columns.samples import SampleColumns
+from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import SkippedRow
 from spikestore.store_schemas.errors import UsageError
-from spikestore.store_schemas.layout import BLOCK, SKIPPED_LABEL, Layout
+from spikestore.store_schemas.layout import SKIPPED_LABEL, Layout
+from spikestore.store_schemas.wording import plural
 
 
 class FragmentFacts(NamedTuple):
@@ -29,16 +29,32 @@ class FragmentFacts(NamedTuple):
     max_value: float
     """Largest value, or largest absolute value of real numbers; 0 without non-zeros."""
 
-    @classmethod
-    def of(cls, columns: SampleColumns, layout: Layout, address: Address, rows: range) -> Self:
-        """Return the facts about rows of a set; `columns` must have the stored dtypes (`SampleColumns.as_stored`)."""
-        return cls(
-            check=block_checks(columns, layout, check_seed(*address), rows.start // BLOCK),
-            blocks=tuple(block_digests(columns, layout)),
-            nnz=len(columns.index),
-            max_index=largest_index(columns),
-            max_value=largest_value(columns.value),
-        )
+
+_FIRST_LOOK = 4096
+"""Number of indices to check first: these nearly always have more than one site."""
+
+
+class SiteRange:
+    """Range of the sites with a count, of indices that arrive in pieces.
+
+    Parameters
+    ----------
+    count : int
+        Number of sites of a frame.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.range: tuple[int, int] | None = None
+        """Smallest and largest site; None if there are no indices. They are exact only if they are equal."""
+
+    def add(self, index: npt.NDArray[Any]) -> None:
+        """Add indices. Once two different sites are known, further indices are ignored."""
+        for part in (index[:_FIRST_LOOK], index):
+            if len(part) and (self.range is None or self.range[0] == self.range[1]):
+                site = part % self._count
+                known = self.range or (int(site[0]), int(site[0]))
+                self.range = min(known[0], int(site.min())), max(known[1], int(site.max()))
 
 
 def without_values(samples: dict[str, npt.NDArray[Any]], layout: Layout) -> SampleColumns:
@@ -61,3 +77,12 @@ def refuse_filled_skips(rows: range, columns: SampleColumns, skipped: tuple[Skip
     filled = columns.nnz[positions].any() or columns.n_bins[positions].any()
     if filled or (columns.label[positions] != SKIPPED_LABEL).any():
         raise UsageError("a skipped row must have label -1, no non-zeros and no bins")
+
+
+def refuse_many_values(plan: Plan, fragment: int, nnz: int) -> None:
+    """Raise `UsageError` if a fragment has more non-zeros than the plan of its build allows."""
+    if nnz > plan.shard_values:
+        raise UsageError(
+            f"fragment {fragment} has {plural(nnz, 'non-zero')}, more than the {plan.shard_values:,} that the "
+            "plan allows: look for a recording that changed after the build was planned, and build again with --restart"
+        )

@@ -78,7 +78,7 @@ def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: in
 
 
 def step(network: Any, frames: Any, labels: Any) -> None:
-    """Take the seed's step: forward, cross entropy of outputs summed over time, backward."""
+    """Make one training step as in the blog post (the seed): forward, cross entropy of outputs summed over time, backward."""
     from torch.nn.functional import cross_entropy
 
     from spikestore.train import forget_states

@@ -142,7 +142,7 @@ class FrameBins:
 def checked_bins(
     n_bins: float, times: npt.NDArray[Any] | None, sites: tuple[int, ...], max_bins: int, *, name: str
 ) -> int:
-    """Return a number of time bins; raise `RecordingError` if it is not finite, above `max_bins`, or too large for an index."""
+    """Return a number of time bins; raise `RecordingError` if it is infinite or NaN, if it is above `max_bins`, or if it is too large for an index."""
     if times is not None and not math.isfinite(n_bins):
         problem = f"{name}: the number of time bins overflows in the dtype of the times, {times.dtype}"
         raise RecordingError(problem, recording=name)

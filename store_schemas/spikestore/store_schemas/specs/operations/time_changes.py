@@ -18,7 +18,7 @@ class TimeAlignment(Spec):
 
 
 class TimeSkew(Spec):
-    """Multiply times by `coefficient` and add `offset`, like ``tonic.transforms.TimeSkew``; integers are truncated.
+    """Multiply times by `coefficient` and add `offset`, like ``tonic.transforms.TimeSkew``; if the times are integers, the results are truncated.
 
     In Tonic, a pair as a parameter means *random*; this operation rejects a pair. It also rejects a coefficient of 0 or less,
     because the events would not be in the order of time after such a multiplication.

@@ -295,7 +295,7 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
 
 @compiled
 def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with `weight` times the factors of a Gaussian at the places of an axis, with an error that `NEAR` allows for."""
+    """Fill `out` with `weight` times a one-dimensional Gaussian at each place of an axis. The values are not exact; `NEAR` is larger than their error."""
     for first in range(0, len(out), _SPAN):
         _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
 

@@ -48,7 +48,7 @@ class StepAugmentation(ABC):
 
     @property
     def needs_counts(self) -> bool:
-        """Whether the augmentation draws for each event, adds events, or compares numbers of events."""
+        """Whether the augmentation draws random numbers for each event, adds events, or compares numbers of events."""
         return self.counts_events
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Linear layers and the neurons after them on the CPU: calls the compiled kernels with tensors.
+"""Linear layers and the neurons after them on the CPU. This module calls the compiled kernels with tensors.
 
 Names of arrays, with shapes and dtypes, are in the package's docstring.
 """

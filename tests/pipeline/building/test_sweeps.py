@@ -155,9 +155,7 @@ def test_an_interrupted_sweep_resumes(
 @pytest.mark.slow
 def test_parts_and_finalise(recipe: Path, tmp_path: Path, rows_read: list[int]) -> None:
     build(recipe, tmp_path / "store", part=(1, 2))
-    with pytest.raises(
-        StoreError, match="cannot finalise SSC train of ssc-4ms: 1 of 2 fragments is missing"
-    ):
+    with pytest.raises(StoreError, match="cannot finalise SSC train of ssc-4ms: 1 of 2 fragments is missing"):
         build(recipe, tmp_path / "store", finalise=True)
     build(recipe, tmp_path / "store", part=(2, 2))
     assert sorted(rows_read) == list(range(70))

@@ -110,9 +110,9 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
         for by in ("device", "gain"):
             kept, held = (set(column(by)[rows].tolist()) for rows in hold_out(data, 0.4, by=by))
             assert (len(held), kept & held) == (2, set())
-    with pytest.raises(UsageError, match="values of the column device must be strings, got 1"):
+    with pytest.raises(UsageError, match="values of the column 'device' must be strings, got 1"):
         rows_where(features, "device", [1])
-    with pytest.raises(UsageError, match="values of the column gain must be numbers, got 'a'"):
+    with pytest.raises(UsageError, match="values of the column 'gain' must be numbers, got 'a'"):
         rows_where(features, "gain", ["a"])
     one_is_wrong: list[tuple[str, Any, str]] = [
         ("gain", [0.5, "a", None], "numbers, got 'a'"),
@@ -124,7 +124,7 @@ def test_texts_and_real_numbers_select_rows(tmp_path: Path) -> None:
     for name, values, words in one_is_wrong:
         with pytest.raises(UsageError, match=f"values of the column '{name}' must be {re.escape(words)}$"):
             rows_where(features, name, values)
-    numbers: list[Any] = [torch.tensor(3), np.float32(4), 2**64 - 1]
+    numbers: list[Any] = [torch.tensor(3), np.array(4.0), np.float32(0.25), 2**64 - 1]
     assert rows_where(features, "gain", numbers).tolist() == [5, 6]
     assert sorted(rows_of(FeatureLoader(features, 4, rows=rows_where(features, "device", "a")))) == [0, 2, 7]
 

@@ -345,7 +345,10 @@ def _table_of(features: FeatureSet | Items) -> _Table:
 def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
     """Return the values to look for in a column; class names become labels."""
     if isinstance(values, Iterable) and not isinstance(values, str | np.ndarray | Tensor):
-        values = list(values)
+        values = [
+            as_array(value).item() if isinstance(value, np.ndarray | Tensor) and not value.ndim else value
+            for value in values
+        ]
     # As objects, because NumPy would turn numbers beside texts into texts.
     several = np.array(values, dtype=object) if isinstance(values, list) else as_array(values)
     wanted = several.reshape(-1).tolist()
@@ -361,7 +364,7 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
                 raise UsageError(
                     f"values of the column {column!r} must be numbers of at most 64 bits, got {value}"
                 )
-            if not (isinstance(value, int | float | np.number | np.bool_) or _is_scalar_tensor(value)):
+            if not (isinstance(value, int | float | np.number | np.bool_)):
                 kind = "numbers, or all of them class names" if column == "label" else "numbers"
                 raise UsageError(f"values of the column {column!r} must be {kind}, got {value!r}")
         return wanted
@@ -369,7 +372,3 @@ def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
         if name not in table.classes:
             raise UsageError(f"no class {name!r}; the classes are {', '.join(table.classes)}")
     return [table.classes.index(name) for name in texts]
-
-
-def _is_scalar_tensor(value: object) -> bool:
-    return isinstance(value, Tensor) and value.numel() == 1

@@ -75,7 +75,7 @@ def test_another_result_than_in_the_lock_is_reported(run: Run, tmp_path: Path, d
     assert f"has train with digest {first[:12]}, but this build has {second[:12]}" in answer.err
 
 
-def test_plan_ends_with_the_error_of_preprocess_if_the_lock_has_another_digest(
+def test_plans_and_parts_end_with_the_error_of_preprocess_if_the_lock_has_another_digest(
     run: Run, tmp_path: Path, data: Path
 ) -> None:
     """Status 1, with and without recordings; no table or JSON says that the set is in the store. A lock with other keys is no error."""
@@ -87,7 +87,8 @@ def test_plan_ends_with_the_error_of_preprocess_if_the_lock_has_another_digest(
     (tmp_path / "other.lock").write_text(json.dumps(lock))
     assert run("plan", recipe, "--store", "store").status == 0
     wrong = (recipe, "--store", "store", "--lock", "other.lock")
-    for words in (("plan", *wrong), ("plan", *wrong, "--json"), ("preprocess", *wrong)):
+    part = ("preprocess", *wrong, "--part", "1/2")
+    for words in (("plan", *wrong), ("plan", *wrong, "--json"), ("preprocess", *wrong), part):
         answer = run(*words)
         assert (answer.status, answer.out) == (1, "")
         assert (

@@ -79,10 +79,10 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
     """Build the sets of a recipe, point the name at them, and write the lock."""
     name, recipe, options, requested, reuse, stored = prepared
     sets = build_sets(requested, store, options, reuse, stored)
-    if options.part is not None:
-        return sets
     pins = {split: features.pin for split, features in sets.items()}
     recipe.lock_file.refuse_other_digests(recipe.lock, pins)
+    if options.part is not None:
+        return sets
     store.point(name, sets, move=move)
     # A recipe that names its splits says nothing about the others.
     recipe.lock_file.update(recipe.lock, pins, keep_others=recipe.recipe.source.splits is not None)

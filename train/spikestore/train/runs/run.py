@@ -204,7 +204,7 @@ def evaluate(
         pad_to=data.pad_to,
         pad_at_least=data.pad_at_least,
         truncate_to=data.cut_of(features.manifest.n_bins),
-        max_frame_bytes=max_frame_bytes or data.max_frame_bytes,
+        max_frame_bytes=data.max_frame_bytes if max_frame_bytes is None else max_frame_bytes,
         rows=data.rows(split) if split == data.valid else None,
         progress=progress,
     )

@@ -33,6 +33,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from spikestore.store_schemas.errors import SpikestoreError, UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.placement import named_device, pick_device, try_device
 from spikestore.train.runs.launchers import Launched, launched
 
@@ -233,9 +234,9 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
         return chosen
     if ":" in name:
         raise UsageError(f"{ranks.count} ranks need a GPU each: use --device cuda, not {name}")
-    if ranks.local >= torch.cuda.device_count():
+    if ranks.local >= (gpus := torch.cuda.device_count()):
         raise UsageError(
-            f"this machine has {torch.cuda.device_count()} GPUs, but more than {torch.cuda.device_count()} ranks run on it: start torchrun with "
+            f"this machine has {plural(gpus, 'GPU')}, but more than {plural(gpus, 'rank')} run on it: start torchrun with "
             "--nproc-per-node gpu, or use --device cpu"
         )
     chosen = torch.device("cuda", ranks.local)

@@ -207,8 +207,11 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
     assert ranks_module._own_device("cpu", Ranks(3, 4, local=3)) == torch.device("cpu")
     assert ranks_module._own_device("cuda:1", Ranks()) == torch.device("cuda:1")
     with pytest.raises(
-        UsageError, match=r"this machine has 2 GPUs, but more than 2 ranks run on it.*--nproc-per-node gpu"
+        UsageError, match=r"this machine has 2 GPUs, but more ranks run on it.*--nproc-per-node gpu"
     ):
         ranks_module._own_device("cuda", Ranks(2, 3, local=2))
     with pytest.raises(UsageError, match="use --device cuda, not cuda:1"):
         ranks_module._own_device("cuda:1", Ranks(0, 2))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="this machine has 1 GPU, but more ranks run on it"):
+        ranks_module._own_device("cuda", Ranks(1, 2, local=1))

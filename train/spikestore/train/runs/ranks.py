@@ -236,7 +236,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
         raise UsageError(f"{ranks.count} ranks need a GPU each: use --device cuda, not {name}")
     if ranks.local >= (gpus := torch.cuda.device_count()):
         raise UsageError(
-            f"this machine has {plural(gpus, 'GPU')}, but more than {plural(gpus, 'rank')} run on it: start torchrun with "
+            f"this machine has {plural(gpus, 'GPU')}, but more ranks run on it: start torchrun with "
             "--nproc-per-node gpu, or use --device cpu"
         )
     chosen = torch.device("cuda", ranks.local)

@@ -10,7 +10,7 @@ a stored fragment only looks up its record.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -77,6 +77,10 @@ class FragmentJob:
     def run(self, fragment: int) -> FragmentReport:
         """Build and store one fragment; see `build_fragment`."""
         return build_fragment(self, fragment)
+
+    def compute(self, fragment: int) -> Callable[[], FragmentReport]:
+        """Compute one fragment, and return the function that stores it; see `build_fragment`."""
+        return _computed(self, fragment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +156,16 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
     StoreError
         The fragment cannot be stored.
     """
+    return _computed(job, fragment)()
+
+
+def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
+    """Compute a fragment, unless it is stored already, and return the function that stores it."""
     began = time.perf_counter()
-    build = job.build
-    rows = job.plan.rows(fragment)
+    build, rows = job.build, len(job.plan.rows(fragment))
     if build.has_fragment(fragment):
-        return FragmentReport(fragment, len(rows), 0, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return lambda: FragmentReport(fragment, rows, 0, seconds)
     job = job.only(fragment)
     check_unchanged(job.located.stamps)
     if job.former is not None and job.former.derives:
@@ -165,16 +174,16 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         with job.located.open() as reader:
             result = _grown(job, reader, fragment) or _transformed([job], reader, fragment)[0]
     check_unchanged(job.located.stamps)
-    record = result.put(build, fragment)
-    return FragmentReport(
-        fragment,
-        len(rows),
-        record.nnz,
-        time.perf_counter() - began,
-        content_of(result.content),
-        result.taken,
-        result.problems,
-    )
+    computed = time.perf_counter() - began
+
+    def store() -> FragmentReport:
+        began = time.perf_counter()
+        nnz = result.put(build, fragment).nnz
+        seconds = computed + time.perf_counter() - began
+        content = content_of(result.content)
+        return FragmentReport(fragment, rows, nnz, seconds, content, result.taken, result.problems)
+
+    return store
 
 
 class _Result(NamedTuple):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, Self, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
@@ -17,6 +17,14 @@ class Job(Protocol[Result_co]):
 
     def run(self, number: int, /) -> Result_co:
         """Do a task and return its result."""
+
+
+@runtime_checkable
+class TwoStepJob(Protocol[Result_co]):
+    """Job whose tasks compute something, and then store it."""
+
+    def compute(self, number: int, /) -> Callable[[], Result_co]:
+        """Compute a task, and return the function that stores what was computed; this function returns the result of the task."""
 
 
 class Scheduler(Protocol):

@@ -7,10 +7,11 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 
 from spikestore.pipeline.execution.dask_scheduler import on_cluster, on_local_workers
-from spikestore.pipeline.execution.jobs import Job, Result, Scheduler
+from spikestore.pipeline.execution.jobs import Job, Result, Scheduler, TwoStepJob
+from spikestore.store.concurrency import DaemonThreads
 from spikestore.store.machine import available_cores
 from spikestore.store_schemas.errors import UsageError
 
@@ -27,14 +28,34 @@ Measured with two threads. More threads wait longer for the GIL, so a larger spe
 
 
 class InProcess:
-    """Scheduler that runs one task after another in this process."""
+    """Scheduler that runs one task after another in this process; a thread stores a computed task while the next task is computed."""
 
     workers = 1
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Do the tasks in order, and yield the result of each."""
-        for number in numbers:
-            yield job.run(number)
+        """Do the tasks in order, and yield the result of each. If a task fails, the tasks before it are stored."""
+        if not isinstance(job, TwoStepJob):
+            for number in numbers:
+                yield job.run(number)
+            return
+        stored: Future[Result] | None = None
+        pool = DaemonThreads(1, "fragment")  # Ctrl-C does not wait for a server that does not respond
+        try:
+            for number in numbers:
+                store = job.compute(number)
+                # At most one computed task waits, because its result is in memory.
+                if stored is not None:
+                    yield stored.result()
+                stored = pool.submit(store)
+                del store
+            if stored is not None:
+                yield stored.result()
+        except Exception:
+            if stored is not None:
+                wait([stored])
+            raise
+        finally:
+            pool.shutdown()
 
 
 class Threads:

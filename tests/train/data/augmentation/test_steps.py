@@ -270,7 +270,7 @@ def test_a_callable_of_the_user_may_lengthen_samples(features: FeatureSet, more:
         ([Blend(), Blend()], "Blend can be used only once in a list of augmentations: remove the others"),
         (
             [CutMix(), lambda batch, _epoch: batch, Blend()],
-            "Blend must be applied before CutMix and EventMix, .* put Blend before the callable",
+            "Blend must be applied before CutMix and EventMix, .* put Blend before all three",
         ),
     ],
 )

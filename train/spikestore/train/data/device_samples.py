@@ -99,7 +99,7 @@ class DeviceSamples:
 
 
 class SampleTable:
-    """Table with start, end, label, time bins and row of each sample of many batches; one copy sends the table to the device.
+    """Table with start, end, label, time bins and row of each sample of many batches; the table goes to the device in one transfer.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables for SpikingJelly's rules on float16 times: each rounding of these rules is done here by NumPy itself."""
+"""Tables of the results of SpikingJelly's rules for times that are stored as float16. NumPy computes the tables, so each rounding is NumPy's."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def draw_partners(
 
 @compiled
 def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
-    """Fill `out`, shape (samples, columns), with regions: the density at a drawn place, then 2 or more Gaussians.
+    """Fill `out`, shape (samples, columns), with one region per sample: first the density of the region at a drawn place, then its Gaussians, 2 or more.
 
     Parameters
     ----------

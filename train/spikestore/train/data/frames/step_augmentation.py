@@ -107,8 +107,8 @@ class Augmentations:
             raise UsageError("Blend can be used only once in a list of augmentations: remove the others")
         if kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
-                "Blend must be applied before CutMix and EventMix, but in this list a callable of your own follows one of them and "
-                "precedes Blend: put Blend before the callable"
+                "Blend must be applied before CutMix and EventMix, but in this list a callable of your own is between one of them and "
+                "Blend: put Blend before all three"
             )
 
     def __len__(self) -> int:

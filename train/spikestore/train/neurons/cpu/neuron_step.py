@@ -59,7 +59,7 @@ def slope_at(v: Any, threshold: Any, scale: Any, width: Any, by_width: Any) -> A
 def through_reset(
     later: Any, v: Any, spike: Any, reset: Any, minimum: Any, bounded: Any, to_zero: Any
 ) -> Any:
-    """Return c(t) · d(t+1), where `later` is d(t+1); with reset to zero, return 0 if the neuron spiked."""
+    """Return c(t) · d(t+1) of the equations in `dynamics`, where `later` is d(t+1); with reset to zero, return 0 if the neuron spiked."""
     if bounded:
         later = ZERO if after_reset(v, spike, reset, to_zero) - minimum <= ZERO else later
     if to_zero:

@@ -131,16 +131,17 @@ def test_no_recording_can_have_more_non_zeros_than_were_planned(
     places=st.sampled_from([1, 50, 10**6]),
     wish=st.none() | st.sampled_from([64, 100, 128, 10**6]),
     workers=st.sampled_from([1, 2, 16]),
+    spare=st.sampled_from([1, 16]),
 )
 def test_a_shard_has_room_for_every_fragment(
-    n_events: list[int], frame: ToFrame, places: int, wish: int | None, workers: int
+    n_events: list[int], frame: ToFrame, places: int, wish: int | None, workers: int, spare: int
 ) -> None:
     """It is a multiple of 262,144, and at least the sum of the bounds of any fragment's recordings."""
     fields = {mode: getattr(frame, mode) for mode in SLICING_MODES} | {"overlap": frame.overlap}
     made_for = parts(size=(places, 1, 1), max_bins=100, **fields)
-    made = plan(n_events, made_for, workers=workers, fragment_samples=wish)
+    made = plan(n_events, made_for, workers=workers, fragment_samples=wish, spare=spare)
     bins = min(frame.n_time_bins or frame.n_event_bins or 100, 100)
-    bounds = [min(count * frame.windows_per_event, bins * places) for count in n_events]
+    bounds = [min(spare * count * frame.windows_per_event, bins * places) for count in n_events]
     sums = [sum(bounds[made.rows(k).start : made.rows(k).stop]) for k in range(made.fragments)]
     assert max(sums) <= made.shard_values
     assert made.shard_values % SHARD_MULTIPLE == 0

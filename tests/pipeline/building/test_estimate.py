@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+from tests.pipeline.folders import EVENT, recipe_for, save
 from tests.pipeline.folders import draw as draw_events
-from tests.pipeline.folders import recipe_for, save
 from tests.pipeline.growing.growing_folders import grown
 
 from spikestore.pipeline.building.estimate import SAMPLED, estimate
@@ -21,6 +21,7 @@ from spikestore.pipeline.recipes.resolve import OpenedRecipe
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store import Store
 from spikestore.store.storage.folder import FolderStorage
+from spikestore.store_schemas.documents.zarr_metadata import SHARD_MULTIPLE
 from spikestore.store_schemas.errors import LayoutError, RecordingError
 from spikestore.store_schemas.specs.operations import ToFrame
 from spikestore.store_schemas.specs.transform import Transform
@@ -119,3 +120,20 @@ def test_rows_of_stored_sets_take_less_time(tmp_path: Path, monkeypatch: pytest.
     assert (fresh.reused, growing.reused, growing.recordings) == (0, 100, 110)
     assert 0.2 < growing.seconds / fresh.seconds < 0.4
     assert growing.stored_bytes == fresh.stored_bytes
+
+
+def test_recordings_that_have_more_events_than_the_size_of_their_files_suggests(tmp_path: Path) -> None:
+    """Compressed files may have several times as many; the build has room for them, and so has the sample of the estimate."""
+    events = np.zeros(8000, EVENT)
+    events["t"] = np.arange(8000) * 1000
+    for number in range(40):
+        events["x"] = number % 16
+        (tmp_path / "data/a").mkdir(parents=True, exist_ok=True)
+        columns = {name: events[name] for name in ("t", "x", "y", "p")}
+        np.savez_compressed(tmp_path / f"data/a/{number}.npz", allow_pickle=False, **columns)
+    (split,) = OpenedRecipe.open(recipe_for(tmp_path / "data")).requested_sets()
+    assert isinstance(split, RequestedSet)
+    cost = estimate(FolderStorage(tmp_path / "store"), split, workers=1)
+    features = grown(tmp_path / "data", tmp_path / "store")["all"]
+    assert features.manifest.nnz > SHARD_MULTIPLE
+    assert cost.recordings == len(features) == 40

@@ -17,7 +17,6 @@ from spikestore.store.build import Build
 from spikestore.store.columns.digest import block_checks
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.storage import Storage
-from spikestore.store_schemas.documents.plan import make_plan
 from spikestore.store_schemas.layout import BLOCK
 
 SAMPLED = 64
@@ -76,10 +75,11 @@ def estimate(
     look, former = (look_into(located, transform), None) if reuse is None else reuse.look(wanted)
     layout, n_events = look.layout, look.n_events
     request = BuildRequest(workers, fragment_samples, former=former)
-    plan = plan_of_build(located, transform, layout, n_events, request)
+    plan = plan_of_build(located, transform, look, request)
     with located.open() as reader:
         tried = n_events[: min(SAMPLED, len(reader))]
-        small = make_plan(transform, located.source.key, layout, tried, fragment_samples=BLOCK)
+        sampled = look._replace(n_events=tried)
+        small = plan_of_build(located, transform, sampled, BuildRequest(fragment_samples=BLOCK))
         job = FragmentJob(Build(storage, small), located, transform)
         # Not timed: imports and compilation.
         transform_rows(job, reader, range(min(2, len(tried))))

@@ -8,9 +8,6 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from spikestore.pipeline.building.degenerate_sets import SetReview
 from spikestore.pipeline.building.provenance import provenance
 from spikestore.pipeline.building.reuse import TakenRows
@@ -30,7 +27,6 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan, make_plan
 from spikestore.store_schemas.errors import StoreError
-from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.operations import FrameOperation, ToVoxelGrid
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 from spikestore.store_schemas.wording import plural
@@ -39,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 _SPARE = 16
-"""If numbers of events are estimated from some items, shards are this many times longer; an unused chunk takes 16 bytes."""
+"""Factor by which estimated numbers of events may be too small: files are compressed, and items differ. An unused chunk takes 16 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,36 +80,36 @@ def open_build(
     ConflictError
         The unfinished build has other columns, or another number of samples, than the source and the transform give now.
     """
-    layout, n_events, _ = look_into(located, transform) if look is None else look
+    look = look or look_into(located, transform)
 
     def plan() -> Plan:
-        return plan_of_build(located, transform, layout, n_events, request)
+        return plan_of_build(located, transform, look, request)
 
     build = Build.join_or_start(
         storage, Address(transform.key, located.source.key), plan, restart=request.restart
     )
-    build.refuse_other_shape(layout, len(n_events))
+    build.refuse_other_shape(look.layout, len(look.n_events))
     return build
 
 
 def plan_of_build(
-    located: LocatedSource,
-    transform: Transform,
-    layout: Layout,
-    n_events: npt.NDArray[np.int64],
-    request: BuildRequest,
+    located: LocatedSource, transform: Transform, look: SourceLook, request: BuildRequest
 ) -> Plan:
-    """Return the plan of a new build; `n_events` has the number of events of each recording, or an estimate of this number."""
-    wanted = functools.partial(make_plan, transform, located.source.key, layout, n_events)
-    own = wanted(workers=request.workers, fragment_samples=request.fragment_samples)
-    if any(place.live is not None for place in located.parts):  # their events are estimated from some items
-        return wanted(fragment_samples=own.fragment_samples, least_shard_values=_SPARE * own.shard_values)
+    """Return the plan of a new build; `look` has the properties of the source."""
+    spare = _SPARE if look.estimates_events else 1
+    wanted = functools.partial(make_plan, transform, located.source.key, look.layout, look.n_events)
+    own = wanted(workers=request.workers, fragment_samples=request.fragment_samples, spare=spare)
     if request.former is None or request.former.derives or request.fragment_samples is not None:
         return own
     former = request.former.sets[0].features.manifest
     if not 1 / 2 <= former.fragment_samples / own.fragment_samples <= 2:
         return own
-    return wanted(fragment_samples=former.fragment_samples, least_shard_values=former.shard_values)
+    alike = functools.partial(
+        wanted, fragment_samples=former.fragment_samples, least_shard_values=former.shard_values
+    )
+    # Shards of the same length are copied, so half of the factor is enough where the former set has it.
+    reusing = alike(spare=max(spare // 2, 1))
+    return reusing if reusing.shard_values == former.shard_values else alike(spare=spare)
 
 
 def refuse_unfinished(build: Build, label: str) -> None:

@@ -109,7 +109,8 @@ class Reuse:
 
         finer = self._finer_rows(wanted)
         if finer is not None and finer.available.all():
-            return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False), finer
+            n_events = finer.finer.column("n_events").astype("int64")
+            return SourceLook(finer.layout, n_events, False, False), finer
         look = look_into(wanted.located, wanted.transform)
         return look, self.former_rows(wanted, look) if finer is None else finer
 

@@ -29,6 +29,8 @@ class SourceLook(NamedTuple):
     """Number of events of each recording, or an estimate."""
     is_file_per_recording: bool
     """Whether each recording is one file."""
+    estimates_events: bool
+    """Whether `n_events` has estimates, which may be several times too small."""
 
 
 def layout_of_source(located: LocatedSource, transform: Transform) -> Layout:
@@ -48,7 +50,10 @@ def look_into(located: LocatedSource, transform: Transform) -> SourceLook:
     """Return the layout and the numbers of events of a source; errors are those of `layout_of_source`."""
     with located.open() as reader:
         return SourceLook(
-            layout_of_reader(reader, located, transform), reader.n_events(), isinstance(reader, FileReader)
+            layout_of_reader(reader, located, transform),
+            reader.n_events(),
+            isinstance(reader, FileReader),
+            reader.estimates_events,
         )
 
 

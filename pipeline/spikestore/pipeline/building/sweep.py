@@ -105,7 +105,7 @@ def _build_group(
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)
     smallest = min(
-        plan_of_build(wanted.located, wanted.transform, look.layout, look.n_events, request).fragment_samples
+        plan_of_build(wanted.located, wanted.transform, look, request).fragment_samples
         for (wanted, look), _ in group
     )
     request = BuildRequest(request.workers, smallest, options.restart)

@@ -64,6 +64,10 @@ class Reader(ClosesOnExit, Protocol):
     def has_y(self) -> bool:
         """Whether events have a field ``y``."""
 
+    @property
+    def estimates_events(self) -> bool:
+        """Whether `n_events` returns estimates, which may be several times too small."""
+
     def __len__(self) -> int:
         """Return the number of recordings, which is at most ``Source.limit``."""
 
@@ -80,7 +84,7 @@ class Reader(ClosesOnExit, Protocol):
         Returns
         -------
         int64 array, shape (len(self),)
-            Number of stored events, also for invalid recordings. Some readers return an estimate.
+            Number of stored events, also for invalid recordings; an estimate if `estimates_events` is true.
 
         Raises
         ------

@@ -90,6 +90,7 @@ def make_plan(
     workers: int = 1,
     fragment_samples: int | None = None,
     least_shard_values: int = 0,
+    spare: int = 1,
 ) -> Plan:
     """Return a plan for a build, from the number of events in each recording.
 
@@ -110,6 +111,8 @@ def make_plan(
     least_shard_values : int
         Minimum length of a shard, a multiple of `SHARD_MULTIPLE`. A shard can be copied from another set only if the shards of
         both sets have the same length.
+    spare : int
+        Factor by which `n_events` may be too small: shards have room for the non-zeros of this many times more events.
 
     Raises
     ------
@@ -123,10 +126,12 @@ def make_plan(
     frame = transform.to_frame
     places = min(transform.bins or transform.max_bins, transform.max_bins) * layout.site_count
     # float64 is exact as long as a fragment has fewer than 2^53 non-zeros, and none has more.
-    bound = np.minimum(n_events.astype(np.float64) * frame.windows_per_event, float(places))
+    per_recording = n_events.astype(np.float64) * frame.windows_per_event
+    bound = np.minimum(per_recording, float(places))
     rows = fragment_samples or _fragment_samples(bound, layout, workers)
     rows = -(-rows // BLOCK) * BLOCK
-    largest = float(np.add.reduceat(bound, np.arange(0, len(bound), rows)).max())
+    most = np.minimum(spare * per_recording, float(places))
+    largest = float(np.add.reduceat(most, np.arange(0, len(most), rows)).max())
     shard = max(1, -(-int(largest) // SHARD_MULTIPLE)) * SHARD_MULTIPLE
     shard = max(shard, least_shard_values)
     samples = len(n_events)

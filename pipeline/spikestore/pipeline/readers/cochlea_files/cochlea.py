@@ -71,6 +71,7 @@ class CochleaReader(HDF5Reader):
     name = "cochlea-hdf5"
     version = 1
     has_y = False
+    estimates_events = False
     sensor_size = (CHANNELS, 1, 1)
 
     def __init__(self, path: Path, *, limit: int | None = None) -> None:

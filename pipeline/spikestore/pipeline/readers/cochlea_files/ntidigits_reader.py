@@ -46,6 +46,7 @@ class NTIDigitsReader(HDF5Reader):
     name = "ntidigits-hdf5"
     version = 1
     has_y = False
+    estimates_events = False
     sensor_size = (_CHANNELS, 1, 1)
     classes = _SAID
     extras: tuple[str, ...] = ()

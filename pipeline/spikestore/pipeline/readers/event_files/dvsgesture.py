@@ -43,6 +43,7 @@ class DVSGestureReader(DecodedAlone):
     version = 1
     sensor_size = (_PIXELS, _PIXELS, 2)
     event = EVENT
+    estimates_events = False
     classes = (
         "Hand clapping", "Right hand wave", "Left hand wave", "Right arm cw", "Right arm ccw", "Left arm cw",
         "Left arm ccw", "Arm roll", "Air drums", "Air guitar", "Other gestures",

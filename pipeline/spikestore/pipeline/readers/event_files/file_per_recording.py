@@ -114,6 +114,7 @@ class FileReader(ClosesOnExit, ABC):
     version: ClassVar[int]
     classes: tuple[str, ...]
     has_y: bool = True
+    estimates_events: bool = True
     event: np.dtype[np.void]
     """Tonic's dtype of events."""
 

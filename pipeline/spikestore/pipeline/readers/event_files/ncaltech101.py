@@ -43,6 +43,7 @@ class NCaltech101Reader(FilePerRecording):
     version = 1
     sensor_size = (240, 180, 2)
     event_bytes = mnist_bin.BYTES
+    estimates_events = False
     event = EVENT
     classes = _CLASSES
 

@@ -23,6 +23,7 @@ class NCarsReader(DecodedAlone):
     version = 1
     sensor_size = (120, 100, 2)
     event_bytes = EVENT_BYTES
+    estimates_events = False
     event = np.dtype([("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", np.uint8)])
     classes = _FOLDERS
     columns = staticmethod(read_dat)

@@ -29,6 +29,7 @@ class NMNISTReader(FilePerRecording):
     version = 1
     sensor_size = (34, 34, 2)
     event_bytes = mnist_bin.BYTES
+    estimates_events = False
     event = EVENT
     classes = (
         "0 - zero", "1 - one", "2 - two", "3 - three", "4 - four",

@@ -123,6 +123,11 @@ class ItemsReader(ClosesOnExit):
         name = "the object" if located.live is None else located.live.name
         return f"{name}: item {_index(located, number)}"
 
+    @property
+    def estimates_events(self) -> bool:
+        """Whether the numbers of events of some recordings are estimates."""
+        return any(reader is None or reader.estimates_events for reader in self._readers)
+
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return the number of events of each recording. If the recordings are items of a Python object, this number is an estimate."""
         counts = np.empty(len(self._numbers), np.int64)

@@ -281,7 +281,7 @@ def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:
-    """Return the hash of each file's content, with the label and columns of the file if the file does not contain them."""
+    """Return the hash of each file's content. If the label and the columns of a file are not in the file, they are returned with its hash."""
     hashes = [file.sha256 for file in source.files]
     folder = source.folder
     if folder is None:

@@ -31,7 +31,7 @@ def refuse_unwritable(folder: Path) -> None:
     Raises
     ------
     UsageError
-        A folder has the name of a checkpoint.
+        A folder is at the place where a checkpoint file must be written.
     StoreError
         The folder, or the folder ``tensorboard`` in it, can't be created or written to.
     StorageFullError

@@ -1,4 +1,4 @@
-"""Compiled search among the times of a recording; it scales only the times that it reads."""
+"""Compiled search among the times of a recording; the time factor is applied only to the times that the search reads."""
 
 from __future__ import annotations
 

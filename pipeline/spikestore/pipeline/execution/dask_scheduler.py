@@ -187,7 +187,7 @@ def on_cluster(address: str) -> Iterator[DaskScheduler]:
 
 @contextlib.contextmanager
 def on_local_workers(count: int) -> Iterator[DaskScheduler]:
-    """Start local worker processes; the end of the ``with`` block ends them.
+    """Start local worker processes; at the end of the ``with`` block, these processes are ended.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-If a former set has a row already, the row is taken from that set (`growing`). If a row can be computed from the rows of a
-finer set, it is computed from them (`deriving`). In both cases the recording is not read.
+If a former set has a row already, the row is taken from that set (`growing`). If a row can be computed from the rows of a finer
+set, it is computed from these rows (`deriving`). In both cases, the recording of the row is not read.
 
-Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent, and the task of
-a stored fragment only looks up its record.
+Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent. If the fragment of a
+task is stored already, the task only looks up the record of the fragment.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform. All implementations give the same samples.
     former : FormerRows, optional
-        Positions of rows of this set in committed sets that have these rows already; or, as `FinerRows`, rows of this set
-        that are computed from a finer set.
+        Where committed sets have rows of this set; or, as `FinerRows`, which rows of this set are computed from a finer set.
     """
 
     build: Build
@@ -90,7 +89,7 @@ class SweepJob:
     Attributes
     ----------
     jobs : tuple of FragmentJob
-        The builds. All have the same recordings and the same fragment size, and none has `former`.
+        The builds. All builds have the same recordings and the same fragment size, and no build has `former`.
     """
 
     jobs: tuple[FragmentJob, ...]
@@ -160,7 +159,7 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
-    """Compute a fragment, unless it is stored already, and return the function that stores it."""
+    """Compute a fragment, unless it is stored already; return the function that stores the fragment."""
     began = time.perf_counter()
     build, rows = job.build, len(job.plan.rows(fragment))
     if build.has_fragment(fragment):
@@ -203,7 +202,10 @@ class _Result(NamedTuple):
 
 
 def _transformed(jobs: Sequence[FragmentJob], reader: Reader, fragment: int) -> list[_Result]:
-    """Return a fragment of each set. All recordings are read, once for all sets; rows are encoded as soon as they are transformed."""
+    """Return a fragment of each set.
+
+    Each recording is read once for all sets, and rows are encoded as soon as they are transformed.
+    """
     encoders = [FragmentEncoder(job.plan, fragment) for job in jobs]
     skipped: list[list[SkippedRow]] = [[] for _ in jobs]
     with closing(transformed_blocks(jobs, reader, [jobs[0].plan.rows(fragment)])) as blocks:
@@ -215,7 +217,7 @@ def _transformed(jobs: Sequence[FragmentJob], reader: Reader, fragment: int) -> 
 
 
 def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
-    """Return a fragment whose rows are taken from former sets if these have them; None if no former set has any of its rows."""
+    """Return a fragment with rows of former sets where these sets have the rows; None if no former set has a row of the fragment."""
     former, rows = job.former, job.plan.rows(fragment)
     if former is None or not isinstance(reader, FileReader) or not former.part(rows).available.any():
         return None
@@ -239,7 +241,7 @@ def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
 def _streamed(
     job: FragmentJob, former: FormerRows, reader: Reader, fragment: int, with_labels: WithLabels
 ) -> _Result | None:
-    """Return a fragment with some rows of former sets, decoded chunk by chunk; None if its rows must be read in another way."""
+    """Return a fragment with some rows of former sets, decoded chunk by chunk; None if the rows must be read in another way."""
     rows = job.plan.rows(fragment)
     taken = moved_parts(former, rows, with_labels)
     if not taken:
@@ -257,7 +259,7 @@ def _streamed(
 def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
-    """Return rows that are read from their recordings, by the first row of each part, and the skipped rows."""
+    """Read rows from their recordings. Return parts of consecutive rows, by the first row of each part, and the skipped rows."""
     if not missing:
         return {}, ()
     columns, skipped = transform_spans(job, reader, missing)
@@ -289,7 +291,7 @@ def _encoded(job: FragmentJob, fragment: int, columns: SampleColumns) -> Encoded
 
 
 def _gaps(rows: range, taken: Sequence[range]) -> list[range]:
-    """Return the rows that are in no range of `taken`, which ascend."""
+    """Return the rows that are in no range of `taken`; these ranges must ascend."""
     begins = [rows.start, *(each.stop for each in taken)]
     ends = [*(each.start for each in taken), rows.stop]
     return [range(begin, end) for begin, end in zip(begins, ends, strict=True) if begin < end]

@@ -24,7 +24,10 @@ class TwoStepJob(Protocol[Result_co]):
     """Job whose tasks compute something, and then store it."""
 
     def compute(self, number: int, /) -> Callable[[], Result_co]:
-        """Compute a task, and return the function that stores what was computed; this function returns the result of the task."""
+        """Compute a task, and return a function.
+
+        A call of this function stores what was computed, and returns the result of the task.
+        """
 
 
 class Scheduler(Protocol):

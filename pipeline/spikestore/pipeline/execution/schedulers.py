@@ -33,7 +33,10 @@ class InProcess:
     workers = 1
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Do the tasks in order, and yield the result of each. If a task fails, the tasks before it are stored."""
+        """Do the tasks in order, and yield the result of each task.
+
+        If a task fails, the results of the tasks before it are still stored.
+        """
         if not isinstance(job, TwoStepJob):
             for number in numbers:
                 yield job.run(number)
@@ -62,7 +65,7 @@ class Threads:
     """Scheduler that runs tasks in threads of this process.
 
     Compiled passes, codecs, hashes and file access release the GIL. Threads start immediately, so a small set is finished
-    before worker processes would be ready.
+    before worker processes are ready.
 
     Parameters
     ----------
@@ -104,7 +107,9 @@ def open_scheduler(
     seconds: float = math.inf,
     not_sendable: Callable[[], str | None] = lambda: None,
 ) -> Iterator[Scheduler]:
-    """Start a scheduler, or connect to one; the end of the ``with`` block ends the processes that it started.
+    """Start a scheduler, or connect to one.
+
+    At the end of the ``with`` block, the processes that this function started are ended.
 
     Parameters
     ----------
@@ -117,7 +122,7 @@ def open_scheduler(
         Approximate time of the work on one core.
     not_sendable : callable
         Returns why the recordings cannot be sent to worker processes, or None; called only before processes are used. If it
-        returns a reason, a warning is logged, and threads of this process do the work.
+        returns a reason and `scheduler` is None, a warning is logged, and threads of this process do the work.
 
     Raises
     ------

@@ -52,7 +52,7 @@ class TransformJob(Protocol):
 def transform_rows(
     job: TransformJob, reader: Reader, rows: range
 ) -> tuple[SampleColumns, list[SkippedRow], EventCounts]:
-    """Read and transform recordings, reading the next block during the transform of the current one.
+    """Read and transform recordings. The next block is read while the current block is transformed.
 
     Returns
     -------
@@ -83,9 +83,11 @@ def transform_spans(
 def transformed_blocks(
     jobs: Sequence[TransformJob], reader: Reader, spans: Sequence[range]
 ) -> Generator[list[tuple[SampleColumns, list[SkippedRow]]]]:
-    """Yield the rows of ascending spans block by block: for each job the rows of the block, and the skipped rows.
+    """Yield the rows of ascending spans block by block.
 
-    All jobs have the same recordings, which are read once. The next block is read during the transform of the current one.
+    For each block, the result has, for each job, the rows of the block and the skipped rows.
+
+    All jobs have the same recordings, which are read once. The next block is read while the current block is transformed.
     """
     source = jobs[0].located.source
     chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]

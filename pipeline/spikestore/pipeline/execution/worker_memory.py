@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @functools.cache
 def keep_memory() -> bool:
-    """Set both malloc thresholds for this process, once; return False if there is no glibc, or glibc rejects them."""
+    """Set both malloc thresholds for this process, once; return False if there is no glibc, or glibc rejects the thresholds."""
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -1,7 +1,7 @@
 """Recordings that change their split: the new sets of a name have them in another split than the current sets of this name.
 
-If a recipe has `shares` but no `group`, a hash of the path decides the split. A file that is renamed may then move from the
-training split to the test split. Such moves are reported.
+If a recipe has `shares` but no `group`, a hash of the path decides the split. With such a recipe, a renamed file may move from
+the training split to the test split. Such moves are reported.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows of a new set that committed sets have already: a task reads these rows from the committed sets, and does not read the recordings.
 
-Every row passes the checks of `FeatureSet.read`. If rows cannot be read, they are left out and the reason is returned; the task
-then reads their recordings.
+Every row passes the checks of `FeatureSet.read`. If rows cannot be read, the result has the reason instead of these rows, and
+the task reads their recordings.
 """
 
 from __future__ import annotations
@@ -55,13 +55,14 @@ class FormerRows:
     Attributes
     ----------
     sets : tuple of FormerSet
-        Committed sets of the same transform. The source in the manifest of a set may list only the first of its files (`without_files`).
+        Committed sets of the same transform. In the manifest of such a set, the source may list only its first file
+        (`without_files`).
     set_of : int16 array, shape (rows,)
-        For each row of the new set, the position in `sets` of the set that has the row; -1 if no set has it.
+        For each row of the new set, the position in `sets` of the set that has the row; -1 if no set has the row.
     row_of : int64 array, shape (rows,)
-        The row in that set.
+        For each row of the new set, the number of the row in that committed set.
     first_row : int
-        Row of the new set to which the first entry belongs. It is 0, except in a result of `part`.
+        Row of the new set to which the first entries of `set_of` and `row_of` belong. It is 0, except in a result of `part`.
     """
 
     kind: ClassVar[str] = "a former"
@@ -82,7 +83,7 @@ class FormerRows:
 
     @property
     def provenance(self) -> dict[str, Any] | None:
-        """What the manifest of the new set records about a finer set. Here None: the rows are copied, not computed from a finer set."""
+        """What the manifest of the new set records about a finer set: nothing (None), because these rows are copied."""
         return None
 
     def describe(self) -> str:
@@ -130,7 +131,8 @@ class FormerRows:
 def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
     """Yield slices of ascending rows of a set, so that each slice can be read at once.
 
-    The rows of a slice are in one fragment, they are not too many, and no gap between them is as long as a block.
+    The rows of a slice are in one fragment. They have about `SPAN_VALUES` non-zeros at most, and no gap between two rows is as
+    long as a block.
     """
     most = max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
     begin = 0
@@ -145,7 +147,7 @@ def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
 
 
 def _runs(columns: SampleColumns, new: npt.NDArray[np.int64], old: npt.NDArray[np.int64]) -> Iterator[RowRun]:
-    """Yield the rows `old` of `columns` as runs: the rows of a run are consecutive in both sets."""
+    """Yield the rows `old` of `columns` as runs: the rows of a run are consecutive in the new set and in the former set."""
     breaks = np.flatnonzero((np.diff(new) != 1) | (np.diff(old) != 1)) + 1
     for begin, end in itertools.pairwise([0, *breaks.tolist(), len(new)]):
         run = columns.rows(int(old[begin]), int(old[end - 1]) + 1)

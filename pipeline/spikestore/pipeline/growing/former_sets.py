@@ -1,4 +1,4 @@
-"""Search for committed sets that have rows of a new set: first among the sets of its name, then among others of the same transform.
+"""Search for committed sets that have rows of a new set: among the sets of its name, then among other sets of the transform.
 
 Two rows are the same if their recordings have the same content (SHA-256) and are read in the same way, which means: the same
 data set, the same reader and version, the same format and version, and the same decoding, sorting and transform. The file's
@@ -35,7 +35,7 @@ Recording = tuple[str, str, int]
 
 
 def sets_of_name(store: Store, name: str, requested: Collection[Address] = ()) -> list[FormerSet]:
-    """Return the sets of a name. A set that cannot be opened is left out; if it is not one of `requested`, it is also reported."""
+    """Return the sets of a name. A set that cannot be opened is left out. It is also reported, unless it is one of `requested`."""
     try:
         if store.ref(name) is None:
             return []
@@ -60,7 +60,7 @@ def find_former_rows(
     layout: Layout,
     samples: int,
 ) -> FormerRows | None:
-    """Return the positions of a new set's rows in committed sets; None if no set has such rows.
+    """Return where committed sets have rows of a new set; None if no committed set has such rows.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
 
 
 def _recordings(source: Source, samples: int) -> list[Recording | None]:
-    """Return the identity of each recording; None if its format is unknown, for example if its package is not installed."""
+    """Return the identity of each recording; None if a format is unknown, for example because its package is not installed."""
     files = source.files[:samples]
     if source.folder is None:
         return [(file.sha256, "", 0) for file in files]
@@ -176,7 +176,7 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
 
 
 def without_files(features: FeatureSet) -> FeatureSet:
-    """Return a copy of the set whose source lists only its first file.
+    """Return a copy of the set; the source in the copy lists only the first file.
 
     Each task contains the set, and a list of 60,000 files would take 12 MB.
     """

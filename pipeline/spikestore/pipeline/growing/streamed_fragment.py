@@ -1,7 +1,7 @@
-"""A fragment of a new set from rows of former sets and new rows: the values are checked, hashed and encoded chunk by chunk.
+"""A fragment of a new set, made from rows of former sets and from new rows; its values are checked, hashed and encoded chunk by chunk.
 
-Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. So only a few chunks
-are in memory at a time. While one chunk is hashed and encoded, a thread decodes the next one.
+Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. So only a few
+chunks are in memory at a time. While one chunk is hashed and encoded, a thread decodes the next chunk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class RowPart(Protocol):
         """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield ``index`` or ``value`` of the rows in pieces, some of which may be empty; a piece is valid until `AHEAD` more were yielded."""
+        """Yield ``index`` or ``value`` of the rows in pieces.
+
+        A piece may be empty, and is valid until `AHEAD` more pieces were yielded.
+        """
 
     def finish(self) -> None:
         """Raise `StoreError` if the values that were read are not those that were stored."""
@@ -55,7 +58,7 @@ class FormerPart:
     samples : SampleColumns
         The rows without ``index`` and ``value``, with the labels and columns of the new set.
     first : int
-        Number of the first of the rows, counted from that of `rows`.
+        Number of the first of these rows, counted from the first row of `rows`.
     """
 
     def __init__(self, rows: ScannedRows, samples: SampleColumns, first: int = 0) -> None:
@@ -112,7 +115,8 @@ def stream_fragment(
     fragment : int
         Number of the fragment in the new set.
     encode : bool
-        Whether ``index`` and ``value`` are encoded. Otherwise, the caller replaces `EncodedFragment.encoded`, which is empty.
+        Whether ``index`` and ``value`` are encoded. If False, `EncodedFragment.encoded` is empty, and the caller must replace
+        it.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
 
-The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But they
-are not encoded again, because that would take most of the time. Only one chunk at a time is in memory.
+The rows are still decoded from these bytes and checked, because the hashes in ``check`` depend on the keys of a set. But the
+rows are not encoded again, because encoding takes most of the time. Only a few decoded chunks are in memory at a time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 def whole_fragment(
     former: FormerRows, plan: Plan, fragment: int, with_labels: WithLabels
 ) -> EncodedFragment | None:
-    """Return a fragment of a new set if a fragment of a former set has exactly its rows, in order.
+    """Return a fragment of a new set, taken from a fragment of a former set that has exactly these rows, in order.
 
     Returns None if there is no such fragment, if the plan of the new set encodes fragments in another way, or if the fragment
     is damaged. If the result is None, `FormerRows.read` returns the rows that can be read.

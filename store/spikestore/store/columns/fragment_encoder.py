@@ -1,4 +1,4 @@
-"""Rows of a fragment that arrive in order are hashed and encoded at once, so the columns of the fragment are never whole in memory."""
+"""Rows of a fragment that arrive in order are hashed and encoded block by block, so that only the rows of one block (64 rows) stay in memory."""
 
 from __future__ import annotations
 

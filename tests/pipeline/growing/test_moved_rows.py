@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +22,8 @@ from spikestore.store.columns.digest import block_checks, block_digests, check_s
 from spikestore.store.columns.fragment_encoder import EncodedFragment
 from spikestore.store.columns.samples import concatenate
 from spikestore.store.columns.shard_codec import packed_objects
+from spikestore.store.concurrency import PATIENCE_S
+from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.layout import BLOCK
 
@@ -168,6 +172,31 @@ def test_a_piece_stays_valid_while_others_are_decoded_ahead(long_rows: FeatureSe
             assert all(np.array_equal(seen, copy) for seen, copy in window)
         assert all(np.array_equal(seen, copy) for seen, copy in window), "the last pieces"
         assert np.array_equal(np.concatenate(copies), getattr(expected, name))
+
+
+class SilentServer(ObjectStorage):
+    """A server that stops to respond when a thread reads values; then the user presses Ctrl-C."""
+
+    def __init__(self, storage: ObjectStorage) -> None:
+        super().__init__(storage._store, storage.url)
+        self.answers = threading.Event()
+        self.waited_in_vain = False
+
+    def get_range(self, path: str, start: int, stop: int) -> bytes:
+        if threading.current_thread() is not threading.main_thread() and not self.answers.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            self.waited_in_vain = not self.answers.wait(PATIENCE_S + 10)
+        return super().get_range(path, start, stop)
+
+
+@pytest.mark.slow
+def test_an_interrupt_does_not_wait_for_a_server(features: FeatureSet) -> None:
+    assert isinstance(features.storage, ObjectStorage)
+    server = SilentServer(features.storage)
+    with pytest.raises(KeyboardInterrupt):
+        streamed(former(FeatureSet(server, features.address, features.manifest), range(100)))
+    assert not server.waited_in_vain
+    server.answers.set()
 
 
 def test_runs_that_are_missing_or_scattered(features: FeatureSet) -> None:

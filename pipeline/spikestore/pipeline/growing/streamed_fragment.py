@@ -22,7 +22,7 @@ from spikestore.store.columns.fragment_facts import (
 )
 from spikestore.store.columns.samples import SampleColumns, concatenate, largest_value
 from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
-from spikestore.store.concurrency import Prefetcher
+from spikestore.store.concurrency import PATIENCE_S, Prefetcher
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.layout import BLOCK, Layout
@@ -146,7 +146,9 @@ def stream_fragment(
     for name in ("index", "value"):
         encoder = ShardEncoder(packed[name]) if encode else None
         begins, largest[name] = 0, 0
-        with closing(Prefetcher(_pieces(parts, name), AHEAD)) as pieces:
+        # Ctrl-C does not wait long for a server that does not respond: the pieces have memory of their own.
+        ahead = Prefetcher(_pieces(parts, name), AHEAD, patience_s=PATIENCE_S)
+        with closing(ahead) as pieces:
             for piece in filter(len, pieces):
                 check.update(begins, piece)
                 digests.update(begins, piece)

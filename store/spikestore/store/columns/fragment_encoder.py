@@ -54,7 +54,7 @@ class FragmentEncoder:
         self._encoders = None if packed is None else {name: ShardEncoder(packed[name]) for name in VALUES}
         self._samples: list[SampleColumns] = []
         self._begun: list[SampleColumns] = []
-        """Rows of the last block, which is not whole yet."""
+        """Rows of the last block, which is not whole yet: its hashes begin with the ``nnz`` of all its rows."""
         self._checks: list[npt.NDArray[np.uint64]] = []
         self._digests: list[str] = []
         self._sites = SiteRange(plan.layout.site_count)
@@ -93,6 +93,7 @@ class FragmentEncoder:
         """Return the fragment; at least one row must have been added."""
         if self._begun:
             self._hash(self._begun)
+            self._begun = []  # their memory is free before the objects are joined
         check = np.concatenate(self._checks)
         facts = FragmentFacts(check, tuple(self._digests), self._nnz, self._max_index, self._max_value)
         encoded = None

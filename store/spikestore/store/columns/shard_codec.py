@@ -232,7 +232,8 @@ class ShardEncoder:
         lengths = np.array([len(chunk) for chunk in self._chunks], np.uint64)
         table[: len(lengths), 1] = lengths
         table[: len(lengths), 0] = np.cumsum(lengths) - lengths
-        return b"".join([*self._chunks, _with_crc(table.tobytes())])
+        chunks, self._chunks = [*self._chunks, _with_crc(table.tobytes())], []  # to keep the bytes only once
+        return b"".join(chunks)
 
     def _encode_begun(self) -> None:
         self._chunks.append(self._packed.encode_chunk(self._begun[: self._count]))

@@ -144,7 +144,7 @@ class _Walk:
         return leaf, row
 
     def _count(self, dataset: Any) -> int:
-        """Return the number of items of a data set; its leaves get numbers in the order in which they are listed."""
+        """Return how many items a data set has, and list its innermost data sets (leaves) in the order in which they are found."""
         kind = _kind(dataset)
         if kind == "ConcatDataset":
             return sum(self._count(part) for part in dataset.datasets)

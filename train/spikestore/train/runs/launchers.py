@@ -78,8 +78,8 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
     Raises
     ------
     UsageError
-        The process is, or may be, one of several processes, and a variable that the processes need to meet is missing
-        or invalid.
+        The process is, or may be, one of several processes, and an environment variable that tells the processes how to
+        find each other is missing or invalid.
     """
     for launcher in _LAUNCHERS:
         rank, count = _numbers(environment, launcher)

@@ -25,7 +25,7 @@ class NpyHeader(NamedTuple):
     fortran_order : bool
         Whether the first index varies fastest.
     dtype : dtype
-        Type of the elements, without Python objects.
+        Type of the elements; never a type that contains Python objects.
     start : int
         Offset of the first element in the file, bytes.
     """

@@ -332,7 +332,7 @@ class _HeldSpans:
 
 
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
-    """Return the spans in the order of their first (or last) samples, and how many of these spans precede each edge of the batches.
+    """Return the spans in the order of their first (or last) samples and, for each edge of the batches, the number of spans whose first (or last) sample is before the edge.
 
     Parameters
     ----------
@@ -341,7 +341,7 @@ def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tup
     edges : int64 array, shape (batches + 1,)
         Start of each batch, and the end of the last batch.
     count : int
-        Number of all spans; spans without samples are left out.
+        Number of all spans, also of those without samples; the result has only spans with samples.
     """
     numbers = np.arange(len(spans))
     step = -1 if first else 1

@@ -64,7 +64,7 @@ class SpikeCounts:
         return count
 
     def totals(self) -> dict[str, tuple[float, float]]:
-        """Return (spikes, neurons times time bins) of each layer since `clear`."""
+        """Return, for each layer since `clear`, the number of spikes, and the number of neurons multiplied by that of time bins."""
         now = dict(zip(self._names, self._ranks.total(self._counts).tolist(), strict=True))
         zero = (0.0, 0.0)
         totals = {}

@@ -79,7 +79,7 @@ def write_hdf5(split: SplitToWrite) -> None:
 
 
 class _Texts:
-    """A data set of HDF5 that accepts texts as NumPy arrays."""
+    """An HDF5 dataset of texts, to which NumPy arrays of texts can be written."""
 
     def __init__(self, array: Any) -> None:
         self._array = array

@@ -110,7 +110,7 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
 def _decoded(
     reader: DirectReader, fragment: int, name: str, rows: int, check: BlockChecks
 ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    buffers = [reader.new_buffer(name) for _ in range(AHEAD + 1)]
+    buffers = [reader.new_buffer(fragment, name) for _ in range(AHEAD + 1)]
     for begins, piece in reader.pieces(fragment, name, 0, rows, buffers):
         check.update(begins, piece)
         yield begins, piece

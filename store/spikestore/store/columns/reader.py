@@ -273,9 +273,11 @@ class DirectReader:
             packed.decode_chunk(part, decoded)
             yield max(begins - first, 0), decoded[max(first - begins, 0) :]
 
-    def new_buffer(self, name: str) -> npt.NDArray[Any]:
+    def new_buffer(self, fragment: int, name: str) -> npt.NDArray[Any]:
         """Return memory for a piece of ``index`` or ``value``; see `pieces`."""
-        return np.empty(self._packed[name].chunk, self._packed[name].dtype)
+        # Another version, or a malicious set, may have chunks that are larger than the memory, with few values in them.
+        values = int(self.table(fragment).offsets[-1])
+        return np.empty(min(self._packed[name].chunk, values), self._packed[name].dtype)
 
     def _piece_buffer(self, packed: PackedObject) -> npt.NDArray[Any]:
         buffers = self._buffers.__dict__  # of this thread

@@ -99,7 +99,8 @@ class ScannedRows:
 
     def new_buffers(self, name: str, count: int) -> list[npt.NDArray[Any]]:
         """Return `count` buffers for `pieces`."""
-        return [self._reader.new_buffer(name) for _ in range(count)]
+        with read_errors(self._describe):
+            return [self._reader.new_buffer(self._rows.fragment, name) for _ in range(count)]
 
     def pieces(
         self, name: str, buffers: Sequence[npt.NDArray[Any]] = ()

@@ -22,7 +22,7 @@ from spikestore.store.build import Build
 from spikestore.store.columns.samples import SampleColumns
 from spikestore.store.storage.folder import FolderStorage
 from spikestore.store_schemas.documents.record import EventCounts, SkippedRow
-from spikestore.store_schemas.errors import RecordingError, SourceChangedError
+from spikestore.store_schemas.errors import RecordingError, SourceChangedError, UsageError
 from spikestore.store_schemas.specs.operations import CropTime, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -150,16 +150,19 @@ def test_a_changed_file_is_not_read(tmp_path: Path, file: Path, monkeypatch: pyt
     assert build.unfinished() == [0, 1]
 
 
+@pytest.mark.parametrize("error", [None, UsageError("too many"), RecordingError("invalid")])
 def test_a_file_that_changes_while_it_is_read(
-    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
-    """The events may be a mixture of two files, so they are not stored."""
+    """The events may be a mixture of two files, so they are not stored, and an error may come from the mixture."""
     one, build = job(tmp_path)
     original = transformed_blocks
 
     def meanwhile(*arguments: Any) -> Generator[Any]:
         yield from original(*arguments)
         file.touch()
+        if error is not None:
+            raise error
 
     monkeypatch.setattr(fragment_task, "transformed_blocks", meanwhile)
     with pytest.raises(SourceChangedError):

@@ -10,8 +10,8 @@ task is stored already, the task only looks up the record of the fragment.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from spikestore.store.columns.samples import SampleColumns, concatenate, range_p
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.documents.record import Record, SkippedRow
-from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.errors import SpikestoreError, StoreError, UsageError
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.specs.transform import ExecutorName, Transform
 
@@ -109,10 +109,8 @@ class SweepJob:
             )
         located, nnz = jobs[0].located, 0
         contents: dict[Address, FragmentContent] = {}
-        check_unchanged(located.stamps)
-        with located.open() as reader:
+        with _unchanged(located), located.open() as reader:
             results = _transformed(jobs, reader, fragment)
-        check_unchanged(located.stamps)
         for each, result in zip(jobs, results, strict=True):
             nnz += result.put(each.build, fragment).nnz
             contents[each.build.address] = content_of(result.content)
@@ -166,13 +164,12 @@ def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
         seconds = time.perf_counter() - began
         return lambda: FragmentReport(fragment, rows, 0, seconds)
     job = job.only(fragment)
-    check_unchanged(job.located.stamps)
-    if job.former is not None and job.former.derives:
-        result = _derived(job, job.former, fragment)
-    else:
-        with job.located.open() as reader:
-            result = _grown(job, reader, fragment) or _transformed([job], reader, fragment)[0]
-    check_unchanged(job.located.stamps)
+    with _unchanged(job.located):
+        if job.former is not None and job.former.derives:
+            result = _derived(job, job.former, fragment)
+        else:
+            with job.located.open() as reader:
+                result = _grown(job, reader, fragment) or _transformed([job], reader, fragment)[0]
     computed = time.perf_counter() - began
 
     def store() -> FragmentReport:
@@ -183,6 +180,18 @@ def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
         return FragmentReport(fragment, rows, nnz, seconds, content, result.taken, result.problems)
 
     return store
+
+
+@contextmanager
+def _unchanged(located: LocatedSource) -> Iterator[None]:
+    """Raise `SourceChangedError` if a file changed before the end of the ``with`` block, also in place of an error that this change may have caused."""
+    check_unchanged(located.stamps)
+    try:
+        yield
+    except SpikestoreError:
+        check_unchanged(located.stamps)
+        raise
+    check_unchanged(located.stamps)
 
 
 class _Result(NamedTuple):

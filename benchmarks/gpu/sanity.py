@@ -90,7 +90,7 @@ def neuron_options() -> dict[str, dict[str, Any]]:
 
 
 def neurons(device: Any) -> list[Row]:
-    """Compare neurons with each option and with odd sizes: spikes, states and records to the bit, gradients up to rounding."""
+    """Compare the neurons of the GPU with those of the CPU, for each option and for odd sizes: spikes, states and records to the bit, gradients up to rounding."""
     import torch
 
     from spikestore.train.neurons import IAF

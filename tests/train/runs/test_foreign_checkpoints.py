@@ -86,7 +86,7 @@ EDITS: list[tuple[str, Any, str]] = [
     ("optimiser/state/0/step", "a", "optimiser: step of parameter 0"),
     ("random", {"cpu": torch.ones(5056)}, "random: cpu must be a tensor of bytes"),
     ("random", {"cpu": torch.ones(3, dtype=torch.uint8)}, "random: "),
-    ("random", {"cuda:0": torch.ones(3, dtype=torch.uint8)}, "random: cpu is missing"),
+    ("random", {"cuda:0": torch.ones(3, dtype=torch.uint8)}, "random: the member 'cpu' is missing"),
     ("scaler", {"scale": "a"}, "scaler: scale must be a finite number"),
 ]  # fmt: skip
 

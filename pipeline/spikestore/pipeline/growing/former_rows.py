@@ -83,7 +83,7 @@ class FormerRows:
 
     @property
     def provenance(self) -> dict[str, Any] | None:
-        """What the manifest of the new set records about a finer set: nothing (None), because these rows are copied."""
+        """None, because the rows are copied from sets of the same transform; only for rows that are computed from a set with finer time bins, the manifest records this set."""
         return None
 
     def describe(self) -> str:

@@ -144,7 +144,7 @@ class FileTree:
 @functools.cache  # the files of a split are listed several times
 def _report_links(first: Path, count: int) -> None:
     logger.warning(
-        "%s is a link to a folder, so its recordings are not read: move the folder itself there%s",
+        "%s is a link to a folder, so its recordings are not read: replace the link by the folder itself%s",
         first,
         f" (the first of {count} such links)" if count > 1 else "",
     )

@@ -103,9 +103,9 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     Raises
     ------
     UnsupportedTransformError
-        `dataset` is a class instead of an object, or a cached or sliced data set. Its class has no reader, or is a subclass of
-        a class with a reader. Or the data set has options that change its events, a transform of its targets, or a modified
-        list of files.
+        One of these is true: `dataset` is a class instead of an object; it is a cached or sliced data set; its class has no
+        reader, or is a subclass of a class with a reader; it has options that change its events, a transform of its targets,
+        or a modified list of files.
     """
     name = class_name(dataset)
     if isinstance(dataset, type):

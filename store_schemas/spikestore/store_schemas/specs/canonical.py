@@ -43,7 +43,7 @@ def canonical_json(document: Any) -> bytes:
 
 
 def _canonical_text(value: Any) -> str:
-    """Return the RFC 8785 form of a value, for a list of files in less than half the time that the package rfc8785 takes."""
+    """Return the RFC 8785 form of a value. For a list of files, this takes less than half the time of the package rfc8785."""
     kind = type(value)
     if kind is str:
         return encode_basestring(value)

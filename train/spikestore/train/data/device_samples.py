@@ -158,7 +158,7 @@ class TensorColumns:
 
     @property
     def host(self) -> PackedColumns:
-        """The set in host memory, for columns with one value per sample."""
+        """The set in host memory; the columns with one value per sample are read from it."""
         return self._host
 
     @property

@@ -62,7 +62,7 @@ class KeptColumn:
             )
         if kind != "whole" and len(name) > LONGEST_NAME:
             raise LayoutError(
-                f"the column {name!r} has values that are not whole numbers, so its name must have at most {LONGEST_NAME} characters: use a shorter name"
+                f"the name of the column {name!r} is too long: use at most {LONGEST_NAME} characters, because not all values of this column are whole numbers"
             )
         size = 0
         if kind == "text":

@@ -112,7 +112,7 @@ def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
         if not isinstance(name, str) or not isinstance(state, Tensor) or state.dtype != torch.uint8:
             raise ValueError(f"random: {name} must be a tensor of bytes, got {_short(state)}")
     if "cpu" not in content["random"]:
-        raise ValueError("random: cpu is missing")
+        raise ValueError("random: the member 'cpu' is missing")
     scaler = content.get("scaler", {})  # checkpoints of early versions have none
     if not isinstance(scaler, dict):
         raise TypeError(f"scaler must be a table, got {_short(scaler)}")

@@ -48,6 +48,7 @@ def built(
     limit: int | None = None,
     **options: Any,
 ) -> FeatureSet:
+    tmp_path.mkdir(exist_ok=True)
     write_file(tmp_path / "shd_train.h5", data, times_type=np.float64, labels=labels)
     located = make_source("SHD", "train", tmp_path, limit=limit)
     transform = Transform(operations=(*operations, frames))
@@ -211,6 +212,39 @@ def test_one_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert line.startswith(
         "SHD train: all 20 recordings have the label 1 (one), of 3 classes: limit = 20 takes the"
     )
+
+
+def parts_and_rest(tmp_path: Path, data: list[Any], parts: int, of: int, **options: Any) -> None:
+    """Build some parts of a set of 140 recordings, each part in a run of its own, then the rest."""
+    for part in range(1, parts + 1):
+        assert built(tmp_path, data, part=(part, of), fragment_samples=64, **options) is None
+    built(tmp_path, data, fragment_samples=64, **options)
+
+
+def test_fragments_of_earlier_runs_are_reported_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The last run builds no fragment (a job array), or some of them (after an interrupt): the warnings are about the whole set."""
+    one_label = [1] * 140
+    parts_and_rest(tmp_path / "array", recordings(140, units=1), 3, 3, labels=one_label)
+    array = warnings(caplog)
+    caplog.clear()
+    parts_and_rest(tmp_path / "interrupted", recordings(140, units=1), 1, 3, labels=one_label)
+    interrupted = warnings(caplog)
+    caplog.clear()
+    built(tmp_path / "whole", recordings(140, units=1), labels=one_label)
+    assert array == interrupted == warnings(caplog)
+    assert [line.split(" have ")[0].split(" are ")[0] for line in array] == [
+        "SHD train: all 140 recordings",
+        "SHD train: all events",
+    ]
+
+
+def test_a_resumed_build_does_not_report_its_last_fragment_as_the_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the last fragment all recordings have one label and one channel; in the set, which an earlier run began, they do not."""
+    data = [*recordings(128), *recordings(12, units=1)]
+    parts_and_rest(tmp_path, data, 2, 3, labels=[1] * 128 + [2] * 12)
+    assert warnings(caplog) == []
 
 
 def test_one_channel_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

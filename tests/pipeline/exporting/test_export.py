@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.pipeline.folders import recipe_for, write_tree
 from tests.store.small_sets import memory_storage, small_set
 
+from spikestore.pipeline.building.preprocess import preprocess
 from spikestore.pipeline.exporting import columns, dense_files, description
 from spikestore.pipeline.exporting.columns import Appender
 from spikestore.pipeline.exporting.dense_files import class_folders
@@ -67,6 +69,18 @@ def test_readme_states_the_dtypes_of_each_split(
     train, test = text.split("In test:")
     assert "In train:" in train
     assert ("int64, never 0" in train, "int64, never 0" in test) == (False, True)
+
+
+def test_columns_of_a_folder_have_the_meaning_that_their_owner_gave_them(tmp_path: Path) -> None:
+    """A column named `speaker` or `user` may have texts, or numbers of something else: nothing is said about them."""
+    write_tree(tmp_path, "a/s1_2.npy", "b/s2_5.npy")
+    recipe = recipe_for(tmp_path, {"columns": ["speaker", "user"]}, pattern="{label}/{speaker}_{user}.npy")
+    own = preprocess(recipe, store=tmp_path / "store")["all"]
+    texts = meanings(own, sparse=True)
+    assert texts["speaker"] == texts["user"] == "additional column that describes the recordings"
+    assert texts["n_events"] == "events in the recording, as read"
+    of_shd = small_set(extras=("speaker",)).build(memory_storage())
+    assert meanings(of_shd, sparse=True)["speaker"] == "number of the speaker"
 
 
 def test_refusals(tmp_path: Path, features: FeatureSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from typing import Any
@@ -75,6 +76,9 @@ def test_choices(
     ("chosen", "message"),
     [
         (FrameChoices(bins=3, bin_ms=1.0), "--bin-ms and --bins cannot be combined"),
+        (FrameChoices(bin_ms=math.inf), "--bin-ms must be a finite number, got inf"),
+        (FrameChoices(max_ms=math.inf), "--max-ms must be a finite number, got inf"),
+        (FrameChoices(max_ms=math.nan), "--max-ms must be a finite number, got nan"),
         (FrameChoices(size=(641, 3)), "frames of 641 x 3 are larger than the sensor, 640 x 480"),
     ],
 )

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spikestore.pipeline.execution.fragment_content import FragmentContent
+from spikestore.pipeline.execution.fragment_content import FragmentContent, stored_contents, stored_sites
 from spikestore.pipeline.sources.source_files import LocatedSource
+from spikestore.store import FeatureSet
 from spikestore.store.columns.packed_size import narrow_dtypes
 from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import SourceError
@@ -81,21 +82,31 @@ class SetReview:
             raise SourceError(f"{message}. To store the empty set, {_ALLOW_EMPTY}")
         logger.warning("%s", message)
 
-    def report(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+    def report(self, features: FeatureSet, contents: Sequence[FragmentContent]) -> None:
         """Log one warning for each property of the set that is valid but probably a mistake.
 
         Parameters
         ----------
-        manifest : Manifest
-            Manifest of the set.
+        features : FeatureSet
+            The set.
         contents : sequence of FragmentContent
-            Summaries of the fragments of this run. Fragments of earlier runs are not checked.
+            Summaries of the fragments of this run. Fragments of earlier runs are read from the store: their columns with one value
+            per sample, and their non-zeros only as long as all known events have the same position.
+
+        Raises
+        ------
+        DamagedError
+            A fragment of an earlier run is damaged.
         """
+        manifest = features.manifest
         if manifest.nnz:
-            self._report_times(manifest, contents)
-            self._report_one_class(manifest, contents)
-            self._report_one_site(manifest, contents)
-            self._report_density(manifest, contents)
+            built = {content.fragment for content in contents}
+            earlier = [fragment for fragment in range(len(manifest.fragments)) if fragment not in built]
+            everything = [*contents, *stored_contents(features, earlier)]
+            self._report_times(manifest, everything)
+            self._report_one_class(manifest, everything)
+            self._report_one_site(features, contents, earlier)
+            self._report_density(manifest, everything)
 
     def _report_times(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
         events = manifest.events
@@ -158,9 +169,15 @@ class SetReview:
             else "",
         )
 
-    def _report_one_site(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
+    def _report_one_site(
+        self, features: FeatureSet, contents: Sequence[FragmentContent], earlier: Sequence[int]
+    ) -> None:
         sites = {site for content in contents if content.sites is not None for site in content.sites}
-        layout = manifest.layout
+        layout = features.layout
+        for fragment in earlier:
+            if len(sites) > 1 or layout.site_count == 1:
+                break
+            sites.update(stored_sites(features, fragment) or ())
         if len(sites) != 1 or layout.site_count == 1:
             return
         indices = np.unravel_index(sites.pop(), layout.sites)

@@ -149,7 +149,8 @@ def build_features(
         The recordings cannot be used; or the set is empty and `allow_empty` is False. In the second case, the fragments are
         kept, but nothing is committed.
     StoreError
-        The store cannot be written to, is full, or has an object that contradicts this build.
+        The store cannot be written to, is full, or has an object that contradicts this build; or a fragment that an interrupted
+        build has stored is damaged.
     """
     began = time.perf_counter()
     source = located.source
@@ -187,7 +188,7 @@ def build_features(
         review=functools.partial(review.refuse_empty, allow_empty=allow_empty),
     )
     _report_losses(features, label)
-    review.report(features.manifest, contents)
+    review.report(features, contents)
     return features
 
 

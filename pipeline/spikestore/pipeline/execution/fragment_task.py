@@ -113,7 +113,7 @@ class SweepJob:
             results = _transformed(jobs, reader, fragment)
         for each, result in zip(jobs, results, strict=True):
             nnz += result.put(each.build, fragment).nnz
-            contents[each.build.address] = content_of(result.content)
+            contents[each.build.address] = content_of(fragment, result.content)
         return FragmentReport(
             fragment,
             len(rows),
@@ -176,7 +176,7 @@ def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
         began = time.perf_counter()
         nnz = result.put(build, fragment).nnz
         seconds = computed + time.perf_counter() - began
-        content = content_of(result.content)
+        content = content_of(fragment, result.content)
         return FragmentReport(fragment, rows, nnz, seconds, content, result.taken, result.problems)
 
     return store

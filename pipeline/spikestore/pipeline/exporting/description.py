@@ -94,12 +94,15 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
     layout, dtype = features.layout, value_dtype(features.manifest)
     count = "number of events" if dtype.kind in "iu" else "value"
     shape = ", ".join(map(str, layout.sites))
+    folder = features.manifest.source.folder
+    own = {} if folder is None else folder.values  # may have any meaning, whatever their names are
+    known = {name: text for name, text in _EXTRAS.items() if name not in own}
     per_sample = {
         "label": "class number: position in classes, from 0",
         "row": "row of the sample in the feature set of spikestore; skipped recordings are not exported, so some numbers are missing",
         "n_bins": "time bins of the sample",
         **{
-            name: _EXTRAS.get(name, "additional column that describes the recordings")
+            name: known.get(name, "additional column that describes the recordings")
             for name in features.manifest.extras
         },
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,8 +91,10 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
     if chosen.merge_polarities:
         operations.append({"op": "merge_polarities"})
     max_ms = defaults.max_ms if chosen.max_ms is None else chosen.max_ms
-    if max_ms is not None and max_ms < 0:
-        raise UsageError(f"--max-ms must be 0 or greater, got {max_ms:g}")
+    if max_ms is not None:
+        _refuse_infinite("--max-ms", max_ms)
+        if max_ms < 0:
+            raise UsageError(f"--max-ms must be 0 or greater, got {max_ms:g}")
     if max_ms:
         operations.append({"op": "crop_time", "max": _us(max_ms)})
     size = [x, y, 1 if chosen.merge_polarities else polarities]
@@ -136,12 +139,19 @@ def _sizes(chosen: FrameChoices, defaults: FrameChoices) -> tuple[tuple[int, int
     return (x, y), (sensor_x, sensor_y, polarities)
 
 
+def _refuse_infinite(flag: str, number: float) -> None:
+    if not math.isfinite(number):
+        raise UsageError(f"{flag} must be a finite number, got {number:g}")
+
+
 def _bins(choices: FrameChoices) -> dict[str, Any]:
     """Return the fields of ``to_frame`` that divide a recording into bins."""
     flags = {"--bin-ms": choices.bin_ms, "--bins": choices.bins, "--bin-events": choices.bin_events}
     for flag, length in flags.items():
-        if length is not None and not length > 0:
-            raise UsageError(f"{flag} must be greater than 0, got {length:g}")
+        if length is not None:
+            _refuse_infinite(flag, length)
+            if length <= 0:
+                raise UsageError(f"{flag} must be greater than 0, got {length:g}")
     fields: dict[str, dict[str, Any]] = {}
     if choices.bin_ms is not None:
         fields["--bin-ms"] = {"time_window": _us(choices.bin_ms), "include_incomplete": True}

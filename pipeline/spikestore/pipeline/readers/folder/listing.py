@@ -300,7 +300,7 @@ def _in_order(splits: Iterable[str]) -> list[str]:
 
 
 def _classes(labels: Iterable[str], settings: FolderSettings) -> tuple[str, ...]:
-    """Return the class names: the classes of the recipe, or else all labels, sorted. If all labels are numbers, they are sorted as numbers."""
+    """Return the class names: the classes of the recipe, or else all labels, sorted. If all labels consist of digits, they are sorted as numbers."""
     if settings.classes:
         return settings.classes
     present = {label for label in labels if label}

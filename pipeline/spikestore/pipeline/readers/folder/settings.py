@@ -31,7 +31,7 @@ class FolderSettings(Spec):
     split: str = "split"
     """Field of the pattern or column of the table with the names of splits."""
     classes: Annotated[tuple[str, ...], AsTuple] = ()
-    """Class names in the order of their labels; by default the class names of all recordings, sorted. If all are numbers, they are sorted as numbers."""
+    """Class names in the order of their labels; by default the class names of all recordings, sorted. If all consist of digits, they are sorted as numbers."""
     shares: dict[Name, Real] = Field(default_factory=dict)
     """Share of the recordings of each split, if neither pattern nor table has splits."""
     group: str | None = None

@@ -42,14 +42,18 @@ class Bench:
     copies: int = 0
 
     def bucket(self) -> str:
-        """Return the URL of a prefix without objects."""
+        """Return the URL of a new prefix in a bucket; no object has this prefix yet."""
         from tests.store.s3_server import BUCKET
 
         self.copies += 1
         return f"s3://{BUCKET}/copy-{self.copies}"
 
     def folder(self) -> Path:
-        """Return a folder that does not exist yet; earlier folders are removed first, and pending writes reach the disk."""
+        """Return the path of a folder that does not exist yet.
+
+        Earlier folders are removed first. All pending writes reach the disk before the return, so they do not slow down the
+        next measurement.
+        """
         for old in self.scratch.glob("copy-*"):
             shutil.rmtree(old)
         os.sync()

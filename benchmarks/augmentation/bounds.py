@@ -27,7 +27,10 @@ def _fill_halves(
     first: int,
     last: int,
 ) -> int:
-    """Write every second non-zero of each sample and of the next sample, without random numbers and checks; return -1."""
+    """Write frames from every second non-zero of a sample and every second non-zero of the next sample; return -1.
+
+    There are no random numbers and no checks.
+    """
     for sample in range(first, last):
         row = frames[sample]
         for place in range(len(row)):

@@ -10,7 +10,9 @@ STEPS, BATCH = 5, 7
 
 
 def main(device: str, out: str) -> None:
-    """Train the seed's network on the same global batches; the first rank writes the change of the weights as one flat tensor.
+    """Train the seed's network; the first rank writes the change of all weights as one flat tensor.
+
+    The global batches do not depend on the number of ranks.
 
     Gradients are clipped: without clipping, the loss and the rounding errors would explode at this learning rate.
     """

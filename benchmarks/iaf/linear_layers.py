@@ -1,4 +1,4 @@
-"""Rows of ``benchmarks.iaf`` on linear layers and neurons that run as one step, against the same layers one by one.
+"""Rows of ``benchmarks.iaf`` that compare a linear layer and its neurons as one step with the same two layers as two steps.
 
 Both sides have the same kernels for the neurons; the peer is ``nn.Sequential`` in place of ``SpikingSequential``.
 """

@@ -77,7 +77,7 @@ def _write(columns: dict[str, Any], folder: Path) -> None:
 
 
 def _loader(folder: Path, batch: int, window: int, run: int) -> Any:
-    """Return annbatch's loader: runs of consecutive samples, shuffled among a window of samples."""
+    """Return annbatch's loader: it reads `run` consecutive samples at a time, and shuffles about `window` samples at a time."""
     import annbatch
     import anndata
     import zarr

@@ -43,8 +43,8 @@ class Size:
     samples, batch, rounds : int
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        By backend: number of batches that a cell with this backend runs, in addition to the batches that are made at the same
-        time (`at_once`). Three kinds of cells run whole epochs: cells with other backends, the cell of naive loading with
+        By backend: number of batches that a cell with this backend runs, in addition to the batches that worker
+        processes make at the same time (`at_once`). Three kinds of cells run whole epochs: cells with other backends, the cell of naive loading with
         Sinabs, and all cells on a GPU.
     """
 

@@ -44,7 +44,7 @@ def center_crop(scale: Scale) -> Row:
 def center_crop_bound(scale: Scale) -> Row:
     """Bound of `center_crop`: only the frames of 10 ms are made.
 
-    The events that the crop keeps were selected in advance. The peer is that of `center_crop`.
+    The events that the crop keeps were selected in advance. The peer is Tonic, as in `center_crop`.
     """
     from tonic import transforms
 

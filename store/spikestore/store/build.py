@@ -87,7 +87,7 @@ class Build:
             Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
             Delete the stored plan first, and reuse no fragments of earlier builds. If the folder of the new plan exists
-            already, `attempt` in the new plan is increased, which gives the plan another folder.
+            already, the plan's `attempt` is increased, so that the plan has another folder.
 
         Raises
         ------

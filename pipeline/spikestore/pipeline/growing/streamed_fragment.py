@@ -32,7 +32,7 @@ AHEAD = 2
 
 
 class RowPart(Protocol):
-    """Consecutive rows of a new set whose values arrive in pieces."""
+    """Consecutive rows of a new set. Their indices and values are read piece by piece."""
 
     @property
     def samples(self) -> SampleColumns:
@@ -115,18 +115,18 @@ def stream_fragment(
     fragment : int
         Number of the fragment in the new set.
     encode : bool
-        Whether ``index`` and ``value`` are encoded. If False, `EncodedFragment.encoded` is empty, and the caller must replace
-        it.
+        Whether ``index`` and ``value`` are encoded. If False, `EncodedFragment.encoded` is empty, and the caller must
+        fill it.
 
     Returns
     -------
     EncodedFragment or None
-        None if only Zarr supports the codecs of the plan.
+        None if `ShardEncoder` does not support the codecs of the plan, so that only Zarr can encode the fragment.
 
     Raises
     ------
     DamagedError, StoreError
-        Rows of a former set cannot be read, or are damaged.
+        Rows of a committed set from which `parts` take rows cannot be read, or are damaged.
     UsageError
         The fragment has more non-zeros than the plan allows.
     """

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LockedSet:
-    """A requested feature set whose recordings are missing; only the lock identifies it.
+    """A requested feature set whose recordings are missing, so that only the lock can identify it.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class LockedSet:
     recipe : Recipe
         The recipe.
     pin : Pin or None
-        The pin of the split; None if the lock has no pin for it.
+        The pin of the split; None if the lock has no pin for the split, so that nothing identifies the set.
     no_recordings : SourceNotFoundError
         The error that says why the set cannot be computed.
     """

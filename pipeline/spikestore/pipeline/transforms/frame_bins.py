@@ -48,7 +48,7 @@ class FrameBins:
         Parameters
         ----------
         times : array, shape (n_events,), or None
-            Sorted times in µs, at least one; None for a recording without events. The duration of such a recording is
+            Sorted times in µs of at least one event; None for a recording without events. The duration of such a recording is
             ``end_time - start_time``, or 0 if one of these two times is None.
         name : str
             Name of the recording in messages.
@@ -56,8 +56,8 @@ class FrameBins:
         Raises
         ------
         RecordingError
-            There are more bins than `max_bins`, a 64-bit index cannot address them, or their number overflows in the
-            dtype of the times.
+            There are more bins than `max_bins`, the cells of the frames are too many for a 64-bit index, or the number of
+            bins overflows in the dtype of the times.
         """
         return checked_bins(self._formula(times), times, self.sites, self.max_bins, name=name)
 
@@ -101,7 +101,7 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return the number of strides between the first window and the end.
+        """Return how many strides (``time_window - overlap``) there are from the end of the first window to the end time.
 
         If times are floating-point numbers, the result is a scalar of their dtype.
         """

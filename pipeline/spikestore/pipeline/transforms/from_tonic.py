@@ -177,7 +177,7 @@ def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> np
 
 
 def _class_of(dataset: Dataset) -> type | None:
-    """Return Tonic's class of a data set, or None if the module of this class is not imported."""
+    """Return Tonic's Python class for a data set, or None if the module of this class is not imported."""
     module = "" if dataset.tonic is None else dataset.tonic.module
     kind = getattr(sys.modules.get(f"tonic.datasets.{module}"), dataset.name, None)
     return kind if isinstance(kind, type) else None

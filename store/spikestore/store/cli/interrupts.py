@@ -37,7 +37,10 @@ def raise_dropped_interrupt() -> None:
 
 
 def end_at_next_interrupt() -> None:
-    """Let another Ctrl-C end the process at once; by default, Ctrl-C after the command would print a traceback of the interpreter's end."""
+    """Let another Ctrl-C end the process at once.
+
+    With Python's own handler, a Ctrl-C after the command, while the interpreter shuts down, would print a traceback.
+    """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 

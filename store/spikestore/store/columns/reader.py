@@ -345,7 +345,7 @@ class FragmentDecoder:
             return self.reader(fragment, objects).read(fragment, 0, len(self._build.rows(fragment)))
 
     def are_equal(self, fragment: int, objects: Mapping[str, bytes], others: Mapping[str, bytes]) -> bool:
-        """Return whether two encodings of a fragment have the same rows and hashes; for arguments and errors see `read`."""
+        """Return whether two encodings of a fragment have the same rows and the same ``check`` hashes; for arguments and errors see `read`."""
         (rows, check), (other_rows, other_check) = (self.read(fragment, each) for each in (objects, others))
         layout = self._build.layout
         pairs = zip(rows.in_order(layout), other_rows.in_order(layout), strict=True)

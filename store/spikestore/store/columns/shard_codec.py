@@ -140,7 +140,7 @@ class PackedObject:
         return self.values // self.chunk * ENTRY_BYTES + CRC_BYTES
 
     def extents(self, table: bytes | memoryview, size: int) -> list[Extent]:
-        """Return the byte ranges in the index of a shard.
+        """Return the byte range of each inner chunk, which the index of a shard lists.
 
         Parameters
         ----------
@@ -167,9 +167,9 @@ class PackedObject:
         ]
 
     def decode_chunk(self, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
-        """Decode the first values of a chunk into `out`, shape (at most ``self.chunk``,), dtype ``self.dtype``.
+        """Fill `out` with the first values of a chunk; shape (at most ``self.chunk``,), dtype ``self.dtype``.
 
-        This method uses at most the memory of one chunk, whatever size the bytes claim.
+        This method uses at most the memory of one chunk, also if the bytes claim to have more values.
 
         Raises
         ------

@@ -70,7 +70,7 @@ def _documents(root: Path, top: str, folder_fits: Fits, file_fits: Fits) -> Iter
 
 
 def _folders(root: Path, top: str, fits: Fits) -> Iterator[str | Damage]:
-    """Yield the paths of the folders below `top` with valid names, and a `Damage` for every other entry."""
+    """Yield the path of each folder directly below `top` that has a valid name, and a `Damage` for each other entry."""
     if os.path.lexists(root / top) and not (root / top).is_dir():
         yield _foreign(top, f"is {kind_of(root / top) or 'a file'} instead of a folder")
         return

@@ -170,9 +170,9 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Optional columns whose values are stored in the source, by name; each column has one value per file.
+        """Optional columns whose values are in the member ``source`` of this manifest, by name; each column has one value per file.
 
-        Columns whose values are in the arrays are left out. The result is empty unless the data set is ``folder``.
+        Columns whose values are in arrays of ``data.zarr`` are left out. The result is empty unless the data set is ``folder``.
         """
         folder = self.source.folder
         columns = {} if folder is None else folder.values

@@ -249,7 +249,7 @@ def zeros(samples: int, bins: int, sites: tuple[int, ...], device: torch.device)
 
 
 def gpu_fill(device: torch.device) -> Callable[..., None] | None:
-    """Return `gpu_frames.fill`; None if the device is not a GPU, or Triton is missing (CUDA builds of torch install it)."""
+    """Return `gpu_frames.fill`; None if the device is not a GPU, or if Triton is not installed. CUDA builds of torch install Triton."""
     return _fill_kernel() if device.type == "cuda" else None
 
 

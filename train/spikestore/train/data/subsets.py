@@ -180,14 +180,14 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
 def partition_rows(features: FeatureSet, text: str) -> Rows:
     """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
 
-    ``shd-speaker:train`` and ``shd-speaker:valid`` divide the split ``train`` of SHD in every store: speakers 6 and 7
-    are the part ``valid``.
+    The partition ``shd-speaker`` exists in every store. It divides the split ``train`` of SHD: speakers 6 and 7 are the part
+    ``valid``, all other speakers are the part ``train``.
 
     Raises
     ------
     UsageError
-        The partition is ``shd-speaker``, and the set has no column ``speaker``, a speaker of another split, or no
-        recordings of the part.
+        The partition is ``shd-speaker``, and one of these is true: the set has no column ``speaker``; it has a speaker of
+        another split; it has no recordings of the part.
     UnknownNameError
         The partition or part does not exist; the message lists the existing partitions or parts.
     DamagedError

@@ -36,8 +36,8 @@ def fitting_network(
     Raises
     ------
     UsageError
-        A field does not suit these frames or float32, or the network does not fit into memory; or a backend is not
-        installed (`MissingExtraError`).
+        A field of `spec` does not fit the frames, or its value cannot be used in float32; or the network does not fit into
+        memory; or a backend is not installed (`MissingExtraError`).
     """
     _refuse_more_than_memory(spec, shape, device, origin, copies)
     try:

@@ -47,8 +47,8 @@ def watch_spikes(
 ) -> RemovableHandle:
     """Call a function with the spikes of a layer after each call of the layer.
 
-    This is not a forward hook. A forward hook also gets the neurons' input, so with a hook, the linear layer before the
-    neurons runs separately.
+    Use this function instead of a forward hook. A forward hook also gets the input of the neurons, and this input does not
+    exist while a linear layer and its neurons run as one step. So with a hook, the two layers run separately.
 
     Parameters
     ----------

@@ -234,7 +234,7 @@ def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
 
 
 def _refuse_longer(checkpoint: Checkpoint, features: FeatureSet, label: str) -> None:
-    """Raise an error if a set has samples that are longer than ``pad_to`` of the run; only another training run can have another ``pad_to``."""
+    """Raise an error if a sample of a set is longer than the run's ``pad_to``. A run's ``pad_to`` cannot be changed later."""
     pad_to, longest = checkpoint.config.data.pad_to, features.manifest.n_bins
     longest = checkpoint.config.data.cut_of(longest) or longest
     if pad_to is not None and longest > pad_to:

@@ -31,7 +31,7 @@ class CochleaLayout:
         self._path, self._file = path, file
 
     def sequences(self, name: str, kinds: str, noun: str) -> Any:
-        """Return a variable-length dataset whose elements have one of NumPy's dtype `kinds`; messages call them `noun`."""
+        """Return a variable-length dataset whose elements have one of NumPy's dtype `kinds`; error messages call the elements `noun`."""
         requirement = f"variable-length {noun} sequences, little-endian"
         dataset = self._dataset(name, requirement)
         base = h5py.check_vlen_dtype(dataset.dtype)

@@ -261,7 +261,7 @@ class DecodedAlone(FilePerRecording):
     @staticmethod
     @abstractmethod
     def columns(content: bytes) -> FourColumns:
-        """Return t in µs, x, y and p of one file in the dtypes of `event`; raise ValueError with a description of a fault."""
+        """Return t in µs, x, y and p of one file, with the dtypes of the fields of `event`; raise ValueError with a description of a fault."""
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files, given their contents."""

@@ -8,7 +8,7 @@ Metavision                ``CD/events``, with the fields t, x, y, p
 one group                 t, x, y, p, all in one group: any group, also the top level of the file
 ========================  ======================================================================
 
-Only one place in a file may have events.
+A file that has events at more than one place is rejected.
 
 DSEC's ``t_offset`` is not added: times are those of ``events/t``.
 """

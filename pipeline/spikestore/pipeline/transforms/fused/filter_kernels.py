@@ -90,7 +90,8 @@ def _center_crop(
 ) -> Any:
     """Write the kept events.
 
-    Unlike the other operations, ``center_crop`` may read from arrays that must not change, which saves a copy.
+    The other operations change events in place, in a copy of the recording. ``center_crop`` writes to other arrays than it
+    reads from. So if it is the first operation, no copy is needed.
     """
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))

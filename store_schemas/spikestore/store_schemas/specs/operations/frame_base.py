@@ -31,7 +31,7 @@ class FrameBase(Spec):
 
     @property
     def include_incomplete(self) -> bool:
-        """False: no parameter adds an incomplete bin at the end."""
+        """False, because this operation has no parameter that adds an incomplete bin at the end."""
         return False
 
     @property

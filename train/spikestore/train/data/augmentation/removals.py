@@ -203,5 +203,5 @@ class AreaMask(CheckedAugmentation):
 
 
 def _share(share: float, levels: int, bits: Tensor) -> Tensor:
-    """Return the share of each sample: float64, shape (batch,); `bits` choose one of `levels` shares."""
+    """Return the share that is used for each sample: float64, shape (batch,); `bits` choose one of `levels` equal steps up to `share`."""
     return float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels

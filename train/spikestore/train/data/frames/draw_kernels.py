@@ -288,7 +288,7 @@ def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
 
 @compiled
 def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s, out: _Float64s) -> None:
-    """Fill `out` with the densities of regions, one for each place."""
+    """Fill `out`: element i is the density of region i at bin i, row i and column i; see `density_at`."""
     for place in range(len(out)):
         out[place] = density_at(regions[place], bins[place], rows[place], columns[place])
 

@@ -55,7 +55,7 @@ def fill_frames(
 ) -> int:
     """Write the dense frames of samples `first` to `last` - 1 of a batch, including zeros.
 
-    A sample's row is cleared and filled while it is in the L2 cache.
+    Each row of `frames` is cleared, and then filled while the row is still in the L2 cache.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def fill_frames(
     Returns
     -------
     int
-        -1, or the number of an invalid sample. If an index is outside the sample's own frames or its row of `frames`, the
-        non-zero with this index is skipped. If a sample has more non-zeros than `room`, all its non-zeros are skipped.
+        -1, or the number of an invalid sample. If an index is outside the sample's own frames, or outside the sample's row of
+        `frames`, the non-zero with this index is skipped. If a sample has more non-zeros than `room`, all its non-zeros are skipped.
     """
     wrong = -1
     for sample in range(first, last):

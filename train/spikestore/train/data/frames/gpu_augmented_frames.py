@@ -1,8 +1,8 @@
 """Augmented dense frames on a GPU, written by one kernel that Triton compiles for each list of augmentations.
 
-The kernel is the loop of `augmented_frames`. A sample that is mixed with other samples is made of several reads: one of
-its own columns, and one or more of the columns of its partners. Each program of the GPU handles a part of the non-zeros
-of one read. Values are added to the frames atomically; sums of whole numbers are exact in any order.
+The kernel is the loop of `augmented_frames`. If a sample is mixed with other samples (its partners), the kernel makes
+several reads for it: one read of its own columns, and one or more reads of its partners' columns. Each program
+of the GPU handles a part of the non-zeros of one read. Values are added to the frames atomically; sums of whole numbers are exact in any order.
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def fill_augmented(
     places : int64 array, shape (batch,)
         Number of places of each sample's own frames, without padding.
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
-        Zeros.
+        Zeros before the call.
 
     Returns
     -------

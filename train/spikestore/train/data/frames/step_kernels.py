@@ -80,7 +80,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step to the first `count` non-zeros: move or drop them by the numbers `own` and `second` that their sample drew."""
+    """Apply a step to the first `count` non-zeros of a sample: move or drop them. `own` and `second` are random numbers of the sample."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -336,7 +336,7 @@ def _has_near(density: _Float64s, border: float, count: int) -> bool:
 def _select(
     density: _Float64s, border: float, is_partner: bool, amount: _Float64s, count: int
 ) -> tuple[int, int]:
-    """Set to 0 the amounts that a mixture drops; return the numbers of events outside and inside of the region."""
+    """Set to 0 the amounts that a mixture drops; return the number of events outside the region, and the number inside."""
     outside: Any = 0
     within: Any = 0
     for k in range(count):
@@ -364,7 +364,7 @@ def mix_region(
     memory: _Int64s,
     density: _Float64s,
 ) -> tuple[int, int]:
-    """Apply ``MIX_REGION``; return the numbers of events outside and inside of the region.
+    """Apply ``MIX_REGION``; return the number of events outside the region, and the number inside.
 
     Parameters
     ----------

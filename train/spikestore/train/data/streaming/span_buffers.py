@@ -55,7 +55,7 @@ class SpanBuffers:
         return array
 
     def _take(self, size: int) -> tuple[npt.NDArray[np.uint8], int] | None:
-        """Return the memory, and the start of the smallest free part that suffices; None if no part suffices."""
+        """Return the whole memory, and the start of its smallest free part with at least `size` bytes; None if no part is large enough."""
         with self._lock:
             while self._returned:
                 self._give_back(*self._returned.popleft())
@@ -83,7 +83,11 @@ class SpanBuffers:
         self._free[first:last] = [(start, stop)]
 
     def _reserved(self) -> npt.NDArray[np.uint8]:
-        """Return the memory; if the system refuses it, for example because of a limit of the process, no part is free."""
+        """Reserve the memory and return it.
+
+        If the system refuses so much memory, for example because of a limit of the process, the array is empty and no part is
+        free.
+        """
         try:
             memory = np.empty(self._size + _LINE, np.uint8)
         except MemoryError:

@@ -41,7 +41,9 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SpanCut:
-    """Division of a set into spans of rows and lanes of spans; it depends on the set, the subset and the window.
+    """Division of the rows of a set into spans, and of the spans into lanes (see the module).
+
+    It depends on the set, the subset and the window.
 
     Attributes
     ----------
@@ -90,7 +92,7 @@ def sample_bytes(features: FeatureSet) -> float:
 
 
 def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCut:
-    """Return the division of a set into spans of rows and lanes of spans.
+    """Return the division of the rows of a set into spans, and of the spans into lanes (see the module).
 
     Parameters
     ----------

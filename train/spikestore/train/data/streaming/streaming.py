@@ -65,7 +65,8 @@ class Stream:
     rows : int64 array, shape (samples,)
         Rows in use, ascending.
     order : BatchOrder
-        Order of the loader's epochs, for which memory is planned. An epoch that another loader began may have another order.
+        Order of the loader's epochs. The memory is planned for this order, but `batches` also takes other orders: those of
+        epochs that another loader began.
     share : RankShare
         This process's share of each batch.
     threads : int

@@ -56,13 +56,13 @@ def task(function: Callable[[Any], None]) -> Any:
 
 
 def intrinsic(function: Any) -> Any:
-    """Let compiled functions call a function that emits LLVM instructions."""
+    """Return `function`, which emits LLVM instructions, as a function that compiled functions can call."""
     return numba.extending.intrinsic(function)
 
 
 @intrinsic
 def take(_context: Any, words: Any) -> Any:
-    """Add 1 to the first word of a job atomically; return its former value."""
+    """Add 1 atomically to the first word (8 bytes) of a job; return the word's former value."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

@@ -25,7 +25,7 @@ and s as float32.
 
 Most counts are 0, and sums over few non-zeros take less time than reading float32 potentials back. Recomputed
 potentials must have the bits of torch's matrix product, because a steep surrogate multiplies differences from step to
-step. So some rows are compared after each forward pass.
+step. So after each forward pass, some rows are recomputed and compared with torch's product.
 
 The gradient of W is a matrix product, and potentials are stored, in each of these cases:
 

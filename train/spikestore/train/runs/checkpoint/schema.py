@@ -20,7 +20,7 @@ from spikestore.train.runs.config import TrainConfig
 
 
 class ShapeValues(Spec):
-    """The sizes of a network that depend on the frames; arguments of `build_network`."""
+    """The arguments of `build_network` that depend on the training split: sizes of frames, and number of classes."""
 
     sites: Size
     classes: Size

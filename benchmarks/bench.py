@@ -53,7 +53,7 @@ class Bench:
 
 
 def target(bench: Bench, limit: int) -> Any:
-    """Return a `RequestedSet`: the first `limit` recordings, or all if there are fewer, with the seed's transform."""
+    """Return a `RequestedSet`: the first `limit` recordings, or all if there are fewer, with the transform of the seed (the blog post in docs/seed.md)."""
     from spikestore.pipeline import load_recipe
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.sources.source_files import make_source

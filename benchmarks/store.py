@@ -1,7 +1,7 @@
 """The store itself, without training: ``python -m benchmarks.store [--size small|full] [--data DIR] [--rows NAME] [--json FILE]``.
 
 Copies go to an S3 server on this machine (SeaweedFS, as in the tests), whose own counters give the numbers of requests.
-Files are warm in the page cache on both sides.
+Both sides of a comparison read files that are warm in the page cache.
 """
 
 from __future__ import annotations

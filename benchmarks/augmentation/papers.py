@@ -104,7 +104,10 @@ PAPERS: dict[str, tuple[Shape, Callable[[_Frames, _Frames], None]]] = {
 
 
 def against_paper(name: str) -> Row:
-    """Our way from packed columns to an augmented dense batch, against a copy of dense frames on which the paper's function runs."""
+    """Compare how many samples/s are augmented by this package and by the paper's function.
+
+    This package makes an augmented dense batch from packed columns. The paper's function runs on a copy of dense frames.
+    """
     from spikestore.train import preset
 
     bench = Bench(PAPERS[name][0], threads=1)

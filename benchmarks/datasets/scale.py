@@ -20,7 +20,8 @@ class Scale:
     small : bool
         Whether rough numbers are enough.
     recordings, events : int, optional
-        Number of recordings of a row, and number of events of each recording. They replace the row's own numbers.
+        Number of recordings that are measured, and number of events of each recording. By default, each row of the results
+        has numbers of its own.
     """
 
     scratch: Path

@@ -17,7 +17,7 @@ SAME_LOSS = 0.02
 
 
 def exodus(bench: Bench) -> Row:
-    """Against EXODUS, in the same process; only on a GPU."""
+    """Training steps against those of EXODUS, in the same process; only on a GPU."""
     row = Row("gpu_fused_vs_exodus", 3.5, 4)
     if bench.device.type != "cuda":
         row.skipped = "EXODUS has kernels only for a GPU: --device cuda"

@@ -1,4 +1,4 @@
-"""Parts shared by the rows of ``benchmarks.iaf``: sizes, and steps that are timed."""
+"""What the rows of results of ``benchmarks.iaf`` share: sizes, and steps that are timed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Bench:
-    """What the rows share.
+    """Settings that all rows of the results share.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""The complete experiment of the seed: ``python -m benchmarks.seed``."""
+"""The complete experiment of the seed, a blog post of 2022 (docs/seed.md): ``python -m benchmarks.seed``."""

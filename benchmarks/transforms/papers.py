@@ -80,7 +80,7 @@ def _against_sparch(row: Row, block: EventBlock, ours: Callable[[], object]) -> 
 
 
 def _binned(block: EventBlock, row: int) -> npt.NDArray[np.int64]:
-    """Return the bin of each event of a recording, as sparch's item computes it."""
+    """Return the bin of each event of a recording, as sparch's data set computes it."""
     seconds = block.t[block.offsets[row] : block.offsets[row + 1]].view(np.float16)
     return np.digitize(seconds, EDGES)
 

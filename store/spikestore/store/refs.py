@@ -185,7 +185,7 @@ def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, 
 def replace_older(storage: Storage, name: str, number: int) -> None:
     """Replace a damaged older entry with an entry that says that the name was removed.
 
-    The newest entry stays the value of the name. The sets of the damaged entry are unknown, so no other entry can replace it.
+    The newest entry stays the value of the name. The sets of the damaged entry are unknown, so the entry itself cannot be restored.
 
     Raises
     ------

@@ -45,7 +45,7 @@ class FinerRows(FormerRows):
         return self.sets[0].features
 
     def describe(self) -> str:
-        """Return a text that names the finer set by the beginnings of its keys and of its digest.
+        """Return a text that names the finer set (the set whose cells are summed) by the beginnings of its keys and of its digest.
 
         If the set is in an upstream, the text also has the location of the upstream.
         """

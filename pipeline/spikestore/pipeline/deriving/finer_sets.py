@@ -1,4 +1,4 @@
-"""Search for a finer set of the same source, in the store and in upstreams, from which a new set can be derived."""
+"""Search the store and upstreams for a finer set: a set of the same source, whose cells can be summed to the frames of a new set."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class _Absence:
         Raises
         ------
         WorkerError
-            No worker connected in time.
+            All workers were lost, and no worker connected within `_WITHOUT_WORKERS` seconds.
         """
         now = time.monotonic()
         if now < self._next_look:

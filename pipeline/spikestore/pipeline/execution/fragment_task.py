@@ -157,7 +157,10 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
-    """Compute a fragment, unless it is stored already; return the function that stores the fragment."""
+    """Compute a fragment; return the function that stores it and returns the report.
+
+    If the fragment is stored already, nothing is computed, and the function only returns the report.
+    """
     began = time.perf_counter()
     build, rows = job.build, len(job.plan.rows(fragment))
     if build.has_fragment(fragment):
@@ -226,7 +229,10 @@ def _transformed(jobs: Sequence[FragmentJob], reader: Reader, fragment: int) -> 
 
 
 def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
-    """Return a fragment with rows of former sets where these sets have the rows; None if no former set has a row of the fragment."""
+    """Return a fragment with rows of former sets, which were committed before; rows that these sets lack are computed.
+
+    Returns None if no former set has a row of the fragment.
+    """
     former, rows = job.former, job.plan.rows(fragment)
     if former is None or not isinstance(reader, FileReader) or not former.part(rows).available.any():
         return None

@@ -93,7 +93,7 @@ def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
 
 
 def sample_count(manifest: Manifest) -> int:
-    """Return the number of samples without skipped rows."""
+    """Return the number of rows that are samples and not skipped recordings."""
     return manifest.samples - len(manifest.skipped)
 
 

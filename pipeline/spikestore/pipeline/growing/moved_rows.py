@@ -35,7 +35,7 @@ class _Run(NamedTuple):
     stop: int
 
     def blocks(self) -> RowRange:
-        """Return the whole blocks that have these rows."""
+        """Return the whole blocks in which the rows of this run are."""
         stop = min(-(-self.stop // BLOCK) * BLOCK, self.features.manifest.fragments[self.fragment].samples)
         return RowRange(self.fragment, self.start // BLOCK * BLOCK, stop)
 

@@ -49,12 +49,12 @@ class RowPart(Protocol):
 
 
 class FormerPart:
-    """Rows of a former set.
+    """Rows of a former set, which was committed before.
 
     Parameters
     ----------
     rows : ScannedRows
-        Whole blocks that have the rows.
+        The whole blocks in which the rows are.
     samples : SampleColumns
         The rows without ``index`` and ``value``, with the labels and columns of the new set.
     first : int

@@ -199,7 +199,10 @@ def _identity(path: Path | str, status: os.stat_result) -> dict[str, Any]:
 def _is_new(path: Path | str, status: os.stat_result, started_ns: int) -> bool:
     if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
         return False
-    logger.debug("the hash of %s is not cached: the file is too new", path)
+    logger.debug(
+        "the hash of %s is not cached: the file changed so recently that its next change could have the same time",
+        path,
+    )
     return True
 
 

@@ -33,7 +33,7 @@ class BinaRepChain:
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
-        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
+        """Return the samples of a block; the result's ``errors`` maps the row of a recording to its error."""
         counts = self._counts(block, name_of=name_of, sort=sort)
         places = self._spec.n_frames * self._site_count
         row = np.repeat(np.arange(len(counts.nnz)), counts.nnz)

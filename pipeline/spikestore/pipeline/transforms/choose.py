@@ -137,7 +137,7 @@ class OneByOne:
     chain : RecordingChain
         The transform, which runs on single recordings.
     columns : FloatColumns, optional
-        Object that computes the same samples faster, for ordinary recordings only.
+        Object that computes the same samples faster, but only for ordinary recordings (`filter_kernels.is_ordinary`).
     """
 
     def __init__(self, chain: RecordingChain, columns: FloatColumns | None = None) -> None:
@@ -147,7 +147,7 @@ class OneByOne:
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
-        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
+        """Return the samples of a block; the result's ``errors`` maps the row of a recording to its error."""
         errors = dict(block.errors)
         ordinary = None if self._columns is None else self._columns.recordings(block)
         samples: list[Sample] = []

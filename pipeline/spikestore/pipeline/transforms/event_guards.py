@@ -62,7 +62,7 @@ class Origin:
         return np.arange(count) if self.order is None else self.order[:count]
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:
-        """Return the origin of the events for which `kept` is true."""
+        """Return the `Origin` of the events for which `kept` is true, with the same numbers of these events."""
         return Origin(self.name, self.events, self.numbers(len(kept))[kept])
 
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:

@@ -46,7 +46,7 @@ class EventStep:
     Raises
     ------
     UsageError
-        The operation needs events with ``y``, but the events have no ``y``; or its function cannot be used (`CheckedFunction`).
+        The operation needs events with ``y``, but the events have no ``y``; or the function of an ``OwnOperation`` cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, operation: EventOperation, *, has_y: bool, max_bins: int) -> None:

@@ -12,8 +12,8 @@ def program() -> int:
     """Run the command line with the arguments of the process, and return its exit status.
 
     Call this function once, as the last action of a process. Python does not search for reference cycles while it imports the
-    command line. At its end, the interpreter searches for reference cycles only if the command has imported torch; otherwise
-    objects in reference cycles are not finalised.
+    command line. When the process ends, the interpreter searches for reference cycles only if the command has imported torch;
+    otherwise objects in reference cycles are not finalised.
     """
     # Searches begin here and not in a function of gc.callbacks, because Python drops exceptions of such functions: Ctrl-C was lost.
     gc.disable()

@@ -89,7 +89,7 @@ class LenientStream:
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[LenientStream]:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by lenient streams; yield the lenient stream of ``sys.stdout``."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams whose writes never fail (`LenientStream`); yield the one of ``sys.stdout``."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

@@ -1,4 +1,4 @@
-"""Facts about the rows of a fragment: the numbers and hashes that its record and its ``check`` contain."""
+"""Facts about the rows of a fragment: the numbers and hashes in its record and in its array ``check``."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ class FragmentTable:
     columns : dict of str to array
         All columns with one value per sample, shape (samples,).
     check : uint64 array, shape (blocks,)
-        Stored hashes.
+        Stored hash of each block of rows.
     offsets : int64 array, shape (samples + 1,)
         Start of each sample's non-zeros, and the end of the last sample's, counted from the fragment's first non-zero.
     extents : dict of str to list of Extent

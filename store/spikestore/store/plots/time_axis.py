@@ -44,7 +44,7 @@ class TimeAxis:
     label: str
 
     def at(self, position: float) -> float:
-        """Return the beginning of a bin; if `position` is the number of bins, return the end of the last bin."""
+        """Return where bin number `position` begins, in `unit`; if `position` is the number of bins, return where the last bin ends."""
         return self.start + position * self.step
 
 

@@ -111,7 +111,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     Raises
     ------
     DamagedError
-        The record is damaged, belongs to another fragment, lists other objects than the fragment has, or exceeds
+        The record is damaged, belongs to another fragment, lists other objects than the fragment has, or contradicts
         numbers of the manifest.
     """
     path = address.record(manifest.plan_id, fragment)

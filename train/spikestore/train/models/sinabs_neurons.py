@@ -24,7 +24,7 @@ class SinabsState(MembraneState):
     """
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Set the state, or register another buffer."""
+        """Set the state if `name` is ``v_mem``; else register a buffer."""
         if name == "v_mem" and tensor is not None:
             self.v_mem = tensor
         else:
@@ -39,4 +39,4 @@ class SinabsState(MembraneState):
 
 
 class IAF(SinabsState, layers.IAF):  # type: ignore[misc]
-    """``sinabs.layers.IAF``, whose state is not in the ``buffers()`` of a network."""
+    """``sinabs.layers.IAF`` whose state is not in the ``buffers()`` of a network; `MembraneState` says why."""

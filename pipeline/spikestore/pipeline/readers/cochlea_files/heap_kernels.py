@@ -74,7 +74,7 @@ def copy_objects(
     seen: Integers,
     where: Integers,
 ) -> tuple[int, int, int]:
-    """Copy the data of objects into a column, until all objects are copied or the window must contain more of the file.
+    """Copy the data of objects into a column, until all objects are copied or an object cannot be copied from the window.
 
     Parameters
     ----------
@@ -93,12 +93,13 @@ def copy_objects(
         The first object to copy.
     seen, where : int64 array, shape (`NUMBERS`,)
         Scratch memory. The caller passes zeros at the first call, and passes the same arrays, without changing them, at later
-        calls. ``seen[0]`` counts collections.
+        calls. ``seen[0]`` is the number of collections that were read.
 
     Returns
     -------
     status : int
-        `DONE`, `NEED`, `UNKNOWN` or `DAMAGED`.
+        `DONE`: all objects are copied. `NEED`: the window must contain more of the file. `UNKNOWN`: a collection has an unknown
+        version. `DAMAGED`: a collection is damaged, or lacks the object.
     reached : int
         The first object that is not copied.
     need : int

@@ -45,7 +45,7 @@ _ALIGNMENT = 64
 
 
 class _Bytes(NamedTuple):
-    """An open file that this module can read: descriptor, size in bytes, and end of the data."""
+    """An open file that this module can read: its descriptor, its size, and the end of its data according to its superblock, in bytes."""
 
     descriptor: int
     size: int
@@ -172,7 +172,7 @@ class VlenHeap:
 
 
 def _plain_or_compiled(few_events: bool) -> Any:
-    """Return the module whose ``copy_objects`` copies the sequences."""
+    """Return the module whose ``copy_objects`` copies the sequences: plain Python for few events, else compiled code."""
     if few_events:
         return heap_objects
     from spikestore.pipeline.readers.cochlea_files import heap_kernels
@@ -181,7 +181,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return True if the descriptors and values of a dataset are in this file, and their types need no conversion."""
+    """Return True if the descriptors and values of a dataset are in the dataset's own file, and their types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

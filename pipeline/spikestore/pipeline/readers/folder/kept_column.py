@@ -21,7 +21,7 @@ Facts = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class KeptColumn:
-    """A column of all splits.
+    """A field of the recordings that is stored as a column; its type is the same in all splits.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class KeptColumn:
         ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all values are finite numbers of 64 bits; else
         ``text``.
     size : int
-        Number of columns of whole numbers that store a text (`parts`); 0 for the other kinds.
+        A text is stored in several columns of whole numbers (`parts`); this is their number. 0 for the other kinds.
     """
 
     name: str

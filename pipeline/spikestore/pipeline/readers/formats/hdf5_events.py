@@ -34,7 +34,7 @@ def read_hdf5(content: bytes) -> RawEvents:
     MissingExtraError
         The file is compressed by a filter that is not installed.
     ValueError
-        The file is not HDF5, is damaged, has events in none of the layouts, or has several groups or datasets with events.
+        The file is not HDF5, is damaged, has events in none of the layouts of this module, or has several groups or datasets with events.
     """
     import h5py
 

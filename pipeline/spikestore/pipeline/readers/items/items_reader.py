@@ -142,8 +142,8 @@ class ItemsReader(ClosesOnExit):
     def time_types(self) -> set[TimeType]:
         """Return the types of the times of all parts; each part is read up to its first recording with events.
 
-        A part without events adds no type. `source_look` refuses sources in which these types would make frames depend on the rows
-        that are read together.
+        A part without events adds no type. With some operations, the frames of a recording would depend on the types of the other
+        recordings in its block; `source_look` rejects such sources.
         """
         types: set[TimeType] = set()
         for part in np.unique(self._part_of):

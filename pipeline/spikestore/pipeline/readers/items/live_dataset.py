@@ -38,7 +38,7 @@ PASSED_ON = (UsageError, SourceError)
 
 
 class _BoundedCopy(io.BytesIO):
-    """A file in memory that rejects more than `LARGEST_COPY` bytes, so that data sets in memory are not copied as a whole."""
+    """A file in memory for a pickled data set. It rejects more than `LARGEST_COPY` bytes, because each task carries the pickled data set."""
 
     def write(self, data: Any, /) -> int:
         if self.tell() + memoryview(data).nbytes > LARGEST_COPY:

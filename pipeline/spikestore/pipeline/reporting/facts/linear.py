@@ -76,7 +76,7 @@ class Inputs:
         self.size = PARTS * self._groups.number
 
     def of(self, piece: Piece) -> npt.NDArray[np.float32]:
-        """Return the inputs of the samples of a piece, shape (rows, `size`)."""
+        """Return the read-out's inputs for the samples of a piece, shape (rows, `size`)."""
         part = np.minimum(piece.time_bin // piece.time_bin.dtype.type(self._bins_per_part), PARTS - 1)
         place = (piece.row * PARTS + part.astype(np.int64)) * self._groups.number
         place += self._groups.group[piece.site]
@@ -97,18 +97,18 @@ class ReadOut(NamedTuple):
     """Shape (classes,)."""
 
     def classes_of(self, inputs: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Return the class of each sample, shape (rows,)."""
+        """Return the class that the read-out predicts for each sample, shape (rows,)."""
         found: npt.NDArray[np.int64] = np.argmax(inputs @ self.weights + self.bias, axis=1)
         return found
 
 
 class LinearFit:
-    """Observer that collects what the fit needs: sums of the inputs and of their products.
+    """Observer that collects what the fit of the read-out needs: sums of the inputs and of their products.
 
     Parameters
     ----------
     inputs : Inputs
-        Computes the inputs.
+        Computes the inputs of the read-out.
     classes : int
         Number of classes.
     hold_out : int
@@ -168,7 +168,7 @@ class Predictions:
     Parameters
     ----------
     inputs : Inputs
-        Computes the inputs.
+        Computes the inputs of the read-out.
     read_out : ReadOut
         The read-out.
     classes : int

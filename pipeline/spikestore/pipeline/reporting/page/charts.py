@@ -48,7 +48,11 @@ def _split_colour() -> dict[str, Any]:
 
 
 def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """Return bars with shares of the events: one event for each non-zero; merged, clipped and cropped events; events in no bin."""
+    """Return a bar for each split, with the shares of its events.
+
+    The shares are: the first event of each non-zero; events that are merged with it; events that are clipped, in no bin, or
+    cropped.
+    """
     parts = {
         "one event per non-zero": "non_zeros",
         "merged": "merged",
@@ -220,7 +224,7 @@ def classes(rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def groups(found: Mapping[str, Any]) -> Chart:
-    """Return bars with the number of samples of the largest groups in each split."""
+    """Return bars with the number of samples of the largest groups, such as speakers, in each split."""
     largest = [*dict.fromkeys(row["group"] for row in found["samples"])][:MOST_GROUPS]
     rows = [row for row in found["samples"] if row["group"] in largest]
     return _samples(rows, "group", found["column"])

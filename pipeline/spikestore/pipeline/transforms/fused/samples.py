@@ -52,7 +52,7 @@ class BlockChain(Protocol):
     def __call__(
         self, block: EventBlock, *, name_of: Callable[[int], str], sort: bool = False
     ) -> FusedSamples:
-        """Return the samples of a block, with the errors of recordings by row in ``errors``."""
+        """Return the samples of a block; the result's ``errors`` maps the row of a recording to its error."""
 
 
 class RecordingChain(Protocol):

@@ -61,9 +61,11 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     Raises
     ------
     UsageError
-        The location is empty, or `must_exist` is true and the folder does not exist.
+        The location is empty or invalid.
+    UnknownNameError
+        `must_exist` is true, and the folder does not exist.
     KeyboardInterrupt
-        The user pressed Ctrl-C during an import, and the import dropped the exception.
+        The user pressed Ctrl-C while the command imported packages. An import may drop this exception, so it is raised again.
     """
     raise_dropped_interrupt()
     from spikestore.store.storage import FolderStorage

@@ -37,7 +37,7 @@ from spikestore.train.data.frames.random_bits import (
 
 @dataclass(frozen=True)
 class EventDrop(ChanceAugmentation):
-    """Drop each non-zero with the given probability: all events of a count together. `EventThinning` drops single events."""
+    """Drop each non-zero, with all its events, with the given probability. `EventThinning` drops single events."""
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the step for a batch."""

@@ -43,7 +43,10 @@ _1, _2, _3, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 2, 3, 11, 22, 27, 
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function at its first call, without the GIL; cache its machine code for other processes if a cache folder is writable."""
+    """Compile a function at its first call; the compiled function runs without the GIL.
+
+    Its machine code is cached for other processes if a cache folder is writable.
+    """
     made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]
 
@@ -221,7 +224,7 @@ def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) 
     """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to its partner's centre, rounded towards 0.
 
     If a sample has no partner, or one of the two samples has no centre, the sample's row is 0. `centres` are those of
-    `StepInput`. Along time, the half is multiplied by `stride`.
+    `StepInput`. Half of the way along time is multiplied by `stride`, the number of places of a time bin.
     """
     for sample in range(len(centres)):
         partner = partners[sample]

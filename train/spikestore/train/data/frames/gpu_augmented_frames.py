@@ -324,6 +324,8 @@ def _owners(
 ) -> npt.NDArray[np.int64]:
     """Return, for each read and each step, the sample whose draws the step uses: int64, shape (reads, steps + 1, batch).
 
+    With k mixing steps, up to 2^k samples are mixed into one, so each sample of the batch is made by 2^k reads of columns.
+
     After the entries of the steps, the last entry is the sample whose columns are read. If a sample has no partner, its entry is -1.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)

@@ -164,6 +164,10 @@ def draw_events(
 
     Parameters
     ----------
+    own : int
+        Random bits of the sample.
+    at, amount : int64 and float64 array, shape (non-zeros,)
+        Index and number of events of each non-zero; the call changes `amount`.
     memory : int64 array, shape (3, non-zeros)
         Working memory.
     """
@@ -209,7 +213,7 @@ def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, c
 
 @compiled
 def position(index: npt.NDArray[Any], place: int) -> int:
-    """Return how many non-zeros are before a place; places must ascend."""
+    """Return how many values of `index`, which must ascend, are below `place`."""
     low, high = 0, len(index)
     while low < high:
         middle = (low + high) >> 1
@@ -222,14 +226,14 @@ def position(index: npt.NDArray[Any], place: int) -> int:
 
 @compiled
 def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
-    """Return start and stop of the non-zeros that are in a mask of time bins; places must ascend."""
+    """Return start and stop of the non-zeros that are in a mask of time bins; `index` must ascend."""
     start = (mask >> 31) * stride
     return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
 
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep the non-zeros inside or outside of a mask of time bins, and return their number; places must ascend."""
+    """Keep the non-zeros inside or outside of a mask of time bins, and return their number; `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
@@ -310,7 +314,7 @@ def _look_up(
     density: _Float64s,
     count: int,
 ) -> None:
-    """Fill `density` with the densities at places of the tables."""
+    """For each of the first `count` pairs of a bin in `time` and a place in `site`, write the density that `tables` (see `tabulate`) give."""
     times, sites = tables[:, :bins], tables[:, bins:]
     # Numbers of places are unsigned: for signed ones, numba tests whether they count from the end.
     for k in range(count):

@@ -68,7 +68,7 @@ class SpanCut:
 
     @property
     def name(self) -> str:
-        """Name of the order; the name, the set and the subset determine spans and lanes (see `named_spans`)."""
+        """Name of this division. `named_spans` makes the division again from the name, for the same set and subset."""
         return f"delayed {self.span_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 
@@ -79,7 +79,7 @@ class LaneOrder:
     Attributes
     ----------
     rows, lanes : int64 arrays, shape (samples,)
-        Row in the feature set and lane of each sample, in the order of the epoch.
+        Row in the feature set and lane (sequence of spans) of each sample, in the order of the epoch.
     """
 
     rows: _Int64s
@@ -118,7 +118,7 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 
 
 def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> SpanCut | None:
-    """Return the division that has this name; None if no division can have it.
+    """Return the division into spans and lanes that has this name; None if no division can have it.
 
     The set may have fragments of another size now than when the name was made. Names made by version 0.1.0.dev0 contain
     no size; for these names, the present size of the set's fragments is used.
@@ -186,7 +186,7 @@ def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
 
 
 def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]:
-    """Return a mask, shape (samples,): whether this rank owns the lane of each sample. `count` is the number of lanes."""
+    """Return a mask, shape (samples,): whether this rank reads the lane (sequence of spans) of each sample. `count` is the number of lanes."""
     mine = share.of(count)
     return np.asarray((lanes >= mine.start) & (lanes < mine.stop))
 

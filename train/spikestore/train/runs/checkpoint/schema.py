@@ -41,7 +41,7 @@ class FrameValues(Spec):
 
     @classmethod
     def of(cls, features: FeatureSet) -> Self:
-        """Return the values of a feature set."""
+        """Return the axes and the transform of a feature set."""
         layout = features.layout
         return cls(axes=layout.axes, sites=layout.sites, transform=features.manifest.transform)
 

@@ -105,7 +105,7 @@ def summed(features: Any) -> tuple[Any, Any]:
 
 
 def linear_read_out(sums: dict[str, tuple[Any, Any]]) -> dict[str, float]:
-    """Fit multinomial logistic regression with each penalty; return the accuracies with the penalty that is best on the split ``valid``."""
+    """Fit multinomial logistic regression once for each of `PENALTIES`; return the accuracies of the fit that is best on ``valid``, and its penalty."""
     import torch
 
     threads = torch.get_num_threads()

@@ -181,7 +181,10 @@ _Result = TypeVar("_Result")
 
 
 def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -> list[_Result]:
-    """Return the results of `run` for each row's function; before each row, print its name to stderr, because rows may take minutes."""
+    """Call `run` with each function of `measures`, and return the results: one for each row of a benchmark.
+
+    The name of each function is printed to stderr before the call, because a row may take minutes.
+    """
     results = []
     for number, measure in enumerate(measures, 1):
         sys.stderr.write(f"row {number} of {len(measures)}: {measure.__name__}\n")

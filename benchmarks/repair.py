@@ -84,7 +84,7 @@ class Experiment:
         copy_set(upstream, features.storage, label="set")
 
     def preprocess(self, features: Any) -> None:
-        """Take the commit back and build the set."""
+        """Take the commit back (`take_back`), then resume the build."""
         from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
         from spikestore.pipeline.execution.schedulers import InProcess
 

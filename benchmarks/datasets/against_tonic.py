@@ -45,7 +45,7 @@ def gesture_tonic_loading(scale: Scale) -> Row:
 
 
 class _Filling:
-    """Fills a cache item by item; frames stay in the worker."""
+    """Data set that fills a cache item by item. It returns only numbers of items, so that a worker does not send the frames."""
 
     def __init__(self, cached: Any) -> None:
         self._cached = cached

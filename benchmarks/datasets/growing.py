@@ -52,9 +52,9 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Lower bound of the time for the stored rows.
+    """Least time that a grown set needs for the rows of the former set, divided by the time of a fresh build.
 
-    Each row is decoded and compared with its checksums, then its checksums and digests are computed again.
+    Each row must be decoded and compared with its stored hashes. Then the hashes for the new key, and the digests, are computed.
     """
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):

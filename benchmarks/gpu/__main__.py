@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
 def _run_all(parts: list[Part], run: Any) -> None:
     """First run the parts that do not measure time, all in parallel; then run the other parts one after another.
 
-    The part that compares EXODUS waits for its build.
+    ``exodus`` belongs to the other parts, because it needs the result of ``exodus-build``.
     """
     early = [place for place, part in enumerate(parts) if not part.measures and part.name != "exodus"]
     with ThreadPoolExecutor(max(len(early), 1)) as pool:

@@ -84,7 +84,10 @@ class Outcome:
 
 
 def all_parts(device: str) -> list[Part]:
-    """Return the parts in their order. Parts that measure no time run side by side, but the comparison of EXODUS waits for its build.
+    """Return all parts.
+
+    Parts that measure no time run side by side, before the other parts. Only ``exodus`` runs later and alone, because it needs the
+    result of ``exodus-build``.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ def _against(bench: Bench, row: Row, peer: str) -> Row:
 
 
 def fused_vs_sinabs(bench: Bench) -> Row:
-    """The network of the blog post (docs/seed.md), against Sinabs without changes."""
+    """The network of the blog post (docs/seed.md), against the same network with the layers of Sinabs as shipped."""
     return _against(bench, Row(f"fused_vs_sinabs_{bench.device.type}", 10, 13), "sinabs")
 
 

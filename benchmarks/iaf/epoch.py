@@ -16,7 +16,7 @@ _FRAGMENT = 1024
 
 
 def epoch(bench: Bench) -> Row:
-    """Seconds of an epoch through ``FeatureLoader(residence="device")``, including AdamW; all samples are different."""
+    """Seconds of an epoch over a set of different samples, through ``FeatureLoader(residence="device")``, including AdamW."""
     from spikestore.train import FeatureLoader
 
     on_gpu = bench.device.type == "cuda"

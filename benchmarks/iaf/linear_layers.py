@@ -34,7 +34,7 @@ def kept_vs_apart(bench: Bench) -> Row:
 
 
 def _networks(bench: Bench) -> tuple[Any, Any]:
-    """Return the network that is built by default, and a network that runs the same layers one by one, with the same weights."""
+    """Return two networks with the same weights: the first runs a linear layer and its neurons as one step, the second runs the layers one by one."""
     from torch import nn
 
     joint, apart = (seed_network(bench.device, "fused") for _ in range(2))

@@ -36,7 +36,7 @@ def against_annbatch_128(bench: Any) -> Row:
 
 
 def against_annbatch_512(bench: Any) -> Row:
-    """As `against_annbatch_64`, with runs of 512 samples, which shuffle worse."""
+    """As `against_annbatch_64`, with runs of 512 samples: longer runs are shuffled less well."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_512"), 512)
 
 

@@ -20,7 +20,10 @@ from benchmarks.peers.spikingjelly_frames import leave_out_vision
 
 
 def main(path: str, rules: str, frames: str | None = None) -> None:
-    """Write the frames of all recordings by each rule, or integrate them for each line of input."""
+    """Integrate the events of all recordings by each of `rules`, and write the frames into the file `frames`.
+
+    Without `frames`, nothing is written: the recordings are integrated once for each line of input, to measure the rate.
+    """
     stream = answers()
     leave_out_vision()
     from spikingjelly.datasets import shd, utils

@@ -32,7 +32,7 @@ class Loadings:
     raw : Raw
         The recordings, and a folder for files.
     samples : int
-        Number of recordings: the first recordings of the split in `raw`.
+        Number of recordings in use, which are the first recordings of the split in `raw`.
     batch : int
         Number of samples in a batch.
     device : torch.device

@@ -68,7 +68,10 @@ def _cropped(block: EventBlock) -> EventBlock:
 def _against_tonic(
     name: str, part: object, side: int, scale: Scale, kept: Callable[[EventBlock], EventBlock] | None = None
 ) -> Row:
-    """Fill a row; with `kept`, our side makes frames only of the events that `kept` returns."""
+    """Return a row on `part`, a transform of Tonic, followed by frames.
+
+    With `kept`, our side applies no filter: it makes frames of the events that `kept` returns, and the time of `kept` does not count.
+    """
     from tonic import transforms
 
     block = camera_recordings(scale.recordings or (4 if scale.small else 16))

@@ -70,9 +70,9 @@ def sweep(scale: Scale) -> Row:
 
 
 def sweep_bound(scale: Scale) -> Row:
-    """Encoding and storing five finished sets, against five builds.
+    """Time to encode and store the rows of five sets, divided by the time of five builds.
 
-    Even a single pass over the recordings has to encode and store all five sets.
+    This is a lower bound for one pass over the recordings, which also has to encode and store all five sets.
     """
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     located = make_source("SSC", "train", data)

@@ -26,7 +26,7 @@ EDGES = np.linspace(0, 1.4, 100)
 
 
 def digitize(scale: Scale) -> Row:
-    """``to_frame`` with the bins of ``np.digitize``, against an item of sparch's data set: ``np.digitize``, then dense frames."""
+    """``to_frame`` with the bins of ``np.digitize``, against the code of sparch's data set for one item: ``np.digitize``, then dense frames."""
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
     window = 1.4e6 / 99
     operation = ToFrame(sensor_size=(CHANNELS, 1, 1), time_window=window, start_time=-window, end_time=1.4e6)
@@ -34,7 +34,7 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """Bound of `digitize`: a loop that knows the bin of each event, and only counts and collects non-zeros, against sparch's item."""
+    """Upper bound of the ratio in `digitize`: our side is a loop that gets the bin of each event, and only counts events and collects non-zeros."""
     import numba
 
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))

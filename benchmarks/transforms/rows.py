@@ -1,4 +1,4 @@
-"""All rows, in the order of the table: functions that get a `Scale` and return a row."""
+"""All rows of ``benchmarks.transforms``, in the order in which its table shows them: functions that get a `Scale` and return a row."""
 
 from benchmarks.transforms import denoising, derived, papers, real_numbers
 

@@ -245,8 +245,8 @@ class FeatureSet:
     def column(self, name: str) -> npt.NDArray[Any]:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
-        The names of optional columns are in ``manifest.extras``. Each object is compared with the SHA-256 in its fragment's
-        record. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
+        The names of optional columns are in ``manifest.extras``. Each object of the column is compared with the SHA-256 in
+        its fragment's record. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
         is 0 or an empty text.
 
         Raises

@@ -274,14 +274,14 @@ def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
     hashes = []
     for content in (before, after):
         if not all(isinstance(part, HashPart) for part in content.parts):
-            return "its recordings have another identity: other files, another version, or other rows"
+            return "its recordings are identified by other files, another version or other rows"
         all_hashes = [each for part in content.parts if isinstance(part, HashPart) for each in part.hashes]
         hashes.append([all_hashes[row] for row in content.row_numbers])
     return "it has other recordings" if Counter(hashes[0]) - Counter(hashes[1]) else None
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:
-    """Return the hash of each file's content. If the label and the columns of a file are not in the file, they are returned with its hash."""
+    """Return a tuple for each file: the hash of its content; for the data set ``folder``, also the label and the columns, which are not in this content."""
     hashes = [file.sha256 for file in source.files]
     folder = source.folder
     if folder is None:

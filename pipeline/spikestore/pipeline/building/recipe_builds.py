@@ -76,7 +76,10 @@ def _prepared(
 
 
 def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, FeatureSet]:
-    """Build the sets of a recipe, point the name at them, and write the lock."""
+    """Build the sets of a recipe, point the name at them, and write the recipe's lock file.
+
+    If ``options.part`` is set, only a part is built, and neither the name nor the lock file is written.
+    """
     name, recipe, options, requested, reuse, stored = prepared
     sets = build_sets(requested, store, options, reuse, stored)
     pins = {split: features.pin for split, features in sets.items()}

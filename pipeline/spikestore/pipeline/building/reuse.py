@@ -92,11 +92,9 @@ class Reuse:
             report_changed_splits(self.name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
-        """Return the properties of a new set's source, and the rows of the set that can be taken or computed from stored sets.
+        """Return what is known about a new set's source before recordings are read, and the rows that stored sets provide.
 
-        The properties are those that are known before recordings are read.
-
-        If all rows can be computed from a finer set, no file of the source is opened. A second call for the same set returns the same
+        Stored sets provide a row if they contain it, or if it can be computed from a finer set. If all rows can be computed from a finer set, no file of the source is opened. A second call for the same set returns the same
         objects.
         """
         if wanted.address not in self._looked:

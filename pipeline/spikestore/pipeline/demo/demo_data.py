@@ -177,7 +177,7 @@ def _voice(seed: int, speaker: int) -> Voice:
 
 
 def _draw_labels(stream: int, count: int, seed: int) -> npt.NDArray[np.uint16]:
-    """Return labels: uint16, shape (count,). Each class occurs once per 35 recordings."""
+    """Return labels: uint16, shape (count,). Each of the 35 classes occurs once in recordings 0 to 34, once in 35 to 69, and so on."""
     runs = [
         np.random.default_rng((seed, _FOR_LABELS, stream, run)).permutation(len(WORDS))
         for run in range(-(-count // len(WORDS)))

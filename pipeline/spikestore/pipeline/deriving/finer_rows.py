@@ -69,7 +69,11 @@ class FinerRows(FormerRows):
         ], problems
 
     def _rows_of(self, features: FeatureSet, start: int, stop: int) -> SampleColumns:
-        """Return rows of one fragment. If `compares_digests` is true, the rows are compared with the digests of their blocks."""
+        """Return the rows `start` to `stop` - 1, which are in one fragment.
+
+        If ``self.compares_digests`` is true, the digests of the blocks with these rows are computed. If they differ from the
+        fragment's record, `DamagedError` is raised.
+        """
         if not self.compares_digests:
             return features.read(start, stop)
         size = features.manifest.fragment_samples

@@ -86,7 +86,7 @@ def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candi
 
 
 def _rows(candidate: _Candidate, transform: Transform, *, trusted: bool) -> FinerRows:
-    """Return the rows of the new set that can be computed from a finer set.
+    """Return the rows of the new set that can be computed from a finer set: a set of the same source with shorter time bins or more sites.
 
     Raises
     ------

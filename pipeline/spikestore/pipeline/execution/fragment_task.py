@@ -274,7 +274,7 @@ def _streamed(
 def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
-    """Read rows from their recordings. Return parts of consecutive rows, by the first row of each part, and the skipped rows."""
+    """Read rows from their recordings. Return parts with consecutive rows, in a dict with the first row of each part as key; and the skipped rows."""
     if not missing:
         return {}, ()
     columns, skipped = transform_spans(job, reader, missing)

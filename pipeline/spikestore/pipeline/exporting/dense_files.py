@@ -26,7 +26,7 @@ _LONGEST_NAME = 100
 
 
 class DenseSample(NamedTuple):
-    """A sample as the content of a file."""
+    """A sample as the content of an ``.npz`` file."""
 
     row: int
     label: int

@@ -174,7 +174,7 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
             folder.rmdir()
         except OSError as error:
             raise UsageError(
-                f"{folder} can't be replaced ({error.strerror}): pass a new folder in it with --to, such as {folder / 'export'}",
+                f"{folder} can't be replaced ({error.strerror}): pass --to with a new folder inside it, such as {folder / 'export'}",
                 path=str(folder),
             ) from error
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -78,7 +78,7 @@ class FormerRows:
 
     @property
     def available(self) -> npt.NDArray[np.bool_]:
-        """For each row of the new set, whether a former set has it: bool array, shape (rows,)."""
+        """For each row of the new set, whether one of `sets` has it: bool array, shape (rows,)."""
         return self.set_of >= 0
 
     @property
@@ -92,7 +92,7 @@ class FormerRows:
         return " and ".join(f"{label}@{features.digest[:12]}" for label, _, features in used)
 
     def part(self, rows: range) -> FormerRows:
-        """Return the entries of consecutive rows of the new set, to send to a task."""
+        """Return a copy for some consecutive rows of the new set, to send to a task: `set_of` and `row_of` have entries for these rows only."""
         own = slice(rows.start - self.first_row, rows.stop - self.first_row)
         return replace(self, set_of=self.set_of[own], row_of=self.row_of[own], first_row=rows.start)
 
@@ -131,8 +131,8 @@ class FormerRows:
 def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
     """Yield slices of ascending rows of a set, so that each slice can be read at once.
 
-    The rows of a slice are in one fragment. They have about `SPAN_VALUES` non-zeros at most, and no gap between two rows is as
-    long as a block.
+    The rows of a slice are in one fragment, and have about `SPAN_VALUES` non-zeros at most. From each row of a slice to the next,
+    the row number rises by less than `BLOCK`.
     """
     most = max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK
     begin = 0

@@ -1,4 +1,4 @@
-"""What a report needs from the recordings of a set: events for pictures, time steps, and samples with other bin widths."""
+"""What a report needs from the recordings of a set: events for pictures, time steps, and samples with other bin widths than the set."""
 
 from __future__ import annotations
 

@@ -128,7 +128,11 @@ def source_of_dataset(
 
 
 def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_events: bool) -> None:
-    """Raise `UsageError` if nothing identifies the recordings of a data set, an argument has no effect, or an object has its own transform."""
+    """Raise `UsageError` unless the recordings of each data set are identified: by known files, `version`, or a hash of all events.
+
+    Also raise it if `version` is empty or is passed together with `hash_events`; if all data sets have known files, so that neither
+    argument has an effect; or if a data set without known files has a transform of its own.
+    """
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
         raise UsageError("pass either version= (a string that is not empty) or hash_events=True")
@@ -275,7 +279,7 @@ class _Builder:
         return None
 
     def _labels_of(self, number: int) -> _Labels:
-        """Return the classes of a data set in Python: from its attributes, or else from all its items."""
+        """Return the classes of a data set in Python: from its attribute ``classes`` or ``targets``, or else from all its items."""
         live, dataset = self._live[number], self._items.leaves[number].dataset
         names = getattr(dataset, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):

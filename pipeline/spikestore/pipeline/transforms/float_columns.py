@@ -61,7 +61,7 @@ def can_read(transform: Transform) -> bool:
 
 
 class OrdinaryRecordings:
-    """The columns of a block after all operations that precede the frames.
+    """Recordings of a block, as columns, after all operations that precede the frames; `sample` returns their samples.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class OrdinaryRecordings:
         Start of each recording, and the end of the last recording. `offsets` has positions in `columns`. `offsets_read` has
         positions among the events that were read.
     state : uint8 array, shape (recordings,)
-        0 for each recording that the operations before the frames can transform.
+        0 for each recording that the compiled operations before the frames have transformed. `NumpyChain` computes the others.
     """
 
     def __init__(

@@ -165,7 +165,7 @@ def exact(value: float) -> int | float:
 
 
 def optional(value: float | None) -> int | float | None:
-    """Return the result of `exact`, or None for None."""
+    """Return ``exact(value)`` for a number, and None for None."""
     return None if value is None else exact(value)
 
 

@@ -1,7 +1,7 @@
-"""Ctrl-C that an import drops or that arrives twice.
+"""Functions for a Ctrl-C during imports, and for a second Ctrl-C.
 
-torch's import drops exceptions in some places. If it drops the exception of Ctrl-C, the command would go on with modules that
-are not complete.
+torch's import drops exceptions in some places. If it dropped the `KeyboardInterrupt` of Ctrl-C, the command would go on with
+incomplete modules. Therefore the exception is raised again after the imports.
 """
 
 from __future__ import annotations

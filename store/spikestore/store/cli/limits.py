@@ -15,7 +15,7 @@ _BATCHES = (
     "not enough memory for a batch or the network: lower batch_size under [data] (the run then needs --restart, and starts from the beginning), use a smaller "
     "network or another --device, or free memory"
 )
-_BATCHES_OF_A_CHECKPOINT = "not enough memory for a batch or the network, whose sizes the checkpoint fixes: use another --device, or free memory"
+_BATCHES_OF_A_CHECKPOINT = "not enough memory for a batch or the network: use another --device, or free memory (the checkpoint determines the sizes of both)"
 _THREADS = (
     f"cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), {_FEWER_WORKERS}"
 )

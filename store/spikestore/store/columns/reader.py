@@ -1,8 +1,8 @@
 """Readers of a fragment's rows from its stored objects: `DirectReader` decodes them itself, `ZarrReader` uses Zarr.
 
 `DirectReader` first reads the index of a shard, then only the chunks that contain the requested rows. It verifies only
-the checksums of the chunks; `FeatureSet` verifies the rows, against the column ``check``. `ZarrReader` reads builds whose codecs `shard_codec` does not
-support.
+the checksums of the chunks; `FeatureSet` verifies the rows, against the column ``check``. `ZarrReader` is used for codecs that
+`shard_codec` does not support.
 """
 
 from __future__ import annotations

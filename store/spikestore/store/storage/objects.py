@@ -167,8 +167,8 @@ class ObjectStorage:
     def _refuse_unconditional(self) -> None:
         """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first write of a process.
 
-        The test is to put the probe object. It needs one request if the probe exists already, otherwise two requests. The
-        result of the test is not stored, because the store may be copied to another server.
+        The test writes the object `PROBE` with ``If-None-Match``, which the server must refuse if `PROBE` exists. The test takes one
+        request if `PROBE` exists already, otherwise two. The result is not stored, because the store may be copied to another server.
         """
         import obstore
 

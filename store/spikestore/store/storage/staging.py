@@ -1,9 +1,9 @@
 """Several objects that are written and fsynced together.
 
-A single object needs two fsyncs, for its bytes and for its name. Many objects together take about the time of two fsyncs: once
-the first file is synced, the file system's journal contains the other files too. The same is true of the folders of the files.
-The order is that of `durable_files`: all bytes are on disk before any file gets its name, and all names are on disk before
-`publish` returns.
+A single object needs two fsyncs: one for its bytes, and one for its name. Many objects together take about the time of two fsyncs:
+once the first file is synced, the file system's journal contains the other files too, and likewise for the folders of the files.
+The steps have the same order as in `durable_files`: all bytes are on disk before any file gets its name, and all names are on disk
+before `publish` returns.
 """
 
 from __future__ import annotations

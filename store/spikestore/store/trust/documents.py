@@ -127,7 +127,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
         largest, limit = getattr(record, name), getattr(manifest, name)
         if largest > limit:
             raise DamagedError(
-                f"{path} contradicts the manifest: {name} is {largest:.16g}, but {limit:.16g} for the whole set",
+                f"{path} contradicts the manifest: its {name} is {largest:.16g}, but the manifest's {name} is {limit:.16g}",
                 objects=(path,),
             )
     return record

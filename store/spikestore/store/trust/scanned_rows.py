@@ -127,7 +127,7 @@ class ScannedRows:
         return self._index(buffers) if name == "index" else self._value(buffers)
 
     def finish(self) -> None:
-        """Compare all values with the stored hashes; the rows must not be used if this raises `StoreError`."""
+        """Compare the hashes of all rows with the stored hashes. If this raises `StoreError`, the rows must not be used."""
         if not np.array_equal(self._checks.finish(), self._blocks.check):
             raise self._damaged()
 

@@ -300,7 +300,7 @@ def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None
 
 
 def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
-    """Delete objects in parallel; log a warning for a path that no object can have. Return whether any object was deleted."""
+    """Delete objects in parallel, and return whether any object was deleted. Log a warning for a path that is damaged or that no object can have."""
 
     def delete(path: str) -> bool:
         try:

@@ -36,8 +36,8 @@ def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Da
 def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list[Damage]]:
     """Replace the damaged older entries of a name; the newest entry, which is the value of the name, stays as it is.
 
-    No other document has the content of an older entry, and nothing reads an older entry if a newer entry exists. Therefore a
-    damaged older entry is replaced by an entry that says that the name was removed.
+    A damaged older entry cannot be restored, because no other document has its content. It is replaced by an entry that says that
+    the name was removed. The name keeps its value, because an older entry is not used if a newer entry exists.
 
     Returns
     -------

@@ -263,7 +263,8 @@ class _Repair:
     ) -> None:
         """Encode rows, and store the bytes if they have the hashes in the record.
 
-        If the hashes differ, `done` receives the rows if `rewrite` is true, otherwise the reason why the bytes were not stored.
+        If the hashes differ, the bytes are not stored: if ``self._rewrite`` is true, the rows are put into ``done.rewritten``; otherwise
+        the reason is put into ``done.reason``.
         """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)

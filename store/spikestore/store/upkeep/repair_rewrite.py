@@ -1,4 +1,4 @@
-"""Rewriting of fragments, for repairs in which this installation encodes the recomputed rows as other bytes than the committed bytes."""
+"""Rewriting of fragments, for repairs in which the codecs of this installation encode equal rows as bytes that differ from the committed bytes."""
 
 from __future__ import annotations
 

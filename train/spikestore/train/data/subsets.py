@@ -138,7 +138,7 @@ def hold_out(
 
 
 def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return a number for each of the sorted values of a column: whole numbers stay, other values are replaced by their positions."""
+    """Return a number for each of the distinct, sorted values of a column: a whole number itself; for any other value, its position in `values`."""
     return values.astype(np.int64) if values.dtype.kind in "iu" else np.arange(len(values))
 
 

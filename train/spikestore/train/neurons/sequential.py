@@ -77,13 +77,13 @@ class _Watch:
 
 
 def is_replayable(layer: nn.Module) -> bool:
-    """Return whether a call of a layer runs only the code of its class, and watchers with `on_device`."""
+    """Return whether a call of a layer runs only the code of its class, and functions of `watch_spikes` with ``on_device=True``."""
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether to use the kernels for counts: for a plain linear layer with a supported input, if gradients are needed."""
+    """Return whether to use the kernels for counts: the layer is a plain linear layer, its input is supported, and gradients are needed."""
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0

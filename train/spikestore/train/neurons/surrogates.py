@@ -115,11 +115,11 @@ class MultiGaussian:
     mu, sigma : float
         Mean and standard deviation of the central Gaussian.
     h : float
-        Relative height of the wider Gaussians.
+        Weight of each wider Gaussian; the weight of the central Gaussian is 1 + h.
     s : float
-        Relative width of the wider Gaussians.
+        Standard deviation of the wider Gaussians, divided by `sigma`. Their means are `sigma` and -`sigma`.
     grad_scale : float
-        Factor for the sum.
+        Factor for the result.
     """
 
     mu: float = 0.0

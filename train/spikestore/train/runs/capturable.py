@@ -40,14 +40,14 @@ def why_not_network(network: nn.Module) -> str | None:
         if type(layer) not in _KNOWN:
             return f"{label} is a {type(layer).__name__}, which is not known to be safe to replay"
         if not is_replayable(layer):
-            return f"{label} has hooks or its own forward, which a replay would not call"
+            return f"{label} has hooks or its own forward, which the replay of a CUDA graph would not call"
         if isinstance(layer, IAF) and layer.record_states:
             return f"{label} records its states"
         if isinstance(layer, IAF) and not is_known(layer.surrogate_grad_fn):
             return f"{label} has a custom surrogate"
     for name, parameter in network.named_parameters():
         if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
-            return f"the parameter {name} has hooks, which a replay would not call"
+            return f"the parameter {name} has hooks, which the replay of a CUDA graph would not call"
     return None
 
 
@@ -56,7 +56,7 @@ def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
     if not all(group.get("capturable") for group in optimiser.param_groups):
         return f"{type(optimiser).__name__} was created without capturable=True"
     if optimiser._optimizer_step_pre_hooks or optimiser._optimizer_step_post_hooks:
-        return f"{type(optimiser).__name__} has hooks, which a replay would not call"
+        return f"{type(optimiser).__name__} has hooks, which the replay of a CUDA graph would not call"
     return None
 
 

@@ -36,7 +36,7 @@ class SetFacts:
     hashes : uint64 array, shape (rows,)
         Hash of the frames of each sample.
     samples : mapping of int to KeptSample
-        Frames of the chosen rows.
+        By row: the frames of the rows that the scan was asked to keep.
     """
 
     features: FeatureSet

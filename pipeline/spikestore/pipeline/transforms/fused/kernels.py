@@ -51,7 +51,10 @@ _SCAN_SITES = 24
 
 @inner
 def is_sorted(t: Array, table: Array | None, rising: Any) -> Any:
-    """Return whether raw times are sorted. If times are codes, codes up to `rising` are in the same order as their times."""
+    """Return whether raw times are sorted.
+
+    With `table`, `t` has codes of times. Codes up to `rising` are in the order of their times; larger codes may be in another order.
+    """
     falls = t.dtype.type(0)
     for i in range(len(t) - 1):
         falls |= t.dtype.type(t[i] > t[i + 1])

@@ -49,9 +49,9 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """Return, for each whole number k, the smallest time difference that has an entry of at least k in `values`.
+    """Return, for each whole number k, the smallest time difference whose value is at least k.
 
-    A difference is a multiple of `UNIT`. To find its entry in `values`, it is rounded to float16.
+    The value of a time difference is the entry of `values` for the difference rounded to float16. Differences are multiples of `UNIT`.
 
     Parameters
     ----------

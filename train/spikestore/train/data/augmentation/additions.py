@@ -169,9 +169,8 @@ class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
     The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
-    applied first, Blend second. The reason is that random numbers of `EventThinning` and Blend depend on the place of a
-    count, and the other augmentations may move two counts to one place, where the two counts would get the same
-    numbers.
+    applied first, Blend second. The random numbers of both depend on the place of a count. The other augmentations may
+    move two counts to one place, and after such a move, both counts would get the same random numbers.
 
     Attributes
     ----------

@@ -66,9 +66,9 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
 
 
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return a list with the checked table. If the table names a preset, the list has all tables of the preset instead.
+    """Return a list with the checked table; for a table that names a preset, return the checked tables of the preset.
 
-    A field that is missing in a table is added with its default, except the seed.
+    A missing field is added with its default. Only a missing seed is not added: `augmentations_of` derives it from the run's seed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Compiled loops over packed samples, which write dense frames, find centres, and copy samples into common columns.
+"""Compiled loops over packed samples: they write dense frames, compute the mean place of each sample's events, and copy samples into common columns.
 
 Samples are passed as addresses, so that one call can read from different arrays: the arrays of a whole set in memory,
 or of many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop

@@ -75,9 +75,10 @@ def shifts(centres: Tensor, partner: Tensor, stride: int) -> Tensor:
 
 
 def share_of_events(totals: Tensor) -> Tensor:
-    """Return the weight of each sample's own label: a / (a + b).
+    """Return the weight of each sample's own label, for mixed samples: a / (a + b).
 
-    a is the share of the sample's events that remain, and b the share of its partner's events that are taken.
+    A mixed sample has the sample's own events outside of a region, and its partner's events inside of the region. a is the share
+    of the own events that are outside, and b is the share of the partner's events that are inside.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ class SamplePointers:
         return out
 
     def packed(self, parallel: ParallelFor, *, pin: bool = False) -> SparseBatch:
-        """Return the samples as packed columns on the host; if `pin` is true, in page-locked memory, which torch reuses."""
+        """Return the samples as packed columns on the host; if `pin` is true, in page-locked memory of torch's allocator."""
         offsets = np.zeros(len(self) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
 

@@ -1,4 +1,4 @@
-"""Base class of augmentations that are steps, and the augmentations of a loader."""
+"""`StepAugmentation`, the base class of augmentations that consist of steps; and `Augmentations`, all augmentations of a loader."""
 
 from __future__ import annotations
 

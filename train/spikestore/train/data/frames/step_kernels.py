@@ -1,6 +1,7 @@
-"""Compiled loops of augmentation steps: each loop changes the non-zeros of one sample, in two short arrays of places and amounts.
+"""Compiled loops of augmentation steps: each loop changes the non-zeros of one sample.
 
-A dropped non-zero has the amount 0; later steps may give it any place. The loops have no branches that depend on the data:
+Two short arrays contain the places and the amounts of these non-zeros. A dropped non-zero stays in the arrays with the amount 0;
+later steps may give it any place. The loops have no branches that depend on the data:
 the processor cannot predict random masks, so loops with such branches take several times as long.
 """
 
@@ -51,7 +52,7 @@ def _is_in(mask: int, coordinate: int) -> bool:
 
 @compiled
 def changes_nothing(kind: int, own: int, second: int) -> bool:
-    """Return whether a step changes nothing in a sample that drew these numbers."""
+    """Return whether a step of this kind changes nothing in a sample; `own` and `second` are the numbers that were drawn for the sample."""
     if kind in (JITTER, DROP, THIN):
         return second == 0
     if kind in (STRETCH, ROTATE):
@@ -138,7 +139,7 @@ def move(
 
 @compiled
 def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
-    """Apply a step that draws for each of the first `count` non-zeros."""
+    """Apply ``JITTER`` or ``DROP``: for each of the first `count` non-zeros, a number is drawn."""
     key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
     if kind == JITTER:
         for k in range(count):
@@ -233,7 +234,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep the non-zeros inside or outside of a mask of time bins, and return their number; `at` must ascend."""
+    """Keep only the non-zeros inside or outside of a mask of time bins; return their number, including non-zeros with amount 0. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
@@ -373,13 +374,13 @@ def mix_region(
     Parameters
     ----------
     a, b, c : int
-        Number of places of a time bin, and numbers of places along x and y.
+        Numbers of places: of a time bin (a), along x (b), and along y (c).
     region : float64 array, shape (29,)
         See `Mixture`.
     tables, gaussians : float64 array, int
-        What `tabulate` filled and returned.
+        The array that `tabulate` has filled, and the number that it has returned.
     bins : int
-        Time bins of the tables.
+        Time bins in `tables`.
     memory, density : int64 array, shape (3, non-zeros); float64 array, shape (non-zeros,)
         Working memory.
     """

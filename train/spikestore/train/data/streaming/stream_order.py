@@ -192,7 +192,7 @@ def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]
 
 
 class WindowOrder:
-    """Order that shuffles spans, then samples within a window; each rank owns some lanes.
+    """Order that shuffles spans, then samples within a window; each rank owns some lanes, as this module's docstring describes.
 
     Parameters
     ----------
@@ -201,7 +201,8 @@ class WindowOrder:
     cut : SpanCut
         Division of the same rows.
     fragment_samples : int
-        Rows of a fragment of the set. If the cut is for fragments of another size, its spans can't be read one by one.
+        Rows of a fragment of the set. If the cut was made for fragments of another size, `scattered` is true: a span of the cut may
+        be in two fragments, so spans can't be read one by one.
     """
 
     def __init__(self, samples: EpochSamples, cut: SpanCut, *, fragment_samples: int) -> None:

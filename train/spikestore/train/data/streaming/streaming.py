@@ -245,7 +245,7 @@ class _HeldSpans:
         self._like, self._sites = stream.like, stream.sites
 
     def take(self, batch: int) -> SamplePointers:
-        """Wait for the spans of a batch and return pointers to its samples; drop spans that are no longer needed.
+        """Wait for the spans of a batch and return pointers to its samples; drop spans that only earlier batches need.
 
         Batches are taken one after another, from 0 on.
         """

@@ -73,7 +73,7 @@ def take(_context: Any, words: Any) -> Any:
 
 @intrinsic
 def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
-    """Add a number to a word of a job atomically."""
+    """Add `amount` to ``words[word]`` atomically; `words` are the words of a job (module `job`)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

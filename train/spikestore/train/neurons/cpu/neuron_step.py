@@ -69,6 +69,6 @@ def through_reset(
 
 @inner
 def through_spike(later: Any, gradient: Any, slope: Any, reset: Any, to_zero: Any) -> Any:
-    """Return d(t), given the result of `through_reset`, the gradient g(t) w.r.t. the spikes, and sg(t)."""
+    """Return d(t) of the equations in `dynamics`; `later` is the result of `through_reset`, `gradient` is g(t), and `slope` is sg(t)."""
     later += (gradient if to_zero else gradient - later * reset) * slope
     return ZERO if abs(later) < TINY else later

@@ -121,7 +121,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the flags of a neuron that `forward_task` takes; a flag without effect is False."""
+    """Return the arguments of `forward_task` for a neuron: single, by_product, bounded, to_zero. If single is True, by_product is False."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

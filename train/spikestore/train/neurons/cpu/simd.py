@@ -32,7 +32,7 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Emit the code of a loop over active rows; in its body, yield a vector filled with the row's factor, and a pointer to the row."""
+        """Emit the code of a loop over the rows whose numbers are in `active`; in the loop, yield a vector filled with a row's factor, and a pointer to the row."""
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:
             k = builder.load(builder.gep(active, [loop.index]))
@@ -144,7 +144,7 @@ def count_packed(packed: Any) -> Any:
 
 @inner
 def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, out: Any) -> None:
-    """Compute ``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over all active k; `rows` is an address."""
+    """Compute ``out[i]`` = Σ ``source[k] · rows[k · stride + i]`` over the first `active_count` numbers k in `active`; `rows` is an address."""
     whole = len(out) // TILE * TILE
     for first in range(0, whole, TILE):
         _gather_wide(active, active_count, source, floats(rows + 4 * first), stride, out, first)
@@ -154,7 +154,7 @@ def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, 
 
 @inner
 def scatter(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
-    """Add ``source[k] · values[i]`` to ``rows[k · stride + i]`` for all active k; `rows` is an address."""
+    """Add ``source[k] · values[i]`` to ``rows[k · stride + i]`` for the first `active_count` numbers k in `active`; `rows` is an address."""
     whole = len(values) // TILE * TILE
     for first in range(0, whole, TILE):
         _scatter_wide(active, active_count, source, floats(rows + 4 * first), stride, values, first)

@@ -98,8 +98,8 @@ def _linear_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return gradients w.r.t. input, weight and bias, each None if not needed.
 
-    `over_time` is the gradient w.r.t. the output, added up over time; None if no kernel has computed it. Reading this sum
-    takes less time than reading the gradient.
+    `output` is the gradient w.r.t. the layer's output. `over_time` is the sum of this gradient over time, or None if no kernel
+    has computed the sum. The gradient w.r.t. the bias is computed from the sum in less time than from `output`.
     """
     by_x, by_weight, by_bias = ctx.needs_input_grad[:3]
     flat = output.reshape(-1, output.shape[2])

@@ -264,7 +264,7 @@ class PackedSpikes(NamedTuple):
     odd_value: Tensor
 
     def unpacked(self) -> Tensor:
-        """Return the spikes as float32. If the list has overflowed, the first spike is NaN."""
+        """Return the spikes as float32. If more counts do not fit a byte than the list can hold, the first spike is NaN."""
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](

@@ -25,9 +25,10 @@ sum must have many terms, because adding it to the sum of the other rows takes t
 
 
 class LinearIAF(torch.autograd.Function):
-    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, counts of x or None, list).
+    """Autograd function of ``neurons(linear(x))``.
 
-    The counts of the spikes are appended to the list.
+    The arguments are x, weight, bias, v_mem, neuron, counts and fired_counts. counts has the counts of x, or is None. fired_counts is
+    a list to which `forward` appends the counts of the spikes, or None if it has not computed them.
     """
 
     @staticmethod

@@ -267,9 +267,10 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
 
 
 class _BatchSlices:
-    """Divides a batch into slices: after a kernel has computed a slice's gradient, a matrix product reads the gradient from the cache.
+    """Divides a batch into slices, so that a gradient is still in the processor's cache when it is read.
 
-    The weight's gradient is summed in groups of rows. Groups, and so sums, are the same for any number of threads.
+    For each slice, a kernel computes the gradient w.r.t. the layer's output, which a matrix product then reads. The gradient w.r.t. the weight is summed in groups of rows. The groups do not depend on the number of threads, so the sums
+    have the same bits for any number.
 
     Parameters
     ----------

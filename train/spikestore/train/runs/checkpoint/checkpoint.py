@@ -77,7 +77,7 @@ class Checkpoint:
     shape : dict of str to int
         Result of `network_shape`: the sizes of the network that depend on the frames.
     position : Position
-        Next batch of the run, and sums over its epoch.
+        Next batch of the run, and sums of losses and spikes over the epoch so far.
     weights : dict of str to Tensor
         Parameters, without membrane states.
     optimiser : dict

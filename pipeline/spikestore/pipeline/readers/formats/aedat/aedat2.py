@@ -108,7 +108,8 @@ def _end_of_header(content: bytes) -> int:
 def _is_text(line: bytes) -> bool:
     """Return whether a line is printable ASCII.
 
-    The first event of a file is not printable ASCII if its time is below 2²⁴ µs, because the first byte of its time is then 0.
+    A line of the header is printable. If the time of the first event is below 2²⁴ µs, the event is not taken for such a line: the
+    first byte of its time is then 0, which is not printable.
     """
     return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 

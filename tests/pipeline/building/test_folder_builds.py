@@ -131,6 +131,12 @@ def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:
         UsageError, match=r"the lock has folder all with time_unit = 'us' under \[source\.folder\]"
     ):
         build(recipe_for(root, pattern=PATTERN, time_unit="ms"), tmp_path / "store", lock=lock)
+    for other, message in (
+        ({"limit": 3}, "no limit, but the recipe has limit = 3; .* or remove limit under"),
+        ({"on_error": "skip"}, '.* the recipe has on_error = "skip"; .* or set on_error = "raise" under'),
+    ):  # the advice is TOML
+        with pytest.raises(UsageError, match=f"the lock has folder all with {message}"):
+            build(recipe_for(root, other, pattern=PATTERN), tmp_path / "store", lock=lock)
 
 
 def test_settings_of_a_folder_need_that_data_set(tmp_path: Path) -> None:

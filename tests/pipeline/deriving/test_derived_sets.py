@@ -25,6 +25,7 @@ from spikestore.pipeline.recipes.requested_sets import RequestedSet
 from spikestore.pipeline.sources import source_files
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.store import Store
+from spikestore.store.cli.main import main
 from spikestore.store.upkeep.verify import verify
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.documents.address import Address
@@ -252,11 +253,9 @@ def test_rows_can_be_sent_to_workers(source: LocatedSource, fine: Path) -> None:
     assert (first, len(columns), problems) == (128, 11, [])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("on_the_edge", [False, True])
-def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge: bool) -> None:
-    data = write_file(tmp_path / "data/ssc_train.h5", [*draw(70), *([ON_THE_EDGE] if on_the_edge else [])])
-    recipe = tmp_path / "r.toml"
+def locked_without_recordings(tmp_path: Path, *others: Any) -> Path:
+    """Return a recipe with a lock, whose recordings are gone; `tmp_path` / "store" has a finer set."""
+    data = write_file(tmp_path / "data/ssc_train.h5", [*draw(70), *others])
     for name, what, store in (("coarse", transform(100, 4), "elsewhere"), ("fine", FINE, "store")):
         operations = [
             "[[transform]]\n"
@@ -268,7 +267,13 @@ def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge:
         recipe.write_text(f'name = "{name}"\n{source}' + "".join(operations))
         preprocess(recipe, store=tmp_path / store, workers=0)
     shutil.rmtree(data.parent)
-    recipe = tmp_path / "coarse.toml"
+    return tmp_path / "coarse.toml"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_the_edge", [False, True])
+def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge: bool) -> None:
+    recipe = locked_without_recordings(tmp_path, *([ON_THE_EDGE] if on_the_edge else []))
     if on_the_edge:
         reason = "the set cannot be derived from the finer set .*, because 1 recording must be read"
         with pytest.raises(SourceNotFoundError, match=reason):
@@ -277,3 +282,34 @@ def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge:
     features = preprocess(recipe, store=tmp_path / "store", workers=0)["train"]
     assert features.digest == Store(tmp_path / "elsewhere")["coarse:train"].digest
     assert features.manifest.provenance["derived_recordings"] == 70
+
+
+def test_plan_and_array_jobs_derive_a_locked_set_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without recordings, `plan` expects what `preprocess` does, and `--finalise` commits the parts that were derived."""
+    recipe, store = locked_without_recordings(tmp_path), tmp_path / "store"
+    command = ("plan", str(recipe), "--store", str(store))
+    assert main([*command, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["splits"]
+    assert (row["state"], row["recordings"], row["derived_recordings"]) == ("to compute", 70, 70)
+    assert main(command) == 0
+    assert "1 set is derived without recordings: time and size are not estimated" in capsys.readouterr().err
+    preprocess(recipe, store=store, workers=0, options=BuildOptions(part=(1, 1)))
+    features = preprocess(recipe, store=store, workers=0, options=BuildOptions(finalise=True))["train"]
+    assert features.digest == Store(tmp_path / "elsewhere")["coarse:train"].digest
+
+
+def test_plan_says_why_a_locked_set_is_unavailable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = locked_without_recordings(tmp_path)
+    recipe.write_text(recipe.read_text().replace("4000.0", "3500.0"))
+    command = ("plan", str(recipe), "--store", str(tmp_path / "store"))
+    assert main(command) == 0
+    why = "the lock has train with another transform than the recipe"
+    shown = capsys.readouterr()
+    assert ("unavailable: no recordings" in shown.out, why in " ".join(shown.err.split())) == (True, True)
+    assert main([*command, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["splits"]
+    assert (row["state"], row["reason"].endswith(why)) == ("unavailable: no recordings", True)

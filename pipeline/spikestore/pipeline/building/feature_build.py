@@ -172,7 +172,8 @@ def build_features(
         progress(done, plan.samples, label)
     taken.warn()
     check_unchanged(located.stamps)
-    review = SetReview(label, located, may_read=former is None or not former.derives)
+    there = bool(located.stamps or located.parts)  # the recordings of a derived set may be missing
+    review = SetReview(label, located, may_read=there and (former is None or not former.derives))
     features = build.commit(
         transform,
         source,

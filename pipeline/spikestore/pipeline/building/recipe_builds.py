@@ -133,8 +133,9 @@ def reuse_of(
         store,
         name,
         addresses,
-        enabled=options.reuse and not options.finalise,
-        derive=options.derive and not options.finalise,
+        enabled=options.reuse,
+        derive=options.derive,
+        committing=options.finalise,
         upstreams=upstreams,
     )
 

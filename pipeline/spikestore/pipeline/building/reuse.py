@@ -45,6 +45,9 @@ class Reuse:
         If False, no rows are taken from sets of the same transform.
     derive : bool
         If False, no set is derived from a finer set.
+    committing : bool
+        If True, all rows are stored already, so no rows are taken or derived. If the recordings of a locked set are missing, a finer
+        set still says which recordings the locked set has.
     upstreams : Upstreams, optional
         Stores that are searched for finer sets after `store`.
     """
@@ -57,11 +60,12 @@ class Reuse:
         *,
         enabled: bool = True,
         derive: bool = True,
+        committing: bool = False,
         upstreams: Upstreams | None = None,
     ) -> None:
         self._store, self.name = store, name
         self._requested, self._enabled = requested, enabled
-        self._derive = derive
+        self._derive, self._committing = derive, committing
         self.upstreams = Upstreams(()) if upstreams is None else upstreams
         self._looked: dict[Address, tuple[SourceLook, FormerRows | None]] = {}
 
@@ -103,12 +107,11 @@ class Reuse:
 
     def _look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         # Imported here: a run with nothing to do needs no HDF5.
-        from spikestore.pipeline.building.source_look import SourceLook, look_into
+        from spikestore.pipeline.building.source_look import look_into
 
-        finer = self._finer_rows(wanted)
+        finer = None if self._committing else self._finer_rows(wanted)
         if finer is not None and finer.available.all():
-            n_events = finer.finer.column("n_events").astype("int64")
-            return SourceLook(finer.layout, n_events, False, False), finer
+            return _look_of(finer), finer
         look = look_into(wanted.located, wanted.transform)
         return look, self.former_rows(wanted, look) if finer is None else finer
 
@@ -149,12 +152,14 @@ class Reuse:
         # Opened again, because it then has all files of its source.
         finer = FeatureSet.open(rows.finer.storage, rows.finer.address)
         located = LocatedSource(finer.manifest.source, Path(), ())
+        if self._committing:
+            self._looked[wanted.address] = _look_of(rows), None
         notes = tuple(wanted.recipe.notes.items())
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
         """Return where committed sets have rows of a new set, and log one line; None if there are no such rows."""
-        if not self._enabled or not look.is_file_per_recording:
+        if not self._enabled or self._committing or not look.is_file_per_recording:
             return None
         from spikestore.pipeline.growing.former_sets import find_former_rows
 
@@ -179,6 +184,13 @@ class Reuse:
             f"{samples - taken:,}",
             "is" if samples - taken == 1 else "are",
         )
+
+
+def _look_of(finer: FinerRows) -> SourceLook:
+    """Return the properties of a source of which all rows can be computed from a finer set."""
+    from spikestore.pipeline.building.source_look import SourceLook
+
+    return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False, False)
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:

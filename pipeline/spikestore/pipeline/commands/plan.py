@@ -14,6 +14,7 @@ from spikestore.pipeline.commands.preprocess import (
 )
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, open_store
 from spikestore.store.cli.console import duration_text, print_json, say, stdout_console
+from spikestore.store_schemas.errors import SourceNotFoundError
 from spikestore.store_schemas.wording import plural, size_text
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from spikestore.pipeline.recipes.resolve import LockedSet, Resolution
     from spikestore.store.store import Store
 
-_UNAVAILABLE = {"state": "unavailable: no recordings", "recordings": 0}
+_UNAVAILABLE = "unavailable: no recordings"
 
 
 def plan(
@@ -97,7 +98,13 @@ def _row(
             return row | {"state": "in the store"} | counts
         return row | {"state": f"would be pulled from {url}"} | counts | {"from": url}
     if not isinstance(wanted, RequestedSet):
-        return row | _UNAVAILABLE
+        try:
+            derived = reuse.without_recordings(wanted, resolution.unavailable[split])
+        except SourceNotFoundError as error:
+            return row | {"state": _UNAVAILABLE, "recordings": 0, "reason": str(error)}
+        recordings = len(reuse.look(derived)[0].n_events)
+        counts = {"recordings": recordings, "reused_recordings": 0, "derived_recordings": recordings}
+        return row | {"state": _begun(store, derived)} | counts
     # Imported here: a set in the store needs neither numba nor HDF5.
     from spikestore.pipeline.building.estimate import estimate
     from spikestore.store.machine import available_cores
@@ -111,9 +118,7 @@ def _row(
     )
     return {
         **row,
-        "state": "begun"
-        if any(True for _ in store.storage.list(f"{wanted.address.folder}/builds"))
-        else "to compute",
+        "state": _begun(store, wanted),
         "recordings": cost.recordings,
         "reused_recordings": cost.reused,
         "derived_recordings": cost.derived,
@@ -122,6 +127,12 @@ def _row(
         "stored_bytes": cost.stored_bytes,
         "workers": cost.workers,
     }
+
+
+def _begun(store: Store, wanted: RequestedSet) -> str:
+    """Return the state of a set that is not in the store."""
+    builds = store.storage.list(f"{wanted.address.folder}/builds")
+    return "begun" if any(True for _ in builds) else "to compute"
 
 
 def _state(row: dict[str, Any]) -> str:
@@ -147,15 +158,20 @@ def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
         )
     stdout_console().print(table)
     needed = sum(row.get("stored_bytes", 0) for row in rows)
-    if _UNAVAILABLE["state"] in {row["state"] for row in rows}:
-        say(
-            "no recordings, and some locked feature sets are in neither the store nor an upstream: pass --data or add "
-            "upstreams"
-        )
+    unavailable = [row for row in rows if row["state"] == _UNAVAILABLE]
+    for row in unavailable:
+        say(f"{row['name']}:{row['split']} is unavailable: {row['reason']}")
+    if unavailable:
         return
-    if not needed:
+    derived = sum("seconds" not in row and "derived_recordings" in row for row in rows)
+    if derived:
+        say(
+            f"{plural(derived, 'set')} {'is' if derived == 1 else 'are'} derived without recordings: time and size are not estimated"
+        )
+    elif not needed:
         copied = any("from" in row for row in rows)
         say(f"all sets are in {store.storage.url}{' or an upstream' if copied else ''}: nothing to compute")
+    if not needed:
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)
     workers = max(row.get("workers", 0) for row in rows)

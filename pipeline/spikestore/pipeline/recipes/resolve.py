@@ -9,6 +9,7 @@ All commands that take a recipe use this module: ``preprocess`` (also in array j
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -98,10 +99,11 @@ class LockedSet:
             if field == "columns":
                 requested = tuple(sorted(set(requested)))
             if locked != requested:
+                advice = f"set {field} = {json.dumps(locked)}" if locked else f"remove {field}"
                 raise UsageError(
-                    f"the lock has {self.label} with {field} = {locked!r}, but the recipe has {field} = {requested!r}; "
+                    f"the lock has {self.label} with {_stated(field, locked)}, but the recipe has {_stated(field, requested)}; "
                     "without the recordings, only the set of the lock is available: pass --data FOLDER, "
-                    f"or set {field} = {locked!r} in the recipe"
+                    f"or {advice} under [source]"
                 )
         if source.folder is not None:
             self._refuse_other_decoding(source.folder.decoding)
@@ -133,6 +135,11 @@ class LockedSet:
             searched = f", nor in {upstreams}" if upstreams else ", and the recipe names no upstreams"
             reason = f"the set that the lock has for {self.split} is not in {store.storage.url}{searched}"
         return SourceNotFoundError(f"{self.no_recordings}; {reason}", **self.no_recordings.details)
+
+
+def _stated(field: str, value: object) -> str:
+    """Return a field as it is written in a recipe, for messages."""
+    return f"{field} = {json.dumps(value)}" if value else f"no {field}"
 
 
 @dataclass(frozen=True, slots=True)

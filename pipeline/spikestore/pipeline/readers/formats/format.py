@@ -37,7 +37,7 @@ class Format:
         Called with the bytes of a file; returns the events of the file. Raises ValueError with a description of the fault of a
         file.
     bytes_per_event : float
-        Approximate size of an event in a file, for planning.
+        Approximate size of an event in a file, for planning. A build has room for 16 times more events than this size suggests.
 
     Raises
     ------

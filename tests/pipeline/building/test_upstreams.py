@@ -163,14 +163,14 @@ def test_a_store_that_contradicts_the_lock(team: Path, desk: Path, caplog: pytes
     ("change", "message"),
     [
         (lambda text: text.replace("time_window = 4000", "time_window = 5000"), "with another transform"),
-        (lambda text: text.replace("SSC", "SHD"), "dataset = 'SSC', but the recipe has dataset = 'SHD'"),
+        (lambda text: text.replace("SSC", "SHD"), 'dataset = "SSC", but the recipe has dataset = "SHD"'),
         (
             lambda text: text.replace("[source]", "[source]\nlimit = 3"),
-            r"limit = None, but the recipe has limit = 3",
+            r"no limit, but the recipe has limit = 3; .* or remove limit under",
         ),
         (
             lambda text: text.replace("[source]", "[source]\nsort = true"),
-            r"sort = False, but the recipe has sort = True",
+            r"no sort, but the recipe has sort = true; .* or remove sort under",
         ),
         (lambda text: re.sub("upstreams = .*", "", text), "names no upstreams"),
     ],

@@ -108,7 +108,7 @@ def test_problems_inside_a_chain_have_the_path_in_the_users_document() -> None:
         in found["operations[0].spatial_factr"]
     )
     assert found["operations[1]"].startswith(
-        "unknown op 'crop_tme', did you mean 'crop_time'? known are downsample"
+        "unknown op 'crop_tme', did you mean 'crop_time'? use one of downsample"
     )
     assert found["operations[2]"] == "required field op is missing"
     assert found["operations[3]"] == "overlap must be below 1 with time_window, got 1"

@@ -131,13 +131,13 @@ def test_seeds_of_tables() -> None:
             {"bins": 4},
             r"augment\[0\]: a table must have the field op or the field preset; their known values are time_shift",
         ),
-        ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\? known are"),
+        ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\? use one of"),
         ({"op": "event_drop"}, r"augment\[0\]: event_drop needs the field probability"),
         (
             {"op": "time_mask", "bin": 3},
             r"no field 'bin', did you mean 'bins'\? fields are bins, seed, probability, share",
         ),
-        ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\? known are"),
+        ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\? use one of"),
         (
             {"op": "one_of", "choices": [{"op": "time_mask"}]},
             r"augment\[0\]: choices\[0\]: a time mask must have either bins or share",

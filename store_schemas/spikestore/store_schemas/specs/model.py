@@ -220,7 +220,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"
-        message += f"{did_you_mean(str(context.get('tag')), tags) or ';'} known are {', '.join(tags)}"
+        message += f"{did_you_mean(str(context.get('tag')), tags) or ';'} use one of {', '.join(tags)}"
     elif kind == "union_tag_not_found":
         message = f"required field {discriminator} is missing"
     elif kind == "literal_error":

@@ -80,7 +80,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     name, seed = table["preset"], {key: value for key, value in table.items() if key != "preset"}
     if name not in PRESETS:
         raise UsageError(
-            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS) or ';'} known are {', '.join(PRESETS)}"
+            f"unknown preset {name!r}{did_you_mean(str(name), PRESETS) or ';'} use one of {', '.join(PRESETS)}"
         )
     for field in seed:
         if field != "seed":
@@ -102,7 +102,7 @@ def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
                 f"a table must have the field op or the field preset; their known values are {', '.join((*OPERATIONS, *PRESETS))}"
             )
         raise UsageError(
-            f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS) or ';'} known are {', '.join(OPERATIONS)}"
+            f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS) or ';'} use one of {', '.join(OPERATIONS)}"
         )
     known = {field.name: field.default for field in fields(OPERATIONS[name])}  # type: ignore[arg-type]
     for field in table:

@@ -336,9 +336,9 @@ def first_batch(bench: Bench) -> Row:
 def memory(bench: Bench) -> Row:
     """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
 
-    The window is 256 samples: two windows and the reads in progress are smaller than an eighth of the set. Each ratio
-    comes from two processes. Both processes take the same number of batches, because a longer loop is more likely to
-    need a fourth buffer at some time.
+    The window of the shuffle is 256 samples: two windows and the reads in progress are smaller than an eighth of the set.
+    For each ratio, one process reads an eighth of the set and another process reads the whole set. Both processes take the
+    same number of batches, because the loader allocates a further buffer if all buffers are in use, and a longer loop makes this more likely.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

@@ -1,4 +1,4 @@
-"""The report of a set: ``python -m benchmarks.report [--size small|full] [--json FILE] [--rows NAMES]``.
+"""Time and memory of the report of a set: ``python -m benchmarks.report [--size small|full] [--json FILE] [--rows NAMES]``.
 
 The samples are random. They have the shape and the density of the frames that the seed's transform makes of the demo recordings:
 250 bins, 100 channels, 18 % of the cells filled, 35 classes. With ``full``, there are 75,000 samples, and building the set takes longer than its report. The report runs in

@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
-    """Build all splits under the demo recipe's transform."""
+    """Build all splits with the transform of the demo recipe."""
     from spikestore.pipeline import load_recipe
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.demo.demo_data import write_demo_data

@@ -58,7 +58,7 @@ class Bench:
         self.device = device
 
     def throughput(self, augment: Any, samples: int = SAMPLES) -> float:
-        """Return the samples/s of an epoch with `samples` samples; on a GPU, those of `GPU_EPOCHS` epochs with all samples."""
+        """Return the samples/s of an epoch with `samples` samples; on a GPU, the samples/s of `GPU_EPOCHS` epochs with all samples."""
         if self.device == "cuda":
             return self._on_a_gpu(augment)
         import torch

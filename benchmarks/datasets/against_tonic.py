@@ -20,7 +20,7 @@ def nmnist_tonic_filling(scale: Scale) -> Row:
 
 
 def gesture_tonic_filling(scale: Scale) -> Row:
-    """DVSGesture: building with two warm workers, against filling Tonic's cache with two workers."""
+    """DVSGesture: compare a build by two warm workers with filling Tonic's cache by two workers."""
     return _filling(scale, GESTURE, Row("gesture_tonic_filling: build vs filling DiskCachedDataset", 10))
 
 

@@ -40,13 +40,13 @@ DRAWN = 16
 
 
 def growing_end(scale: Scale) -> Row:
-    """The new recordings come after the former recordings in the order of paths."""
+    """Time of growing a set by recordings that come after its former recordings in the order of paths."""
     row = Row("growing_end: time of growing ÷ time of a fresh build", target=0.10, better="lower")
     return _grown(scale, row, "z")
 
 
 def growing_middle(scale: Scale) -> Row:
-    """The new recordings come in the middle, so that half of the rows move."""
+    """Time of growing a set by recordings in the middle of its former recordings, so that half of the rows move."""
     row = Row("growing_middle: time of growing ÷ time of a fresh build", target=0.35, better="lower")
     return _grown(scale, row, "m")
 

@@ -116,7 +116,10 @@ def neurons(device: Any) -> list[Row]:
 
 
 def states(device: Any) -> list[Row]:
-    """Compare two calls for the halves of a sequence with one call for the whole sequence: potentials persist between calls."""
+    """Compare two calls, for the halves of a sequence, with one call for the whole sequence.
+
+    Membrane potentials persist between calls, so the results must be equal.
+    """
     import torch
 
     from spikestore.train.neurons import IAF

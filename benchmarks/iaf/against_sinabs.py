@@ -29,7 +29,7 @@ def fused_vs_unbind(bench: Bench) -> Row:
 def floor(bench: Bench) -> Row:
     """Linear layers alone: their time as a share of the time of the whole network.
 
-    Single steps of the layers and of the network alternate.
+    A step of the layers and a step of the network alternate, so that other work of the machine slows down both.
     """
     x = frames(bench.device, bench.batch)
     ours, theirs = (stepper(seed_network(bench.device, one), x, best_of=1) for one in ("fused", "linear"))

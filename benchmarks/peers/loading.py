@@ -19,7 +19,7 @@ WINDOW = 8192
 
 
 def against_litdata(bench: Any) -> Row:
-    """Compare `stream` from local disk with litdata's StreamingDataset, which has 2 persistent workers; on the CPU."""
+    """Compare, on the CPU, `stream` from local disk with litdata's StreamingDataset with 2 persistent workers."""
     return _against(
         bench, Row("stream_vs_litdata"), "litdata", "benchmarks.peers.litdata_batches", BATCH, WORKERS
     )

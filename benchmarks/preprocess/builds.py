@@ -58,7 +58,7 @@ def timed_on_clean_disk(work: Callable[[], object]) -> float:
 
 
 def transform_only(bench: Bench) -> Row:
-    """The fused pass against Tonic's Compose, on one core and with the recordings in memory."""
+    """Compare the speed of the fused pass with Tonic's Compose, on one core, with the recordings in memory."""
     from spikestore.pipeline.readers.registry import open_reader
     from spikestore.pipeline.transforms.fused import FusedChain
 
@@ -80,7 +80,7 @@ def transform_only(bench: Bench) -> Row:
 
 
 def build_warm(bench: Bench) -> Row:
-    """From the first task to the committed manifest, with warm workers, against filling DiskCachedDataset."""
+    """Compare a build by warm workers, from the first task to the committed manifest, with filling DiskCachedDataset."""
     what = target(bench, bench.recordings)
     with warm(WORKERS, bench) as scheduler:
         return compare(

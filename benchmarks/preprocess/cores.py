@@ -1,4 +1,4 @@
-"""What two cores of this machine can do at most: PCodec alone, without recordings, storage or Dask."""
+"""Speed of two cores of this machine, relative to one core, if they only encode with PCodec: an upper limit for two workers."""
 
 from __future__ import annotations
 

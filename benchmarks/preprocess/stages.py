@@ -8,7 +8,7 @@ from benchmarks.bench import Bench, target
 
 
 def stages(bench: Bench) -> dict[str, float]:
-    """Return the time of one core for each stage: seconds per thousand recordings."""
+    """Return the time that one core needs for each stage of a build, in seconds per thousand recordings."""
     from spikestore.pipeline.building.source_look import layout_of_source
     from spikestore.pipeline.execution.fragment_task import FragmentJob
     from spikestore.pipeline.execution.transformed_rows import transform_rows

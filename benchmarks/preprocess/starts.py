@@ -27,7 +27,7 @@ LIBRARIES = "import platformdirs, rfc8785, typer; from pydantic import BaseModel
 
 
 def first_fragment(bench: Bench) -> Row:
-    """From process start to a set of one fragment, against ``python -c "import numba, h5py"``."""
+    """Compare a process that builds a set of one fragment with ``python -c "import numba, h5py"``."""
     recipe = bench.scratch / "first.toml"
     recipe.write_text(bench.data.recipe_text(FIRST_FRAGMENT), encoding="utf-8")
 
@@ -43,7 +43,7 @@ def first_fragment(bench: Bench) -> Row:
 
 
 def second_run(bench: Bench) -> Row:
-    """A run with nothing to do, against ``python -c "import zarr"``."""
+    """Compare a run of ``preprocess`` that finds all sets in the store with ``python -c "import zarr"``."""
     recipe = bench.scratch / "again.toml"
     recipe.write_text(bench.data.recipe_text(min(10_000, bench.many)), encoding="utf-8")
     call = _preprocess(bench, recipe, bench.store())

@@ -1,4 +1,4 @@
-"""Sets that are derived from a finer set, and sweeps, against builds from the recordings.
+"""Time of computing a coarse set from a finer set, and of a sweep over bin widths; both against builds from the recordings.
 
 All builds run in one process, and all files are in the page cache.
 """

@@ -66,7 +66,7 @@ def _transforms(side: int, step: int) -> dict[str, Any]:
 
 
 def _stored(values: npt.NDArray[Any], delta_order: int) -> int:
-    """Return the bytes of `values` with the codec of a store, without its checksum."""
+    """Return the number of bytes of `values` after a store's codec has encoded them, without the checksum."""
     delta = DeltaSpec.try_consecutive(delta_order)
     config = ChunkConfig(compression_level=8, mode_spec=ModeSpec.auto(), delta_spec=delta)
     return len(standalone.simple_compress(values, config))

@@ -329,8 +329,9 @@ class FeatureSet:
 
 
 def scanned(features: FeatureSet, rows: RowRange) -> ScannedRows | None:
-    """Return whole blocks of rows, to check them chunk by chunk; None if only Zarr can decode them.
+    """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. `rows` must be whole blocks.
 
-    This function, `ScannedRows.pieces` and `ScannedRows.finish` raise the errors of `FeatureSet.read`. After an error, no row may be used.
+    This function, `ScannedRows.pieces` and `ScannedRows.finish` raise the errors of `FeatureSet.read`. After an error, do not use any of
+    the rows.
     """
     return features._rows.scanned(rows)

@@ -53,7 +53,7 @@ class NamedSet(NamedTuple):
         return cls(features.address, features.manifest.source, features.digest)
 
     def has_keys_of(self, pin: Pin) -> bool:
-        """Return whether a pin has the same keys."""
+        """Return whether the pin and this set have the same keys."""
         return self.address == (pin.transform_key, pin.source_key)
 
 
@@ -116,12 +116,12 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its earlier set, but other splits of %s now also have %s of the recordings in this set: build or copy this split too, or "
-                "remove this split from the name with spikestore rm %s:%s",
+                "%s:%s keeps its earlier set, but %s of the recordings of this set are now also in other splits of %s: build or copy this split too, "
+                "or remove this split from the name with spikestore rm %s:%s",
                 name,
                 split,
-                name,
                 f"{len(shared):,}",
+                name,
                 name,
                 split,
             )
@@ -169,7 +169,7 @@ def moves(find: Find, before: Mapping[str, Pin], sets: Mapping[str, NamedSet]) -
 
 
 def _refuse(name: str, url: str, requested: Iterable[Move]) -> None:
-    """Raise `UsageError` if one of these moves is not allowed without a request."""
+    """Raise `UsageError` if one of the moves is allowed only with ``--move``; name all such moves in the message."""
     refused = [
         f"{name}:{move.split} (digest {move.before.digest[:12]}: {move.refused})"
         for move in requested

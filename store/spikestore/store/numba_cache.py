@@ -85,7 +85,7 @@ class _Folder(caching.InTreeCacheLocator):
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> _Folder | None:
-        """Return a locator with a writable folder, or None."""
+        """Return an object that tells numba where the function's machine code is stored; None if no folder is writable."""
         source = Path(file)
         name = f"{source.stem}-{_hash_of_sources(function.__module__)}"
         if numba.config.BOUNDSCHECK:  # type: ignore[attr-defined]

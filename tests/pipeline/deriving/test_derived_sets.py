@@ -275,7 +275,7 @@ def locked_without_recordings(tmp_path: Path, *others: Any) -> Path:
 def test_a_locked_set_is_derived_without_recordings(tmp_path: Path, on_the_edge: bool) -> None:
     recipe = locked_without_recordings(tmp_path, *([ON_THE_EDGE] if on_the_edge else []))
     if on_the_edge:
-        reason = "the set cannot be derived from the finer set .*, because 1 recording must be read"
+        reason = "the set cannot be derived from the finer set .* alone, because 1 recording must be read"
         with pytest.raises(SourceNotFoundError, match=reason):
             preprocess(recipe, store=tmp_path / "store", workers=0)
         return

@@ -51,8 +51,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Where committed sets have rows of the new set. If `fragment_samples` is None, and the fragment size of the first of
-        these committed sets is suitable, the new set gets this size too.
+        Positions of the new set's rows in committed sets. If `fragment_samples` is None and the first of these sets has the same
+        transform, the new set gets its fragment size, unless this is less than half or more than twice the default.
     """
 
     workers: int = 1

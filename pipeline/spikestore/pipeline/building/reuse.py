@@ -145,7 +145,7 @@ class Reuse:
         missing = int((~rows.available).sum())
         if missing:
             raise SourceNotFoundError(
-                f"{error}; the set cannot be derived from {rows.describe()}, because "
+                f"{error}; the set cannot be derived from {rows.describe()} alone, because "
                 f"{plural(missing, 'recording')} must be read",
                 **error.details,
             )
@@ -194,9 +194,9 @@ def _look_of(finer: FinerRows) -> SourceLook:
 
 
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
-    """Return the number of events to read, and a number of events for estimates of time.
+    """Return the number of events to read, and the number of events from which the time of the build is estimated.
 
-    The second number is larger if rows are taken from stored sets: it includes a part of the events of these rows.
+    The second number is larger if rows are taken from stored sets. Taking a row needs time too, so a part of its events is included.
     """
     total = int(look.n_events.sum())
     if former is None:

@@ -231,7 +231,7 @@ def _normal(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
 def _draw_rates(
     rng: np.random.Generator, sounds: str, voice: Voice, duration: float
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
-    """Return the rates of a random utterance over time and place, and the share of voiced sound in each row.
+    """Return the event rates of a random utterance at each time and place, and the share of voiced sound at each time. A row is one time.
 
     Returns
     -------

@@ -72,16 +72,16 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
 
 
 class _Before(NamedTuple):
-    """Operations before ``to_frame``, without those at the start that are equal in both transforms."""
+    """Operations of two transforms before ``to_frame``, from the first difference between the two transforms on."""
 
     fine: Sequence[Any]
     coarse: Sequence[Any]
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations after those that are equal in both transforms.
+    """Return the operations from the first difference between the two transforms on.
 
-    If, because of these operations, the coarse set cannot be computed by adding counts of the fine set, return the reason instead.
+    If these operations make it impossible to compute the coarse set by adding counts of the fine set, return the reason instead.
     """
     equal = 0
     for first, second in zip(fine.on_events, coarse.on_events, strict=False):

@@ -84,12 +84,12 @@ class FragmentJob:
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
-    """Inputs of tasks for several sets of one source: a task builds the same fragment of every set, and reads its recordings once.
+    """Inputs of tasks for several sets of one source. Task i builds fragment i of every set, and reads the recordings of this fragment once.
 
     Attributes
     ----------
     jobs : tuple of FragmentJob
-        The builds. All builds have the same recordings and the same fragment size, and no build has `former`.
+        The builds. All builds have the same recordings and the same fragment size. The `former` of every build is None.
     """
 
     jobs: tuple[FragmentJob, ...]

@@ -35,7 +35,7 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each task.
 
-        If a task fails, the results of the tasks before it are still stored.
+        If a task fails, the tasks before it still store their results.
         """
         if not isinstance(job, TwoStepJob):
             for number in numbers:
@@ -144,7 +144,7 @@ def open_scheduler(
     elif (why := not_sendable()) is not None:
         if scheduler is not None:
             raise UsageError(f"{why}: omit the scheduler")
-        logger.warning("%s: its items are read in threads of this process", why)
+        logger.warning("%s: threads of this process do all tasks instead", why)
         yield Threads(workers or available_cores())
     elif scheduler is not None:
         with on_cluster(scheduler) as cluster:

@@ -132,7 +132,7 @@ def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, l
 
 
 def _shape(layout: Layout) -> tuple[object, ...]:
-    """Return what a layout says about rows, without the columns that the reader gives (label and requested columns)."""
+    """Return axes, sites and columns of a layout, without the optional columns whose values come from the reader."""
     given = set(layout.extras) - set(EVENT_COLUMNS)
     return layout.axes, layout.sites, tuple(column for column in layout.columns if column[0] not in given)
 

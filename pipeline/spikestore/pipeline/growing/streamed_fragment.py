@@ -67,7 +67,7 @@ class FormerPart:
         self._first, self._last = (int(rows.offsets[row]) for row in (first, first + len(samples)))
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield the values of the rows; see `RowPart`. The other rows of the blocks are only checked."""
+        """Yield ``index`` or ``value`` of the rows; see `RowPart`. The other rows of the blocks are only checked."""
         buffers = self._rows.new_buffers(name, AHEAD + 1)
         for begins, piece in self._rows.pieces(name, buffers):
             # Also if it is empty: a piece without rows of this part overwrites a buffer, which may still be in use.
@@ -94,7 +94,7 @@ class NewPart:
         self._values = {"index": columns.index, "value": columns.value}
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield all values as one piece; see `RowPart`."""
+        """Yield the whole column `name`, ``index`` or ``value``, as one piece; see `RowPart`."""
         yield self._values[name]
 
     def finish(self) -> None:

@@ -25,10 +25,10 @@ from spikestore.store_schemas.specs.canonical import sha256_hex
 def whole_fragment(
     former: FormerRows, plan: Plan, fragment: int, with_labels: WithLabels
 ) -> EncodedFragment | None:
-    """Return a fragment of a new set, taken from a fragment of a former set that has exactly these rows, in order.
+    """Return a fragment of a new set, copied from a fragment of a former set that has exactly the same rows in the same order.
 
-    Returns None if there is no such fragment, if the plan of the new set encodes fragments in another way, or if the fragment
-    is damaged. If the result is None, `FormerRows.read` returns the rows that can be read.
+    Returns None if no former set has such a fragment, if the plan of the new set encodes fragments in another way, or if the
+    fragment is damaged. If the result is None, `FormerRows.read` returns the rows that can still be taken from former sets.
 
     Parameters
     ----------

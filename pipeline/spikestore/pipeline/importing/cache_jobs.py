@@ -60,7 +60,7 @@ class ReadJob:
     keep : bool
         Whether results contain the items, and not only facts about them.
     first : int
-        Number of the first item of `names`. It is 0, except in a result of `only`.
+        Number of the first item of `names`: 0, or the first item of the chunk if `only` returned this job.
     """
 
     root: Path
@@ -116,7 +116,7 @@ class StoreJob:
     samples : sequence of CachedSample, optional
         All items; None if the items are not in memory, so that their files must be read.
     first : int
-        Number of the first item of `stamps`. It is 0, except in a result of `only`.
+        Number of the first item of `stamps`: 0, or the first item of the fragment if `only` returned this job.
     """
 
     build: Build

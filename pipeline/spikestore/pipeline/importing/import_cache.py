@@ -243,7 +243,7 @@ class _Contents:
 def _look_into(
     reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
 ) -> _Contents:
-    """Read the files of all chunks but the first, which is read already. So every fault is reported before the store changes."""
+    """Read the files of all chunks except the first, whose contents are in `first`. So every fault is reported before the store changes."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
     keep = first.nbytes * reads.chunks <= left

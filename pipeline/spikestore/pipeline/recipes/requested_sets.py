@@ -216,7 +216,7 @@ def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
     specs = [None if other is None else _spec(other) for _, other in own]
     if len(own) < len(leaves) or any(spec != specs[0] for spec in specs):
         raise UsageError(
-            "the data sets have different transforms: create them without a transform, and pass transform="
+            "the data sets have different transforms: create the data sets without a transform, and pass one transform as transform="
         )
     return _spec(own[0][1])
 

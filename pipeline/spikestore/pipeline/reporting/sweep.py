@@ -50,7 +50,10 @@ def bin_widths(
 
         return _results("recordings", (*FINER, *FACTORS), rows, of_recordings, sites)
     if isinstance(frame, ToFrame) and frame.overlap:
-        return _missing("bins of this set overlap, so sums of them are not wider bins", has_width)
+        return _missing(
+            "bins of this set overlap, so sums of neighbouring bins are not the counts of wider bins",
+            has_width,
+        )
     if transform.max_count is not None:
         return _missing(
             "counts of this set are clipped, so their sums are not the counts of wider bins", has_width

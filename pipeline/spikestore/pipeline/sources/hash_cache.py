@@ -81,7 +81,7 @@ class HashCache:
     def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Cache the hash of a file, unless the file was modified just before hashing began.
 
-        After a later change, such a file could have the same times, and the change would not be noticed.
+        If such a file changes again soon, its times may stay the same, so that nobody would notice that the cached hash is wrong.
 
         If the cache is not writable, log a warning.
 

@@ -292,7 +292,9 @@ class _Builder:
             found: list[Any] = list(targets)
         else:
             logger.info(
-                "%s: reading %s for their labels; classes= avoids this", live.name, plural(length, "item")
+                "%s: reading %s to find all labels: pass classes= to avoid this",
+                live.name,
+                plural(length, "item"),
             )
             found = []
             for index in range(length):
@@ -375,7 +377,7 @@ def _report_columns(columns: Sequence[tuple[str, ...]]) -> None:
 
 
 def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str, ...]:
-    """Return the classes of all data sets, which must agree."""
+    """Return the classes of a source; raise `UsageError` if its data sets (`leaves`) have different classes."""
     named = [(one.names, leaf.name) for one, leaf in zip(labels, leaves, strict=True) if one.names]
     count = max(one.number for one in labels)
     if not named:

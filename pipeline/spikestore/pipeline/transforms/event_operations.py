@@ -94,7 +94,7 @@ class EventStep:
         return kept_by(operation, events) if isinstance(operation, PixelFilter) else None
 
     def changed(self, events: Events, *, name: str) -> Events:
-        """Return `events` with the values after the operation; the array `events` itself may be modified.
+        """Return `events` after the operation has changed their values; the array `events` itself may be modified.
 
         `events` has only the events that the operation keeps (`kept`). `name` is the name of the recording in messages.
         """

@@ -30,7 +30,7 @@ def non_zeros(frames: npt.NDArray[np.int16]) -> tuple[Ints, Ints]:
 
 
 def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, ...]) -> tuple[Ints, Ints]:
-    r"""Return the counts of events per cell, without a dense frame.
+    r"""Return the number of events in each cell that has events, without a dense frame. A cell is a pair of time bin and site.
 
     Parameters
     ----------

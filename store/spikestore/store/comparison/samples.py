@@ -58,8 +58,8 @@ class SampleDifferences:
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
     """Return the rows of the recordings that both sets have, shape (recordings,) each; None if recordings cannot be matched.
 
-    Recordings can be matched if both sets were read from the same files by the same reader, or if each recording of both sets
-    is a file of its own. In the second case, recordings match if their files have equal contents.
+    Recordings can be matched in two cases. If the same reader read both sets from the same files, equal rows match. If, in both sets,
+    each recording is a file of its own, recordings match if their files have equal contents.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (

@@ -62,7 +62,7 @@ class Distributions:
 
 
 def distributions(features: FeatureSet) -> Distributions:
-    """Read rows from all parts of a set, at most `MOST_BLOCKS` blocks, and return their distributions.
+    """Read at most `MOST_BLOCKS` blocks of rows, spread over the whole set, and return the distributions of these rows.
 
     Raises
     ------

@@ -86,7 +86,7 @@ def _draw(frames: npt.NDArray[Any], axis: TimeAxis, axes: Axes) -> AxesImage | N
 
 
 def _scale(image: Image) -> dict[str, Any]:
-    """Return the colour map of an image's values, in which 0 is white or almost white. If the image's pixels are colours already, the map has no effect."""
+    """Return matplotlib's options for the colours of an image: 0 is white or almost white. If the pixels are colours already, the options have no effect."""
     lowest = np.nanmin(image, initial=0)
     if lowest == 0:
         return {"cmap": "gray_r", "vmin": 0}

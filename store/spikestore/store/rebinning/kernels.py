@@ -37,7 +37,7 @@ def sum_cells(
     nnz: npt.NDArray[np.int64],
     after: npt.NDArray[np.int64],
 ) -> int:
-    """Sum the cells of each row into coarse cells; return the number of coarse non-zeros.
+    """Sum the cells of each row into coarse cells; return the number of coarse non-zeros. A cell is a pair of time bin and site.
 
     Parameters
     ----------

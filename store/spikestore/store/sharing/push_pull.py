@@ -81,7 +81,7 @@ def copy_named(
         both cases nothing is copied.
     StoreError
         The errors of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied
-        before the error is raised; the name does not change.
+        before the error is raised; the name in the destination does not change.
     """
     if source.storage.url == destination.storage.url:
         raise UsageError(f"{source.storage.url} is both source and destination: use another store")

@@ -35,7 +35,7 @@ class Links:
         StoreError
             The root is a file.
         OSError
-            The root is on another file system than when these `Links` first used it.
+            Since this object first used the root, another file system was mounted or unmounted at its path.
         """
         try:
             status = self._root.stat()

@@ -59,7 +59,7 @@ class Publisher:
     def give_name(
         self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
     ) -> bool:
-        """Call `name` with a temporary file and `target`, and return the result."""
+        """Give a temporary file the name `target` by calling `name` with both; return the result of `name`. Missing folders are created."""
 
         def give() -> bool:
             self._make_folders([target.parent])
@@ -79,7 +79,7 @@ class Publisher:
         return step()
 
     def make_folders(self, folders: Iterable[Path]) -> None:
-        """Create folders and their parents; each folder that gets new names is fsynced once, after all folders are created."""
+        """Create folders and their parents; then fsync each folder in which a folder was created, once."""
         wanted = [*folders]
         if wanted:
             self._again(lambda: self._make_folders(wanted))

@@ -55,7 +55,7 @@ def path_of_open_file(handle: int) -> str | None:
 
 
 def open_folder(folder: Path) -> int | None:
-    """Return a handle to a folder; None on Windows, which cannot open folders and syncs names by itself."""
+    """Return a handle to a folder; None on Windows, which cannot open folders, and needs no fsync of a folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return None
     return os.open(folder, _READ | os.O_DIRECTORY)

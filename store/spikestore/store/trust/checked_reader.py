@@ -95,7 +95,7 @@ class CheckedReader:
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
 
     def scanned(self, rows: RowRange) -> ScannedRows | None:
-        """Return rows to check them chunk by chunk; None if only Zarr can decode them. Errors are those of `read`."""
+        """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. Errors are those of `read`."""
         self._refuse_giant(rows.fragment)
         reader = self.reader
         if not isinstance(reader, DirectReader):

@@ -1,8 +1,8 @@
 """Rows that are checked and narrowed chunk by chunk.
 
-`refuse_untrue_rows` reads whole columns several times, and whole columns are larger than the processor's cache. In this module,
-compiled loops test the same conditions on each decoded chunk while it is in the cache, and only the narrow copy is kept. This
-module does not describe faults: a caller that gets None reads the rows again with `FeatureSet.read`, whose error names the
+`refuse_untrue_rows` checks whole columns. It reads them several times, and they are larger than the processor's cache. The compiled
+loops of this module make the same checks, but on one decoded chunk at a time, while the chunk is in the cache; only the narrow copy
+is kept. If a check fails, the result is None. The caller then reads the rows again with `FeatureSet.read`, whose error names the
 fault.
 """
 

@@ -25,12 +25,14 @@ from spikestore.store_schemas.errors import DamagedError, StoreError
 
 
 class ScannedRows:
-    """Whole blocks of rows of a fragment of a committed set, to read once; `of_objects` and `feature_set.scanned` return them.
+    """Reads rows of one fragment of a committed set, once, and checks them. The rows are whole blocks.
+
+    `of_objects` and `feature_set.scanned` return such objects.
 
     Parameters
     ----------
     address, manifest
-        Keys and manifest of the set, checked.
+        Keys of the set, and its manifest, which has been checked.
     rows : RowRange
         The rows.
     reader : DirectReader

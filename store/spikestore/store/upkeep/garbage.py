@@ -354,7 +354,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Return whether the plan's build has any objects; True for a plan that cannot be read."""
+    """Return whether objects of the plan's build exist. True for a plan that cannot be read, so that it is not removed."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:
@@ -362,7 +362,7 @@ def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bo
 
 
 def _commits(storage: Storage, address: Address, plan_id: str) -> bool:
-    """Return whether the manifest names this build; True for a manifest that cannot be read."""
+    """Return whether the manifest names this build. True for a manifest that cannot be read, so that the build is not removed."""
     try:
         manifest = _manifest(storage, address)
     except (DamagedError, NewerFormatError):

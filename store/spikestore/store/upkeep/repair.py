@@ -296,8 +296,8 @@ class _Repair:
             done.reason = ""
             return
         done.reason = (
-            f"the rows were {how}, but this installation encodes them as other bytes, because its zarr, numcodecs or pcodec has "
-            "another version than during the build: repair from a store that has the same build, or pass --rewrite to store the "
+            f"the rows were {how}, but this installation encodes them as other bytes, because its version of zarr, numcodecs or pcodec "
+            "is not the version of the build: repair from a store that has the same build, or pass --rewrite to store the "
             "new bytes. The digest and all names stay the same"
         )
 

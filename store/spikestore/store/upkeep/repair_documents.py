@@ -69,8 +69,8 @@ def repair_documents(
     Returns
     -------
     tuple of (dict, Plan, list of Repaired), or None
-        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if no candidate for ``data.zarr/zarr.json`` has the
-        SHA-256 in the manifest.
+        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if ``data.zarr/zarr.json``
+        can be neither read nor computed nor copied from `upstream` with the SHA-256 in the manifest.
     """
     done: list[Repaired] = []
     path = f"{features.data_path}/zarr.json"

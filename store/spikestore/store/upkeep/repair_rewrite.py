@@ -25,9 +25,9 @@ class FragmentRows(NamedTuple):
 
 
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
-    """Store fragments as this installation encodes them, and a new manifest with the same digest; return the written objects.
+    """Encode fragments anew and store them, then store a new manifest with the same digest; return the written objects.
 
-    A crash after any step leaves the set committed and damaged as before, or an unfinished build that ``preprocess`` resumes.
+    After a crash at any step, the set is either committed and damaged as before, or an unfinished build that ``preprocess`` resumes.
     The record of a fragment is deleted before its objects, so no record refers to missing objects.
 
     Raises

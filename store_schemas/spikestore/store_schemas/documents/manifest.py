@@ -180,7 +180,7 @@ class Manifest(Document):
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """Names of all optional columns with one value for each sample: first the columns in arrays, then the columns of the source."""
+        """Names of all optional columns with one value for each sample: first those stored in arrays, then those listed in `source`."""
         return (*self.layout.extras, *self.source_columns)
 
     def skipped_rows(self, rows: range) -> npt.NDArray[np.int64]:

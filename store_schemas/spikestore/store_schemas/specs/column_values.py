@@ -40,7 +40,7 @@ def is_part(name: str) -> bool:
 def parts_of(
     name: str, kind: Literal["real", "text"], values: Sequence[Any], least: int = 1
 ) -> dict[str, tuple[int, ...]]:
-    """Return the parts of a column, by name.
+    """Return the parts of a column of texts or real numbers: the columns of whole numbers that store it, by name.
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ def parts_of(
 
 
 def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) -> dict[str, Values]:
-    """Return the columns of a source with texts and real numbers in the place of their parts.
+    """Return the columns of a source, after the parts of each column of texts or real numbers are joined to that column.
 
-    The name of a part ends in the type of the values and in a number, counted from 0. If one of the numbers is missing, the columns
-    with these names are not parts, and stay as they are. They are also not parts if `parts_of` never writes such values, or if the
-    name without its ending is taken: by another column, by parts of the other type, or in `reserved`.
+    A part is called ``COLUMN.text-0``, ``COLUMN.text-1``, …, or ``COLUMN.real-0``, …. Columns with such names stay as they are in
+    these cases: a number is missing; `parts_of` never writes such values; there are columns of both types; or the name ``COLUMN``
+    belongs to another column or is in `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:

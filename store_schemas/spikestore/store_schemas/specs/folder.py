@@ -55,7 +55,7 @@ _FIELDS = (("t", "x"), ("t", "x", "p"), ("t", "x", "y"), ("t", "x", "y", "p"))
 
 
 class Decoding(Spec):
-    """Parameters of the decoding of a folder's files to events."""
+    """Parameters that determine which events are decoded from the files of a folder."""
 
     formats: dict[Name, Size]
     """Version of each file format, by the name of the format."""

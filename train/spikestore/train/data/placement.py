@@ -86,7 +86,8 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
     """Return the residence of a set's columns, chosen by their estimated size before they are loaded.
 
     ``auto`` is ``stream`` if the set does not fit into host memory. If it fits, ``auto`` is ``device`` if the device is a GPU with
-    enough memory, and ``host`` in all other cases. With ``device`` too, the set is loaded into host memory first. The choice is logged.
+    enough memory, and ``host`` in all other cases. A set for
+    ``device`` is loaded into host memory first, so it must fit there too. The choice is logged.
 
     Raises
     ------

@@ -257,7 +257,8 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
     Raises
     ------
     UsageError
-        The same errors as those of `subset_rows`; or `rows` names a partition, which can be read only from the store of a set.
+        The same errors as those of `subset_rows`; or `rows` names a partition, because packed columns do not refer to the store that
+        contains it.
     """
     if rows is None:
         return np.arange(len(columns))

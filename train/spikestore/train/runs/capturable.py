@@ -38,7 +38,7 @@ def why_not_network(network: nn.Module) -> str | None:
         if hasattr(layer, "_orig_mod") or layer._compiled_call_impl is not None:
             return f"{label} is compiled by torch.compile, which may recompile at any step"
         if type(layer) not in _KNOWN:
-            return f"{label} is a {type(layer).__name__}, which is not known to be safe to replay"
+            return f"{label} is a {type(layer).__name__}, which is not known to be safe to replay as a CUDA graph"
         if not is_replayable(layer):
             return f"{label} has hooks or its own forward, which the replay of a CUDA graph would not call"
         if isinstance(layer, IAF) and layer.record_states:

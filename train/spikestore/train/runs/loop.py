@@ -256,7 +256,7 @@ def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[i
 
 
 def _position(start: Checkpoint, pins: dict[str, Pin], data: DataConfig, batches: int) -> Position:
-    """Return the position at which to resume: if the training split has changed, the start of the epoch."""
+    """Return the position at which to resume: the position of the checkpoint, or the start of its epoch if the training split has changed."""
     position = start.position
     if start.data[data.train].digest != pins[data.train].digest and position.batch > 0:
         logger.info(

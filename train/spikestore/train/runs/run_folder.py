@@ -76,9 +76,9 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Lock the folder, so that no other process trains in it while the context is open.
 
     The file ``.writer`` is locked by the system (``flock``; on NFS by the server), which releases the lock of a process
-    that was killed. If the file system has no locks, the process that the file names counts as the owner of the lock, unless it
-    is a process of this machine that has ended. A process of another machine counts as the owner, because it may still
-    be running.
+    that was killed. If the file system has no locks, ``.writer`` itself is the lock: it names the process that writes to the
+    folder. A process of this machine that has ended is ignored. A process of another machine is never ignored, because it
+    may still be running.
 
     Raises
     ------

@@ -86,7 +86,7 @@ def _size(head: bytes) -> int:
 
 
 def _walk(window: Bytes, start: int, stop: int) -> dict[int, int] | None:
-    """Return the start of each object of a collection by its number; None if the collection is damaged."""
+    """Return the start of each object of a heap collection, by the object's number; None if the collection is damaged."""
     objects = {}
     at, free = start + HEAD, 0
     while stop - at >= HEAD:

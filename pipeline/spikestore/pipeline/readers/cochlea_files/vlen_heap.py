@@ -83,7 +83,7 @@ class VlenHeap:
         Returns
         -------
         list of Sequences, one for each dataset, or None
-            The sequences, which equal those of h5py bit for bit. None if the caller must read this block through h5py.
+            The sequences, which equal those of h5py bit for bit. None if only h5py can read this block.
 
         Raises
         ------
@@ -230,7 +230,7 @@ def _end(superblock: bytes) -> int | None:
 
 
 def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
-    """Return the descriptors of a block of sequences; None if some descriptors are missing or filtered."""
+    """Return the descriptors of a block of sequences; None if some descriptors are missing, or encoded by a filter."""
     width, identifier = _DESCRIPTOR.itemsize, dataset.id
     if not stop <= len(dataset):
         return None

@@ -73,7 +73,7 @@ class KeptColumn:
         return cls(name, kind, size)
 
     def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """Return the values of some files as columns of whole numbers. All files have the same columns."""
+        """Return the column's values for some files, stored in one or more columns of whole numbers; names and number of these columns depend only on `self`."""
         texts = [facts[file][self.name] for file in files]
         if self.kind == "whole":
             return {self.name: tuple(int(text) for text in texts)}

@@ -77,7 +77,7 @@ class FolderSettings(Spec):
             raise ValueError("shares must be above 0")
         if self.group is not None and not self.shares:
             raise ValueError(
-                "with group, shares must be set too, such as shares = { train = 0.8, test = 0.2 }"
+                "group needs shares: set shares too, such as shares = { train = 0.8, test = 0.2 }"
             )
         if self.unlisted == "ignore" and self.table is None:
             raise ValueError('unlisted = "ignore" has no effect without a table: set table, or omit unlisted')

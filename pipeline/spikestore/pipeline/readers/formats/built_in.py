@@ -48,9 +48,9 @@ def _bin(content: bytes) -> RawEvents:
 
 
 def _bs2(content: bytes) -> RawEvents:
-    """Return the events of a file of SLAYER.
+    """Return the events of a ``.bs2`` file of SLAYER.
 
-    The events have the layout of the events in ``.bin`` files, but no event stands for an overflow of the clock.
+    Events are stored as in ``.bin`` files. In ``.bin`` files, some entries mark an overflow of the clock; in ``.bs2`` files, no entry does.
     """
     if not content:
         raise ValueError("the file is empty")

@@ -24,8 +24,8 @@ GROUP = "spikestore.formats"
 def formats() -> Mapping[str, Format]:
     """Return all formats by name; formats of other packages are called ``PACKAGE.NAME``.
 
-    If a format of another package cannot be loaded or has a suffix of another format, a warning is logged and this format is
-    skipped.
+    A format of another package is left out, with a warning, if it cannot be loaded or if one of its suffixes belongs to another
+    format.
     """
     known = {one.name: one for one in BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda one: (package_of(one), one.name)):

@@ -39,7 +39,7 @@ class BinWidth:
     non_zeros : float
         Mean number of non-zeros of a sample.
     stored_bytes : float
-        Mean bytes of a sample in the store, estimated from the entropy of gaps and values.
+        Mean bytes of a sample in the store, estimated from the entropy of the values and of the gaps between indices.
     density : float
         Share of the places of the frames whose value is not 0.
     device_bytes : float

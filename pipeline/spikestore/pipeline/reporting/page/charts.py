@@ -120,7 +120,7 @@ def real_values(rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def values(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """Return bars with the share of the non-zeros that have each value."""
+    """Return a bar chart: for each value, the share of the non-zeros that have this value."""
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["split"]] = totals.get(row["split"], 0) + row["non_zeros"]

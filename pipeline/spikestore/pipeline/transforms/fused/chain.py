@@ -242,7 +242,11 @@ class FusedChain:
         state: npt.NDArray[np.uint8],
         about: npt.NDArray[np.int64],
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
-        """Run the compiled pass: fill `state` and `about`, and return index and value of all non-zeros."""
+        """Run the compiled pass, and return index and value of all non-zeros.
+
+        For each recording, the pass writes to `state` whether the recording is unusual, and to `about` the numbers of its non-zeros,
+        bins, cropped events and dropped events.
+        """
         _, x, y, p = columns
         parameters = self._parameters
         parameters = parameters._replace(

@@ -23,7 +23,7 @@ def raw(t: Array, table: Array | None, i: int) -> Any:
 
 @inner
 def scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
-    """Return the time of event i after all scalings, truncated after each, as Tonic does."""
+    """Return the time of event i after all time factors; as in Tonic, the time is truncated after each factor."""
     if table is not None:
         return table[t[i]]
     time = np.int64(t[i])

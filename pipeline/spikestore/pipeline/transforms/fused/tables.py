@@ -48,7 +48,7 @@ class TimeSpan:
 
 
 def time_factors(transform: Transform) -> tuple[float, ...]:
-    """Return the time factors of a transform in the order in which they are applied."""
+    """Return the factors by which the ``downsample`` operations of a transform multiply times, in the order of the operations."""
     return tuple(
         operation.time_factor for operation in transform.on_events if isinstance(operation, Downsample)
     )

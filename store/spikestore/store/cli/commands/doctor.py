@@ -18,7 +18,7 @@ _SIGNS = {"ok": "ok", "absent": "-", "problem": "PROBLEM"}
 
 
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Check this machine, the installed packages and a store, and say how to fix each problem; the exit status is 1 if there is any.
+    """Check this machine, the installed packages and a store, and say how to fix each problem; if there is a problem, the exit status is 1.
 
     A small set is built in a temporary folder, and its digest is compared with the expected digest, which is the same for all
     machines. In the store, an object is written, read and removed.

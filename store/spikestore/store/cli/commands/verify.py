@@ -42,7 +42,7 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare stored objects with their committed hashes and report each difference; the exit status is 1 if there is any.
+    """Compare stored objects with their committed hashes and report each difference; if there is a difference, the exit status is 1.
 
     Without --quick, every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and
     compared with their digest.

@@ -1,4 +1,4 @@
-"""Base of the operations that make frames in bins which no parameter of `ToFrame` describes."""
+"""Base class of the operations that make frames, except `ToFrame`: no parameter of `ToFrame` describes their bins."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class OneOf(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """Whether a choice needs counts of events."""
+        """Whether at least one of the choices needs counts of events."""
         return any(one.needs_counts for one in self.choices)
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:

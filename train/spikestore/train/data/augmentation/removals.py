@@ -50,8 +50,8 @@ class EventDrop(ChanceAugmentation):
 class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
-    In a list of this package's augmentations, it is applied first. The reason is that its random numbers depend on the
-    place of a count, and other augmentations may move two counts to one place, where the two counts would get the same
+    In a list of this package's augmentations, event thinning is applied first. Its random numbers depend on the place of a
+    count. If another augmentation came first and moved two counts to one place, both counts would get the same random
     numbers.
 
     Attributes

@@ -186,7 +186,7 @@ class StepColumns(NamedTuple):
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
         Regions; with ``MIX_ALIGNED``, the first three columns have shifts.
     totals : float64 array, shape (mixing steps, batch, 2, 2)
-        Filled by the loop for ``MIX_REGION``: events of the sample and of its partner, outside and inside of the region.
+        Filled by the loop for ``MIX_REGION``: numbers of events of the sample and of its partner, outside and inside of the region.
     """
 
     numbers: npt.NDArray[np.int64]

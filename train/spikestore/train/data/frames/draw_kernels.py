@@ -53,7 +53,7 @@ def compiled(function: _Function) -> _Function:
 
 @compiled
 def mixed(key: np.uint64) -> np.uint64:
-    """Return a key with mixed bits, by the last step of SplitMix64."""
+    """Return a hash of a key: the last step of SplitMix64, in which each bit depends on all bits of the key."""
     key = (key ^ (key >> _30)) * _FIRST
     key = (key ^ (key >> _27)) * _SECOND
     return key ^ (key >> _31)
@@ -298,7 +298,7 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
 
 @compiled
 def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with `weight` times a one-dimensional Gaussian at each place of an axis. The values are not exact; `NEAR` is larger than their error."""
+    """Fill `out` with `weight` times a one-dimensional Gaussian at each place of an axis; the error of the values is smaller than `NEAR`."""
     for first in range(0, len(out), _SPAN):
         _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
 

@@ -96,14 +96,14 @@ def event_is_below(bits: Tensor, event: Tensor, number: Tensor) -> Tensor:
 
 
 def mixed(key: Tensor) -> Tensor:
-    """Return keys with mixed bits, by the last step of SplitMix64."""
+    """Return a hash of each key: the last step of SplitMix64, in which each bit depends on all bits of the key."""
     key = (key ^ _shifted(key, 30)) * _FIRST
     key = (key ^ _shifted(key, 27)) * _SECOND
     return key ^ _shifted(key, 31)
 
 
 def _mixed_number(key: int) -> int:
-    """Return what `mixed` returns, for one Python integer; the result is from 0 to 2^64 - 1."""
+    """Return the hash of one Python integer, with the same bits as that of `mixed`; the result is from 0 to 2^64 - 1."""
     key %= 2**64
     key = (key ^ key >> 30) * _FIRST % 2**64
     key = (key ^ key >> 27) * _SECOND % 2**64
@@ -121,7 +121,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return masks of `width` adjacent places, drawn from `size` places; a mask is empty with the chance 1 - `probability`."""
+    """Return a random mask for each sample: `width` adjacent ones of its `size` places, or no place with the chance 1 - `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )

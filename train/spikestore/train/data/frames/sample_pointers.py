@@ -36,7 +36,7 @@ class SamplePointers:
     room : int64 array, shape (batch,)
         Number of elements from a sample's first non-zero to the end of the arrays that contain the sample.
     like : tuple of two arrays
-        Arrays with the dtypes of index and value.
+        Two arrays whose dtypes are those of index and value; their content is not used.
     sites : tuple of int
         Sizes of the axes after time.
     owners : tuple
@@ -85,7 +85,7 @@ class SamplePointers:
         Returns
         -------
         float64 array, shape (mixing steps, batch, 2, 2)
-            Events of samples and of their partners; see `StepColumns`.
+            For each step that mixes samples: numbers of events of each sample and of its partner; see `StepColumns.totals`.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class SamplePointers:
 
 
 def host_pointers(columns: PackedColumns, positions: _Int64s) -> SamplePointers:
-    """Return pointers to the samples at `positions`, shape (batch,), of a whole set in memory."""
+    """Return pointers to samples of a set that is in memory as a whole; `positions`, shape (batch,), selects the samples."""
     starts = columns.offsets[positions]
     index, value = columns.index, columns.value
     return SamplePointers(

@@ -38,7 +38,7 @@ class StepAugmentation(ABC):
 
     @property
     def counts_events(self) -> bool:
-        """Whether the events of a count are drawn one by one, so that each place must have only one non-zero."""
+        """Whether the augmentation draws random numbers for each event of a count. Then each place must have only one non-zero."""
         return False
 
     @property

@@ -273,7 +273,10 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step that mixes by masks: keep the non-zeros to take from the sample, or from its partner if `is_partner` is true."""
+    """Apply a step that mixes by masks to one of the two samples: set `amount` to 0 for each non-zero that the mixed sample does not take.
+
+    The mixed sample takes non-zeros inside the masks from the partner (`is_partner`), and the others from the sample itself.
+    """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:
         for k in range(count):

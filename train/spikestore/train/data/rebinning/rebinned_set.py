@@ -139,7 +139,7 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
 
 
 def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
-    """Return how the cells are summed; errors are those of `RebinnedSet`."""
+    """Return how the cells of `fine` (a cell is a pair of time bin and site) are summed; errors are those of `RebinnedSet`."""
     transform, layout = fine.manifest.transform, fine.layout
     problem = sums_problem(transform, bins)
     if problem is None and not set(EVENT_COLUMNS) <= set(layout.extras):

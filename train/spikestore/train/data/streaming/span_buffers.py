@@ -27,8 +27,8 @@ class SpanBuffers:
     Parameters
     ----------
     most_bytes : int
-        Size in bytes of the memory, which is reserved at the first use. The system maps each page when the page is
-        first used.
+        Size in bytes of the memory, which is allocated at the first use. A page that was never used takes no physical
+        memory.
     """
 
     def __init__(self, most_bytes: int) -> None:

@@ -144,7 +144,11 @@ def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -
 
 
 def _used_spans(samples: int, rows: _Int64s, span_rows: int, size: int) -> tuple[_Int64s, _Int64s]:
-    """Return start and stop of each span that contains one of `rows`. In a fragment, a span starts every `span_rows` rows."""
+    """Return start and stop of each span that contains one of `rows`.
+
+    The set has `samples` rows in fragments of `size` rows. Each fragment is divided into spans of `span_rows` rows; its last span may
+    be shorter.
+    """
     in_fragment = np.arange(0, size, span_rows)
     fragments = np.arange(-(-samples // size)) * size
     starts = (fragments[:, None] + in_fragment[None, :]).ravel()

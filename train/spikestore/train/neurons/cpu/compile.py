@@ -43,7 +43,7 @@ def inner(function: _Function) -> _Function:
 
 @inner
 def keep(memory: Any) -> None:
-    """Keep an array alive until this call, which does nothing else.
+    """Do nothing, so that a call of this function at the end of a task keeps an array alive until then.
 
     numba frees an array after the last use of its name, even if its address is still in use.
     """

@@ -88,7 +88,7 @@ def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple
 
 
 def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
-    """Return a new job: an array with the sizes in `shape`, and the value of each of `words`; a tensor is given by its address."""
+    """Return a new job for a compiled task: an array that contains the sizes in `shape` and each of `words`, tensors as their addresses."""
     job = np.zeros(len(JOB), np.int64)
     job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
     for name, word in words.items():
@@ -132,7 +132,7 @@ def _is_power_of_two(value: float) -> bool:
 
 
 def _evaluate(neuron: Neuron, kept: Tensor) -> Tensor:
-    """Return the surrogate at each membrane potential."""
+    """Return the derivative that the surrogate gives at each membrane potential; `kept` has these potentials."""
     result, flat = torch.empty_like(kept), kept.view(-1)
     for start in range(0, len(flat), _BLOCK):
         block = slice(start, start + _BLOCK)

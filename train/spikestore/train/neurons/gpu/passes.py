@@ -291,7 +291,7 @@ def forward(
 def forward_packing(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[NeuronOutput, Tensor | None, PackedSpikes]:
-    """Return the result of `forward`, and the spikes as bytes. Overwrites `x`, which must be float32 and contiguous."""
+    """Return the result of `forward`, and the spikes with one byte for each count. Overwrites `x`, which must be float32 and contiguous."""
     # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
     v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)
@@ -379,7 +379,7 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return threshold and minimum as tensors, which kernels read on the device; and `Neuron.reset`, or 0 if it is None."""
+    """Return a neuron's threshold and minimum as tensors, which kernels read on the device; and its reset, or 0 if the reset is None."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 

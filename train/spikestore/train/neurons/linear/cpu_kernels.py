@@ -129,7 +129,8 @@ def weight_gradient_task() -> Any:
     -------
     numba.core.ccallback.CFunc
         Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). Adds
-        to ``weight_gradient``, shape (groups, inputs, padded neurons): a group has ``group`` rows of the batch.
+        the gradient of each group of rows to ``weight_gradient``, shape (groups, inputs, padded neurons); the batch is
+        divided into groups of ``group`` rows.
     """
 
     def weight_gradient(data: Any) -> None:

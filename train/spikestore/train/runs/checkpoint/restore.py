@@ -137,7 +137,7 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
         raise ValueError("optimiser: state is not that of the parameters of this network")
     for number, state in states.items():
         if not isinstance(state, dict) or state.keys() != {"step", *_MOMENTS}:
-            raise ValueError(f"optimiser: state of parameter {number} is not that of AdamW")
+            raise ValueError(f"optimiser: the state of parameter {number} is not a state of AdamW")
         _refuse_other_shape(f"optimiser: step of parameter {number}", state["step"], torch.zeros(()))
         for name in _MOMENTS:
             _refuse_other_shape(f"optimiser: {name} of parameter {number}", state[name], parameters[number])

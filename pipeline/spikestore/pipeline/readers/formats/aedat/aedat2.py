@@ -27,7 +27,7 @@ _EVENT = np.dtype([("address", ">u4"), ("t", ">u4")])
 
 
 class _Chip(NamedTuple):
-    """Size of a sensor, and where the fields of an event begin in an address."""
+    """Size of a sensor, and the bits of an event's 32-bit address at which x, y and polarity begin."""
 
     width: int
     height: int

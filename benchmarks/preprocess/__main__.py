@@ -2,7 +2,7 @@
 
 Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Filling
 ``DiskCachedDataset`` takes about the same time for each recording. Therefore Tonic fills its cache with only the first recordings of
-the set, and the rows compare recordings per second.
+the set, and all results are compared as recordings per second.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ class Blend(CheckedAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: each event of a count is drawn separately."""
+        """True: the events of one non-zero are drawn one by one."""
         return True
 
     @property

@@ -65,7 +65,7 @@ class EventThinning(ChanceAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: each event of a count is drawn separately."""
+        """True: the events of one non-zero are drawn one by one."""
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:

@@ -36,7 +36,8 @@ class Link:
         The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
         Before the neurons are called, these are the counts of the linear layer's input. The call replaces them by the counts of
-        the neurons' spikes. None if these values are not small integers or were not checked; input on a GPU is never checked.
+        the neurons' spikes. The value is None if the input or the spikes are not whole numbers that fit into bytes, or if the
+        input was not checked; input on a GPU is never checked.
     """
 
     linear: nn.Linear

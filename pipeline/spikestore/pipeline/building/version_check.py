@@ -64,7 +64,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
             if not same:
                 raise UsageError(
                     f"{reader.name_of(row)} has changed since the set {features.address.short} was built, but the version is the same: "
-                    "pass another version"
+                    "pass another version="
                 )
 
 
@@ -88,7 +88,7 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
                     name, version = key
                     raise UsageError(
                         f"the set {address.short} was built from version {version!r} of {name} with {plural(others[key], 'item')}, but now this "
-                        f"version has {plural(length, 'item')}: pass another version, or another split="
+                        f"version has {plural(length, 'item')}: pass another version= or split="
                     )
 
 

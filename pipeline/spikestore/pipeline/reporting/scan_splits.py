@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 class SweepRows(NamedTuple):
-    """The samples of the sweep over bin widths."""
+    """The samples of the sweep: for each bin width, a read-out is fitted to some samples and tested with others."""
 
     fitted: Rows
     tested: Rows
@@ -60,7 +60,7 @@ class Scans:
     chosen : dict of str to list of ChosenRow
         Rows for the gallery.
     sweep : SweepRows
-        Samples of the sweep over bin widths.
+        Rows whose samples the sweep over bin widths uses.
     linear : dict, optional
         Results of the linear read-out, as plain JSON values; None if no sample could be fitted.
     """

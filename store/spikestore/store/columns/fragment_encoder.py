@@ -24,7 +24,7 @@ VALUES = ("index", "value")
 
 
 class EncodedFragment(NamedTuple):
-    """A fragment whose ``index`` and ``value`` are encoded."""
+    """A fragment to store; ``index`` and ``value`` are encoded already, unless only Zarr supports the codecs of the plan."""
 
     samples: SampleColumns
     """The rows, with the stored dtypes. If `encoded` is not None, ``index`` and ``value`` are empty."""

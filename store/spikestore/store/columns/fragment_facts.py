@@ -46,7 +46,7 @@ class SiteRange:
     def __init__(self, count: int) -> None:
         self._count = count
         self.range: tuple[int, int] | None = None
-        """Smallest and largest site; None if there are no indices. They are exact only if they are equal."""
+        """Smallest and largest site; None if there are no indices. If the two are not equal, they may be inexact: there are several sites."""
 
     def add(self, index: npt.NDArray[Any]) -> None:
         """Add indices. Once two different sites are known, further indices are ignored."""

@@ -128,7 +128,7 @@ class Transform(Spec):
         return (p, y, x) if has_y else (p, x)
 
     def key_document(self) -> dict[str, Any]:
-        """Return the document whose hash is the transform key: format, limits, and all parameters including defaults."""
+        """Return the document whose hash is the transform key: format, `max_bins`, and all parameters of the operations including defaults."""
         return {"format": FORMAT, **self.to_mapping()}
 
     @cached_property

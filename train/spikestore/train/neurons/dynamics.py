@@ -1,6 +1,6 @@
 """Equations of integrate-and-fire neurons, and a differentiable torch function that computes them over time.
 
-For each neuron, with threshold θ, reset amount b, minimum m and output gradient g::
+For each neuron, with threshold θ, reset amount b, minimum m and gradient g w.r.t. the spikes::
 
     v(t)  = v'(t-1) + x(t)
     s(t)  = [v(t) > 0] · trunc(v(t) / θ)      for several spikes a step; [v(t) ≥ θ] for at most one
@@ -12,8 +12,8 @@ For each neuron, with threshold θ, reset amount b, minimum m and output gradien
     c(t)  = [r(t) > m]                                            with a minimum; 1 without a minimum
 
 where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
-spikes are equal to the last bit. For reset to zero, b is Sinabs' ``reset_value``, by default 0. If it is not 0, Sinabs 3.1.3 adds
-it to every neuron in every step, whether the neuron spiked or not. This package does the same. Of the results of the
+spikes are equal to the last bit. For reset to zero, b is Sinabs' ``reset_value``, by default 0. Like Sinabs
+3.1.3, this package adds b to the potential of every neuron in every step, whether the neuron spiked or not. Of the results of the
 forward pass, the backward pass needs v(t) only.
 """
 

@@ -107,7 +107,7 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return (time bins, samples) of the global batch, given the two numbers of this rank's share."""
+        """Return the numbers of time bins and samples of the global batch; `bins` and `samples` are the numbers of this rank's share."""
         if self.count == 1:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]

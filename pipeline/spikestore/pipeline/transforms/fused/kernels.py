@@ -100,7 +100,7 @@ def _emit(
 ) -> Any:
     """Append the non-zero sites of one word of 64 sites, and their counts; return the new end of the output.
 
-    The bits of the non-zero sites are 1 in `mask`.
+    The bits of the non-zero sites are 1 in `mask`. Each pass of the loop appends `at_once` sites.
     """
     after = filled + ones(mask)
     first = _U64(word) << _SIX

@@ -77,7 +77,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def windows_per_event(self) -> int:
-        """Largest number of non-zeros that one event can cause: the number of frames until the value of the event is 0 as float32."""
+        """Largest number of non-zeros that one event can cause: the number of frames until the decayed value of the event is 0 as float32."""
         return int(min(FADED * self.tau / self.dt, 2.0**52)) + 2
 
 
@@ -123,7 +123,7 @@ class ToAveragedTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames of a recording. It is the same for all recordings: the number of cells."""
+        """Number of frames of every recording: one for each cell of the sensor."""
         return math.prod(self.cells)
 
     @property

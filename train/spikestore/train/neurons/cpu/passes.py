@@ -95,7 +95,9 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
         # Kernels read memory by address: another dtype would be misread.
         expected = torch.uint8 if name in _OCTETS else torch.float32
         if isinstance(word, Tensor) and (word.dtype != expected or not word.is_contiguous()):
-            raise TypeError(f"{name} must be contiguous {expected}, got {word.dtype}")
+            raise TypeError(
+                f"{name} must be a contiguous tensor of {expected}, got {word.dtype} with strides {word.stride()}"
+            )
         job[_PLACE[name]] = word.data_ptr() if isinstance(word, Tensor) else word or 0
     return job
 

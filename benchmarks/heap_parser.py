@@ -92,7 +92,7 @@ def seconds(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure with the demo's recordings, or those of ``--data``."""
+    """Run the benchmark with the demo's recordings, or with those in the folder after ``--data``."""
     measure_each(measure, __doc__)
 
 

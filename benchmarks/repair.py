@@ -77,14 +77,14 @@ class Experiment:
             features.storage.delete(self._path(name))
 
     def pull(self, features: Any, upstream: Any) -> None:
-        """Take the commit back and pull the set."""
+        """Make the set an unfinished build (`take_back`), and pull it from `upstream`."""
         from spikestore.store.sharing.copy_set import copy_set
 
         self.take_back(features)
         copy_set(upstream, features.storage, label="set")
 
     def preprocess(self, features: Any) -> None:
-        """Take the commit back (`take_back`), then resume the build."""
+        """Make the set an unfinished build (`take_back`), then resume the build from the recordings."""
         from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
         from spikestore.pipeline.execution.schedulers import InProcess
 
@@ -160,7 +160,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Measure with the demo's recordings, or those of ``--data``."""
+    """Run the benchmark with the demo's recordings, or with those in the folder after ``--data``."""
     measure_each(measure, __doc__)
 
 

@@ -303,7 +303,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """``ls`` of many sets under four names and transforms: the number of requests beyond one per set."""
+    """``ls`` of many sets with four names and four transforms: the number of requests, less one for each set."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

@@ -1,4 +1,4 @@
-"""Streaming: its order and its reads, as rows of ``benchmarks.loading``."""
+"""Rows of ``benchmarks.loading`` about streaming: the order of samples, and reading from the disk."""
 
 from __future__ import annotations
 

@@ -72,7 +72,10 @@ def growing_middle_bound(scale: Scale) -> Row:
 
 
 def _least(former: FeatureSet, moved: int = 0) -> None:
-    """Do the work that each stored row needs, decoding in a second thread; the last `moved` fragments are encoded as well."""
+    """Do only the work that every stored row needs: decode it in a second thread, and hash it.
+
+    The rows of the last `moved` fragments are also encoded.
+    """
     from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
     from spikestore.store.columns.reader import DirectReader, FragmentDecoder
     from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
@@ -128,7 +131,11 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
 
 @contextmanager
 def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
-    """Yield the former set, and a function that builds the larger set in a store and returns the seconds; by default, the store is empty."""
+    """Yield one pair: the former set, and a function that builds the larger set and returns the seconds of this build.
+
+    The argument of the function is the folder of a store; by default, the store is empty. The function removes the store
+    after the build.
+    """
     from spikestore.pipeline import BuildOptions, preprocess
 
     recordings = scale.recordings or (FEW_RECORDINGS if scale.small else MOST_RECORDINGS)

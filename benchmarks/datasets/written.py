@@ -25,7 +25,8 @@ class Written:
     layout : Layout
         Layout of the files.
     folder : Path
-        Folder for the files that a row writes; the data set is in ``data``, and SpikingJelly's event files are in ``events``.
+        Folder for the files that the benchmark writes. Its folder ``data`` has the data set, and its folder ``events`` has
+        SpikingJelly's event files.
     count : int
         Number of recordings.
     """

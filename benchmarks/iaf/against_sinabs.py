@@ -22,7 +22,7 @@ def fused_vs_sinabs(bench: Bench) -> Row:
 
 
 def fused_vs_unbind(bench: Bench) -> Row:
-    """The network of the blog post, against Sinabs with one line changed (`unbound`)."""
+    """The network of the blog post (docs/seed.md), against Sinabs with one line changed (`unbound`)."""
     return _against(bench, Row(f"fused_vs_sinabs_unbind_{bench.device.type}", 3, 4), "unbind")
 
 
@@ -40,7 +40,7 @@ def floor(bench: Bench) -> Row:
 
 
 def kept(bench: Bench) -> Row:
-    """Bytes that the network keeps for the backward pass, parameters and frames included."""
+    """Bytes that the network keeps for the backward pass, parameters and frames included, against Sinabs."""
     row = Row("bytes_kept_for_backward_vs_sinabs", 1 / 3, better="lower")
     x = frames(bench.device, bench.batch)
     ours, peer = (bytes_kept(seed_network(bench.device, one), x) for one in ("fused", "sinabs"))

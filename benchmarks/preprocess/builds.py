@@ -49,9 +49,9 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 
 
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes; data that the other side has not yet written to the disk are written first.
+    """Return the seconds that `work` takes; data that the other side of the comparison has not yet written to the disk are written first.
 
-    If the other side's data were not written first, our fsyncs would write these data too. Peers never call fsync.
+    If these data were not written first, our fsyncs would write them too. Peers never call fsync.
     """
     os.sync()
     return timed(work)
@@ -169,7 +169,7 @@ def two_against_one(bench: Bench) -> Row:
 
 
 def threads_against_one(bench: Bench) -> Row:
-    """As many threads of one process as there are workers, against one thread; `schedulers.THREADS_WORTH` comes from this row."""
+    """`WORKERS` threads of one process against one thread; `schedulers.THREADS_WORTH` comes from this row."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     what = target(bench, bench.recordings)

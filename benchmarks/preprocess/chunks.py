@@ -90,7 +90,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the number of bytes of a chunk with its checksum, filled up in three ways: with the fill value, with further values, with the fill value as a second page."""
+    """Yield three sizes of an encoded chunk with its checksum, in bytes: one for each way of filling the chunk up that the module names."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 

@@ -158,7 +158,7 @@ class Store:
         splits : mapping of str to FeatureSet
             The set of each split.
         move : bool
-            Move the name even if it refers to other sets.
+            Move splits to other sets even if these conditions do not hold.
 
         Raises
         ------

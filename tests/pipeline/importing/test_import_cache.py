@@ -298,7 +298,7 @@ FAULTS = [
     (replaced("target/0", 0.5), "has a target of 0.5"),
     (replaced("target/0", np.array([0, 1])), r"has a target of shape \(2,\)"),
     (replaced("target/0", "left"), r"has the target 'left', but 0_0\.hdf5 has 0"),
-    (linked, "has a link instead of data/0, which is not followed"),
+    (linked, "has a link instead of the array data/0, and links are not followed"),
 ]
 
 

@@ -155,7 +155,7 @@ def recipe(
 
 
 def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
-    """Return the data set that the flags or the user name; by default the data set of the files in `data`."""
+    """Return the name of the data set: `dataset`, or else that of the files in `data`, or else the user's answer if `asks` is true."""
     from spikestore.pipeline.readers.folder.settings import FOLDER
     from spikestore.pipeline.readers.registry import DATASETS, dataset_named, find_dataset
     from spikestore.store_schemas.errors import SourceNotFoundError, UsageError

@@ -144,7 +144,7 @@ class Voice(NamedTuple):
     Attributes
     ----------
     stretch : float
-        Factor for the places of all resonances; it stands for the length of the vocal tract.
+        Factor for the places of all resonances along the cochlea; it models the length of the vocal tract.
     shift : float
         Number added to the places of all resonances, as a fraction of the cochlea's length.
     tempo : float

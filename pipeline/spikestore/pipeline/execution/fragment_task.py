@@ -53,7 +53,8 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform. All implementations give the same samples.
     former : FormerRows, optional
-        Where committed sets have rows of this set; or, as `FinerRows`, which rows of this set are computed from a finer set.
+        Says where committed sets have rows of this set. If it is a `FinerRows`, it says which rows of this set are computed
+        from a set with finer bins or sites.
     """
 
     build: Build
@@ -187,7 +188,11 @@ def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
 
 @contextmanager
 def _unchanged(located: LocatedSource) -> Iterator[None]:
-    """Raise `SourceChangedError` if a file changed before the end of the ``with`` block, also in place of an error that this change may have caused."""
+    """Raise `SourceChangedError` if a file has changed since it was hashed.
+
+    The files are compared before and after the ``with`` block. If the block raises an error of spikestore and a file has
+    changed, `SourceChangedError` replaces this error, because the change may have caused it.
+    """
     check_unchanged(located.stamps)
     try:
         yield

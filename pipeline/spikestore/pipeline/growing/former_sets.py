@@ -123,7 +123,7 @@ def _find(
 
 
 def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, layout: Layout) -> bool:
-    """Return whether a set has the same rows for the same recordings, except labels and requested columns."""
+    """Return whether `features` and the new set have equal rows for equal recordings; labels and requested columns may differ."""
     if features.address.transform_key != transform.key:
         return False
     return _shape(features.layout) == _shape(layout) and _reading(features.manifest.source) == _reading(

@@ -63,7 +63,7 @@ def whole_fragment(
 
 
 def _is_encoded_alike(features: FeatureSet, plan: Plan) -> bool:
-    """Return whether the plan and a set encode index and value in the same way, in objects of the same length."""
+    """Return whether the plan and a set encode index and value in the same way, with the same number of values in an object."""
     theirs, ours = packed_objects(features.manifest, features.root), packed_objects(plan, plan.zarr)
     if theirs is None or ours is None:
         return False

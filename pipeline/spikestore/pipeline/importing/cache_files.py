@@ -135,7 +135,7 @@ def _only_dataset(file: Any, name: str, path: Path) -> Any:
             f"has {len(members)} arrays in {name}, expected one: import a cache whose items are (frames, target)",
         )
     if not isinstance(file[name].get("0", getlink=True), h5py.HardLink):
-        raise _wrong(path, f"has a link instead of {name}/0, which is not followed: {_REMEDY}")
+        raise _wrong(path, f"has a link instead of the array {name}/0, and links are not followed: {_REMEDY}")
     dataset = file[name]["0"]
     if not isinstance(dataset, h5py.Dataset):
         raise _wrong(

@@ -256,7 +256,7 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     Parameters
     ----------
     source : Source
-        The source. The reader applies ``limit``; the caller applies ``sort`` and ``on_error``.
+        The source. Of its fields, the reader applies ``limit``, and the caller applies ``sort`` and ``on_error``.
     root : pathlib.Path
         The data set's folder; the names of the source's files are relative to it.
     first_row : int
@@ -271,8 +271,8 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     SourceNotFoundError
         A file is missing.
     SourceChangedError
-        The size of a file differs from the size in the source. If each recording is one file, a missing or changed file raises
-        its error only when it is read.
+        The size of a file differs from the size in the source. If each recording is one file, the errors
+        for a missing or changed file are raised only when the file is read.
     LayoutError
         A file does not have the expected layout.
     """

@@ -72,7 +72,7 @@ class LockedSet:
 
     @property
     def address(self) -> Address | None:
-        """Address of the set in any store; None if the lock has no pin with the recipe's transform."""
+        """Address of the set in any store; None if the lock does not pin this set, or pins it with another transform than the recipe's."""
         pin = self.pin
         if pin is None or pin.transform_key != self.transform.key:
             return None

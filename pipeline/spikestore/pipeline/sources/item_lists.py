@@ -105,7 +105,7 @@ class _Walk:
         self._numbers: dict[int, int] = {}
 
     def items(self, dataset: Any, wanted: _Int64s | None) -> tuple[_Int64s, _Int64s]:
-        """Return, for each item in `wanted`, the number of its leaf and its row in this leaf.
+        """Return, for each item in `wanted`, the number of its data set in ``leaves`` and its row in this data set.
 
         If `wanted` is None, the result has all items of the data set.
         """

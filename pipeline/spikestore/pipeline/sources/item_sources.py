@@ -349,7 +349,7 @@ class _Builder:
 
     @staticmethod
     def _sample(live: LiveDataset, used: npt.NDArray[np.int64]) -> tuple[float, float]:
-        """Return the mean number of events of some items, and the mean time to read one of them, in s."""
+        """Return two means over a few of the items `used`: the number of events, and the time to read an item, in s."""
         counts = []
         began = time.perf_counter()
         chosen = used[np.unique(np.linspace(0, len(used) - 1, _SAMPLED).astype(int))].tolist()
@@ -390,6 +390,6 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
             )
     if count > len(names):
         raise UsageError(
-            f"a target is {count - 1}, but {first} has {plural(len(names), 'class')}: pass classes="
+            f"a target is {count - 1}, but {first} has {plural(len(names), 'class')}: pass classes= with a name for each class"
         )
     return names

@@ -189,7 +189,7 @@ def identify_files(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[list[dict[str, Any]], tuple[FileStamp, ...]]:
-    """Return the content of the field ``files`` of a source, and the stamp of each file.
+    """Return the content of the field ``files`` of a source, and for each file its path and status when it was hashed (`FileStamp`).
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def identify_files(
 
 
 def _paths(root: Path, names: Iterable[str]) -> list[str]:
-    """Return the paths of files in a folder, as in `FileStamp.file`: as texts, because there may be thousands."""
+    """Return the paths of files in a folder as texts, not as `Path`: there may be thousands, and workers get them (`FileStamp.file`)."""
     folder = os.path.join(root, "")  # noqa: PTH118 - with the separator at its end
     return [folder + name for name in names]
 

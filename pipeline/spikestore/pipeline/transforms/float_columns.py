@@ -95,7 +95,9 @@ class OrdinaryRecordings:
         self._p = columns.p or Column(frozen(np.ones(len(columns.t), np.uint8)), 1)
 
     def sample(self, place: int, *, name: str) -> Sample | None:
-        """Return the sample of a recording, or None if the recording is not ordinary or no event remains.
+        """Return the sample of a recording; None if no event remains, or if the recording is not ordinary.
+
+        The docstring of this module says which recordings are ordinary.
 
         Parameters
         ----------

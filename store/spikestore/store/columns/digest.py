@@ -76,7 +76,8 @@ class BlockHashes:
     samples : mapping of str to array
         Columns with one value per sample, shape (samples,), in the dtypes of `layout`.
     offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, and the end of the last sample's.
+        Position in ``index`` and ``value`` at which the non-zeros of each sample start; the last element is the position
+        after the last non-zero.
     layout : Layout
         Order of the columns.
     new_hash : callable
@@ -105,7 +106,7 @@ class BlockHashes:
         Parameters
         ----------
         begins : int
-            Number of the non-zero to which the first element of `piece` belongs, counted as in `offsets`.
+            Position of the first element of `piece` in the column, counted as in `offsets`.
         piece : array, shape (n,)
             Consecutive elements of the column, in its stored dtype.
         """

@@ -61,7 +61,7 @@ class FragmentEncoder:
         self._nnz, self._max_index, self._max_value = 0, 0, 0.0
 
     def add(self, columns: SampleColumns) -> None:
-        """Add rows; their arrays must not change afterwards.
+        """Add rows. The encoder keeps their arrays, so they must not change afterwards.
 
         Raises
         ------

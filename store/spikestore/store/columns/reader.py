@@ -73,7 +73,7 @@ class ObjectSource(Protocol):
         """Return bytes `start` to `stop` (exclusive) of an object."""
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return the known sizes of a fragment's objects, in bytes by path."""
+        """Return sizes by path, in bytes, of those objects of a fragment whose size is known."""
 
     def zarr_store(self) -> StorePath:
         """Return ``data.zarr`` as a path in a read-only Zarr store."""

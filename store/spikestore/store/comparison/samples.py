@@ -153,7 +153,10 @@ def _read(features: FeatureSet, rows: _Int64s) -> _Samples:
 
 
 def _groups(rows: _Int64s, others: _Int64s) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of groups of pairs; to compare a group, each set reads at most `ROWS` rows."""
+    """Divide the pairs of rows into groups of consecutive pairs, and yield start and stop of each group.
+
+    To compare a group, at most `ROWS` rows of each set are read.
+    """
     start = 0
     while start < len(rows):
         stop = min(start + ROWS, len(rows))

@@ -51,7 +51,7 @@ class Distributions:
         return shortest, longest, np.bincount(self.lengths - shortest)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; lengths are counted."""
+        """Return plain JSON values; ``lengths`` has the number of rows of each length."""
         lengths, counts = np.unique(self.lengths, return_counts=True)
         return {
             "rows": self.rows,

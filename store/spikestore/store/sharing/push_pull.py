@@ -124,7 +124,7 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
                 raise partition
             if partition.samples != len(features):
                 raise DamagedError(
-                    f"it divides {plural(partition.samples, 'row')}, but the source has {len(features):,}"
+                    f"the partition divides {plural(partition.samples, 'row')}, but the source has {len(features):,}"
                 )
             put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:

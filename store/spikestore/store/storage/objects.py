@@ -90,7 +90,7 @@ class ObjectStorage:
                 yield memoryview(piece)
 
     def _answer(self, path: str, limit: int | None) -> GetResult:
-        """Request an object; the response has its size, and an object above the limit is not read."""
+        """Request an object. The response states the object's size; `DamagedError` is raised if the size is above the limit."""
         answer = self._store.get(path)
         refuse_larger(self.url, path, answer.meta["size"], bound_of(path) if limit is None else limit)
         return answer

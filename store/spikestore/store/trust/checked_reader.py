@@ -81,7 +81,9 @@ class CheckedReader:
     def read_narrow(
         self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
     ) -> NarrowRows:
-        """Return rows with ``index`` and ``value`` in dtypes that hold the manifest's largest numbers; see `NarrowReader.read`.
+        """Return rows with ``index`` and ``value`` in `dtypes`, which must hold the manifest's ``max_index`` and ``max_value``.
+
+        See `NarrowReader.read`.
 
         Raises the errors of `read`.
         """

@@ -206,7 +206,10 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
     path = ref_path(name, number)
     ref = Ref.from_bytes(data, path=path)
     if (ref.name, ref.number) != (name, number):
-        raise _damaged(path, f"it contains entry {ref.number} of the name {ref.name!r}")
+        raise _damaged(
+            path,
+            f"it contains entry {ref.number} of the name {ref.name!r} instead of entry {number} of {name!r}",
+        )
     return ref
 
 

@@ -107,7 +107,7 @@ def find_garbage(
     unreferenced : bool
         Include feature sets without a name.
     age : timedelta
-        Minimum age of the newest object.
+        Minimum age of the newest object of a piece of garbage, such as an unfinished build.
     now : datetime, optional
         Current time, UTC; for tests.
 

@@ -225,7 +225,7 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """Replace objects that differ from the record by objects of the upstream; return whether all objects are correct afterwards."""
+        """If an object differs from its hash in the record, put the upstream's object in its place; return whether all objects are correct afterwards."""
         complete = True
         for entry in record.objects:
             path = f"{self._features.data_path}/{entry.path}"

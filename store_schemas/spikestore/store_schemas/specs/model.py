@@ -146,7 +146,8 @@ class Document(Spec):
         Raises
         ------
         DamagedError
-            The bytes do not match their own hash, or do not fit the model. A member that has a default must not be missing.
+            The bytes do not match their own hash, do not fit the model, or lack a member. In a stored document, members
+            with a default are required too.
         NewerFormatError
             The document has a newer format.
         """

@@ -95,7 +95,7 @@ class Source(Spec):
                     f"folder has {plural(len(self.folder.labels), 'label')}, but there are {plural(len(self.files), 'file')}"
                 )
             if tuple(sorted(self.folder.columns)) != self.columns:
-                raise ValueError("folder must have the values of all columns, and of no other columns")
+                raise ValueError("the columns in folder must be the same as the columns of the source")
         return self
 
     @model_serializer(mode="wrap")

@@ -383,7 +383,9 @@ class FeatureLoader(IterableDataset[Batch]):
         else:
             logger.info("the resumed epoch %d keeps its former order, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
-                logger.info("reading is slow until the end of this epoch: 64 samples are read to get one")
+                logger.info(
+                    "reading is slow until the end of this epoch: with its former order, a block of 64 samples is read for each sample"
+                )
         self._go_to(epoch, batch, order)
 
     def _make(

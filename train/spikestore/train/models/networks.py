@@ -96,7 +96,7 @@ def build_network(
     Raises
     ------
     UsageError
-        The spec has convolutions and the frames have no y, a window is larger than the frame at its layer, or the backend
+        The spec has convolutions and the frames have no y, a kernel or pooling window is larger than the frame at its layer, or the backend
         does not support the spec.
     MissingExtraError
         The backend is not installed; the message explains how to install it.

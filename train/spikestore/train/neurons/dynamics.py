@@ -70,7 +70,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
 
 
 def _has_tangent(*tensors: Tensor) -> bool:
-    """Return whether forward-mode differentiation is active, which `torch.autograd.Function` rejects."""
+    """Return whether a tensor has a tangent of forward-mode differentiation, which `torch.autograd.Function` rejects."""
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 

@@ -118,7 +118,7 @@ class IAF(MembraneState):
         return done.spikes.view(x.shape)
 
     def _fit(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Prepare the membrane potentials for a call: float32, usable by autograd, and 0 if shape or device have changed."""
+        """Prepare the membrane potentials for a call: float32 and usable by autograd. They are set to 0 if shape or device have changed."""
         if self.v_mem.shape != shape or self.v_mem.device != device:
             self.v_mem = torch.zeros(shape, device=device, dtype=torch.float32)
         elif self.v_mem.dtype != torch.float32:  # set by hand, or by `network.bfloat16()`
@@ -128,7 +128,7 @@ class IAF(MembraneState):
 
     @property
     def neuron(self) -> Neuron:
-        """Copies of the neurons' parameters: a backward pass needs the values of its forward pass."""
+        """Copies of the neurons' parameters: a backward pass needs the values that its forward pass used, even if they change in between."""
         if self.spike_threshold.requires_grad and not self._warned:
             self._warned = True
             logger.warning(

@@ -30,9 +30,9 @@ class SingleExponential:
     Attributes
     ----------
     grad_width : float
-        Distance over which the derivative falls to 1/e, in thresholds.
+        Distance over which the derivative falls to 1/e, as a multiple of the threshold.
     grad_scale : float
-        Integral of the derivative over one side.
+        Integral of the derivative over the potentials on one side of the threshold.
     """
 
     grad_width: float = 0.5
@@ -70,12 +70,12 @@ class PeriodicExponential:
 
 @dataclass(frozen=True)
 class Heaviside:
-    """Surrogate that is constant if the potential is at least threshold - window, and 0 otherwise.
+    """Surrogate whose derivative is 1 / threshold if the potential is at least threshold - window, and 0 otherwise.
 
     Attributes
     ----------
     window : float
-        Distance below the threshold from which the gradient is not 0, in membrane potential.
+        Distance below the threshold at which the derivative begins, in the unit of the membrane potential.
     """
 
     window: float = 1.0

@@ -106,9 +106,9 @@ class _Recorded:
 
 
 class TrainingStep:
-    """Takes the same training steps as `training_step`, and replays them as CUDA graphs if the result is the same.
+    """Takes the same training steps as `training_step`, and replays them as CUDA graphs if a replay gives the same result.
 
-    A batch shape is recorded at its fourth step. Shapes that occur less often, such as a shorter last batch, and shapes
+    A step is recorded when a batch shape occurs for the fourth time. Shapes that occur less often, such as a shorter last batch, and shapes
     after the first `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are
     in the same places as after a plain step; the next step overwrites gradients and membrane potentials.
 

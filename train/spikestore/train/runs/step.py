@@ -154,6 +154,6 @@ def accuracy(
     if not seen:
         raise UsageError(
             f"accuracy needs a sample, but this loader has no batch: it has {plural(loader.samples, 'sample')}, a batch has {loader.batch_size}, "
-            "and drop_last leaves out smaller batches"
+            "and drop_last leaves out smaller batches; set drop_last=False, or lower batch_size"
         )
     return int(ranks.total(correct)) / seen

@@ -45,7 +45,7 @@ class FolderReader(FileReader):
     def __init__(self, root: Path, source: Source, first_row: int) -> None:
         if source.folder is None:
             raise UsageError(
-                f"the source {source.dataset}/{source.split} has no member folder: create the source from its recipe"
+                f"the source {source.dataset}/{source.split} lacks the field folder: create the source from its recipe"
             )
         self._content_of: FolderContent = source.folder
         decoding = source.folder.decoding
@@ -95,7 +95,7 @@ class FolderReader(FileReader):
         )
 
     def _columns(self, file: tuple[SourceFile, bytes]) -> FourColumns:
-        """Return the events of one file; a field is empty if the recordings do not have it."""
+        """Return the events of one file; the arrays of fields that the recordings do not have are empty."""
         known, decoding = format_of(file[0].name), self._content_of.decoding
         if known is None:
             raise ValueError("its format is not known")

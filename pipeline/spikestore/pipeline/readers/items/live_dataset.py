@@ -240,7 +240,7 @@ def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading
 
 
 def _advice_for_objects(message: str) -> str:
-    """Return a message of `clean_events` with advice for objects, which have no recipe."""
+    """Return a message of `clean_events` in which the advice about a recipe is replaced, because an object in Python has no recipe."""
     fault, _, setting = message.partition(": set ")
     if setting.startswith("names"):
         return f"{fault}: give the array the fields t, x, y and p"

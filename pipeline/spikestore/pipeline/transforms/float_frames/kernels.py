@@ -186,7 +186,7 @@ def add_surfaces(
     is_linear: bool,
     total: npt.NDArray[np.float32],
 ) -> None:
-    """Compute the time surface around each event of one cell and polarity, and add it to `total`.
+    """Compute the time surface around each event of one cell (`ToAveragedTimesurface`) and one polarity, and add it to `total`.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def add_surfaces(
     window : float32
         The surface around an event is computed from the events that are at most this many µs earlier, and from the event itself.
     tau : float32
-        Time constant in µs; three times the time constant if `is_linear`.
+        Time constant in µs. If `is_linear`, three times the time constant: the age at which the linear decay reaches 0.
     is_linear : bool
         Whether the decay is linear.
     total : float32 array, shape (side, side)

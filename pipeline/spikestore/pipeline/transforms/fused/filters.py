@@ -87,7 +87,7 @@ class Filters:
     def __call__(self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8]) -> Filtered | None:
         """Return the events that operations keep.
 
-        Recordings that are not ordinary are marked in `state`, and have no events in the result.
+        Recordings for which `is_ordinary` is false are marked in `state`, and have no events in the result.
 
         The result is None if compiled code does not support the columns.
         """

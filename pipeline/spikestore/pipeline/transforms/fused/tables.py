@@ -1,7 +1,7 @@
 """Tables that apply a transform to raw events: ranges of raw times, and one table per coordinate.
 
-Each scaling multiplies by a positive factor and truncates, so it keeps the order of its inputs. Therefore a crop at any
-position in the chain keeps one range of raw times. The raw coordinates inside the sensor are a range that starts at 0.
+Each scaling multiplies by a positive factor and truncates, so it keeps the order of its inputs. Therefore
+CropTime keeps one range of raw times, wherever it is in the transform. The raw coordinates inside the sensor are a range that starts at 0.
 
 Whole numbers up to `EXACT` and their sums are exact in float64. So integer and floating-point arithmetic have the same
 result; Tonic uses integers if all parameters are whole.

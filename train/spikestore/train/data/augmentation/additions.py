@@ -69,7 +69,7 @@ class _LabelMixture(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: mixing drops negative values, which counts never are, and `EventMix` needs numbers of events."""
+        """True: mixing drops negative values (counts are never negative), and `EventMix` needs numbers of events."""
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:

@@ -178,11 +178,11 @@ class StepColumns(NamedTuple):
     Attributes
     ----------
     numbers : int64 array, shape (steps, 4)
-        Kind, stride, size, height. With ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number` is in the place of stride.
+        The fields `kind`, `stride`, `size` and `height` of each step; for ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number` instead of `stride`.
     drawn : int64 array, shape (2, steps, batch)
-        What samples drew.
+        The field `drawn` of each step: what was drawn for each sample.
     partners : int64 array, shape (mixing steps, batch)
-        Partners.
+        Position in the batch of each sample's partner; see `Mixture`.
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
         Regions; with ``MIX_ALIGNED``, the first three columns have shifts.
     totals : float64 array, shape (mixing steps, batch, 2, 2)

@@ -2,8 +2,8 @@
 
 Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, places and
 amounts. Each step changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy
-of the batch is made. A dropped non-zero has the amount 0; later steps may give it any place. The result has the same bits as
-that of `applied`, which works on tensors of any device.
+of the batch is made. A dropped non-zero has the amount 0, so its place does not matter, and later steps may change it to any
+number. The result has the same bits as that of `applied_steps.applied`, which works on tensors of any device.
 
 If one step mixes a sample with its partner, the sample is made of two reads: one of its own columns, and one of the columns of its
 partner. With m mixing steps, there are 2^m reads, one for each combination of choices. The bits of a read's number are the choices: bit k

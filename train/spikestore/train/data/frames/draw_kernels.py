@@ -190,7 +190,10 @@ def draw_partners(
 
 @compiled
 def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
-    """Fill `out`, shape (samples, columns), with one region per sample: first the density of the region at a drawn place, then its Gaussians, 2 or more.
+    """Fill `out`, shape (samples, 1 + 7 × Gaussians), with one region per sample.
+
+    The first column is the density of the region at a drawn place. The other columns are the parameters of the Gaussians.
+    A region uses at least two of them; the weight of the others is 0.
 
     Parameters
     ----------

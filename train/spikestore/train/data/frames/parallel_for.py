@@ -21,7 +21,7 @@ class SharedWork:
     ranges : list of (int, int)
         First sample, and last sample + 1, of each part.
     pool : Executor, optional
-        Threads that help; None if only the thread that waits does the work.
+        Threads that help; None if only the thread that calls `largest` does the work.
     """
 
     def __init__(self, part: Part, ranges: list[tuple[int, int]], pool: Executor | None) -> None:
@@ -51,7 +51,9 @@ class SharedWork:
             return None
 
     def largest(self) -> int:
-        """Do the parts that no thread has taken, and wait for the other parts; return the largest number of a part, or -1 without parts.
+        """Do the parts that no thread has taken, and wait for the other parts.
+
+        Each part returns a number; the result is the largest of these numbers, or -1 if there are no parts.
 
         If a part raised an error, this error is raised; an interrupt (Ctrl-C) takes precedence over other errors. A second call
         returns the same number. Only one thread may call this method at a time.

@@ -72,7 +72,7 @@ def threshold(probability: float) -> int:
 
 
 def event_threshold(probability: float) -> int:
-    """Return the number t for which the random bits of an event are below t with this probability; see `events_below`."""
+    """Return the whole number t such that the random bits of an event are below t with this probability; see `events_below`."""
     return int(probability * 2**kernels.EVENT_BITS)
 
 
@@ -116,7 +116,7 @@ def _shifted(key: Tensor, bits: int) -> Tensor:
 
 
 def mask_of(start: Tensor, width: Tensor) -> Tensor:
-    """Return masks of `width` places from `start` on, each as one number; int64, shape (batch,)."""
+    """Return masks as whole numbers, each made from the first place of the mask and its number of places; int64, shape (batch,)."""
     return (start << 31) | width
 
 

@@ -148,7 +148,7 @@ class Augmentations:
                 )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:
-        """Return the steps for a batch. Call it only if `are_steps` is true."""
+        """Return the steps for a batch. Call this method only if `are_steps` is true."""
         return [step for one in self._augment for step in one.steps(batch)]  # type: ignore[attr-defined]
 
     def labels(self, labels: Tensor, steps: Sequence[AugmentationStep], totals: Tensor) -> Tensor:

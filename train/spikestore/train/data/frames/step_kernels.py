@@ -301,7 +301,7 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Fill `time` and `site` with the places of non-zeros in the tables; a dropped non-zero, which may be anywhere, gets any place."""
+    """Fill `time` and `site` with the indices of each non-zero in the tables of `_look_up`, limited to the tables, because a dropped non-zero may be outside."""
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

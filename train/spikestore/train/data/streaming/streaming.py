@@ -179,7 +179,7 @@ class Stream:
 
     @property
     def like(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """Empty arrays of the dtypes of index and value."""
+        """Two empty arrays: one with the dtype of ``index``, one with the dtype of ``value``."""
         index, value = self._dtypes
         return np.empty(0, index), np.empty(0, value)
 
@@ -333,7 +333,10 @@ class _HeldSpans:
 
 
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
-    """Return the spans in the order of their first (or last) samples and, for each edge of the batches, the number of spans whose first (or last) sample is before the edge.
+    """Return two lists about the spans that have samples.
+
+    The first list has the spans in the order of their first (or last) samples. The second list has, for each edge of the
+    batches, the number of spans whose first (or last) sample is before the edge.
 
     Parameters
     ----------
@@ -342,7 +345,7 @@ def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tup
     edges : int64 array, shape (batches + 1,)
         Start of each batch, and the end of the last batch.
     count : int
-        Number of all spans, also of those without samples; the result has only spans with samples.
+        Number of all spans, with or without samples.
     """
     numbers = np.arange(len(spans))
     step = -1 if first else 1

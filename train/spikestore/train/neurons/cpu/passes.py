@@ -77,7 +77,10 @@ def word(job: Any, name: str) -> int:
 
 
 def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple[dict[str, float], bool]:
-    """Return scale and width, computed as in torch, and whether the width is replaced by its inverse."""
+    """Return scale and width, computed as in torch, and whether 1 / width is returned instead of the width.
+
+    For a width that is a power of two, a multiplication by 1 / width gives the same bits as a division.
+    """
     width = neuron.threshold * exponential.grad_width
     by_width = _is_power_of_two(float(width))
     numbers = {

@@ -252,7 +252,8 @@ class PackedSpikes(NamedTuple):
     packed : Tensor
         Uint8, shape (batch, time, neurons); `UNPACKED` if the count is in the list.
     odd_count : Tensor
-        Int32, shape (1,): number of counts that do not fit a byte. It may exceed the length of the list.
+        Int32, shape (1,): number of all counts that do not fit a byte. If it exceeds the length of the list, the list
+        lacks some of them.
     odd_place, odd_value : Tensor
         The list: positions in the flattened spikes, int64, and the counts at these positions, float32. Each count
         is above `MOST_PACKED`, infinite or NaN.

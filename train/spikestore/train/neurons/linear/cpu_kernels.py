@@ -81,7 +81,9 @@ def padded(count: int) -> int:
 
 @cache
 def linear_task() -> Any:
-    """Return a task that computes a linear layer's output; its sums have the same order and so the same bits as those of `linear_backward_task`.
+    """Return a task that computes a linear layer's output.
+
+    `linear_backward_task` recomputes this output. Both tasks add in the same order, so their results have the same bits.
 
     Returns
     -------
@@ -178,7 +180,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``kept``; and ``gradient``. In this task, ``kept`` has the
-        potentials before the first step, shape (batch, neurons): they are ``initial`` in the package's table. Writes
+        potentials before the first step, shape (batch, neurons), which the docstring of this package calls ``initial``. Writes
         the gradient w.r.t. the neurons' input to ``input_gradient``, and the sums of this gradient over time to
         ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used
         as in `backward_task`.

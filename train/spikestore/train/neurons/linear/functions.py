@@ -48,7 +48,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
 
 
 def linear_of_counts(x: Tensor, layer: nn.Linear, counts: Counts | PackedSpikes) -> Tensor:
-    """Return ``layer(x)``; for the backward pass, store `x` as `counts`."""
+    """Return ``layer(x)``; for the backward pass, `counts` are kept instead of `x`. They are the same numbers, packed."""
     output: Tensor = _joint_functions(x)[1].apply(x, layer.weight, layer.bias, counts)
     return output
 

@@ -162,7 +162,7 @@ def from_data(data: Path, scratch: Path) -> Any:
 
 
 def copies(bench: Bench) -> list[Row]:
-    """Push and pull, against a copy of the same files with obstore. obstore checks nothing, and copies as many files at a time as we do."""
+    """Compare push and pull with copies of the same files by obstore, which checks nothing. Both sides copy equally many files at a time."""
     import obstore.store
 
     from spikestore.store import Store

@@ -141,7 +141,7 @@ def _rate_of_paper(name: str, frames: _Frames, labels: _Frames) -> Callable[[], 
 
 
 def measures() -> list[Any]:
-    """Return the functions of the rows: `against_paper` for each paper, and `copy_against_paper` for each paper except EventMix."""
+    """Return one function for each row: `against_paper` of each paper, and `copy_against_paper` of each paper except EventMix."""
 
     def measure_of(row: Callable[[str], Row], name: str, text: str) -> Any:
         def measure() -> Row:

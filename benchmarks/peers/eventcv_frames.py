@@ -1,4 +1,4 @@
-"""A recording in EVT3 as frames of 10 ms with eventcv: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
+"""A recording in EVT3 as frames of 10 ms with eventcv, on the processor core number CORE: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
 
 from __future__ import annotations
 

@@ -138,7 +138,10 @@ Cell = tuple[str, str]
 
 
 def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]]:
-    """Return two lists: the cells to run, which always include `BASE`; and a row for each backend that can't run on this machine."""
+    """Return two lists: the cells to run, which always include `BASE`; and a row for each backend that can't run on this machine.
+
+    A cell is a pair of a way of loading and a backend.
+    """
     absent: list[Row] = []
     for backend in BACKENDS:
         try:

@@ -78,7 +78,7 @@ class Loadings:
 
     @cached_property
     def tensors(self) -> list[tuple[Any, Any]]:
-        """The seed's list: sparse tensors of (time, x) and labels, on the device."""
+        """The list that the seed loads: pairs of a sparse tensor (time, x) and a label, on the device."""
         found = []
         for frames, labels in self.workers(self.cache, self.samples, drop_last=False, shuffle=False):
             found += [

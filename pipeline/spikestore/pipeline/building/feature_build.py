@@ -95,7 +95,7 @@ def open_build(
 def plan_of_build(
     located: LocatedSource, transform: Transform, look: SourceLook, request: BuildRequest
 ) -> Plan:
-    """Return the plan of a new build; `look` has the properties of the source."""
+    """Return the plan of a new build; `look` has the properties of the source that are known before its recordings are read."""
     spare = _SPARE if look.estimates_events else 1
     wanted = functools.partial(make_plan, transform, located.source.key, look.layout, look.n_events)
     own = wanted(workers=request.workers, fragment_samples=request.fragment_samples, spare=spare)

@@ -1,4 +1,4 @@
-"""The samples of a feature set for all forms of exports: without skipped rows, in dtypes that other programs support."""
+"""The samples of a feature set as every form of export writes them: without skipped rows, in dtypes that other programs support."""
 
 from __future__ import annotations
 

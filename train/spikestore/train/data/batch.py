@@ -102,7 +102,8 @@ class SparseBatch:
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
-        Time bins, class numbers, rows in the feature set. Labels that were mixed are as in `Batch`.
+        Time bins, class numbers, rows in the feature set. If an augmentation has mixed labels, ``labels`` has the same form
+        as in `Batch`.
     sites : tuple of int
         Sizes of the axes after time.
     classes : int, optional

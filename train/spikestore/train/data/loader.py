@@ -281,7 +281,7 @@ class FeatureLoader(IterableDataset[Batch]):
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of the next epoch; after `load_state_dict`, the remaining batches of the restored epoch.
 
-        The pass begins, and its epoch is fixed, when its first batch is requested.
+        The pass begins when its first batch is requested; the number of its epoch is also determined at that time.
 
         Raises
         ------

@@ -75,7 +75,7 @@ def _has_tangent(*tensors: Tensor) -> bool:
 
 
 def _kernels(x: Tensor) -> Any:
-    """Return the module with ``forward`` and ``backward`` for the device of `x`."""
+    """Return the module whose ``forward`` and ``backward`` run on the device of `x`; raise `UsageError` if no module does."""
     if x.device.type == "cpu":
         from spikestore.train.neurons.cpu import passes as cpu
 

@@ -90,7 +90,7 @@ def silent_layers(rates: dict[str, float]) -> list[str]:
 
 
 def first_not_finite(network: nn.Module, frames: Tensor) -> str:
-    """Return a text that names the first parameter that is not finite; if all are finite, the first layer whose output is not finite."""
+    """Return a text that names the first parameter that is not finite; or else the first layer whose output is not finite; or else `NOWHERE`."""
     for name, parameter in network.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the parameter {name}"

@@ -62,7 +62,8 @@ def load_network(
     Parameters
     ----------
     path : Path or str
-        A checkpoint, or the folder of a run: ``best.pt`` in it, or ``last.pt`` before the first epoch's end.
+        A checkpoint, or the folder of a run. In a folder, ``best.pt`` is loaded; before the end of the first epoch, when
+        there is no ``best.pt``, ``last.pt`` is loaded.
     device : torch.device or str
         Device of the network; ``auto`` is a GPU if there is one.
     backend : {"fused", "sinabs", "exodus"}, optional

@@ -142,7 +142,7 @@ class CochleaReader(HDF5Reader):
 
                 compile_kernels()
         if not 0 <= start <= stop <= self._count:
-            raise IndexError(f"rows {start} to {stop} do not exist: there are {self._count} recordings")
+            raise IndexError(f"rows {start} to {stop - 1} do not exist: there are {self._count} recordings")
         # If a file was truncated after it was opened, HDF5 silently reads zeros, and some zeros make it read for ever.
         # Therefore the file is checked before and after.
         self._watched.check()

@@ -86,7 +86,7 @@ class NTIDigitsReader(HDF5Reader):
     def read_block(self, start: int, stop: int) -> EventBlock:
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not 0 <= start <= stop <= len(self):
-            raise IndexError(f"rows {start} to {stop} do not exist: there are {len(self)} recordings")
+            raise IndexError(f"rows {start} to {stop - 1} do not exist: there are {len(self)} recordings")
         self._watched.check()
         errors: dict[int, RecordingError] = {}
         parts: list[_Events] = []

@@ -163,7 +163,7 @@ class FileReader(ClosesOnExit, ABC):
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
             raise IndexError(
-                f"rows {start} to {stop} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
+                f"rows {start} to {stop - 1} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
             )
         files = self.files[start - self._first : stop - self._first]
         labels, extras = self.labels_and_extras(start, stop)

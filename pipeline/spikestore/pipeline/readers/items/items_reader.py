@@ -162,7 +162,7 @@ class ItemsReader(ClosesOnExit):
         """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
         if not self._first <= start <= stop <= len(self):
             raise IndexError(
-                f"rows {start} to {stop} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
+                f"rows {start} to {stop - 1} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"
             )
         numbers = self._numbers[start - self._first : stop - self._first]
         return self._one_run(start, numbers) or self._by_parts(start, numbers)

@@ -171,7 +171,7 @@ class LiveDataset:
         item = self._read(index)
         if hash_of(item, str(item.label)) != wanted:
             raise UsageError(
-                f"a worker process gets other events of {self.item_name(index)} than this process: pass workers=0 to read it in this "
+                f"a worker process gets other events of {self.item_name(index)} than this process: pass workers=0 to read all items in this "
                 "process"
             )
 

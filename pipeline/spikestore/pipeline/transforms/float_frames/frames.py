@@ -127,7 +127,7 @@ def _surfaces(spec: ToTimesurface, events: EventFields, starts: Ints, ends: Ints
 def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
     """Return the array of the places that have events, ascending, and for each event the position of its place in this array.
 
-    If `size` is at most the number of events, the array contains all places instead, also those without events.
+    If `size` is at most the number of events, the array contains all places from 0 to ``size - 1``, also places without events.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ def _has_supported_bins(spec: FrameOperation) -> bool:
 
 
 def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
-    """Return the parameters that define the bins, except the number of bins."""
+    """Return the parameters that define the bins, except `bins`, the number of bins if the transform sets this number."""
     if isinstance(spec, FixedDuration):
         return {"rule": DURATION, "duration": spec.duration}
     if isinstance(spec, FixedFramesNumber):

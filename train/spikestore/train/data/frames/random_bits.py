@@ -128,7 +128,7 @@ def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tens
 
 
 def cut_times(bits: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Return masks of time bins to cut, and the share of each sample that stays; see `draw_cut_times`."""
+    """Return masks of time bins to cut, and the share of each sample's time that stays; see `draw_cut_times`."""
     masks, shares = np.empty(len(lengths), np.int64), np.empty(len(lengths))
     kernels.draw_cut_times(bits.numpy(), lengths.numpy(), masks, shares)
     return torch.from_numpy(masks), torch.from_numpy(shares)
@@ -154,7 +154,7 @@ def partners(
     Parameters
     ----------
     chance, other : int64 Tensors, shape (batch,)
-        Random bits: `chance` decides whether a sample has a partner, and `other` which one.
+        Random bits: `chance` decides whether a sample has a partner, and `other` decides which sample is the partner.
     probability : float
         Chance of a sample to have a partner.
     labels : int64 Tensor, shape (batch,), optional

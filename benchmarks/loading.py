@@ -207,7 +207,7 @@ def on_device(bench: Bench, batches: Any) -> Iterator[Any]:
 
 
 def against_cache(bench: Bench, row: Row, residence: Residence) -> Row:
-    """Compare one of our residences with Tonic's warm cache."""
+    """Compare our loader with the given residence with Tonic's warm cache."""
     peer = cached_loader(bench)
     return warm(row, several(bench.loader(residence), 3), lambda: on_device(bench, peer))
 
@@ -233,7 +233,7 @@ def stream_s3(bench: Bench) -> Row:
 
 
 def naive_tonic(bench: Bench) -> Row:
-    """Compare packed columns in memory with Tonic's transform on every access, by 2 persistent workers."""
+    """Compare packed columns in memory with Tonic, whose transform runs at every access in 2 persistent workers."""
     import tonic
     from torch.utils.data import DataLoader, Subset
 

@@ -32,7 +32,7 @@ def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: i
 
 
 def snn_delays(x: _Frames, y: _Frames) -> None:
-    """Mask bins and channels, and replace adjacent bins by the same bins of the next sample."""
+    """Mask bins and channels, and replace a range of bins by the same range of bins from the next sample."""
     x = x.reshape(len(x), SPEECH.bins, -1)
     masks(x, 0.65, 8, 0, 28)
     for i in range(len(x) - 1):

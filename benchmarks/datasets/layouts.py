@@ -1,4 +1,4 @@
-"""Random recordings in the layouts of N-MNIST and DVSGesture. Neighbouring events belong together, as in recordings of a camera."""
+"""Random recordings in the layouts of N-MNIST and DVSGesture. The events belong to moving shapes, as in recordings of a camera."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ _BY_TIME = {"time_window": WINDOW, "include_incomplete": True}
 
 
 def _digit(rng: np.random.Generator, events: int) -> Columns:
-    """Return events of strokes that three saccades of 100 ms move, as in N-MNIST."""
+    """Return events along random strokes; three eye movements (saccades) of 100 ms each move the strokes, as in N-MNIST."""
     corners = rng.uniform(8, 26, (5, 2))
     along = rng.uniform(0, len(corners) - 1.001, events)
     corner = along.astype(int)

@@ -31,7 +31,7 @@ def against_annbatch_64(bench: Any) -> Row:
 
 
 def against_annbatch_128(bench: Any) -> Row:
-    """As `against_annbatch_64`, with runs of 128 samples, the length of our spans."""
+    """As `against_annbatch_64`, with runs of 128 samples; our spans have the same length."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_128", 1.2, 1.5), 128)
 
 

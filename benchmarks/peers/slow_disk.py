@@ -13,7 +13,7 @@ GROUPS = Path("/sys/fs/cgroup/blkio")
 
 @contextlib.contextmanager
 def slow_disk(folder: Path, bytes_per_second: int) -> Iterator[None]:
-    """Limit how fast this process, and processes that it starts in the block, read from the disk of a folder.
+    """Limit how fast this process, and processes that it starts in the ``with`` block, read from the disk of a folder.
 
     The limit does not apply to files in the page cache.
 

@@ -114,7 +114,7 @@ def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
 
 
 def _built(bench: Bench, recordings: int, workers: int, rows: int | None) -> Any:
-    """Build a set in this process, in the fragments that this many workers would build."""
+    """Build a set in this process, with the fragments that `workers` worker processes would build."""
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.store import Store

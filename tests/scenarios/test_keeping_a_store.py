@@ -103,7 +103,10 @@ def test_repair_from_the_recordings(run: Run, store: Path) -> None:
     assert repaired["left"] == []
     assert contents(store) == whole
     answer = run("repair", "r", "--store", "store")
-    assert (answer.status, answer.said[-1]) == (0, "r:train: verified, no damage: nothing to repair")
+    assert (answer.status, answer.said[-1]) == (
+        0,
+        "r:train: verified without damage, so there is nothing to repair",
+    )
 
 
 def test_repair_from_other_recordings(run: Run, store: Path, data: Path) -> None:

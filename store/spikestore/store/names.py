@@ -251,7 +251,7 @@ def _lost(before: Source, after: Source) -> str | None:
         and after.folder is not None
         and before.folder.decoding != after.folder.decoding
     ):
-        return "its files were read with other settings of [source.folder]"
+        return "its files were read with settings of [source.folder] that differ from those of the new set"
     if before.items is not None and after.items is not None:
         return _lost_items(before.items, after.items)
     kept, present = _recordings(before), _recordings(after)

@@ -160,8 +160,16 @@ def test_factors_of_a_loader_are_those_of_downsample(size: int, factor: int) -> 
 @pytest.mark.parametrize(
     ("fine", "coarse", "reason"),
     [
-        ({"event_count": 5}, {"event_count": 10}, "its frames have bins by event_count, not by time_window"),
-        ({"n_time_bins": 8}, {"n_time_bins": 4}, "its frames have bins by n_time_bins, not by time_window"),
+        (
+            {"event_count": 5},
+            {"event_count": 10},
+            "its time bins are made with event_count, not with time_window",
+        ),
+        (
+            {"n_time_bins": 8},
+            {"n_time_bins": 4},
+            "its time bins are made with n_time_bins, not with time_window",
+        ),
         (
             {"time_window": 4.0},
             {"time_window": 6.0},

@@ -362,7 +362,7 @@ def test_wrong_use(folder: Path) -> None:
         with pytest.raises(UsageError, match="a name must have 1 to 63 characters"):
             imported(folder, **wrong)
     assert not (folder / "store").exists()
-    with pytest.raises(UsageError, match="comparing all rows needs the recordings"):
+    with pytest.raises(UsageError, match="compares rows with the recordings: pass data="):
         imported(folder, compare_all=True)
     with pytest.raises(SourceNotFoundError, match="does not exist"):
         import_cache(folder / "nothing", recipe_for(folder), split="all", store=folder / "store")

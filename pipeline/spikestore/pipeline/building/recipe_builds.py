@@ -93,12 +93,10 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 
 
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
-    """Build the fragments of all sets whose recordings must be read.
+    """Build the fragments of each recipe whose sets need all their recordings; return all recipes, with options for committing.
 
-    Return all recipes, with the options for committing their sets.
-
-    If some rows of a recipe's sets can be taken or computed from stored sets, this function builds none of the recipe's sets.
-    The caller builds them later, without reading the recordings of these rows.
+    A recipe is not built here if some rows of its sets can be taken or computed from stored sets. The caller builds its sets
+    later, without reading the recordings of these rows.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

@@ -1,4 +1,4 @@
-"""Rows that a build takes from committed sets instead of the recordings, and the reports about them."""
+"""Rows that a build takes from committed sets instead of the recordings, and log messages about these rows."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class TakenRows:
         self._problems += report.problems
 
     def warn(self) -> None:
-        """Log one warning if rows could not be read."""
+        """Log one warning if rows of committed sets could not be read."""
         if self._problems:
             logger.warning(
                 "%s: rows of %s set cannot be used, so their recordings were read (problems: %s; the first: %s)",

@@ -93,9 +93,9 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the length of each data set with a version, by Python class and version.
+    """Return the lengths of the data sets that a version identifies, by Python class and version.
 
-    A class and version is left out if its data sets have different lengths.
+    If two data sets have the same class and version, but different lengths, both are left out.
     """
     parts = () if source.items is None else source.items.parts
     lengths: dict[tuple[str, str], set[int]] = {}

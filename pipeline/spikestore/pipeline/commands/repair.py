@@ -36,7 +36,9 @@ def repair(
     store: StoreOption = None,
     upstream: Annotated[
         str | None,
-        typer.Option("--from", metavar="URL", help="A store with the same sets, to copy from."),
+        typer.Option(
+            "--from", metavar="URL", help="A store with the same sets, from which intact objects are copied."
+        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -70,7 +72,8 @@ def repair(
     uncommit: Annotated[
         bool,
         typer.Option(
-            "--uncommit", help="Remove a damaged manifest; the next preprocess commits the build again."
+            "--uncommit",
+            help="Remove a damaged manifest. The next run of spikestore preprocess commits the set again.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -110,7 +113,9 @@ def repair(
             source = other or _upstream(upstreams, opened, address, label, pinned)
             features, documents = _opened(opened, address, pinned, source, uncommit=uncommit)
             if features is None:
-                say(f"{label}: removed the damaged manifest; the next preprocess commits the build again")
+                say(
+                    f"{label}: removed the damaged manifest; the next run of spikestore preprocess commits the set again"
+                )
                 continue
             rows = None
             if folder is not None:
@@ -141,7 +146,7 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Yield the selected sets. The log of each name is repaired first; a removed name has a log too."""
+    """Yield the selected sets. The older entries of each name are repaired first, also if the name was removed."""
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store_schemas.errors import UnknownNameError
@@ -182,7 +187,7 @@ def _report(results: dict[str, Repair]) -> None:
         say(
             f"{label}: {plural(len(result.repaired), 'object')} repaired, {len(result.left)} still damaged"
             if result.repaired or result.left
-            else f"{label}: verified, no damage: nothing to repair"
+            else f"{label}: verified without damage, so there is nothing to repair"
         )
     if any(result.left for result in results.values()):
         raise typer.Exit(1)

@@ -25,7 +25,7 @@ def report(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="Folder with the recordings. With it, the page also shows events beside frames, the time step of the recordings, and finer bins.",
+            help="Folder with the recordings. With this folder, the page also shows the events beside the frames, the time step of the recordings, and results for bins that are finer than those of the set.",
         ),
     ] = None,
     as_json: Annotated[

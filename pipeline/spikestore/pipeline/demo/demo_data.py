@@ -140,7 +140,7 @@ def _check_space(folder: Path, count: int) -> None:
 
 
 def _write_split(path: Path, split: str, count: int, seed: int, report: Callable[[int], None]) -> None:
-    """Write one file, and the empty archive next to it."""
+    """Write the file of one split, and next to it the empty archive that Tonic requires."""
     # A fixed range of HDF5 formats and no time stamps: the same bytes on every run.
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=("earliest", "v108")) as file:
         _fill(file, split, count, seed, report)

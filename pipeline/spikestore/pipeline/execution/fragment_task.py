@@ -261,7 +261,11 @@ def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
 def _streamed(
     job: FragmentJob, former: FormerRows, reader: Reader, fragment: int, with_labels: WithLabels
 ) -> _Result | None:
-    """Return a fragment with some rows of former sets, decoded chunk by chunk; None if the rows must be read in another way."""
+    """Return a fragment with some rows of former sets, decoded chunk by chunk.
+
+    Return None if the former sets have no rows of this fragment, if their rows cannot be read, or if only Zarr supports the
+    codecs.
+    """
     rows = job.plan.rows(fragment)
     taken = moved_parts(former, rows, with_labels)
     if not taken:

@@ -125,7 +125,9 @@ def import_cache(
     refuse_wrong_names(split, *(() if name is None else (name,)))
     _refuse_unknown_split(loaded, split)
     if compare_all and data is None:
-        raise UsageError("comparing all rows needs the recordings: pass data=, or --data FOLDER")
+        raise UsageError(
+            "compare_all (--all) compares rows with the recordings: pass data=, or --data FOLDER, too"
+        )
     opened = store if isinstance(store, Store) else Store(default_location() if store is None else store)
     began = time.perf_counter()
     names, transform = list_cache(root), loaded.transform_spec()

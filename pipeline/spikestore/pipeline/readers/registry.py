@@ -190,7 +190,7 @@ def find_dataset(folder: Path | str) -> str:
         )
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in a folder there with the name of a dataset{hint}{listing}\n"
+            f"no files of a known dataset in {base}, nor in a folder in it that has the name of a dataset{hint}{listing}\n"
             f'for recordings of your own, write a recipe with dataset = "{FOLDER}" (docs/own_recordings.md)',
             path=str(base),
         )

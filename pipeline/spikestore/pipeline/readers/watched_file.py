@@ -75,12 +75,12 @@ class WatchedFile:
         self._seen = _times(status)
 
     def check(self) -> None:
-        """Raise an error if the file has changed; call this after each read.
+        """Raise an error if the file has changed. Call this method after each read.
 
         Raises
         ------
         SourceChangedError
-            The file has another size, was written to, replaced or deleted, or its permissions or links changed.
+            The file was written to, replaced or deleted, or its size, permissions or links changed.
         """
         try:
             status = self._path.stat()

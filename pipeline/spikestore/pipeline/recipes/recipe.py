@@ -85,7 +85,7 @@ class Sweep(Spec):
 
     @property
     def values(self) -> dict[str, dict[str, Any]]:
-        """Values that replace parameters, by operation and parameter."""
+        """New values of parameters of the transform: by operation, then by parameter."""
         return self.__pydantic_extra__
 
 

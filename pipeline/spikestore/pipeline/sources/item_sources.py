@@ -188,7 +188,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the member ``items`` of the source; raise `UsageError` if a data set has other classes than `classes`."""
+        """Return the member ``items`` of the source; raise `UsageError` if a data set's classes differ from the argument `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]

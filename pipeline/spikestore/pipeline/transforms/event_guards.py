@@ -155,7 +155,7 @@ def put_in_order(
 
 
 def check_not_negative(events: Events, *, origin: Origin) -> None:
-    """Raise if a coordinate is negative: ``Downsample`` could turn it into a valid one.
+    """Raise if a coordinate is negative, because ``Downsample`` could turn it into a valid coordinate.
 
     Raises
     ------

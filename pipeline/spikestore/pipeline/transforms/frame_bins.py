@@ -157,9 +157,9 @@ def checked_bins(
 
 
 def exact(value: float) -> int | float:
-    """Return a whole number as int, and any other value unchanged.
+    """Return a whole number up to 2^53 as int, and any other value unchanged.
 
-    Integers stay exact above 2^53. Below 2^53, integers and floats give the same results.
+    Results that are computed from integers are exact also above 2^53. Up to 2^53, integers and floats give the same results.
     """
     return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 

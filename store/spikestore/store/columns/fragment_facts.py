@@ -35,7 +35,7 @@ _FIRST_LOOK = 4096
 
 
 class SiteRange:
-    """Range of the sites with a count, of indices that arrive in pieces.
+    """Smallest and largest site of indices that are added piece by piece.
 
     Parameters
     ----------
@@ -49,7 +49,11 @@ class SiteRange:
         """Smallest and largest site; None if there are no indices. If the two are not equal, they may be inexact: there are several sites."""
 
     def add(self, index: npt.NDArray[Any]) -> None:
-        """Add indices. Once two different sites are known, further indices are ignored."""
+        """Add indices.
+
+        The range only shows whether all events have the same site. So once two different sites are known, further indices are
+        ignored.
+        """
         for part in (index[:_FIRST_LOOK], index):
             if len(part) and (self.range is None or self.range[0] == self.range[1]):
                 site = part % self._count

@@ -1,7 +1,8 @@
-"""Findings of ``spikestore doctor``, and the checks that give them.
+"""Findings of ``spikestore doctor``, and the checks that yield findings.
 
-A check is an entry point of the group ``spikestore.checks``: a function without arguments that yields findings. Its name is
-the topic under which its findings are shown. The store does not import the other packages, so each package registers its own check.
+A check is an entry point of the group ``spikestore.checks``: a function without arguments that yields findings. The name
+of the entry point is the topic under which the findings of the check are shown. The store does not import the other packages,
+so each package registers its own check.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def sums_problem(fine: Transform, bins: int) -> str | None:
 def bins_problem(frame: FrameOperation) -> str | None:
     """Return why the time bins of a set cannot be summed, or None."""
     if not isinstance(frame, ToFrame) or frame.time_window is None:
-        return f"its frames have bins by {frame.mode}, not by time_window"
+        return f"its time bins are made with {frame.mode}, not with time_window"
     if frame.overlap:
         return "its time bins overlap"
     times = (frame.time_window, frame.start_time, frame.end_time)

@@ -28,8 +28,8 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
         if entry.size > largest:
             path = features.address.record(features.manifest.plan_id, record.fragment)
             raise DamagedError(
-                f"{path} in {features.storage.url} lists {entry.size:,} bytes for {entry.path}, which can have at most "
-                f"{largest:,}",
+                f"{path} in {features.storage.url} lists {entry.size:,} bytes for {entry.path}, but "
+                f"its values can take at most {largest:,}",
                 objects=(path,),
             )
 

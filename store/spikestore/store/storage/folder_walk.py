@@ -1,4 +1,4 @@
-"""Listing of folders, including entries that no bucket has: pipes, devices, loops of links, times before 1970."""
+"""Listing of folders. It also handles what no bucket has: pipes, devices, loops of links, and times before 1970."""
 
 from __future__ import annotations
 

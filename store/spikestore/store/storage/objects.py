@@ -44,7 +44,7 @@ class ObjectStorage:
     Parameters
     ----------
     store : obstore store
-        The bucket, with the prefix of the root applied.
+        The bucket, opened at the root's prefix.
     url : str
         URL for messages, without credentials.
     """

@@ -1,4 +1,4 @@
-"""Rows of a set that are checked chunk by chunk. A new set then takes the stored bytes of the rows, or encodes the values of the rows again.
+"""Rows of a set that are checked chunk by chunk. For a new set, a caller then copies the stored bytes of the rows, or encodes their values again.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. In this
 module, each decoded chunk is checked and hashed while it is in the cache, and then dropped. As in `narrow_rows`, the checks do

@@ -302,7 +302,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the set has the digest in the manifest with these rows. If their records are damaged, nothing else checks the rows."""
+        """Return whether the set has the manifest's digest with these rows. If the records of the rows are damaged, nothing else checks the rows."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:
@@ -324,7 +324,7 @@ class _Repair:
         events: EventCounts,
         objects: dict[str, bytes] | None = None,
     ) -> tuple[dict[str, bytes], bytes]:
-        """Return the objects and the record that a builder would write for a fragment; if `objects` are given, their bytes are used unchanged."""
+        """Return the objects and the record that a builder would write for a fragment. If `objects` are given, their bytes are returned unchanged."""
         from obstore.store import MemoryStore
 
         from spikestore.store.storage.objects import ObjectStorage

@@ -179,7 +179,8 @@ def test_a_name_in_another_encoding_is_no_text(tmp_path: Path) -> None:
 def test_splits_must_be_names(tmp_path: Path) -> None:
     write_tree(tmp_path, "Train/a/1.npy")
     with pytest.raises(
-        SpikestoreError, match="has the split 'Train': the name of a split has 1 to 63 lower-case letters"
+        SpikestoreError,
+        match="has the split 'Train', which is not a valid name: rename it; a name has 1 to 63 lower-case letters",
     ):
         listing(tmp_path, pattern="{split}/{label}/*")
 

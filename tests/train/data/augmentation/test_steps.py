@@ -303,7 +303,7 @@ def test_a_loader_of_one_class_has_no_other_class(features: FeatureSet) -> None:
     """Rows of one class are refused when the loader is made."""
     rows = rows_where(features, "label", features.classes[0])
     FeatureLoader(features, 4, "host", rows=rows, augment=CutMix())
-    with pytest.raises(UsageError, match="CutMix takes events of samples of another class, but all samples"):
+    with pytest.raises(UsageError, match="CutMix mixes samples of different classes, but all samples"):
         FeatureLoader(features, 4, "host", rows=rows, augment=CutMix(other_class=True))
 
 

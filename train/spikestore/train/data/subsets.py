@@ -282,7 +282,7 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
             )
         numbers = np.flatnonzero(numbers)
     if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-        raise UsageError("rows must be row numbers or a mask")
+        raise UsageError(f"rows must be row numbers or a mask, got {numbers.dtype} of shape {numbers.shape}")
     if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < count:
         wrong = next(int(row) for row in numbers if not 0 <= row < count)
         raise UsageError(f"rows must be from 0 to {count - 1}, got {wrong}")
@@ -302,8 +302,8 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     Raises
     ------
     UsageError
-        There is neither one weight for each row of the set nor one for each of `rows`; or weights are no numbers, negative, not
-        finite, or all 0.
+        There is neither one weight for each row of the set nor one for each of `rows`; or a weight is not
+        a number, is negative or is not finite; or all weights are 0.
     """
     try:
         array = as_array(weights).astype(np.float64)

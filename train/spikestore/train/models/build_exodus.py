@@ -102,7 +102,7 @@ def build(toolkit: Path) -> None:
             raise SpikestoreError(f"can't build exodus: {' '.join(step[2:])} failed; its output is above")
     if not works():
         raise SpikestoreError(
-            "exodus was built but can't be imported: python -c 'import torch, exodus_cuda' shows the cause"
+            "exodus was built but can't be imported: to see the cause, run python -c 'import torch, exodus_cuda'"
         )
 
 

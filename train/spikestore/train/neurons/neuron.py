@@ -19,9 +19,9 @@ class Neuron:
     threshold : Tensor
         Float32, shape ().
     reset : float or None
-        Amount that a spike subtracts from the membrane potential; None for the threshold. If `to_zero` is true, nothing is
-        subtracted: in every step, this amount is added to the membrane potentials of all neurons, after the potentials of neurons
-        that spiked were set to zero.
+        If `to_zero` is false: amount that a spike subtracts from the membrane potential; None for the threshold. If `to_zero`
+        is true, this is Sinabs' ``reset_value``, usually 0: each step sets the potentials of neurons that spiked to zero, and
+        then adds this number to the potentials of all neurons.
     to_zero : bool
         Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None

@@ -191,5 +191,5 @@ def _in_use(path: Path, writer: dict[str, Any], *, with_locks: bool) -> UsageErr
         )
     advice = "wait for this process or stop it, then run the same command again; or pass another --folder"
     if not with_locks:
-        advice += f" (this file system has no locks: if that process has ended, remove {path})"
+        advice += f" (this file system has no locks: if the other process has ended, remove {path})"
     return UsageError(f"{path.parent} is being written by {holder}: {advice}", path=str(path.parent))

@@ -276,8 +276,8 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
         for file, values in facts.items():
             if NAME.match(values[settings.split]) is None:
                 raise LayoutError(
-                    f"{file} has the split {values[settings.split]!r}: the name of a split has 1 to 63 lower-case letters, "
-                    "digits, '.', '_' or '-', and starts with a letter or digit: rename the split",
+                    f"{file} has the split {values[settings.split]!r}, which is not a valid name: rename it; a name has 1 to 63 "
+                    "lower-case letters, digits, '.', '_' or '-', and starts with a letter or digit",
                     path=file,
                 )
         return {file: values[settings.split] for file, values in facts.items()}

@@ -177,7 +177,7 @@ def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _unwrapped(ticks: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
-    """Return the times of a clock that starts again after 2^bits, with all full periods added."""
+    """Return ascending times from a clock that starts again from 0 after 2^bits ticks: for each restart, 2^bits is added."""
     period = 2**bits
     refuse((ticks < 0) | (ticks >= period), "t", ticks, f"does not fit into a clock of {bits} bits")
     if not len(ticks):

@@ -1,4 +1,7 @@
-"""Reader of a source with the member ``items``: a part is read by the reader of its files, or from its object in Python."""
+"""Reader of a source with the member ``items``.
+
+A part of the source is a data set. It is read by the reader of its files, or from its object in Python.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,7 @@ class ItemsReader(ClosesOnExit):
     content : ItemContent
         The member ``items`` of the source.
     parts : sequence of LocatedPart
-        Place of the recordings of each part.
+        Where the recordings of each part are.
     first_row : int
         Row of the first recording of `content`, counted in the whole source.
 

@@ -161,7 +161,7 @@ class LiveDataset:
         return self._copy
 
     def _open(self) -> None:
-        """Load the copy in a worker process, and compare the hash of one item with the hash that the first process computed."""
+        """In a worker process, load the copy of the data set, and compare the hash of one item with the hash that the first process computed."""
         if self._dataset is not None or self._copy is None:
             return
         self._dataset, self._lock = _load(self._copy, self._path, self.name)

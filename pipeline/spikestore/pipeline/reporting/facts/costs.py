@@ -54,7 +54,8 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return, for each split, the bytes of the columns in memory, and the bytes of dense float32 frames for comparison.
 
-    The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps two windows of them: the current one and the next one.
+    The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps the columns of two windows:
+    the current window and the next window.
     """
     rows = []
     for split, facts in splits.items():

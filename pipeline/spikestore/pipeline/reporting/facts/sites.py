@@ -23,7 +23,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     -------
     dict
         ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of
-        the shape `sizes`; ``mean_seconds``: mean length of a sample, None if bins have no common length; ``silent``: number of
+        the shape `sizes`; ``mean_seconds``: mean length of a sample, None if the bins of the samples differ in length; ``silent``: number of
         channels or pixels without events of any polarity; ``hot``: number of hot channels or pixels;
         ``hot_means_times_the_median``: the constant `HOT`; ``listed``: the hottest channels or pixels, each with its position
         and its ratio to the median. For real numbers, sums of absolute values replace numbers of events, and
@@ -58,7 +58,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
 
 
 def mean_seconds(splits: Mapping[str, SetFacts]) -> float | None:
-    """Return the mean length of a sample in seconds; None if bins have no common length."""
+    """Return the mean length of a sample in seconds; None if the bins of the samples differ in length."""
     facts = [*splits.values()]
     width = bin_ms(facts[0].features.manifest.transform)
     if width is None:

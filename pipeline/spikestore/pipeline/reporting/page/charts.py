@@ -175,7 +175,7 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 
 
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
-    """Return, for each polarity, a line over the channels; if there is a y, a map of the pixels instead."""
+    """Return a line over the channels for each polarity. If the sensor has a y axis, return a map of the pixels instead."""
     seconds = sites["mean_seconds"]
     if "mean_absolute_sum" in sites:
         events, unit = np.array(sites["mean_absolute_sum"]), "sum of absolute values per sample"

@@ -185,7 +185,7 @@ def _end(bins: int, bin_ms: float | None) -> str:
 
 
 def _both(counts: npt.NDArray[np.float64]) -> str:
-    """Return the picture of counts of shape (polarity, rows, columns)."""
+    """Return one picture of the counts of all polarities; `counts` has the shape (polarity, rows, columns)."""
     return picture(counts[0]) if len(counts) == 1 else picture(counts[1], counts[0])
 
 

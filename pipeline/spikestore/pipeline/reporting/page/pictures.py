@@ -53,7 +53,7 @@ def _levels(values: npt.NDArray[np.float64], most: float) -> npt.NDArray[np.int6
 
 
 def _palette() -> tuple[bytes, bytes]:
-    """Return colours and opacities for all pairs of levels."""
+    """Return colours and opacities for all pairs of a level of ON events and a level of OFF events."""
     on, off = np.divmod(np.arange(_LEVELS**2), _LEVELS)
     share = on / np.maximum(on + off, 1)
     colours = share[:, None] * np.array(ON) + (1 - share[:, None]) * np.array(OFF)

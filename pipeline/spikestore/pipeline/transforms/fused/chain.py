@@ -132,7 +132,7 @@ class FusedChain:
     Raises
     ------
     UsageError
-        The transform fits no recording of this kind; see `NumpyChain`.
+        The transform fits no recording, for a reason that `NumpyChain` lists.
     ValueError
         `can_run` is false.
     """
@@ -188,7 +188,7 @@ class FusedChain:
         block : EventBlock
             The recordings.
         name_of : callable
-            Returns the name of a recording in messages, such as ``recording 17 of ssc_train.h5``, from its row.
+            Returns, for the row of a recording, its name in messages, such as ``recording 17 of ssc_train.h5``.
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         """

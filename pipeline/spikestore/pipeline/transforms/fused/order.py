@@ -13,7 +13,7 @@ from spikestore.pipeline.readers.event_block import EventBlock
 def in_order(block: EventBlock, table: npt.NDArray[np.int64] | None) -> EventBlock:
     """Return the block with the events of each recording sorted by time (stable).
 
-    If ``block.t`` has codes, `table` has the time of each code; if ``block.t`` has times, `table` is None. If all recordings
+    If ``block.t`` has time codes (see `EventBlock`), `table` has the time of each code. If ``block.t`` has times, `table` is None. If all recordings
     are sorted already, `block` itself is returned.
     """
     offsets = block.offsets

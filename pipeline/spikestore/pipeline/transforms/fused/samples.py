@@ -56,7 +56,7 @@ class BlockChain(Protocol):
 
 
 class RecordingChain(Protocol):
-    """A transform that runs on single recordings."""
+    """Protocol of objects that compute a transform for single recordings."""
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from spikestore.store_schemas.specs.operations.frame_base import FrameBase
 
 
 class _SpikingJellyFrames(FrameBase):
-    """Base of both operations: the parameters of `ToFrame` that divide a recording are None."""
+    """Base of `FixedDuration` and `FixedFramesNumber`. The parameters of `ToFrame` that divide a recording are None here."""
 
     @property
     def time_window(self) -> float | None:

@@ -48,7 +48,7 @@ def axis_of(axis: str, sites: tuple[int, ...]) -> tuple[int, int]:
     Raises
     ------
     UsageError
-        The sensor has no y.
+        `axis` is ``y``, but the sensor has no y.
     """
     refuse(axis == "y" and len(sites) < 3, "axis is 'y', but the frames have no y")
     return (1, sites[-1]) if axis == "x" else (sites[-1], sites[-2])

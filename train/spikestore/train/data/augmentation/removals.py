@@ -95,7 +95,8 @@ class TimeMask(CheckedAugmentation):
     share : float, optional
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     levels : int
-        If it is more than 1, the share is drawn for each sample from this number of values: equal steps up to `share`.
+        Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
+        `share`.
     """
 
     bins: int | None = None
@@ -179,7 +180,8 @@ class AreaMask(CheckedAugmentation):
     share : float
         Share of the width and of the height; from 0 to 1.
     levels : int
-        If it is more than 1, the share is drawn for each sample from this number of values: equal steps up to `share`.
+        Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
+        `share`.
     seed : int
         Another seed draws other rectangles.
     """

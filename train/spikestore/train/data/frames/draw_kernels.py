@@ -263,7 +263,7 @@ def mix_labels(
 
 @compiled
 def exp_of_negative(value: float) -> float:
-    """Return exp(-value), computed with the series `FACTORS` and the number `HALVINGS`."""
+    """Return exp(-value): a series with the coefficients `FACTORS` for the value divided by 2^`HALVINGS`, squared `HALVINGS` times."""
     small = value * _SMALL
     power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
     power = power * small + 1.0
@@ -274,7 +274,7 @@ def exp_of_negative(value: float) -> float:
 
 @compiled
 def factor_at(place: int, centre: float, inverse: float) -> float:
-    """Return the factor of a Gaussian along one axis; `inverse` is 1 / (2 · variance)."""
+    """Return the factor that one axis contributes to a Gaussian at a place; `inverse` is 1 / (2 · variance)."""
     far = float(np.int32(place)) - centre
     return exp_of_negative(far * far * inverse)
 

@@ -35,7 +35,7 @@ class FrameBuffers:
     def take(self, count: int) -> npt.NDArray[np.float32]:
         """Return an uninitialised float32 array of shape (count,), in a new buffer or in a buffer that is no longer used.
 
-        Its memory is reused after the array and everything made from it are gone.
+        The memory of the array is reused after the array and everything made from it (views, tensors) are gone.
         """
         self._largest = max(self._largest, count)
         buffer = None

@@ -143,7 +143,7 @@ class Augmentations:
         for one in self._augment:
             if getattr(one, "other_class", False) and len(labels) and (labels == labels[0]).all():
                 raise UsageError(
-                    f"{type(one).__name__} takes events of samples of another class, but all samples of this loader have one class: "
+                    f"{type(one).__name__} mixes samples of different classes, but all samples of this loader have the same class: "
                     "pass rows of several classes, or other_class=False"
                 )
 

@@ -204,7 +204,7 @@ def draw_events(
 
 @compiled
 def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Append single events at places before `end` that are drawn uniformly; return the new number of non-zeros."""
+    """Append `events` single events, at places drawn uniformly from 0 to `end` - 1; return the new number of non-zeros."""
     for event in range(events):
         bits = mixed((np.uint64(key) ^ np.uint64(event)) + STEP)
         at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
@@ -333,7 +333,7 @@ def _look_up(
 
 @compiled
 def _has_near(density: _Float64s, border: float, count: int) -> bool:
-    """Return whether a density is so near to the border that its error matters."""
+    """Return whether a density is so near to `border` that the error of the density may put it on the wrong side."""
     below: Any = 0
     for k in range(count):
         below |= np.int64(abs(density[k] - border) <= NEAR * border)

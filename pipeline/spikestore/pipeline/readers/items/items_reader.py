@@ -1,7 +1,4 @@
-"""Reader of a source with the member ``items``.
-
-A part of the source is a data set. It is read by the reader of its files, or from its object in Python.
-"""
+"""Reader of a source with ``items``: each part (a data set) is read by the reader of its files, or from its object in Python."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class TimeMask(CheckedAugmentation):
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     levels : int
         Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
-        `share`.
+        `share`. For example, 3 levels with the share 0.9 are 0.3, 0.6 and 0.9.
     """
 
     bins: int | None = None
@@ -181,7 +181,7 @@ class AreaMask(CheckedAugmentation):
         Share of the width and of the height; from 0 to 1.
     levels : int
         Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
-        `share`.
+        `share`. For example, 3 levels with the share 0.9 are 0.3, 0.6 and 0.9.
     seed : int
         Another seed draws other rectangles.
     """

@@ -2,8 +2,8 @@
 
 Batches have 128 samples, dense float32, padded to the longest sample. They are made by 2 threads or 2 persistent
 workers. All files are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as
-Tonic's cache files, as the seed's list of sparse tensors, or as packed columns that other libraries store in their
-formats.
+Tonic's cache files, as a list of sparse tensors like that of the seed (see `benchmarks`), or as packed columns that other
+libraries store in their formats.
 """
 
 from __future__ import annotations

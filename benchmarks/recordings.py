@@ -22,7 +22,7 @@ class Recordings:
     split : str
         ``train`` if its file exists; if not, the first split whose file exists.
     folder : Path
-        The folder with the file itself.
+        The folder that contains the file of the split.
     count : int
         Number of recordings in the file, at least 1.
     splits : tuple of str

@@ -69,7 +69,7 @@ def read_narrow(bench: Any) -> Row:
 
 
 def decode_and_fill(bench: Any) -> Row:
-    """An epoch of ``stream``, against a loop that only reads all rows in their order and writes their frames; each has two threads."""
+    """An epoch of ``stream``, against a loop that only reads all rows in the order of the set and writes frames. Both have two threads."""
     import numpy as np
 
     from spikestore.store.columns.packed_size import narrow_dtypes

@@ -50,7 +50,10 @@ def spikcommander(x: _Frames, y: _Frames) -> None:
 
 
 def eventmix(x: _Frames, y: _Frames) -> None:
-    """Mix with another sample where a mixture of Gaussians is above a quantile; in torch, like the authors' code."""
+    """Replace counts by those of another sample in a region, and mix the labels; in torch, like the authors' code.
+
+    The region contains the places at which the density of a mixture of Gaussians is above a random quantile of this density.
+    """
     import torch
 
     originals = torch.from_numpy(x.copy())

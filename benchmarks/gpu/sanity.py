@@ -90,7 +90,10 @@ def neuron_options() -> dict[str, dict[str, Any]]:
 
 
 def neurons(device: Any) -> list[Row]:
-    """Compare the neurons of the GPU with those of the CPU, for each option and for odd sizes: spikes, states and records to the bit, gradients up to rounding."""
+    """Compare the neurons of the GPU with those of the CPU, for each option and for odd sizes.
+
+    Spikes, states and recorded potentials must be equal to the bit, gradients up to rounding.
+    """
     import torch
 
     from spikestore.train.neurons import IAF

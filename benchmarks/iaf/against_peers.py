@@ -33,7 +33,10 @@ def exodus(bench: Bench) -> Row:
 
 
 def spikingjelly(bench: Bench) -> Row:
-    """Against SpikingJelly 2.0, which chooses the kernels of its multi-step node by itself. SpikingJelly's neurons spike at most once per step."""
+    """The backend ``fused``, against SpikingJelly 2.0, whose multi-step node chooses its kernels itself.
+
+    SpikingJelly's neurons spike at most once per step.
+    """
     on_gpu = bench.device.type == "cuda"
     row = Row(f"{_place(bench)}_fused_vs_spikingjelly", *((1.6, 2.5) if on_gpu else ()))
     return _against(bench, row, "spikingjelly", "benchmarks.peers.spikingjelly_steps", same_loss=False)

@@ -26,7 +26,10 @@ def against_litdata(bench: Any) -> Row:
 
 
 def against_annbatch_64(bench: Any) -> Row:
-    """Compare `stream` from local disk with annbatch, which uses zarrs and reads runs of 64 samples; dense float32 on the CPU, warm."""
+    """Compare `stream` from local disk with annbatch, which reads runs of 64 samples with the package zarrs.
+
+    Both make dense float32 batches on the CPU, and all files are in the page cache.
+    """
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_64", 1.2, 1.5), 64)
 
 

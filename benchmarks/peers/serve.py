@@ -1,4 +1,4 @@
-"""The peer's side of `benchmarks.peers.process`. This module imports only the standard library."""
+"""What a peer runs in the process that `benchmarks.peers.process` starts. This module imports only the standard library."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Rows whose time begins when the process starts.
 
-Times are in seconds of processor time, which varies far less than wall time on a busy machine. A side is one process with
-cached byte code. A row has seven rounds, and shows the lowest and the median time of each side. In the same rounds, a third
-process only imports the libraries that the command needs (``libraries_s``): the command can't take less.
+Times are in seconds of processor time, which varies far less than wall time on a busy machine. Each side of a comparison is
+one process with cached byte code. A row has seven rounds, and shows the lowest and the median time of each side. In the same
+rounds, a third process only imports the libraries that the command needs (``libraries_s``): the command can't take less.
 """
 
 from __future__ import annotations

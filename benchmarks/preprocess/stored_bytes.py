@@ -55,7 +55,7 @@ def entropy(symbols: Any) -> float:
 
 
 def set_bytes(bench: Bench) -> Row:
-    """All files of the feature set, against Tonic's cache of the same samples."""
+    """Bytes of all files of the feature set, divided by the bytes of Tonic's cache of the same samples."""
     from spikestore.pipeline.execution.schedulers import InProcess
 
     features = build(bench, target(bench, bench.peers), InProcess())

@@ -1,11 +1,12 @@
 """The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
-Every way of loading is combined with every backend of the network, on the same samples. Batches have 128 samples, and a smaller
-last batch is left out. The network and the loop are those of the seed: forward, cross entropy and backward, without an optimiser step. Each
-round runs every cell, in an order that rotates; a ratio compares two cells of the same round. Cells of fused neurons, and the
-cell of naive loading with Sinabs, are whole epochs. With ``full`` on a CPU, the other cells are slow: only some batches are run,
-and the time is scaled up with the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two
-batches. The result of each cell states the number of batches that were run.
+Every way of loading is combined with every backend of the network, on the same samples; each combination is a cell of the
+tables. Batches have 128 samples, and a smaller last batch is left out. The network and the loop are those of the seed:
+forward, cross entropy and backward, without an optimiser step. Each round runs every cell, in an order that rotates; a ratio
+compares two cells of the same round. Cells of fused neurons, and the cell of naive loading with Sinabs, are whole epochs.
+With ``full`` on a CPU, the other cells are slow: only some batches are run, and the time is scaled up with the mean time of
+a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result of each cell states the
+number of batches that were run.
 
 ``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
 """
@@ -54,7 +55,7 @@ class Size:
     some: dict[str, int]
 
     def batches(self, way: str, backend: str, device: str) -> int:
-        """Return how many batches a cell runs."""
+        """Return how many batches a combination of a way of loading and a backend runs."""
         whole = self.samples // self.batch
         if (way, backend) == BASE or device == "cuda":
             return whole

@@ -1,4 +1,4 @@
-"""The page of the seed's experiment: tables, the seed's bar plot, and the plot of one dense sample."""
+"""The page of `benchmarks.seed`: tables, the bar plot of the blog post of 2022 (the *seed*), and the plot of one dense sample."""
 
 from __future__ import annotations
 

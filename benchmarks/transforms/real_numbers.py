@@ -34,7 +34,7 @@ class _Case:
     Attributes
     ----------
     name : str
-        Start of the names of its rows.
+        Start of the names of this case's rows in the results.
     side, events, length : int
         Number of pixels along each axis, number of events of a recording, and length of a recording in µs.
     transform : callable

@@ -204,7 +204,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
-    """Log a warning if the sets of a name number their classes differently. Such a name can be read, but `point` does not write it."""
+    """Log a warning if the sets of a name number their classes differently. Such a name can be read, but `point` refuses to write one."""
     try:
         refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:

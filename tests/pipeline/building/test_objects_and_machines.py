@@ -152,7 +152,10 @@ def test_targets_that_are_no_class_numbers(tmp_path: Path) -> None:
     dataset: Any = Gestures()
     dataset.classes = ()
     dataset.targets = list(range(10**9, 10**9 + 10))
-    with pytest.raises(UsageError, match="reach 1,000,000,009, so they are probably not class numbers"):
+    with pytest.raises(
+        UsageError,
+        match="one target of Gestures is 1,000,000,009, so the targets are probably not class numbers",
+    ):
         build(dataset, tmp_path)
     dataset.classes = ("left", "left")
     with pytest.raises(UsageError, match="Gestures lists a class twice: pass classes="):

@@ -288,7 +288,7 @@ FAULTS = [
         "has the value 0.5, but counts of events are whole numbers",
     ),
     (replaced("data/0", lambda frames: frames * np.float32(np.nan)), "has the value nan"),
-    (replaced("data/0", lambda frames: -frames), "has the count -1, but counts are not negative"),
+    (replaced("data/0", lambda frames: -frames), "has the count -1, but counts cannot be negative"),
     (
         replaced("data/0", draw(5).astype([("t", "i8"), ("x", "i2"), ("y", "i2"), ("p", "i1")])),
         "has events, not frames: pass list",

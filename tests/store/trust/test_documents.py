@@ -53,6 +53,7 @@ def test_a_manifest_that_contradicts_its_plan(storage: ObjectStorage) -> None:
     assert committed_plan(features.address, features.manifest, features.root).hash == features.manifest.plan
     other = features.manifest.model_copy(update={"plan": "a" * 64})
     with pytest.raises(
-        DamagedError, match="refers to the plan aaaaaaaaaaaa, but its other fields give another plan"
+        DamagedError,
+        match="refers to the plan aaaaaaaaaaaa, but the other fields of this manifest give another plan",
     ):
         committed_plan(features.address, other, features.root)

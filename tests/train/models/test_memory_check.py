@@ -102,7 +102,8 @@ def test_first_weights_are_to_blame_for_the_first_loss(store_folder: Path, tmp_p
     """Before the first step, the learning rate can't be the cause, so the message names the initial weights."""
     wild = config(network={"input_scale": 1e300})
     with pytest.raises(
-        TrainingError, match=r"linear1\.weight\): it happened before the first step.*lower input_scale"
+        TrainingError,
+        match=r"linear1\.weight\): this batch came before the first optimiser step.*lower input_scale",
     ) as error:
         run(wild, Store(store_folder), tmp_path, device="cpu", progress=silent)
     assert "learning_rate" not in error.value.message

@@ -85,7 +85,10 @@ def recipe(
     binary: Annotated[bool, typer.Option("--binary", help="Limit counts to 1.")] = False,
     schema: Annotated[
         bool,
-        typer.Option("--schema", help="Write only the JSON schema of recipes, which editors use, to stdout."),
+        typer.Option(
+            "--schema",
+            help="Write no recipe, but the JSON schema with which editors check recipes, to stdout.",
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -324,7 +324,7 @@ def _gaps(rows: range, taken: Sequence[range]) -> list[range]:
 def _with_missing_rows(
     job: FragmentJob, reader: Reader, runs: Sequence[RowRun], missing: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return all rows in order, and the skipped rows. Rows that are in no run are read from their recordings."""
+    """Return the columns of all rows in order, and the rows that were skipped. The `missing` rows are read from their recordings."""
     parts = {run.first: run.columns for run in runs}
     skipped: list[SkippedRow] = []
     if missing:

@@ -83,9 +83,9 @@ def transform_spans(
 def transformed_blocks(
     jobs: Sequence[TransformJob], reader: Reader, spans: Sequence[range]
 ) -> Generator[list[tuple[SampleColumns, list[SkippedRow]]]]:
-    """Yield the rows of ascending spans block by block.
+    """Yield the rows of ascending spans block by block: for each block, a list with one entry per job.
 
-    For each block, the result has, for each job, the rows of the block and the skipped rows.
+    An entry has the columns of all rows of the block, and the rows that were skipped.
 
     All jobs have the same recordings, which are read once. The next block is read while the current block is transformed.
     """

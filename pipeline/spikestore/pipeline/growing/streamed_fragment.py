@@ -67,7 +67,7 @@ class FormerPart:
         self._first, self._last = (int(rows.offsets[row]) for row in (first, first + len(samples)))
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield ``index`` or ``value`` of the rows; see `RowPart`. The other rows of the blocks are only checked."""
+        """Yield ``index`` or ``value`` of these rows; see `RowPart`. Other rows in the same blocks are checked, but not yielded."""
         buffers = self._rows.new_buffers(name, AHEAD + 1)
         for begins, piece in self._rows.pieces(name, buffers):
             # Also if it is empty: a piece without rows of this part overwrites a buffer, which may still be in use.

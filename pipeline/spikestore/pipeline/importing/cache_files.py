@@ -183,7 +183,7 @@ def _counts(values: npt.NDArray[Any], transform: Transform, path: Path) -> npt.N
     if outside.any():
         wrong = values[outside][0]
         why = (
-            "counts are not negative (Tonic's frames are int16, so larger counts overflow)"
+            "counts cannot be negative (Tonic's frames are int16, so a count above 32,767 overflows)"
             if wrong < 0
             else f"the recipe allows at most {largest:,}"
         )

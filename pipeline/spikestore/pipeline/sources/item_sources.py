@@ -157,7 +157,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
 
 
 class _Files(NamedTuple):
-    """What is known of a data set with files."""
+    """A data set whose recordings are read from its files: its part of the source, its location, and what its reader returns."""
 
     part: FilePart
     place: LocatedPart
@@ -314,7 +314,7 @@ class _Builder:
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(
-                f"the targets of {live.name} reach {max(found):,}, so they are probably not class numbers: pass classes=, or target= if the "
+                f"one target of {live.name} is {max(found):,}, so the targets are probably not class numbers: pass classes=, or target= if the "
                 "label is a part of the target"
             )
         return _Labels(number=int(max(found)) + 1)

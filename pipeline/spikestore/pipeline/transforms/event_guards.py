@@ -174,8 +174,8 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, 
     Raises
     ------
     RecordingError
-        A result exceeds int64. Floating-point times are not rejected here: they become infinite, and `check_frameable` rejects
-        infinite times.
+        A result exceeds int64. Floating-point times are not checked here: if their product is too large, it is infinite, and
+        `check_frameable` rejects infinite times.
     """
     for field, factor in factors.items():
         if field not in (events.dtype.names or ()) or events[field].dtype.kind == "f":

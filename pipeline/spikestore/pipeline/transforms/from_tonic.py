@@ -122,7 +122,11 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
     known = next((readable[name] for name, kind in classes.items() if type(dataset) is kind), None)
     if known is None or known.tonic is None:
         derived = any(isinstance(dataset, kind) for kind in classes.values() if kind is not None)
-        why = "is a subclass, and a subclass may read anything" if derived else "has no reader"
+        why = (
+            "is a subclass, which may return other recordings than its base class"
+            if derived
+            else "has no reader"
+        )
         raise unsupported(class_name(dataset), f"{why}: use one of {', '.join(readable)}")
     for attribute in ("target_transform", "transforms"):
         value = getattr(dataset, attribute, None)

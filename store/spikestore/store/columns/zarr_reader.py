@@ -68,7 +68,7 @@ def encode_fragment(
 
 
 def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[Any]]) -> dict[str, bytes]:
-    """Encode with Zarr, for the codecs of a plan that another version wrote."""
+    """Encode a fragment with Zarr: the plan of another version of spikestore may have codecs that only Zarr supports."""
     from zarr.core.buffer.cpu import Buffer
     from zarr.storage import MemoryStore, StorePath
 

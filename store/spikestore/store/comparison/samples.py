@@ -39,7 +39,8 @@ class SampleDifferences:
     only_first, only_second : int
         Recordings that only the first set has, and recordings that only the second set has.
     equal : int, optional
-        Recordings with equal frames in both sets; None if the frames of the two sets differ in axes or sites.
+        Recordings with equal frames in both sets; None if the frames of the two sets have other axes, or other sizes of
+        the axes after time.
     other_labels : int
         Recordings whose class name differs between the sets.
     first, second : Totals

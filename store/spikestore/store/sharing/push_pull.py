@@ -36,7 +36,7 @@ class NamedSets(Protocol):
         """Return the sets that a name or a key selects."""
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if a name refers to other sets and must not move to `sets`."""
+        """Raise `UsageError` if a name may move to `sets` only on the user's request; see `Store.refuse_move`."""
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
         """Point a name at these sets."""

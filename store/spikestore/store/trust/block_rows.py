@@ -32,11 +32,12 @@ class BlockRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,).
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's non-zeros, and the end of the last row's, counted from the first non-zero of all these rows.
+        Start of each row's non-zeros, then the end of the non-zeros of the last row, counted from the first non-zero of all
+        these rows.
     check : uint64 array, shape (blocks,)
         Stored hashes.
     first : int
-        Number of the first row in the set.
+        The number that the first of these rows has in the set.
     """
 
     samples: dict[str, npt.NDArray[Any]]

@@ -117,7 +117,7 @@ def _bytes_of(kind: str, value: Any) -> bytes:
 
 
 def _decode(kind: str, parts: Sequence[tuple[int, ...]]) -> Values | None:
-    """Return the values in some parts; None if the parts are not encoded values."""
+    """Return the values of a column, decoded from its parts; None if `parts` are not encoded values of this kind."""
     limit = 256**_PART_BYTES
     if any(not 0 <= number < limit for part in parts for number in part):
         return None

@@ -110,7 +110,9 @@ class FolderContent(Spec):
                     f"{name} has {plural(len(values), 'value')}, but labels has {len(self.labels)}"
                 )
             if name in RESERVED_COLUMNS:
-                raise ValueError(f"a requested column cannot be called {name}")
+                raise ValueError(
+                    f"a requested column cannot be called {name}, because spikestore uses this name itself"
+                )
         return self
 
     @cached_property

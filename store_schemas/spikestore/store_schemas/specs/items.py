@@ -120,5 +120,5 @@ class ItemContent(Spec):
 
     @property
     def row_numbers(self) -> Sequence[int]:
-        """Number of the recording of each row, counted over all parts."""
+        """For each row, the number of its recording. The recordings of all `parts` are numbered one part after another."""
         return self.rows or range(self.recordings)

@@ -68,8 +68,8 @@ class FeatureLoader(IterableDataset[Batch]):
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
         Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory. If they fit,
-        ``auto`` is ``device`` if the device is a GPU with enough memory, and ``host`` in all other cases. With ``device`` too, the
-        columns are loaded into host memory first.
+        ``auto`` is ``device`` if the device is a GPU with enough memory, and ``host`` in all other cases. The columns
+        are first loaded into host memory, also with ``device``.
     rows : integer or bool array or tensor, or str, optional
         Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
         store (`keep_partition`). See `subsets`.
@@ -86,7 +86,8 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch does not change. Not with ``stream``. Pass one weight for each row of the set, or one for each sample of
         the loader, in the order of the set. The items of a `FeatureDataset` with the same `rows` are in this order too.
     window : int, optional
-        Number of samples among which ``stream`` shuffles, at least 64. The default is as many as 256 MiB hold, at most 8192.
+        Number of samples among which ``stream`` shuffles, at least 64. By default, the number of samples that
+        fit into 256 MiB, at most 8192.
     drop_last : bool
         Leave out a smaller last batch.
     rank, ranks : int

@@ -1,4 +1,4 @@
-"""SplitMix64, the hash that all random choices of loading are made with, and random keys of numbers.
+"""SplitMix64, the hash that makes all random choices of loading, and 64-bit hashes of numbers made with it.
 
 SplitMix64 is by Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014. SplitMix64 does not
 depend on random streams of libraries, which may change between versions. Torch tensors, compiled loops and GPU kernels

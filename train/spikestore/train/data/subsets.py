@@ -214,7 +214,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
     """Return the rows of a part of the partition ``shd-speaker``."""
     if part not in {"train", "valid"}:
         raise UnknownNameError(
-            f"the partition {SHD_SPEAKER!r} has no part {part!r}: use {SHD_SPEAKER}:train, {SHD_SPEAKER}:valid",
+            f"the partition {SHD_SPEAKER!r} has no part {part!r}: use {SHD_SPEAKER}:train or {SHD_SPEAKER}:valid",
             name=f"{SHD_SPEAKER}:{part}",
         )
     what = f"{SHD_SPEAKER} divides SHD's split 'train' by speaker"
@@ -225,7 +225,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
     others = np.setdiff1d(speakers, _SHD_TRAIN_SPEAKERS)
     if len(others):
         raise UsageError(
-            f"{what}, but {features!r} has speaker {others[0]}, who is not in this split: use hold_out for other sets"
+            f"{what}, but {features!r} has speaker {others[0]}, who is not in this split: divide other sets with hold_out"
         )
     is_valid = np.isin(speakers, _SHD_VALID_SPEAKERS)
     chosen = rows[is_valid if part == "valid" else ~is_valid]

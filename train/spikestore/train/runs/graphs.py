@@ -47,7 +47,7 @@ class Recorder(Protocol):
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Return a context in which GPU work runs on the stream that is used for recording."""
+        """Return a context in which GPU work runs on the CUDA stream on which `record` records."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
         """Record `work` without running it; return its result and a function that replays it.
@@ -72,7 +72,7 @@ class CudaRecorder:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Return a context in which GPU work runs on the stream that is used for recording."""
+        """Return a context in which GPU work runs on the CUDA stream on which `record` records."""
         before = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):

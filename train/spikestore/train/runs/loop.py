@@ -231,7 +231,8 @@ def train(
 def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[int, ...] | None:
     """Return the shape of the largest batch of a rank within ``max_frame_bytes``.
 
-    The loader rejects larger batches. The limit is needed because the manifest's `n_bins` may be any number.
+    The loader rejects larger batches. Without this limit, the `n_bins` of a damaged or malicious manifest could ask for any
+    amount of memory.
 
     Parameters
     ----------
@@ -293,7 +294,7 @@ def _board(folder: Path, first: int) -> AbstractContextManager[SummaryWriter]:
 def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision) -> TrainingError:
     first = next((layer for layer in layers if layer != NOWHERE), NOWHERE)
     if (epoch, number) == (0, 1):
-        advice = "it happened before the first step, so the initial weights are too large: lower input_scale under [network]"
+        advice = "this batch came before the first optimiser step, so the initial weights are too large: lower input_scale under [network]"
         advice += ", or set another precision" if precision == "float16" else ""
     else:
         advice = "lower learning_rate, or set clip_norm, under [optimiser]"

@@ -114,7 +114,7 @@ def _refuse_other_version(name: str, version: int) -> None:
     try:
         installed = format_named(name).version
     except UnknownNameError as error:
-        raise UsageError(f"{error.message}: install the package that reads it") from None
+        raise UsageError(f"{error.message}: install the package that reads this format") from None
     if installed != version:
         raise UsageError(
             f"the recordings need the format {name} version {version}, but this version of spikestore has version {installed}: "

@@ -65,7 +65,7 @@ def refuse_polarities(values: npt.NDArray[Any]) -> None:
 
 
 def _within(values: npt.NDArray[Any], largest: int) -> bool:
-    """Return whether values are integers from 0 to `largest`; for floats always False. Makes no array, unlike a comparison."""
+    """Return whether values are integers from 0 to `largest`; for floats always False. No array is allocated, unlike with ``values <= largest``."""
     if values.dtype.kind not in "bui":
         return False
     # As unsigned integers, negative values are larger than any size.

@@ -42,7 +42,7 @@ class _BoundedCopy(io.BytesIO):
 
     def write(self, data: Any, /) -> int:
         if self.tell() + memoryview(data).nbytes > LARGEST_COPY:
-            raise ValueError(f"its copy would have more than {LARGEST_COPY:,} bytes")
+            raise ValueError(f"the copy for a worker would have more than {LARGEST_COPY:,} bytes")
         return super().write(data)
 
 

@@ -85,7 +85,7 @@ def _shares(rows: Sequence[Mapping[str, Any]], parts: Sequence[str], bars: int) 
 
 
 def events_of_real_numbers(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
-    """Return bars with the shares of the events that are in the frames of real numbers, cropped, and in no bin."""
+    """Return bars for sets of real numbers: the shares of the events that are in the frames, that are in no bin, and that were cropped."""
     parts = ("in the frames", "in no bin", "cropped")
     rows = [
         {"split": split, "part": part, "order": order, "events": events}

@@ -1,8 +1,8 @@
 """Downsample, CropTime and frames of time bins in one compiled pass, which runs after the filters.
 
 The compiled pass raises no errors. It transforms ordinary recordings, for which its frames certainly equal Tonic's. It marks
-all other recordings as unusual. `NumpyChain` transforms each unusual recording, or raises the error. So all executors reject
-the same recordings with the same messages.
+all other recordings as unusual. `NumpyChain` transforms each unusual recording, or raises the error. So this chain and
+`NumpyChain` reject the same recordings with the same messages.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
 def frozen(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a contiguous, aligned and read-only array with these values; without a copy if possible.
 
-    numba compiles separate code for writable arrays, so the pass gets read-only arrays only.
+    The compiled pass gets read-only arrays only, because numba would compile it again for writable arrays.
     """
     view = np.require(values, requirements=["C", "A"]).view()
     view.flags.writeable = False

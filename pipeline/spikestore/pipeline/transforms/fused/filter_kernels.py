@@ -1,6 +1,6 @@
 """Compiled operations that drop events, on a copy of the events of a block.
 
-Each operation writes the events that it keeps over the events that it has read. Times are computed in float64, as in Tonic's
+Each operation overwrites the events that it has read with those that it keeps. Times are computed in float64, as in Tonic's
 tables of times; float64 represents whole times up to `EXACT` exactly.
 """
 

@@ -70,7 +70,7 @@ def fixed_ranges(
     first: Any,
     last: Any,
 ) -> tuple[Array, Array]:
-    """Return the start and the end of each bin among the events of a recording; empty if the recording is not ordinary.
+    """Return the start and the end of each bin, as positions in `t`; empty if the compiled pass cannot transform the recording.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def fixed_ranges(
     t, table, factors
         Times, as in `search`.
     low, high : int
-        The first event, and the end of the events.
+        Position of the first event, and the end (exclusive) of the events.
     first, last : int
         Times of the first and the last event.
     """

@@ -125,8 +125,8 @@ class CutMix(_LabelMixture):
 class EventMix(_LabelMixture):
     """Replace each sample's events in a random region by another sample's events in this region, and mix the labels.
 
-    For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place is drawn. The region
-    contains all places at which the density of the mixture is higher than at the drawn place. The weight of the
+    For each sample, a mixture of 2 to 4 Gaussians over time, y and x is drawn. Then one place (time bin, y, x) of the
+    sample is drawn. The region contains all places at which the density of the mixture is higher than at this place. The weight of the
     sample's own label is a / (a + b). Here, a is the share of the sample's own events that remain, and b is the share
     of the other sample's events that are taken.
 

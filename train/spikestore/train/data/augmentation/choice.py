@@ -59,13 +59,13 @@ class OneOf(CheckedAugmentation):
             # A loader applies it before the others, where no two non-zeros are in one place.
             refuse(
                 self.counts_events and not isinstance(one, _IN_PLACE),
-                f"EventThinning and {type(one).__name__} cannot be choices of one OneOf, because {type(one).__name__} may move "
-                "several events to the same place: use two OneOf",
+                f"EventThinning and {type(one).__name__} cannot be choices of one OneOf, because EventThinning is applied before all "
+                "augmentations that may move events: use two OneOf",
             )
 
     @property
     def counts_events(self) -> bool:
-        """Whether a choice draws for each event."""
+        """Whether a choice draws random numbers for each event."""
         return any(one.counts_events for one in self.choices)
 
     @property

@@ -220,7 +220,7 @@ class Translate(CheckedAugmentation):
 class Rotate(CheckedAugmentation):
     """Rotate each sample around the centre of the sensor by an angle, drawn uniformly from -degrees to degrees.
 
-    Angles are multiples of 1/16 of a degree. Each pixel moves to the nearest pixel of its rotated place. If several pixels
+    Angles are multiples of 1/16 of a degree. Each pixel moves to the pixel that is nearest to its rotated place. If several pixels
     move to the same pixel, their counts are added. A pixel to which no pixel moves is empty.
 
     Attributes

@@ -71,7 +71,7 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
 
 @compiled
 def _places_of_tables(numbers: _Int64s, places: int) -> int:
-    """Return the length of the longest table of a ``MIX_REGION`` step; see `tabulate`."""
+    """Return the length of the longest table that `tabulate` fills for a ``MIX_REGION`` step; 0 if there is no such step."""
     most = 0
     for step in range(len(numbers)):
         if numbers[step, 0] == MIX_REGION:
@@ -83,9 +83,10 @@ def _places_of_tables(numbers: _Int64s, places: int) -> int:
 def _part_to_read(
     index: npt.NDArray[Any], read: int, numbers: _Int64s, drawn: _Int64s, partners: _Int64s, owners: _Int64s
 ) -> tuple[int, int, int, int]:
-    """Return two spans of a sample's non-zeros to read: the start and the stop of each span. Places must ascend.
+    """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span.
 
-    If the steps before a mask of time bins move no non-zeros, the spans leave out non-zeros that the mask drops.
+    `index` must ascend. Where two spans allow it, non-zeros that a mask of time bins drops are left out. This is possible
+    only if no augmentation step before this mask moves non-zeros.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

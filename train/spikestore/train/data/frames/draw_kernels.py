@@ -91,14 +91,14 @@ def uniform_number(bits: int) -> float:
 
 @compiled
 def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
-    """Fill `out` with whole numbers below `counts`; `counts` is repeated if it is shorter."""
+    """Fill `out` with whole numbers from 0, below `counts`; `counts` is repeated if it is shorter than `bits`."""
     for place in range(len(bits)):
         out[place] = whole_number(bits[place], counts[place % len(counts)])
 
 
 @compiled
 def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> None:
-    """Fill `out` with whether 53 random bits are below `numbers`; `numbers` is repeated if it is shorter."""
+    """Fill `out` with whether 53 random bits are below `numbers`; `numbers` is repeated if it is shorter than `bits`."""
     for place in range(len(bits)):
         out[place] = np.int64(np.uint64(bits[place]) >> _11) < numbers[place % len(numbers)]
 

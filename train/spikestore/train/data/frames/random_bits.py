@@ -84,7 +84,7 @@ def event_is_below(bits: Tensor, event: Tensor, number: Tensor) -> Tensor:
     bits : int64 Tensor
         Random bits of each event's non-zero.
     event : int64 Tensor, of the same shape
-        Number of the event within its count, from 0 on.
+        Number of the event among the events of its non-zero, from 0 on.
     number : int64 Tensor, of the same shape
         What `event_threshold` returns.
     """

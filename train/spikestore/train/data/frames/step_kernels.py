@@ -64,7 +64,7 @@ def changes_nothing(kind: int, own: int, second: int) -> bool:
 
 @compiled
 def quotient(place: int, inverse: float) -> int:
-    """Return a place divided by a whole number, rounded down; `inverse` is 1 / this number. Exact below 2**50, and faster than a division."""
+    """Return `place` divided by a whole number n, rounded down; `inverse` is 1 / n. Exact for places below 2**50, and faster than a division."""
     return int((float(place) + 0.5) * inverse)
 
 
@@ -249,7 +249,10 @@ def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float6
 def align(
     shift: _Float64s, sign: int, b: int, c: int, end: int, at: _Int64s, amount: _Float64s, count: int
 ) -> None:
-    """Move the first `count` non-zeros as ``MIX_ALIGNED`` says; `shift` has whole numbers, and `sign` is -1 for a partner."""
+    """Move the first `count` non-zeros by `shift` (time, y, x; whole numbers), as ``MIX_ALIGNED`` says.
+
+    `sign` is 1 for a sample's own events, and -1 for the events of its partner, which move in the opposite direction.
+    """
     per_size, per_height = 1.0 / b, 1.0 / c
     time, y, x = sign * int(shift[0]), sign * int(shift[1]), sign * int(shift[2])
     for k in range(count):

@@ -72,7 +72,7 @@ def backward(
 
 
 def word(job: Any, name: str) -> int:
-    """Return the word of a job that has this name."""
+    """Return the word `name` of a job."""
     return int(job[_PLACE[name]])
 
 

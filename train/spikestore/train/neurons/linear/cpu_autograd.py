@@ -82,7 +82,7 @@ class LinearIAF(torch.autograd.Function):
 
 
 class LinearOfCounts(torch.autograd.Function):
-    """Autograd function of ``linear(x)`` for counts; arguments (x, weight, bias, counts of x)."""
+    """Autograd function of ``linear(x)`` for spike counts; arguments (x, weight, bias, `x` as `Counts`)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, counts: Counts) -> Tensor:

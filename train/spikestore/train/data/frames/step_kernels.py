@@ -249,10 +249,7 @@ def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float6
 def align(
     shift: _Float64s, sign: int, b: int, c: int, end: int, at: _Int64s, amount: _Float64s, count: int
 ) -> None:
-    """Move the first `count` non-zeros by `shift` (time, y, x; whole numbers), as ``MIX_ALIGNED`` says.
-
-    `sign` is 1 for a sample's own events, and -1 for the events of its partner, which move in the opposite direction.
-    """
+    """Move the first `count` non-zeros by ``sign * shift`` (time, y, x; whole numbers), see ``MIX_ALIGNED``; `sign` is -1 for a partner's events."""
     per_size, per_height = 1.0 / b, 1.0 / c
     time, y, x = sign * int(shift[0]), sign * int(shift[1]), sign * int(shift[2])
     for k in range(count):

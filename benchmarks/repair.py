@@ -1,4 +1,4 @@
-"""Gain of `repair` (decision 56): one damaged object is restored with `repair`, and without it.
+"""Gain of `repair` (decision 56): one damaged object is restored with `repair`, or by another build without `repair`.
 
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files

@@ -1,4 +1,4 @@
-"""Augmentation against none: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
+"""Loading with augmentation, against loading without: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
 Each measurement is an epoch of a loader with residence ``host`` and two threads. The loader shuffles, and makes dense float32 batches
 of 128 samples. The samples are random and have the shape of SSC's samples in the seed's network: 250 bins, 100 channels. 2 % of the cells

@@ -181,7 +181,7 @@ def _transform() -> Any:
 
 
 def _files(events: int) -> Iterator[bytes]:
-    """Yield the contents of different files: a blob that circles on the sensor, at different places."""
+    """Yield the contents of files that all differ: in each file, a blob circles on the sensor around another place."""
     rng = np.random.default_rng(1)
     drawn = [_circling(rng, events) for _ in range(DRAWN)]
     for number in itertools.count():

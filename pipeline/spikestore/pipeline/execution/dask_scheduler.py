@@ -58,9 +58,9 @@ class DaskScheduler:
     client : distributed.Client
         A connected client.
     coming : int
-        Number of local workers that were started; they may connect later.
+        Number of local workers that were started. Some of them may not be connected yet.
     processes : WorkerProcesses, optional
-        Processes of the local workers, to detect that all have ended.
+        Processes of the local workers; they show when all workers have ended.
     """
 
     def __init__(self, client: Any, coming: int = 0, processes: WorkerProcesses | None = None) -> None:

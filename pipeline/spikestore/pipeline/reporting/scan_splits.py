@@ -136,7 +136,7 @@ def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
-    """Return the samples of the sweep over bin widths.
+    """Return the samples of the sweep over bin widths: those to fit the read-out, and those to test it.
 
     For each bin width, a read-out is fitted to samples of the first split, and tested with samples of ``test``, or of the last
     split if there is no ``test``. If there is only one split, the read-out is tested with every third of the chosen samples,

@@ -47,7 +47,7 @@ class Leaf(NamedTuple):
 
 
 class ItemList(NamedTuple):
-    """The items of an object, in their order.
+    """The items of a data set object, in its order.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class ItemList(NamedTuple):
     leaf_of : int64 array, shape (items,)
         Number of the data set of each item.
     row_of : int64 array, shape (items,)
-        Row of each item in its data set. If the data set has files, rows are in the order of the reader.
+        Row of each item in its data set. If spikestore has a reader for the files of the data set, rows are those of the reader.
     """
 
     leaves: list[Leaf]

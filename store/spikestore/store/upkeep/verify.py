@@ -278,7 +278,7 @@ class _Verification:
 
 
 def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
-    """Return the `Damage` that an error describes: of the object that the error names, or else of `path`."""
+    """Return the `Damage` that an error describes. It names the object of the error, or `path` if the error names none."""
     if isinstance(error, NewerFormatError):
         return Damage(error.details.get("path", path), str(error), "newer", fragment)
     objects = error.details.get("objects") or (path,)

@@ -260,8 +260,8 @@ def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
 def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
     """Return the names of the members that contain models with defaults, at any depth.
 
-    The other members need not be searched. This saves time for the list of files, which may be long: no member of a file has a
-    default.
+    Only these members need a search for missing fields. For example, the list of files may be long, but no member of a file has
+    a default, so the list is not searched.
     """
     return frozenset(
         name

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 class IAF(MembraneState):
     """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
-    Membrane potentials and their gradients persist between calls until `reset_states`. If the shape of batch and neurons
+    Membrane potentials persist between calls until `reset_states`, and gradients flow back into earlier calls. If the shape of batch and neurons
     changes between calls, all potentials start at 0. In this case, Sinabs draws rows of the old state at random.
 
     Parameters

@@ -81,8 +81,9 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     SourceNotFoundError
         The folder has no recordings; or the table, or a file that the table lists, does not exist.
     LayoutError
-        A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; files have several
-        formats, and `settings` lists no formats; a split has no recording; or, because of links, a file is in the folder twice.
+        A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; `settings`
+        lists no formats, but the files have several; a split has no recording; or, because of links, a file is in the folder
+        twice.
     UnknownNameError
         A format, or a field that is used, does not exist.
     SourceError
@@ -120,8 +121,8 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
                 len(files) if settings.group is None else len({one[settings.group] for one in facts.values()})
             )
             raise LayoutError(
-                f"the split {split!r} of {root} has no recording: by chance none of {groups:,} {what} falls into its share of "
-                f"{settings.shares[split]:g}; make the share larger, or name the splits in a table",
+                f"the split {split!r} of {root} has no recording: its share is {settings.shares[split]:g}, and by chance none of {groups:,} {what} "
+                f"falls into this share; make the share larger, or name the splits in a table",
                 path=str(root),
             )
         splits[split] = FolderSplit(

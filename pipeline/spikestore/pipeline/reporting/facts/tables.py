@@ -36,7 +36,7 @@ def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
     -------
     dict or None
         ``column``; ``groups``: number of groups in each split; ``shared``: number of groups in more than one split;
-        ``samples``: the number of samples in each split, for the largest groups (at most `MOST_LISTED`).
+        ``samples``: for each of the largest groups (at most `MOST_LISTED`), its number of samples in each split.
     """
     of_sources = [facts.features.manifest.source_columns for facts in splits.values()]
     columns = (

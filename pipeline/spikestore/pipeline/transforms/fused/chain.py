@@ -105,7 +105,7 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 
 
 class _TimeTable(NamedTuple):
-    """Times of all time codes (see `EventBlock`), before and after scaling.
+    """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
     The times of the codes from 0 to `rising` ascend. `source` is the table from which these times were computed. If the
     transform has a rule on stored float16 times, `scaled` has the stored times, in units of 2^-24 s or 2^-24 ms.

@@ -1,4 +1,4 @@
-"""EventDownsampling: integrate events in larger pixels, which give an event when they reach a threshold."""
+"""EventDownsampling: sum events in larger pixels; a pixel gives an event when its sum reaches a threshold."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Memory for the columns of spans, used again after the last reference to a column is gone.
+"""Memory for the columns of spans. The memory of a column is used again after the last reference to the column is gone.
 
 The system clears and maps each page of fresh memory. This work takes a sixth of the processor time of a streamed epoch.
 So a stream keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large
 array, because NumPy asks Linux for pages of 2 MiB only for large arrays. The samples of a batch are in many spans. With
-pages of 4 KiB, the processor would find few of these pages in its cache of page addresses (TLB).
+pages of 4 KiB, the processor's cache of page addresses (TLB) would have only few of the pages of a batch.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@
    the samples of a shorter lane are farther apart. So the samples of every lane cover an equally long range of
    positions.
 
-So the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are lanes, nearly
-all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
+As a result, the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are
+lanes, nearly all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
 number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of
 the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all
 need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
@@ -101,8 +101,8 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
     rows : int64 array
         Rows in use, ascending; spans that contain none of these rows are left out.
     window : int, optional
-        Maximum number of samples among which to shuffle, at least one block of 64; by default
-        `default_window`.
+        Maximum number of samples that are shuffled among each other; by default `default_window`. Less than one block of
+        64 counts as one block.
     """
     if window is None:
         window = default_window(features.manifest)

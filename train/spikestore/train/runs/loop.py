@@ -231,8 +231,8 @@ def train(
 def warm_up_shape(data: DataConfig, features: FeatureSet, ranks: int) -> tuple[int, ...] | None:
     """Return the shape of the largest batch of a rank within ``max_frame_bytes``.
 
-    The loader rejects larger batches. Without this limit, the `n_bins` of a damaged or malicious manifest could ask for any
-    amount of memory.
+    The loader rejects larger batches. Without this limit, the `n_bins` of a malicious manifest could ask for any amount
+    of memory.
 
     Parameters
     ----------

@@ -341,7 +341,7 @@ def open_part(part: FilePart, located: LocatedPart) -> Reader:
 
 
 def common_columns(readers: Sequence[Reader | None]) -> tuple[str, ...]:
-    """Return the names of the columns that the readers of all parts return on request. A part without a reader has no columns."""
+    """Return the names of the additional columns (`Reader.extras`) that all parts have. A part without a reader has none."""
     columns = [() if reader is None else reader.extras for reader in readers]
     return tuple(name for name in columns[0] if all(name in others for others in columns))
 

@@ -51,6 +51,21 @@ def test_keys_and_several_names(store: Path, tmp_path: Path) -> None:
     assert len([*Store(tmp_path / "there").feature_sets()]) == 2
 
 
+@pytest.mark.parametrize("second", ["unknown", "other"])
+def test_wrong_names_are_found_before_the_first_is_copied(store: Path, tmp_path: Path, second: str) -> None:
+    """Status 2 says that nothing was done, also if the second name does not exist, or may not move in the destination."""
+    there = Store(tmp_path / "there")
+    there.point("other", {"train": small_set(64, time_window=2000.0).build(there.storage)})
+    Store(store).point("other", {"train": small_set(64, seed=2).build(Store(store).storage)})
+    back = Store(tmp_path / "back")  # `other` may not move there either
+    back.point("other", {"train": small_set(64, time_window=2000.0).build(back.storage)})
+    names = ("small", second)
+    assert main(["push", *names, "--to", str(tmp_path / "there"), "--store", str(store)]) == 2
+    assert main(["pull", *names, "--from", str(store), "--store", str(tmp_path / "back")]) == 2
+    for copy in (there, back):
+        assert (copy.names(), len([*copy.feature_sets()])) == (["other"], 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [

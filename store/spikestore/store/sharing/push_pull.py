@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from spikestore.store.feature_set import FeatureSet
@@ -40,6 +41,32 @@ class NamedSets(Protocol):
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
         """Point a name at these sets."""
+
+
+def refuse_copies(
+    source: NamedSets, destination: NamedSets, texts: Sequence[str], *, move: bool = False
+) -> None:
+    """Raise the error with which `copy_named` would copy nothing, before the first of several names is copied.
+
+    Errors that are no `UsageError`, such as those of damaged sets, are left to `copy_named`.
+
+    Raises
+    ------
+    UnknownNameError, UsageError
+        The errors of `copy_named`.
+    """
+    for text in texts if len(texts) > 1 else ():  # for a single name, `copy_named` raises it in time
+        with contextlib.suppress(StoreError):
+            selection = source.select(text)
+            if selection.name is None or move:
+                continue
+            sets = {
+                selected.split: NamedSet.of(features)
+                for selected, features in selection.open_each().items()
+                if isinstance(features, FeatureSet)
+            }
+            if sets:
+                destination.refuse_move(selection.name, sets)
 
 
 def copy_named(

@@ -37,7 +37,10 @@ def pull(
     --------
     spikestore pull demo --from s3://team/features --store ./feature_store
     """
+    from spikestore.store.sharing.push_pull import refuse_copies
+
     opened, other = open_store(store), open_store(source, must_exist=True)
+    refuse_copies(other, opened, names, move=move)
     done: dict[str, Copied] = {}
     with progress("bytes") as report:
         for name in names:

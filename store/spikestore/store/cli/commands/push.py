@@ -42,9 +42,11 @@ def push(
     --------
     spikestore push demo --to s3://team/features --store ./feature_store
     """
+    from spikestore.store.sharing.push_pull import refuse_copies
     from spikestore.store.store import Store
 
     opened, other = open_store(store, must_exist=True), Store(to)
+    refuse_copies(opened, other, names, move=move)
     done: dict[str, Copied] = {}
     with progress("bytes") as report:
         for name in names:

@@ -91,6 +91,20 @@ def test_an_entry_of_a_newer_format(store: Store, capsys: pytest.CaptureFixture[
     assert place.read_bytes() == newer
 
 
+def test_a_set_is_repaired_beside_a_damaged_name_but_not_beside_an_unknown_one(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2 says that nothing was done; a damaged name is reported after the other sets are repaired."""
+    refs.assign(store.storage, "broken", {"train": pin(1)})
+    (Path(store.storage.url) / "refs/broken/00000001.json").write_bytes(b"{}")
+    root = Path(store.storage.url) / store["small:train"].data_path / "zarr.json"
+    root.unlink()
+    status, written = run(capsys, "repair", "small", "unknown", "--store", store.storage.url)
+    assert (status, "no 'unknown'" in written, root.exists()) == (2, True, False)
+    status, written = run(capsys, "repair", "broken", "small", "--store", store.storage.url)
+    assert (status, "refs/broken/00000001.json" in written, root.exists()) == (1, True, True)
+
+
 def test_removing_a_damaged_name_leaves_no_damage(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     """After ``rm`` and ``tag``, as documented, the damaged entry is an older one."""
     damage(store, "refs/small/00000003.json", "flipped")

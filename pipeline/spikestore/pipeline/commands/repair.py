@@ -146,22 +146,37 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Yield the selected sets. The older entries of each name are repaired first, also if the name was removed."""
+    """Yield the selected sets. The older entries of each name are repaired first, also if the name was removed.
+
+    Raises
+    ------
+    UnknownNameError
+        A name does not exist. It is raised before the first set is yielded.
+    StoreError
+        A name is damaged. It is raised after the last set is yielded.
+    """
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair
-    from spikestore.store_schemas.errors import UnknownNameError
+    from spikestore.store_schemas.errors import StoreError, UnknownNameError
     from spikestore.store_schemas.specs.model import NAME
 
+    selected: list[SelectedSet] = []
+    failed: StoreError | None = None
     for text in names:
         name = text.partition(":")[0]
         repaired, left = repair_older_refs(store.storage, name) if NAME.match(name) else ([], [])
         if repaired or left:
             results[f"refs/{name}"] = Repair(tuple(repaired), tuple(left))
         try:
-            yield from store.select(text).sets
+            selected += store.select(text).sets
         except UnknownNameError:
             if not repaired:
                 raise
+        except StoreError as error:
+            failed = failed or error
+    yield from selected  # only now: if a name does not exist, no set is repaired
+    if failed is not None:
+        raise failed
 
 
 def _upstream(

@@ -2,7 +2,8 @@
 
 Start-up is not measured: all builds run in one process, after its code was loaded and compiled and the files were hashed. The
 fresh build goes into an empty store. For the grown set, the store with the former set is copied first, and the grown set goes
-into this copy. A value is the time of growing, or its lower bound, divided by the time of the fresh build.
+into this copy. A value is the time of growing, divided by the time of the
+fresh build. In the two rows of bounds, it is the least time that growing can take, divided by the time of the fresh build.
 """
 
 from __future__ import annotations

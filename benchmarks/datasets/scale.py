@@ -1,4 +1,4 @@
-"""Sizes of a run, and a new folder for each row that writes files."""
+"""Sizes of a run, and a new folder for each row of the table whose measurement writes files."""
 
 from __future__ import annotations
 

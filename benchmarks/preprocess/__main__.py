@@ -1,4 +1,4 @@
-"""Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--data DIR] [--json FILE]``.
+"""Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--rows NAMES] [--data DIR] [--json FILE]``.
 
 Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Filling
 ``DiskCachedDataset`` takes about the same time for each recording. Therefore Tonic fills its cache with only the first recordings of

@@ -130,7 +130,7 @@ def _row(
 
 
 def _begun(store: Store, wanted: RequestedSet) -> str:
-    """Return the state of a set that is not in the store."""
+    """Return, for a set that is not complete in the store, whether its build has begun."""
     builds = store.storage.list(f"{wanted.address.folder}/builds")
     return "begun" if any(True for _ in builds) else "to compute"
 

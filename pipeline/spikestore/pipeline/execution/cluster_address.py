@@ -1,4 +1,4 @@
-"""Check the address of a Dask scheduler before a client is created: a client that cannot be created tries to close itself for a long time."""
+"""Check the address of a Dask scheduler before a client is created: if a client cannot connect, it takes a long time to close itself."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class FixedBins:
         return starts, ends
 
     def _from_first(self, times: npt.NDArray[Any], spec: FixedDuration) -> tuple[npt.NDArray[Any], Any]:
-        """Return the times after the first event, and the length of a bin in the unit of these times."""
+        """Return the times counted from the first event, and the length of a bin in the unit of these times."""
         if self.seconds:
             milliseconds = 1000 * times
             return milliseconds - milliseconds[0], np.float16(spec.duration / 1000)

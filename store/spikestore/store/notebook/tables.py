@@ -31,7 +31,7 @@ class ShownSet(Protocol):
 
 
 class ShownStore(Protocol):
-    """Methods of a store that its table needs; `Store` has them."""
+    """Methods of a store that are needed to make its table for a notebook; `Store` has them."""
 
     @property
     def storage(self) -> _Located: ...  # noqa: D102

@@ -160,7 +160,7 @@ def _take_index(
 
 
 def _take_value(pieces: _Pieces, manifest: Manifest, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
-    """Copy the pieces to `out`; return whether each value is valid and at most the manifest's maximum."""
+    """Copy the pieces to `out`; return True if all values are valid and none is above the manifest's maximum."""
     from spikestore.store.trust.narrow_kernels import take_real, take_value
 
     dtype = manifest.layout.dtype("value")

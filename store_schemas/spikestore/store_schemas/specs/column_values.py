@@ -1,6 +1,6 @@
 """Storage of texts and real numbers in columns of whole numbers.
 
-The source of a folder has only columns of whole numbers. A text or a real number is therefore stored in several such columns,
+The source document of a folder of recordings has only columns of whole numbers. A text or a real number is therefore stored in several such columns,
 its *parts* (docs/format.md, "Folder"). Readers that do not know this rule see columns of numbers with unusual names; nothing
 else changes for these readers.
 """

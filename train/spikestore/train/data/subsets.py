@@ -99,8 +99,8 @@ def hold_out(
     seed : int
         Another seed results in other parts.
     by : str
-        ``sample`` holds out samples. The name of a column, such as ``speaker``, ``user`` or another column of a folder, holds out all
-        samples with some values of this column.
+        With ``sample``, samples are drawn. With the name of a column, such as ``speaker``, ``user`` or a column of your own table, some
+        values of this column are drawn, and all samples with these values are held out.
 
     Returns
     -------

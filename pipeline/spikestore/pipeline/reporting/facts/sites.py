@@ -1,4 +1,4 @@
-"""Event rate, or mean of real numbers, of each channel or pixel, and which channels or pixels are silent or hot."""
+"""Event rate of each channel or pixel (the mean value for frames of real numbers), and which channels or pixels are silent or hot."""
 
 from __future__ import annotations
 

@@ -107,8 +107,9 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
-    The times of the codes from 0 to `rising` ascend. `source` is the table from which these times were computed. If the
-    transform has a rule on stored float16 times, `scaled` has the stored times, in units of 2^-24 s or 2^-24 ms.
+    From code 0 to code `rising`, no time is earlier than the one before it. `source` is the table from which these times were
+    computed. If the rule of an operation needs times as the files store them (float16), `scaled` has these stored times instead, as
+    multiples of 2^-24 s or 2^-24 ms.
     """
 
     source: npt.NDArray[np.int64]

@@ -48,15 +48,15 @@ class SpanCut:
     Attributes
     ----------
     starts, stops : int64 arrays, shape (spans,)
-        Rows of each span.
+        First row of each span, and the row after its last one.
     span_rows : int
-        Rows of the longest span.
+        Number of rows of the longest span.
     lanes : int
         Number of lanes.
     together : int
-        Spans of a lane that are shuffled together.
+        Number of spans of a lane that are shuffled together.
     fragment_samples : int
-        Rows of a fragment, whose edges no span crosses.
+        Number of rows of a fragment; no span crosses the edge of a fragment.
     """
 
     starts: _Int64s

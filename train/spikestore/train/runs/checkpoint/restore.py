@@ -101,9 +101,9 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
 
-    Checkpoints of version 0.1.0.dev0 have no loader state, but the configuration of the run. If the residence in this
-    configuration is ``auto``, the residence of the current configuration is used, because only the user knows which
-    residence the run had.
+    Checkpoints of version 0.1.0.dev0 have no loader state, but they have the configuration of the run. If the residence in
+    that configuration is ``auto``, the checkpoint does not tell which residence the run had. Then the residence of the
+    current configuration is used, which the user can state.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def test_the_name_moves_to_more_recordings_and_not_to_other_labels(
     assert (len(first), len(second)) == (12, 13)
     with pytest.raises(UsageError, match=r"it has other labels or columns: left/u0_0\.npy and 12 more files"):
         build(recipe_for(root, pattern=PATTERN, classes=["right", "left"]), store)
-    with pytest.raises(UsageError, match=r"its files were read with other settings of \[source\.folder\]"):
+    with pytest.raises(UsageError, match=r"its files were read with settings of \[source\.folder\]"):
         build(recipe_for(root, pattern=PATTERN, offset="first_event"), store)
     (root / "right/u1_0.npy").unlink()
     with pytest.raises(UsageError, match=r"it has other recordings: right/u1_0\.npy"):

@@ -80,7 +80,7 @@ EDITS: list[tuple[str, Any, str]] = [
     ("optimiser", {"state": {}, "param_groups": []}, "optimiser: param_groups"),
     ("optimiser/param_groups", [3], "optimiser: param_groups"),
     ("optimiser/state", {}, "optimiser: state"),
-    ("optimiser/state/0", 7, "optimiser: state of parameter 0"),
+    ("optimiser/state/0", 7, "optimiser: the state of parameter 0"),
     ("optimiser/state/0/exp_avg", torch.ones(3), r"optimiser: exp_avg of parameter 0 must be .*\(12, 10\)"),
     ("optimiser/state/0/exp_avg_sq", NAN, "optimiser: exp_avg_sq of parameter 0 has values"),
     ("optimiser/state/0/step", "a", "optimiser: step of parameter 0"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.pipeline.cochlea_files import draw, write_dataset, write_file
+from tests.pipeline.event_files import pack
 from tests.pipeline.folders import EVENT, recipe_for, save
 from tests.pipeline.folders import draw as draw_events
 from tests.pipeline.growing.growing_folders import grown
@@ -137,3 +138,26 @@ def test_recordings_that_have_more_events_than_the_size_of_their_files_suggests(
     features = grown(tmp_path / "data", tmp_path / "store")["all"]
     assert features.manifest.nnz > SHARD_MULTIPLE
     assert cost.recordings == len(features) == 40
+
+
+@pytest.mark.parametrize(("suffix", "spare"), [("bin", 1), ("npy", 16)])
+def test_only_sizes_that_may_be_too_small_cost_room(tmp_path: Path, suffix: str, spare: int) -> None:
+    """An event of a .bin file takes exactly five bytes, so the plan needs no room for more events."""
+    events = np.zeros(2000, EVENT)
+    events["t"] = np.arange(2000) * 1000
+    for number in range(40):
+        events["x"] = number % 16
+        if suffix == "bin":
+            (tmp_path / "data/a").mkdir(parents=True, exist_ok=True)
+            columns = [events[name].astype(np.int64) for name in ("x", "y", "p", "t")]
+            (tmp_path / f"data/a/{number}.bin").write_bytes(pack(np.stack(columns, axis=1)))
+        else:
+            save(tmp_path / f"data/a/{number}.npy", events)
+    (split,) = OpenedRecipe.open(recipe_for(tmp_path / "data")).requested_sets()
+    assert isinstance(split, RequestedSet)
+    with split.located.open() as reader:
+        assert reader.estimates_events is (spare == 16)
+        room = spare * int(reader.n_events().sum())
+    assert room > (SHARD_MULTIPLE if spare == 16 else 0)
+    features = grown(tmp_path / "data", tmp_path / "store")["all"]
+    assert features.manifest.shard_values == max(1, -(-room // SHARD_MULTIPLE)) * SHARD_MULTIPLE

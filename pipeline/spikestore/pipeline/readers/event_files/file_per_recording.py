@@ -114,7 +114,6 @@ class FileReader(ClosesOnExit, ABC):
     version: ClassVar[int]
     classes: tuple[str, ...]
     has_y: bool = True
-    estimates_events: bool = True
     event: np.dtype[np.void]
     """Tonic's dtype of events."""
 
@@ -132,6 +131,11 @@ class FileReader(ClosesOnExit, ABC):
         self._first = first_row
         self.files = tuple(files if limit is None else files[: max(limit - first_row, 0)])
         self._labels = self.labels_of(self.files)
+
+    @property
+    def estimates_events(self) -> bool:
+        """Whether `n_events` returns estimates, which may be several times too small."""
+        return True
 
     @abstractmethod
     def labels_of(self, files: Sequence[SourceFile]) -> npt.NDArray[np.int64]:

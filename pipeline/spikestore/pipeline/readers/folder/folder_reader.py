@@ -80,6 +80,12 @@ class FolderReader(FileReader):
         columns = self._content_of.columns
         return {name: np.array(columns[name], np.int64)[places] for name in self.extras}
 
+    @property
+    def estimates_events(self) -> bool:
+        """Whether the sizes of some files tell only roughly how many events the files have."""
+        formats = {format_of(file.name) for file in self.files}
+        return any(known is not None and not known.is_least for known in formats)
+
     def n_events(self) -> npt.NDArray[np.int64]:
         """Return an estimate of the number of events of each recording, from the size of its file."""
         counts = [known.n_events(file.size) if (known := format_of(file.name)) else 0 for file in self.files]

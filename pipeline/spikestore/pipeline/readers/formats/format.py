@@ -38,6 +38,9 @@ class Format:
         file.
     bytes_per_event : float
         Approximate size of an event in a file, for planning. A build has room for 16 times more events than this size suggests.
+    is_least : bool
+        Whether no event takes fewer bytes than `bytes_per_event`, so that a file cannot have more events than `n_events` returns.
+        The build then needs no additional room.
 
     Raises
     ------
@@ -50,6 +53,7 @@ class Format:
     suffixes: tuple[str, ...]
     read: Callable[[bytes], RawEvents]
     bytes_per_event: float = 8.0
+    is_least: bool = False
 
     def __post_init__(self) -> None:
         if NAME.match(self.name) is None or self.version < 1:
@@ -63,7 +67,7 @@ class Format:
             )
 
     def n_events(self, size: int) -> int:
-        """Return an estimate of the number of events in a file of `size` bytes."""
+        """Return an estimate of the number of events in a file of `size` bytes; the largest possible number if `is_least` is true."""
         return int(size / self.bytes_per_event)
 
 

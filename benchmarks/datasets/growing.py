@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,7 @@ from spikestore.store_schemas.layout import BLOCK
 
 if TYPE_CHECKING:
     from spikestore.store import FeatureSet
-    from spikestore.store.columns.digest import BlockChecks
-    from spikestore.store.columns.reader import DirectReader
 
-AHEAD = 2
-"""Number of pieces that the second thread decodes ahead in a bound."""
 SENSOR = 128
 MOST_RECORDINGS, EVENTS = 10_000, 200_000
 FEW_RECORDINGS, FEW_EVENTS = 500, 20_000
@@ -73,14 +69,13 @@ def growing_middle_bound(scale: Scale) -> Row:
 
 
 def _least(former: FeatureSet, moved: int = 0) -> None:
-    """Do only the work that every stored row needs: decode it in a second thread, and hash it.
+    """Do only the work that every stored row needs: decode it, and hash it.
 
     The rows of the last `moved` fragments are also encoded.
     """
     from spikestore.store.columns.digest import BlockChecks, BlockDigests, check_seed
     from spikestore.store.columns.reader import DirectReader, FragmentDecoder
     from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
-    from spikestore.store.concurrency import Prefetcher
 
     manifest, layout = former.manifest, former.layout
     decoder, seed = FragmentDecoder(manifest, former.root), check_seed(*former.address)
@@ -98,26 +93,15 @@ def _least(former: FeatureSet, moved: int = 0) -> None:
         for name in ("index", "value"):
             is_moved = fragment >= len(manifest.fragments) - moved
             encoder = ShardEncoder(packed[name]) if is_moved else None
-            decoded = _decoded(reader, fragment, name, rows, stored)
-            with closing(Prefetcher(decoded, AHEAD)) as pieces:
-                for begins, piece in pieces:
-                    new.update(begins, piece)
-                    digests.update(begins, piece)
-                    if encoder is not None:
-                        encoder.add(piece)
+            for begins, piece in reader.pieces(fragment, name, 0, rows):
+                for hashes in (stored, new, digests):
+                    hashes.update(begins, piece)
+                if encoder is not None:
+                    encoder.add(piece)
             if encoder is not None:
                 encoder.finish()
         for hashes in (stored, new, digests):
             hashes.finish()
-
-
-def _decoded(
-    reader: DirectReader, fragment: int, name: str, rows: int, check: BlockChecks
-) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    buffers = [reader.new_buffer(fragment, name) for _ in range(AHEAD + 1)]
-    for begins, piece in reader.pieces(fragment, name, 0, rows, buffers):
-        check.update(begins, piece)
-        yield begins, piece
 
 
 def _grown(scale: Scale, row: Row, prefix: str) -> Row:

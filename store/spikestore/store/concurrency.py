@@ -22,7 +22,7 @@ _Parameters = ParamSpec("_Parameters")
 _Work = tuple[Future[Any], Callable[[], Any]]
 
 PATIENCE_S = 1.0
-"""Seconds to wait for threads that may wait for an unresponsive server; a read takes far less."""
+"""Seconds that `DaemonThreads` waits for busy threads when it ends; a read takes far less."""
 
 _AHEAD = 4
 """Number of items per thread that are submitted before the first result is taken; a limit is needed, because there may be any number of items."""
@@ -132,9 +132,6 @@ class Prefetcher(Generic[Item]):
     errors : {"in order", "first"}
         With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, the error is
         raised at the next call of ``next``.
-    patience_s : float, optional
-        Maximum time in seconds for which `close` waits for the thread; by default, there is no limit. A thread that takes longer
-        ends at the end of its current item.
     """
 
     def __init__(
@@ -144,16 +141,13 @@ class Prefetcher(Generic[Item]):
         abandon: Callable[[], object] | None = None,
         *,
         errors: Literal["in order", "first"] = "in order",
-        patience_s: float | None = None,
     ) -> None:
         self._channel: _Channel[Item] = _Channel(depth, errors_first=errors == "first")
         # The thread refers to the channel, not to this object, so that this object can be garbage-collected.
         self._thread = threading.Thread(
             target=_make, args=(items, self._channel), name="spikestore-prefetch", daemon=True
         )
-        self._end = weakref.finalize(
-            self, _stop, self._channel, self._thread, abandon, os.getpid(), patience_s
-        )
+        self._end = weakref.finalize(self, _stop, self._channel, self._thread, abandon, os.getpid())
         self._end.atexit = abandon is not None  # otherwise a slow disk would delay the exit of the process
         self._thread.start()
 
@@ -164,7 +158,7 @@ class Prefetcher(Generic[Item]):
         return self._channel.take()
 
     def close(self) -> None:
-        """End the thread and wait for it, at most for the time that `patience_s` allows."""
+        """End the thread and wait for it."""
         self._end()
 
 
@@ -232,11 +226,7 @@ def _make(items: Iterator[Item], channel: _Channel[Item]) -> None:
 
 
 def _stop(
-    channel: _Channel[Item],
-    thread: threading.Thread,
-    abandon: Callable[[], object] | None,
-    process: int,
-    patience_s: float | None,
+    channel: _Channel[Item], thread: threading.Thread, abandon: Callable[[], object] | None, process: int
 ) -> None:
     if os.getpid() != process:  # after a fork, the thread is not here, and its locks may be held for ever
         return
@@ -244,7 +234,7 @@ def _stop(
     if abandon is not None:
         abandon()
     if thread is not threading.current_thread():
-        thread.join(patience_s)
+        thread.join()
 
 
 class DaemonThreads(Executor):

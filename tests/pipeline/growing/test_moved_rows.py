@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +13,12 @@ from tests.store.small_sets import memory_storage, small_set
 
 from spikestore.pipeline.growing.former_rows import FormerRows, FormerSet
 from spikestore.pipeline.growing.moved_rows import MOST_RUNS, moved_parts
-from spikestore.pipeline.growing.streamed_fragment import AHEAD, stream_fragment
+from spikestore.pipeline.growing.streamed_fragment import stream_fragment
 from spikestore.store import FeatureSet, SampleColumns
 from spikestore.store.columns.digest import block_checks, block_digests, check_seed
 from spikestore.store.columns.fragment_encoder import EncodedFragment
 from spikestore.store.columns.samples import concatenate
 from spikestore.store.columns.shard_codec import packed_objects
-from spikestore.store.concurrency import PATIENCE_S
-from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.layout import BLOCK
 
@@ -157,46 +152,16 @@ def long_rows() -> FeatureSet:
 
 
 @pytest.mark.parametrize("rows", [range(64), range(4), range(30, 50), range(60, 64)])
-def test_a_piece_stays_valid_while_others_are_decoded_ahead(long_rows: FeatureSet, rows: range) -> None:
-    """A thread decodes `AHEAD` pieces ahead, also pieces of rows that are not wanted."""
+def test_rows_of_a_block_of_several_chunks(long_rows: FeatureSet, rows: range) -> None:
+    """Only the values of the wanted rows are in the pieces; the other chunks of the block are checked."""
     parts = moved_parts(former(long_rows, rows), range(len(rows)), lambda _, samples: samples)
     assert parts is not None
     (part,) = parts.values()
     expected = long_rows.read(rows.start, rows.stop)
     for name in ("index", "value"):
-        window: deque[tuple[Any, Any]] = deque(maxlen=AHEAD + 1)
-        copies = []
-        for piece in part.pieces(name):
-            copies.append(piece.copy())
-            window.append((piece, copies[-1]))
-            assert all(np.array_equal(seen, copy) for seen, copy in window)
-        assert all(np.array_equal(seen, copy) for seen, copy in window), "the last pieces"
-        assert np.array_equal(np.concatenate(copies), getattr(expected, name))
-
-
-class SilentServer(ObjectStorage):
-    """A server that stops to respond when a thread reads values; then the user presses Ctrl-C."""
-
-    def __init__(self, storage: ObjectStorage) -> None:
-        super().__init__(storage._store, storage.url)
-        self.answers = threading.Event()
-        self.waited_in_vain = False
-
-    def get_range(self, path: str, start: int, stop: int) -> bytes:
-        if threading.current_thread() is not threading.main_thread() and not self.answers.is_set():
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-            self.waited_in_vain = not self.answers.wait(PATIENCE_S + 10)
-        return super().get_range(path, start, stop)
-
-
-@pytest.mark.slow
-def test_an_interrupt_does_not_wait_for_a_server(features: FeatureSet) -> None:
-    assert isinstance(features.storage, ObjectStorage)
-    server = SilentServer(features.storage)
-    with pytest.raises(KeyboardInterrupt):
-        streamed(former(FeatureSet(server, features.address, features.manifest), range(100)))
-    assert not server.waited_in_vain
-    server.answers.set()
+        pieces = [piece.copy() for piece in part.pieces(name)]
+        assert np.array_equal(np.concatenate(pieces), getattr(expected, name))
+    part.finish()
 
 
 def test_runs_that_are_missing_or_scattered(features: FeatureSet) -> None:

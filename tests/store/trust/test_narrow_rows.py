@@ -55,7 +55,7 @@ class InPieces:
         return self._table
 
     def pieces(
-        self, fragment: int, name: str, start: int, stop: int, buffers: object = ()
+        self, fragment: int, name: str, start: int, stop: int
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         assert (fragment, start, stop) == (0, 0, 64)
         for begins, end in zip(self._cuts[:-1], self._cuts[1:], strict=True):

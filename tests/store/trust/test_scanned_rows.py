@@ -144,11 +144,3 @@ def test_an_interrupt_is_not_an_error_of_reading(
     monkeypatch.setattr(DirectReader, "pieces", pieces)
     with pytest.raises(KeyboardInterrupt):
         _scan(rows)
-
-
-def test_buffers_are_no_larger_than_the_fragment(features: FeatureSet, open_rows: Open) -> None:
-    """A set may have chunks that are larger than the memory, with few values in them."""
-    rows = open_rows(features, objects_of(features))
-    assert rows is not None
-    nnz = features.manifest.fragments[0].nnz
-    assert [len(buffer) for name in ("index", "value") for buffer in rows.new_buffers(name, 2)] == [nnz] * 4

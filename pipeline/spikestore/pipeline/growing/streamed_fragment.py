@@ -1,13 +1,12 @@
 """A fragment of a new set, made from rows of former sets and from new rows; its values are checked, hashed and encoded chunk by chunk.
 
-Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. So only a few
-chunks are in memory at a time. While one chunk is hashed and encoded, a thread decodes the next chunk.
+Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. So only
+one chunk is in memory at a time, and it is hashed and encoded while it is in the cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -22,13 +21,9 @@ from spikestore.store.columns.fragment_facts import (
 )
 from spikestore.store.columns.samples import SampleColumns, concatenate, largest_value
 from spikestore.store.columns.shard_codec import ShardEncoder, packed_objects
-from spikestore.store.concurrency import PATIENCE_S, Prefetcher
 from spikestore.store.trust.scanned_rows import ScannedRows
 from spikestore.store_schemas.documents.plan import Plan
 from spikestore.store_schemas.layout import BLOCK, Layout
-
-AHEAD = 2
-"""Number of pieces that the thread decodes ahead."""
 
 
 class RowPart(Protocol):
@@ -39,10 +34,7 @@ class RowPart(Protocol):
         """The rows without ``index`` and ``value``, with the labels and columns of the new set."""
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield ``index`` or ``value`` of the rows in pieces.
-
-        A piece may be empty, and is valid until `AHEAD` more pieces were yielded.
-        """
+        """Yield ``index`` or ``value`` of the rows in pieces; a piece is valid until the next one is requested."""
 
     def finish(self) -> None:
         """Raise `StoreError` if the values that were read are not those that were stored."""
@@ -68,10 +60,10 @@ class FormerPart:
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
         """Yield ``index`` or ``value`` of these rows; see `RowPart`. Other rows in the same blocks are checked, but not yielded."""
-        buffers = self._rows.new_buffers(name, AHEAD + 1)
-        for begins, piece in self._rows.pieces(name, buffers):
-            # Also if it is empty: a piece without rows of this part overwrites a buffer, which may still be in use.
-            yield piece[max(self._first - begins, 0) : max(self._last - begins, 0)]
+        for begins, piece in self._rows.pieces(name):
+            own = piece[max(self._first - begins, 0) : max(self._last - begins, 0)]
+            if len(own):
+                yield own
 
     def finish(self) -> None:
         """Compare the values with their hashes; see `RowPart`."""
@@ -146,18 +138,15 @@ def stream_fragment(
     for name in ("index", "value"):
         encoder = ShardEncoder(packed[name]) if encode else None
         begins, largest[name] = 0, 0
-        # Ctrl-C does not wait long for a server that does not respond: the pieces have memory of their own.
-        ahead = Prefetcher(_pieces(parts, name), AHEAD, patience_s=PATIENCE_S)
-        with closing(ahead) as pieces:
-            for piece in filter(len, pieces):
-                check.update(begins, piece)
-                digests.update(begins, piece)
-                largest[name] = max(largest[name], largest_value(piece))
-                if name == "index":
-                    sites.add(piece)
-                if encoder is not None:
-                    encoder.add(piece)
-                begins += len(piece)
+        for piece in (piece for part in parts for piece in part.pieces(name)):
+            check.update(begins, piece)
+            digests.update(begins, piece)
+            largest[name] = max(largest[name], largest_value(piece))
+            if name == "index":
+                sites.add(piece)
+            if encoder is not None:
+                encoder.add(piece)
+            begins += len(piece)
         if encoder is not None and begins:
             encoded[name] = encoder.finish()
     for part in parts:
@@ -166,8 +155,3 @@ def stream_fragment(
         check.finish(), tuple(digests.finish()), int(offsets[-1]), int(largest["index"]), largest["value"]
     )
     return EncodedFragment(samples, facts, encoded, sites.range)
-
-
-def _pieces(parts: Sequence[RowPart], name: str) -> Iterator[npt.NDArray[Any]]:
-    for part in parts:
-        yield from part.pieces(name)

@@ -7,10 +7,9 @@ the checksums of the chunks; `FeatureSet` verifies the rows, against the column 
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -239,45 +238,28 @@ class DirectReader:
         return out
 
     def pieces(
-        self, fragment: int, name: str, start: int, stop: int, buffers: Sequence[npt.NDArray[Any]] = ()
+        self, fragment: int, name: str, start: int, stop: int
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield the ``index`` or ``value`` of rows `start` to `stop` chunk by chunk.
-
-        Parameters
-        ----------
-        fragment, start, stop
-            See `ColumnReader.read`.
-        name : {"index", "value"}
-            The column.
-        buffers : sequence of array, optional
-            Results of `new_buffer`. The pieces use the buffers in turn, so a piece stays valid while ``len(buffers) - 1``
-            further pieces are read. By default, all pieces of a thread use one buffer, so this buffer stays in the processor's
-            cache.
 
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted from the first value of row `start`; and the piece. Use a piece before its
-            buffer is used again.
+            Position of the piece, counted from the first value of row `start`; and the piece. Use a piece before this
+            thread reads the next one: all pieces share one buffer, which therefore stays in the processor's cache.
         """
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
         if first == last:
             return
         packed = self._packed[name]
-        buffers = buffers or (self._piece_buffer(packed),)
+        buffer = self._piece_buffer(packed)
         chunks, data = self._stored_chunks(fragment, table, name, (first, last))
-        for chunk, part, buffer in zip(chunks, data, itertools.cycle(buffers), strict=False):
+        for chunk, part in zip(chunks, data, strict=True):
             begins = chunk * packed.chunk
             decoded = buffer[: min(packed.chunk, last - begins)]
             packed.decode_chunk(part, decoded)
             yield max(begins - first, 0), decoded[max(first - begins, 0) :]
-
-    def new_buffer(self, fragment: int, name: str) -> npt.NDArray[Any]:
-        """Return memory for a piece of ``index`` or ``value``; see `pieces`."""
-        # Another version, or a malicious set, may have chunks that are larger than the memory, with few values in them.
-        values = int(self.table(fragment).offsets[-1])
-        return np.empty(min(self._packed[name].chunk, values), self._packed[name].dtype)
 
     def _piece_buffer(self, packed: PackedObject) -> npt.NDArray[Any]:
         buffers = self._buffers.__dict__  # of this thread

@@ -7,7 +7,7 @@ not find out which fault the rows have. `FeatureSet.read` of the same rows raise
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Self
 
@@ -99,46 +99,37 @@ class ScannedRows:
         rows = RowRange(fragment, 0, len(manifest.rows(fragment)))
         return cls(address, manifest, rows, reader, describe)
 
-    def new_buffers(self, name: str, count: int) -> list[npt.NDArray[Any]]:
-        """Return `count` buffers for `pieces`."""
-        with read_errors(self._describe):
-            return [self._reader.new_buffer(self._rows.fragment, name) for _ in range(count)]
-
-    def pieces(
-        self, name: str, buffers: Sequence[npt.NDArray[Any]] = ()
-    ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """Yield a column chunk by chunk; each chunk has been checked against the format. Read ``index``, then ``value``, then call `finish`.
 
         Parameters
         ----------
         name : {"index", "value"}
             The column.
-        buffers : sequence of array, optional
-            Result of `new_buffers`. The pieces use them in turn; by default, a piece is valid only until the next one is read.
 
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted as in `offsets`, and the piece.
+            Position of the piece, counted as in `offsets`, and the piece, which is valid until the next one is requested.
 
         Raises
         ------
         DamagedError, StoreError
             The values cannot be read or decoded, or the format or the manifest forbids them.
         """
-        return self._index(buffers) if name == "index" else self._value(buffers)
+        return self._index() if name == "index" else self._value()
 
     def finish(self) -> None:
         """Compare the hashes of all rows with the stored hashes. If this raises `StoreError`, the rows must not be used."""
         if not np.array_equal(self._checks.finish(), self._blocks.check):
             raise self._damaged()
 
-    def _index(self, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _index(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         layout, filled = self._manifest.layout, self.samples["nnz"] > 0
         starts, ends = self.offsets[:-1][filled], self.offsets[1:][filled] - 1
         last = np.zeros(len(ends), layout.dtype("index"))  # of each row with non-zeros: its largest
         before: Any = 0
-        for begins, piece in self._read("index", buffers):
+        for begins, piece in self._read("index"):
             if piece.dtype != last.dtype:
                 raise self._damaged()
             self._checks.update(begins, piece)
@@ -160,9 +151,9 @@ class ScannedRows:
         ):
             raise self._damaged()
 
-    def _value(self, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _value(self) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         dtype = self._manifest.layout.dtype("value")
-        for begins, piece in self._read("value", buffers):
+        for begins, piece in self._read("value"):
             if (
                 piece.dtype != dtype
                 or range_problem("value", piece, dtype) is not None
@@ -173,11 +164,11 @@ class ScannedRows:
             self._checks.update(begins, piece)
             yield begins, piece
 
-    def _read(self, name: str, buffers: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    def _read(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         # An error of the loop that uses the pieces is not raised here, so it is not taken for an error of reading.
         rows = self._rows
         with read_errors(self._describe):
-            yield from self._reader.pieces(rows.fragment, name, rows.start, rows.stop, buffers)
+            yield from self._reader.pieces(rows.fragment, name, rows.start, rows.stop)
 
     def _damaged(self) -> StoreError:
         fault = f"fragment {self._rows.fragment} has rows that the format or the manifest forbids"

@@ -110,6 +110,21 @@ def test_in_process_stores_the_tasks_before_one_that_fails(step: str) -> None:
     assert begun == ([0, 1, 2] if step == "compute" else [0, 1, 2, 3])
 
 
+def test_an_error_of_storing_precedes_that_of_the_next_task() -> None:
+    """A full disk must be reported, also if the next recording is bad."""
+
+    def compute(number: int) -> None:
+        if number == 1:
+            raise RecordingError("bad")
+
+    def store(number: int) -> FragmentReport:
+        raise StorageFullError("full")
+
+    with open_scheduler(0) as runs, pytest.raises(StorageFullError) as caught:
+        list(runs.run(JobInSteps(compute, store), range(3)))
+    assert isinstance(caught.value.__context__, RecordingError)
+
+
 def test_an_interrupt_does_not_wait_for_a_task_that_is_being_stored() -> None:
     """A server may not respond for a long time."""
     never, asked = threading.Event(), threading.Event()

@@ -284,23 +284,16 @@ def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
     """Read rows from their recordings. Return parts with consecutive rows, in a dict with the first row of each part as key; and the skipped rows."""
-    if not missing:
-        return {}, ()
-    columns, skipped = transform_spans(job, reader, missing)
-    columns, parts, done = columns.as_stored(job.plan.layout), {}, 0
-    for span in missing:
-        parts[span.start] = NewPart(columns.rows(done, done + len(span)), job.plan.layout)
-        done += len(span)
-    return parts, skipped
+    rows, skipped = _missing_rows(job, reader, missing)
+    return {first: NewPart(columns, job.plan.layout) for first, columns in rows.items()}, skipped
 
 
 def _derived(job: FragmentJob, former: FormerRows, fragment: int) -> _Result:
     """Return a fragment whose rows are computed from the finer set where possible, else from the recordings."""
-    runs, problems = former.read(job.plan.rows(fragment))
-    taken, missing = (
-        sum(len(run.columns) for run in runs),
-        _gaps(job.plan.rows(fragment), [run.rows for run in runs]),
-    )
+    rows = job.plan.rows(fragment)
+    runs, problems = former.read(rows)
+    taken = sum(len(run.columns) for run in runs)
+    missing = _gaps(rows, [run.rows for run in runs])
     if not missing:
         return _Result(_encoded(job, fragment, concatenate(run.columns for run in runs)), (), taken)
     with job.located.open() as reader:
@@ -325,15 +318,23 @@ def _with_missing_rows(
     job: FragmentJob, reader: Reader, runs: Sequence[RowRun], missing: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
     """Return the columns of all rows in order, and the rows that were skipped. The `missing` rows are read from their recordings."""
-    parts = {run.first: run.columns for run in runs}
-    skipped: list[SkippedRow] = []
-    if missing:
-        columns, skipped = transform_spans(job, reader, missing)
-        columns, done = columns.as_stored(job.plan.layout), 0  # with the dtypes of the other rows
-        for span in missing:
-            parts[span.start] = columns.rows(done, done + len(span))
-            done += len(span)
+    new, skipped = _missing_rows(job, reader, missing)
+    parts = {run.first: run.columns for run in runs} | new
     return concatenate(parts[first] for first in sorted(parts)), skipped
+
+
+def _missing_rows(
+    job: FragmentJob, reader: Reader, missing: Sequence[range]
+) -> tuple[dict[int, SampleColumns], list[SkippedRow]]:
+    """Read rows from their recordings; return the rows of each range, by its first row, with the stored dtypes, and the skipped rows."""
+    if not missing:
+        return {}, []
+    columns, skipped = transform_spans(job, reader, missing)
+    columns, rows, done = columns.as_stored(job.plan.layout), {}, 0
+    for span in missing:
+        rows[span.start] = columns.rows(done, done + len(span))
+        done += len(span)
+    return rows, skipped
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:

@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
 from spikestore.pipeline.execution.dask_scheduler import on_cluster, on_local_workers
 from spikestore.pipeline.execution.jobs import Job, Result, Scheduler, TwoStepJob
@@ -35,7 +35,7 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each task.
 
-        If a task fails, the tasks before it still store their results.
+        If a task fails, the task before it still stores its result; if this fails too, its error is raised.
         """
         if not isinstance(job, TwoStepJob):
             for number in numbers:
@@ -55,7 +55,7 @@ class InProcess:
                 yield stored.result()
         except Exception:
             if stored is not None:
-                wait([stored])
+                stored.result()  # waits, and raises the error of the earlier task, which the user must mend first
             raise
         finally:
             pool.shutdown()

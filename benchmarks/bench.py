@@ -31,9 +31,9 @@ class Bench:
     recordings : int
         Number of recordings in most rows.
     peers : int
-        Number of recordings with which the peer fills its cache.
+        Number of recordings in Tonic's cache.
     many : int
-        Number of recordings in the row whose time begins at process start.
+        Number of recordings in the rows that time a build of many recordings.
     """
 
     data: Recordings

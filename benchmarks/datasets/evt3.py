@@ -86,7 +86,7 @@ def _on(core: int) -> Iterator[None]:
 
 
 def _refuse_other_frames(features: Any, facts: dict[str, Any]) -> None:
-    """Raise `SystemExit` unless both sides have the same numbers of non-zeros and of events."""
+    """Raise `SystemExit` unless our set has as many non-zeros and events as `facts` of the peer."""
     total = int(sum(part.value.sum(dtype=np.int64) for part in features.fragments()))
     if (features.manifest.nnz, total) != (facts["non_zeros"], facts["total"]):
         raise SystemExit(

@@ -14,10 +14,7 @@ from benchmarks.networks import frames, seed_network
 
 
 def joint_vs_apart(bench: Bench) -> Row:
-    """Forward and backward passes of the seed's network: linear layers joined with their neurons, against the same layers one by one.
-
-    The two networks take single steps in turn.
-    """
+    """Speed of forward and backward passes: each linear layer runs as one step with its neurons, against each layer on its own."""
     x = frames(bench.device, bench.batch)
     ours, apart = (stepper(network, x, best_of=1) for network in _networks(bench))
     row = Row(f"joint_vs_apart_{bench.device.type}")

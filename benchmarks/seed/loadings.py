@@ -30,7 +30,7 @@ class Loadings:
     Attributes
     ----------
     raw : Raw
-        The recordings, and a folder for files.
+        The recordings, and a folder for the feature set and for Tonic's cache.
     samples : int
         Number of recordings in use, which are the first recordings of the split in `raw`.
     batch : int
@@ -78,7 +78,7 @@ class Loadings:
 
     @cached_property
     def tensors(self) -> list[tuple[Any, Any]]:
-        """The list that the seed loads: pairs of a sparse tensor (time, x) and a label, on the device."""
+        """The list of the blog post in docs/seed.md: pairs of a sparse tensor (time, x) and a label, on the device."""
         found = []
         for frames, labels in self.workers(self.cache, self.samples, drop_last=False, shuffle=False):
             found += [

@@ -201,7 +201,7 @@ def _pyplot() -> Any:
 
 
 def draw_bars(cells: dict[str, Any], path: Path) -> None:
-    """Draw the seed's plot: seconds per epoch, by way of loading and backend."""
+    """Draw the plot of the blog post: a bar with the seconds per epoch for each pair of loading and backend."""
     plt = _pyplot()
     present = [one for one in BACKENDS if any(name.endswith(f"_{one}") for name in cells)]
     figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")

@@ -194,7 +194,7 @@ class FeatureSet:
     ) -> NarrowRows:
         """Return rows `start` to `stop` (exclusive) with ``index`` and ``value`` in smaller dtypes.
 
-        If the rows are whole blocks of one fragment, this method is faster than `read` followed by a conversion
+        If the rows are whole blocks of 64 rows of one fragment, this method is faster than `read` followed by a conversion
         (``benchmarks.loading --rows read_narrow``).
 
         Parameters
@@ -329,7 +329,7 @@ class FeatureSet:
 
 
 def scanned(features: FeatureSet, rows: RowRange) -> ScannedRows | None:
-    """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. `rows` must be whole blocks.
+    """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. `rows` must be whole blocks of 64 rows.
 
     This function, `ScannedRows.pieces` and `ScannedRows.finish` raise the errors of `FeatureSet.read`. After an error, do not use any of
     the rows.

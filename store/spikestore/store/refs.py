@@ -79,9 +79,9 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
 def read_logs(
     storage: Storage, names: Iterable[str] | None = None
 ) -> Iterator[tuple[LogEntry, Ref | StoreError]]:
-    """Yield every entry of the logs of these names, sorted; by default of all names, including removed names.
+    """Yield all entries of these names, sorted by name and number; by default of all names, including removed names.
 
-    Each entry comes with its document or the error of reading it.
+    Each entry comes with its document, or with the error of reading the document.
     """
     folders = ["refs"] if names is None else [f"refs/{name}" for name in sorted(set(names))]
     listed = [

@@ -175,13 +175,7 @@ class Store:
         return ref
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if `point` would refuse to move a name to these sets; the sets need not be built yet.
-
-        Raises
-        ------
-        UsageError
-            The name refers to other sets, and may move to `sets` only on the user's request.
-        """
+        """Raise `UsageError` if the name may move to these sets only with ``move=True``, see `point`; the sets need not be built yet."""
         refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:

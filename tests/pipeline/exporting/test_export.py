@@ -90,7 +90,7 @@ def test_refusals(tmp_path: Path, features: FeatureSet) -> None:
         ((features, tmp_path), "is not empty: pass a new folder with --to"),
         ((features, tmp_path / "file"), "is a file: pass a new folder with --to"),
         ((features, tmp_path / "left"), r"\.left\.part exists: an export was interrupted"),
-        ((features, "s3://bucket/out"), "exports are written into a folder"),
+        ((features, "s3://bucket/out"), "is a URL, but an export needs a folder on this machine"),
         (
             (features, tmp_path / "out", "pickle"),
             "form must be one of zarr, npz, hdf5, webdataset, got 'pickle'",

@@ -265,7 +265,7 @@ def test_a_file_that_holds_more_than_it_says(tmp_path: Path) -> None:
     """Files of the system report a size of 0; some of them have no end."""
     with pytest.raises(
         SourceChangedError,
-        match="cmdline changed while spikestore used it: its size was 0 bytes, but now it has more",
+        match="cmdline changed while spikestore used it: its size was 0 bytes, but it has more bytes now",
     ):
         hash_files([Path("/proc/self/cmdline")], HashCache(tmp_path), None)
 

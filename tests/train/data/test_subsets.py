@@ -250,7 +250,7 @@ def test_the_speaker_split_of_shd_is_the_same_everywhere(tmp_path: Path) -> None
 def test_the_speaker_split_is_only_for_the_train_split_of_shd(copied: FeatureSet, tmp_path: Path) -> None:
     test = shd_set(tmp_path / "test", [0, 4, 6], split="test")
     with pytest.raises(
-        UsageError, match=r"has speaker 4, who is not in this split: divide other sets with hold_out"
+        UsageError, match=r"has speaker 4, whom that split does not have: divide this set with hold_out"
     ):
         partition_rows(test, "shd-speaker:valid")
     with pytest.raises(UsageError, match=r"no recording for the part valid"):

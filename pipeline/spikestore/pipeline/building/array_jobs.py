@@ -65,7 +65,7 @@ def build_part(
     reuse : Reuse
         The sets from which rows are taken.
     stored : mapping of Address to sequence of FragmentContent
-        Summaries of the fragments of this part that were already built together with those of other sets (`SweepJob`), by set.
+        For each set, summaries of the fragments of this part that a sweep (`SweepJob`) has already stored.
 
     Raises
     ------

@@ -90,8 +90,7 @@ class SetReview:
         features : FeatureSet
             The set.
         contents : sequence of FragmentContent
-            Summaries of the fragments of this run. Fragments of earlier runs are read from the store: their columns with one value
-            per sample, and their non-zeros only as long as all known events have the same position.
+            Summaries of the fragments of this run. Columns of fragments of earlier runs are read from the store.
 
         Raises
         ------

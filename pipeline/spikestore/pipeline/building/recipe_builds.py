@@ -76,7 +76,7 @@ def _prepared(
 
 
 def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, FeatureSet]:
-    """Build the sets of a recipe, point the name at them, and write the recipe's lock file.
+    """Build and return the sets of a recipe, point the name at them, and write the recipe's lock file.
 
     If ``options.part`` is set, only a part is built, and neither the name nor the lock file is written.
     """

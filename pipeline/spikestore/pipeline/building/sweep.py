@@ -1,7 +1,6 @@
 """Sweeps: several sets of the same recordings are built together, so that each recording is read once.
 
-Only fragments are built here. Afterwards the usual build of each set commits the set, because all of its fragments are stored
-already.
+This module stores fragments, but commits no set. The build of each set, which follows, finds all fragments and commits the set.
 """
 
 from __future__ import annotations

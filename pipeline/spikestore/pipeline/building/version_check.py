@@ -29,9 +29,9 @@ OTHER_SETS = 20
 
 
 def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
-    """Raise `UsageError` if rows of a committed set differ from the items that they were computed from.
+    """Compute a few rows of a committed set again, and raise `UsageError` if a row differs: then the data set has changed, but not its version.
 
-    Raise `RecordingError` if an item can no longer be read.
+    Raise `RecordingError` if a recording can no longer be read or transformed.
     """
     from spikestore.pipeline.transforms.choose import block_chain
 

@@ -158,7 +158,7 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
     """
     if "://" in str(to):
         raise UsageError(
-            f"{to}: exports are written into a folder; copy the files of this folder into the bucket afterwards"
+            f"{to} is a URL, but an export needs a folder on this machine: pass a folder, and copy its files to the URL afterwards"
         )
     folder = absolute_path(to)
     if folder.is_symlink():

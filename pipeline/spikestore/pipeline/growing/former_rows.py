@@ -55,8 +55,8 @@ class FormerRows:
     Attributes
     ----------
     sets : tuple of FormerSet
-        Committed sets of the same transform. In the manifest of such a set, the source may list only its first file
-        (`without_files`).
+        Committed sets of the same transform. To keep tasks small, the source in their manifests may list only
+        its first file (`without_files`).
     set_of : int16 array, shape (rows,)
         For each row of the new set, the position in `sets` of the set that has the row; -1 if no set has the row.
     row_of : int64 array, shape (rows,)

@@ -142,7 +142,10 @@ def _only_dataset(file: Any, name: str, path: Path) -> Any:
             path, f"has a group {name}/0 with several arrays: import a cache whose items are (frames, target)"
         )
     if dataset.external or dataset.is_virtual:
-        raise _wrong(path, f"has values of {name}/0 in other files, which are not read: {_REMEDY}")
+        raise _wrong(
+            path,
+            f"has an array {name}/0 whose values are in other HDF5 files, which spikestore does not read: {_REMEDY}",
+        )
     return dataset
 
 

@@ -25,7 +25,7 @@ class SplitFiles(Protocol):
         """Return some existing paths of the split, for messages."""
 
     def archives(self, root: Path) -> list[Path]:
-        """Return downloaded archives that must be unpacked."""
+        """Return the downloaded archives that exist."""
 
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class NamedFiles:
         return [root / name for name in self.names if (root / name).is_file()]
 
     def archives(self, root: Path) -> list[Path]:
-        """Return archives to unpack. An empty ``.zip`` is not counted: users create it because Tonic requires a ``.zip``."""
+        """Return the downloaded archives that exist. An empty ``.zip`` is left out: users create an empty file because Tonic requires a ``.zip``."""
         return _with_content(root / f"{name}{ending}" for name in self.names for ending in _ARCHIVES)
 
 
@@ -131,7 +131,7 @@ class FileTree:
         return names
 
     def present(self, root: Path) -> list[Path]:
-        """Return the folder if it contains a file of the data set."""
+        """Return the split's folder, if it contains a file of the data set; else an empty list."""
         top = root / self.folder
         sign = self.sign or f"*/**/*{self.suffix}"
         return [top] if top.is_dir() and next(top.glob(sign), None) is not None else []

@@ -85,7 +85,7 @@ def check_unchanged(stamps: tuple[FileStamp, ...]) -> None:
 def hash_files(
     paths: Sequence[Path | str], cache: Hashes, progress: Progress | None
 ) -> list[tuple[FileStamp, str]]:
-    """Return status and SHA-256 (hex) of each file; hashes come from the cache if possible.
+    """Return a `FileStamp` and the SHA-256 (hex) of each file; hashes come from the cache if possible.
 
     Several files are read at once. Errors are those of `make_source`.
     """
@@ -163,7 +163,7 @@ def _sha256(file: str, tally: _Tally) -> str:
         while count := opened.readinto(block):
             done += count
             if done > size:  # some files in /proc and /sys report size 0 and never end
-                raise _changed(file, f"its size was {size} bytes, but now it has more")
+                raise _changed(file, f"its size was {size} bytes, but it has more bytes now")
             digest.update(block[:count])
             tally.add(count, file)
     return digest.hexdigest()

@@ -201,7 +201,7 @@ class _Builder:
             classes = _classes_of(labels, self._items.leaves)
         for leaf, one in zip(self._items.leaves, files, strict=True):
             if one is not None and one.classes != classes:
-                raise UsageError(f"{leaf.name} has other classes than those given: omit classes=")
+                raise UsageError(f"{leaf.name} has other classes than those in classes=: omit classes=")
         _report_columns([one.columns if one is not None else () for one in files])
         parts: list[Part] = []
         starts, row_of = [0], self._items.row_of.copy()

@@ -57,7 +57,8 @@ def executor_for(
     Raises
     ------
     UsageError
-        The requested executor does not support this transform; or an operation of another package cannot be used.
+        The requested executor does not support this transform; or the function of an operation of another package is
+        missing, or has another version or other parameters.
     MissingExtraError
         Tonic was requested and is not installed.
     """

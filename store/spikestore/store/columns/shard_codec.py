@@ -266,8 +266,8 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
 def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:
     """Return the values as one pco file.
 
-    If `first_part` is given, the file has two parts, and the first part has this number of values. Otherwise the file has the
-    parts that Zarr writes.
+    If `first_part` is given, the file has two parts, and the first part has this number of values. Otherwise all parts
+    have about the same size, as in files that Zarr writes.
     """
     from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
 

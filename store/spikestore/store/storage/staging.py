@@ -30,7 +30,7 @@ class _Staged(NamedTuple):
 
 
 class Staging:
-    """Writes several objects into a folder; the end of the ``with`` block removes objects that `publish` has not named.
+    """Writes several objects into temporary files; `publish` renames the files. The end of the ``with`` block removes the files that are left.
 
     Parameters
     ----------

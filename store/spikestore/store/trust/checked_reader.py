@@ -35,7 +35,7 @@ class CheckedReader:
     url : str
         Location of the store, for messages.
     diagnose : callable
-        Returns the error for a failed read of a fragment, with the objects that caused it.
+        Called with the number of a fragment and the error of reading it; returns the error to raise, which names the damaged objects.
     """
 
     def __init__(

@@ -285,7 +285,7 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
 
 
 def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete the manifest if the set is incomplete, because another process put the manifest while objects of the build were removed."""
+    """Delete the manifest if the set is incomplete: another process may have committed it while objects of the build were removed."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

@@ -1,4 +1,4 @@
-"""Verification and repair of the logs of names, older entries included."""
+"""Verification and repair of all entries of names, not only of the newest entry of each name."""
 
 from __future__ import annotations
 

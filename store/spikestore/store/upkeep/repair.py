@@ -207,7 +207,7 @@ class _Repair:
         return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record with the SHA-256 in the manifest: from the store, from the upstream, or made from its objects; else None."""
+        """Return a fragment's record: from the store, the upstream, or the fragment's objects; None if none has the SHA-256 in the manifest."""
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
         with contextlib.suppress(DamagedError):

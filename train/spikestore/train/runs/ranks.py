@@ -3,7 +3,7 @@
 Every rank takes its share of each global batch and pads the share to as many time bins as the whole batch has. It multiplies the
 summed loss of the share by the number of ranks, and divides the product by the number of samples of the global batch.
 ``DistributedDataParallel`` averages gradients over ranks, so the result is the gradient of the mean over the global
-batch, even if shares differ in size. Numbers such as the correctly classified samples are summed over ranks, so that all
+batch, even if shares differ in size. Numbers such as that of the correctly classified samples are summed over ranks, so that all
 ranks make the same decisions.
 
 When a rank fails, it reports the cause. The other ranks lose their connection, see that another rank failed first, and

@@ -1,4 +1,4 @@
-"""The folder of a training run: checks that it is writable, and locks it for one process."""
+"""Checks that the folder of a training run is writable, and locks it for one process."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
         lists no formats, but the files have several; a split has no recording; or, because of links, a file is in the folder
         twice.
     UnknownNameError
-        A format, or a field that is used, does not exist.
+        `settings` or `columns` name a format or a field that does not exist.
     SourceError
         A folder cannot be listed.
     """

@@ -37,15 +37,15 @@ class Format:
         Called with the bytes of a file; returns the events of the file. Raises ValueError with a description of the fault of a
         file.
     bytes_per_event : float
-        Approximate size of an event in a file, for planning. A build has room for 16 times more events than this size suggests.
+        Approximate size of an event in a file, for planning. The plan of a build allows 16 times as many events as this size suggests.
     is_least : bool
         Whether no event takes fewer bytes than `bytes_per_event`, so that a file cannot have more events than `n_events` returns.
-        The build then needs no additional room.
+        The plan then allows only that number.
 
     Raises
     ------
     UsageError
-        The name or the version cannot be stored, or a suffix does not start with a dot.
+        The name or the version cannot be stored, or a suffix does not start with a dot or is not in lower case.
     """
 
     name: str

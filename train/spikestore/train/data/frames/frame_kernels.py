@@ -120,7 +120,7 @@ def find_centres(
     sites : tuple of int
         Number of places of a time bin, size of y, and size of x.
     centres : int64 array, shape (batch, 3)
-        Filled by the call; -1 for a sample that `fill_frames` would report.
+        Filled by the call; -1 for an invalid sample, see `fill_frames`.
     """
     stride, height, width = sites
     per_stride, per_height, per_width = 1.0 / stride, 1.0 / height, 1.0 / width

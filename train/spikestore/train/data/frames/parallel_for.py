@@ -32,7 +32,7 @@ class SharedWork:
         self._helpers = [] if pool is None else [pool.submit(self._help) for _ in ranges]
 
     def _help(self) -> None:
-        """Do parts until all have been taken."""
+        """Do parts of the work until no thread has left a part."""
         part = self._part
         while part is not None:
             try:

@@ -116,7 +116,7 @@ def _shifted(key: Tensor, bits: int) -> Tensor:
 
 
 def mask_of(start: Tensor, width: Tensor) -> Tensor:
-    """Return masks as whole numbers, each made from the first place of the mask and its number of places; int64, shape (batch,)."""
+    """Return masks of adjacent time bins or sites: each mask is one number, made from its first place and its width; int64, shape (batch,)."""
     return (start << 31) | width
 
 

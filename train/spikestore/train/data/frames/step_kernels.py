@@ -273,9 +273,9 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step that mixes by masks to one of the two samples: set `amount` to 0 for each non-zero that the mixed sample does not take.
+    """Set `amount` to 0 for the non-zeros that a mix by masks drops from a sample or its partner.
 
-    The mixed sample takes non-zeros inside the masks from the partner (`is_partner`), and the others from the sample itself.
+    The partner (`is_partner`) keeps only non-zeros inside the masks, and the sample keeps only non-zeros outside.
     """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:

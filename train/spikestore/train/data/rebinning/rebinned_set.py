@@ -122,7 +122,8 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
     Raises
     ------
     UsageError
-        `rebin` is not a pair of positive whole numbers, or the sums might differ from the counts of the coarser set.
+        `rebin` is not a pair of positive whole numbers; or the sums might differ from the counts that `preprocess` would compute
+        with such bins and channels.
     """
     if rebin is None:
         return features

@@ -312,7 +312,7 @@ def densify(bench: Bench) -> Row:
 
 
 def first_batch(bench: Bench) -> Row:
-    """Seconds from construction to the first batch of ``stream``, against a warm DiskCachedDataset with fresh workers."""
+    """Seconds from the start of an iteration to its first batch: ``stream`` against a warm DiskCachedDataset with fresh workers."""
 
     def seconds_to_first(batches: Any) -> float:
         began = time.perf_counter()

@@ -45,7 +45,7 @@ def gesture_tonic_loading(scale: Scale) -> Row:
 
 
 class _Filling:
-    """Data set that fills a cache item by item. It returns only numbers of items, so that a worker does not send the frames."""
+    """Data set that fills a cache item by item. It returns only the index of each item, so that a worker does not send the frames."""
 
     def __init__(self, cached: Any) -> None:
         self._cached = cached

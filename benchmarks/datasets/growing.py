@@ -43,7 +43,7 @@ def growing_end(scale: Scale) -> Row:
 
 
 def growing_middle(scale: Scale) -> Row:
-    """Time of growing a set by recordings in the middle of its former recordings, so that half of the rows move."""
+    """Time of growing a set by recordings that sort between its former recordings, so that half of the former rows move."""
     row = Row("growing_middle: time of growing ÷ time of a fresh build", target=0.35, better="lower")
     return _grown(scale, row, "m")
 

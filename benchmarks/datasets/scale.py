@@ -1,4 +1,4 @@
-"""Sizes of a run, and a new folder for each row of the table whose measurement writes files."""
+"""Sizes of a benchmark run, and new folders for measurements that write files."""
 
 from __future__ import annotations
 

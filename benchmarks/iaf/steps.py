@@ -88,7 +88,7 @@ def bytes_kept(network: Any, x: Any) -> int:
 
 
 def trainer(network: Any, x: Any, labels: Any, best_of: int = 3) -> tuple[Callable[[], float], float]:
-    """Return a function and the loss of the first step; the function returns the samples/s of training steps, AdamW included."""
+    """Return a function that measures the samples/s of training steps, AdamW included, and the loss of the first step."""
     import torch
 
     from spikestore.train.data.batch import Batch

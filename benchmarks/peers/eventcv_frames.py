@@ -1,4 +1,4 @@
-"""A recording in EVT3 as frames of 10 ms with eventcv, on the processor core number CORE: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
+"""Decodes a recording in EVT3 with eventcv and counts it in frames of 10 ms, on processor core number CORE: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 
 
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
-    """Return the seconds that `work` takes; data that the other side of the comparison has not yet written to the disk are written first.
+    """Write all pending data to the disk, then return the seconds that `work` takes.
 
-    If these data were not written first, our fsyncs would write them too. Peers never call fsync.
+    Peers never call fsync. So without the first step, our fsyncs would also write the data that a peer left pending.
     """
     os.sync()
     return timed(work)

@@ -55,7 +55,7 @@ class Size:
     some: dict[str, int]
 
     def batches(self, way: str, backend: str, device: str) -> int:
-        """Return how many batches a combination of a way of loading and a backend runs."""
+        """Return the number of batches to run with this way of loading and this backend."""
         whole = self.samples // self.batch
         if (way, backend) == BASE or device == "cuda":
             return whole

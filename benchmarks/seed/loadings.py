@@ -88,7 +88,7 @@ class Loadings:
         return found
 
     def workers(self, dataset: Any, samples: int, **more: Any) -> Any:
-        """Return the seed's DataLoader over the first samples, with workers that stay."""
+        """Return the seed's DataLoader over the first samples; its worker processes stay from epoch to epoch."""
         import tonic
         from torch.utils.data import DataLoader, Subset
 

@@ -152,7 +152,7 @@ def cochlea_recordings(count: int) -> EventBlock:
 
 
 def _ours(block: EventBlock, operation: Operation) -> Callable[[], object]:
-    """Return a function that runs the fused pass; it has run once, because the first run compiles."""
+    """Return a function that runs the fused pass, after a first run that compiles it."""
     chain = FusedChain(Transform(operations=(operation,)), has_y=block.y is not None)
 
     def run() -> object:

@@ -105,7 +105,7 @@ class CommittedBuild:
     def _objects_of(
         self, fragment: int, objects: dict[str, str], why: BaseException
     ) -> Iterator[tuple[str, str | None]]:
-        """Yield the objects of a fragment with their hashes, or None for each hash if the record is damaged."""
+        """Yield the objects of a fragment, each with its hash; if the record is damaged, with None instead of the hash."""
         try:
             record = self.record(fragment)
         except DamagedError as error:

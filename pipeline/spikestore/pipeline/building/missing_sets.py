@@ -1,4 +1,4 @@
-"""Builds of the requested sets that neither the store nor an upstream has."""
+"""Builds of those requested sets that are neither in the store nor in an upstream."""
 
 from __future__ import annotations
 

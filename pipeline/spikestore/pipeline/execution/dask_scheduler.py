@@ -1,7 +1,7 @@
 """The scheduler of Dask: runs tasks on local workers, or on an existing Dask cluster.
 
-Only task descriptions and short reports pass through Dask's scheduler. Local workers have one thread each, thread pools of
-BLAS and codecs have size 1, and no dashboard listens.
+Workers read recordings and store fragments themselves; only task descriptions and short reports pass through Dask's
+scheduler. Local workers have one thread each, thread pools of BLAS and codecs have size 1, and no dashboard listens.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def content_of(fragment: int, content: EncodedFragment) -> FragmentContent:
 
 
 def stored_contents(features: FeatureSet, fragments: Sequence[int]) -> list[FragmentContent]:
-    """Return the summaries of fragments of a set, from its columns with one value per sample; `sites` of each summary is None.
+    """Return the summaries of fragments of a set. `sites` of each summary is None, because only columns with one value per sample are read.
 
     Raises
     ------

@@ -49,7 +49,7 @@ _FOR_LONG_TASKS = {
 
 
 class WorkerProcesses:
-    """Starts the processes of local workers; prepared processes wait until they become workers.
+    """Starts the processes of local workers; `prepare` starts some in advance.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class WorkerProcesses:
     ends : list of str
         Texts that say how workers ended unexpectedly, in the order in which the workers ended.
     given_up : int
-        Number of workers that are not replaced again, because they ended too often.
+        Number of workers that are no longer replaced, because they and their replacements ended too often.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:

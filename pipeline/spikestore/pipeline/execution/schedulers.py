@@ -35,7 +35,7 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each task.
 
-        If a task fails, the task before it still stores its result; if this fails too, its error is raised.
+        If a task fails, the result of the earlier task is still stored. If this cannot be stored either, the error of the earlier task is raised.
         """
         if not isinstance(job, TwoStepJob):
             for number in numbers:

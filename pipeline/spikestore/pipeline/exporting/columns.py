@@ -40,7 +40,7 @@ class Appender:
         self._written = 0
 
     def append(self, values: npt.NDArray[Any]) -> None:
-        """Append values; they are converted to the dtype of the array."""
+        """Append values, converted to the dtype of the array on disk."""
         while len(values):
             part = values[: CHUNK - self._filled]
             self._buffer[self._filled : self._filled + len(part)] = part

@@ -43,8 +43,8 @@ class _Run(NamedTuple):
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
     """Return the available rows among `rows` of a new set as a dict: the number of the first row of each part, and the part.
 
-    Returns None if the rows come from too many places, if their per-sample columns are damaged, or if only Zarr can decode
-    them. In this case, `FormerRows.read` returns the rows that can be read.
+    Returns None if the rows form more than `MOST_RUNS` runs, if their per-sample columns are damaged, or if only Zarr can
+    decode them. `FormerRows.read` then returns the rows that can be read.
     """
     runs = [*_runs(former.part(rows))]
     if len(runs) > MOST_RUNS:

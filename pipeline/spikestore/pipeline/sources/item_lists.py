@@ -1,6 +1,6 @@
 """Recordings of an object in Python; for torch's `Subset` and `ConcatDataset`, the recordings of the data sets inside them.
 
-The data sets inside a subclass of these two classes are not used, because a subclass may return any items.
+A subclass of these two classes may return any items, so it counts as one data set of its own.
 """
 
 from __future__ import annotations

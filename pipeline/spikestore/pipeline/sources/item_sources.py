@@ -157,7 +157,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
 
 
 class _Files(NamedTuple):
-    """A data set whose recordings are read from its files: its part of the source, its location, and what its reader returns."""
+    """A data set whose recordings are read from files."""
 
     part: FilePart
     place: LocatedPart
@@ -167,7 +167,7 @@ class _Files(NamedTuple):
 
 
 class _Builder:
-    """Identifies the data sets in an object, and collects where their recordings are."""
+    """Identifies each data set in the items, and collects where their recordings are."""
 
     def __init__(
         self,

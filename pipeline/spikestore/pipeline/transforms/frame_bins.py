@@ -159,7 +159,7 @@ def checked_bins(
 def exact(value: float) -> int | float:
     """Return a whole number up to 2^53 as int, and any other value unchanged.
 
-    Results that are computed from integers are exact also above 2^53. Up to 2^53, integers and floats give the same results.
+    Calculations with integers are exact also above 2^53; calculations with floats are not.
     """
     return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 

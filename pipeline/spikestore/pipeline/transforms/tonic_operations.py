@@ -84,8 +84,8 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     Raises
     ------
     UnsupportedTransformError
-        The transform comes before the frames; or the type is unknown to NumPy, is structured, or may change values in another
-        way.
+        The transform comes before the frames; or NumPy does not know the type; or the type may change values, except that
+        counts may become bool.
     """
     name = class_name(part)
     if not any(isinstance(operation, FrameOperation) for operation in before):

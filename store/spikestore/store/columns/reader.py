@@ -72,7 +72,7 @@ class ObjectSource(Protocol):
         """Return bytes `start` to `stop` (exclusive) of an object."""
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return sizes by path, in bytes, of those objects of a fragment whose size is known."""
+        """Return the sizes of a fragment's objects in bytes, by path; objects of unknown size are left out."""
 
     def zarr_store(self) -> StorePath:
         """Return ``data.zarr`` as a path in a read-only Zarr store."""

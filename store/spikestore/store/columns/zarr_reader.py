@@ -1,4 +1,4 @@
-"""Encoding of fragments; for codecs that `shard_codec` does not support, Zarr encodes and reads."""
+"""Encoding of fragments, by `shard_codec` or by Zarr; reading through Zarr, for codecs that `shard_codec` does not support."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Files and folders that are outside of builds and do not belong to a store; `verify` checks the builds itself.
+"""Files and folders that do not belong to a store. Folders of builds are not searched, because `verify` checks them itself.
 
-Only folder stores can have them: a bucket has no pipes, links or folders. Hidden names are ignored, because file systems
+Only folder stores can have such entries: a bucket has no pipes, links or folders. Hidden names are ignored, because file systems
 and file managers create them anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).
 """
 

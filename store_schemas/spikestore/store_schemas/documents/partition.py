@@ -1,7 +1,7 @@
 """The partition: a named, immutable division of a source's rows into parts, such as ``train`` and ``valid``.
 
-It is stored as ``partitions/<source key>/<name>.json``, unless this file exists already. The rows of a source are recordings, so a partition
-applies to the feature sets of all transforms. Versions of spikestore without partitions ignore the file.
+It is stored as ``partitions/<source key>/<name>.json``. The rows of a source are recordings, so a partition applies to
+the feature sets of all transforms. Versions of spikestore without partitions ignore the file.
 """
 
 from __future__ import annotations

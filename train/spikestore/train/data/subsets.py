@@ -52,7 +52,7 @@ def rows_where(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        With a set, the result has numbers of rows; with a data set, numbers of items.
+        With a set, the result has row numbers; with a data set, item numbers.
     column : str
         A column with one value per sample: ``label``, ``n_bins``, ``nnz``, ``speaker``, ``n_events`` …
     values : int, float or str, or iterable of these
@@ -91,8 +91,8 @@ def hold_out(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        With a set, the result has numbers of rows; with a data set, numbers of items. A data set of all rows, without `rebin`, is divided
-        like its set.
+        With a set, the result has row numbers; with a data set, item numbers. If the data set has all rows of a set and no
+        `rebin`, both ways hold out the same samples.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one sample, speaker, … is held
         out, and at least one stays.

@@ -92,7 +92,7 @@ class CudaRecorder:
 
 @dataclass
 class _Recorded:
-    """The two graphs of one batch shape, and the tensors that a replay reads and writes."""
+    """The CUDA graphs `passes` and `step` of one batch shape, and the tensors that a replay reads and writes."""
 
     frames: Tensor
     labels: Tensor

@@ -64,7 +64,7 @@ class SpikeCounts:
         return count
 
     def totals(self) -> dict[str, tuple[float, float]]:
-        """Return, for each layer since `clear`, the number of spikes, and the number of neurons multiplied by that of time bins."""
+        """Return two numbers for each layer, counted since `clear`: spikes, and outputs (neurons × time bins of all samples)."""
         now = dict(zip(self._names, self._ranks.total(self._counts).tolist(), strict=True))
         zero = (0.0, 0.0)
         totals = {}

@@ -52,7 +52,7 @@ class Arithmetic:
 
     @property
     def scales(self) -> bool:
-        """Whether losses are scaled, so that steps whose gradients overflow are skipped."""
+        """Whether losses are scaled; a step whose gradients overflow is then skipped."""
         return self._scaler.is_enabled()
 
     def backward(self, loss: Tensor) -> None:

@@ -118,7 +118,7 @@ def float16_table() -> npt.NDArray[np.int64]:
 def _in_microseconds(
     seconds: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
-    """Return the columns `t` and `time_table`, and the positions of invalid times."""
+    """Return `t` and `time_table` of an `EventBlock`, and the positions of invalid times."""
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)
         # For each sign, infinity is the smallest illegal code, so two maxima suffice, and the column is not copied.

@@ -42,7 +42,7 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 
 
 def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:
-    """Return the lengths in the descriptors; None for descriptors that are compressed, have another size or an unusual layout."""
+    """Return the lengths in the descriptors; None if descriptors are compressed, do not have 16 bytes, or are stored in an unusual layout."""
     creation = dataset.id.get_create_plist()
     address_size, _ = dataset.file.id.get_create_plist().get_sizes()
     if address_size != 8 or creation.get_nfilters():

@@ -73,7 +73,7 @@ class KeptColumn:
         return cls(name, kind, size)
 
     def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """Return the column's values for some files, stored in one or more columns of whole numbers; names and number of these columns depend only on `self`."""
+        """Return the values for some files as one or more columns of whole numbers, by name; the names depend only on `self`."""
         texts = [facts[file][self.name] for file in files]
         if self.kind == "whole":
             return {self.name: tuple(int(text) for text in texts)}

@@ -33,7 +33,7 @@ def header_length(content: bytes) -> int:
     Raises
     ------
     ValueError
-        The file has no header of this format, or another version.
+        The header is missing, damaged or truncated, or states another version or another type of events.
     """
     if not content:
         raise ValueError("the file is empty: unpack it again from the downloaded archive")

@@ -43,7 +43,7 @@ class BinWidth:
     density : float
         Share of the places of the frames whose value is not 0.
     device_bytes : float
-        Mean bytes of the non-zeros of a sample in memory.
+        Mean bytes of the packed non-zeros of a sample on the training device.
     accuracy : float, optional
         Share of test samples whose class the read-out finds; None if it was not computed.
     """

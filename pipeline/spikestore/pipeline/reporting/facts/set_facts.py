@@ -60,7 +60,7 @@ class SetFacts:
 
 
 def kept_rows(features: FeatureSet) -> npt.NDArray[np.bool_]:
-    """Return whether a row is a sample, and not a skipped recording: shape (rows,)."""
+    """Return, for each row, whether it is a sample and not a skipped recording: shape (rows,)."""
     kept = np.ones(len(features), bool)
     kept[features.manifest.skipped_rows(range(len(features)))] = False
     return kept

@@ -108,7 +108,7 @@ def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence
 def coordinate_table(
     transform: Transform, axis: int, *, size: int, step: int
 ) -> tuple[npt.NDArray[np.uint32], int]:
-    """Return the number that each raw coordinate adds to an event's site, its linear index over the axes after time.
+    """Return the number that each raw coordinate adds to the site of an event. A site is a linear index over the axes after time.
 
     Parameters
     ----------

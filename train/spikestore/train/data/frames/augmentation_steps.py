@@ -46,10 +46,10 @@ class Mixture:
         Weight of each sample's own label in a mixed label. None if labels stay as they are. Also None with `region`, because
         the weight then depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
-        The density above which a place is in the region, and the parameters of `density`.
+        A place is in the region if its density is above the first column. The other columns are the parameters of `density`.
     shift : int64 Tensor, shape (batch, 3), optional
-        How far the own events of each sample move with ``MIX_ALIGNED``: along time as a difference of the index, along y and
-        x in pixels. Events of the partner move as far in the opposite direction.
+        How far the own events of each sample move with ``MIX_ALIGNED``: along time in time bins times the number of sites,
+        along y and x in pixels. Events of the partner move as far in the opposite direction.
     """
 
     partner: Tensor

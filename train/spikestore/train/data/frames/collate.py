@@ -33,7 +33,7 @@ class PendingBatch:
     event: Any = None
 
     def taken(self) -> Batch:
-        """Return the batch; the current CUDA stream then waits until the batch is complete.
+        """Return the batch, and make the current CUDA stream wait until the batch is complete.
 
         Raises
         ------
@@ -240,7 +240,7 @@ class Assembly:
         return PendingBatch(lambda: batch, event)
 
     def _pad_to(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> int | None:
-        """Return the number of time bins of the batch; None for the number of its longest sample."""
+        """Return the number of time bins to which samples are padded; None to pad to the longest sample."""
         if not self._padding.pad_at_least:
             return self._padding.pad_to
         return self._padding.bins(samples.bins())

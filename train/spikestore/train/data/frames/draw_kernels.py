@@ -263,7 +263,7 @@ def mix_labels(
 
 @compiled
 def exp_of_negative(value: float) -> float:
-    """Return exp(-value): a series with the coefficients `FACTORS` for the value divided by 2^`HALVINGS`, squared `HALVINGS` times."""
+    """Return exp(-value): a series with the coefficients `FACTORS` gives exp(-value / 2^`HALVINGS`), which is squared `HALVINGS` times."""
     small = value * _SMALL
     power = ((((_F6 * small + _F5) * small + _F4) * small + _F3) * small + _F2) * small + _F1
     power = power * small + 1.0

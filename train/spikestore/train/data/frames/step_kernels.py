@@ -157,7 +157,7 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """In the first `count` non-zeros, drop each event whose 21 random bits are below `number`; if `keeps`, keep only these events.
+    """Of the events of the first `count` non-zeros, drop those whose 21 random bits are below `number`; if `keeps`, drop all others.
 
     64 random bits decide about three events. The loop draws three events of each non-zero, then three further events of
     each non-zero with more than three events, and so on. A loop that draws all events of one non-zero before the next
@@ -234,7 +234,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep only the non-zeros inside or outside of a mask of time bins; return their number, including non-zeros with amount 0. `at` must ascend."""
+    """Remove the non-zeros outside of a mask of time bins; if `inside` is false, set the amounts inside to 0 instead. Return the new `count`. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0

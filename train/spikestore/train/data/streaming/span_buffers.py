@@ -1,4 +1,4 @@
-"""Memory for the columns of spans. The memory of a column is used again after the last reference to the column is gone.
+"""Memory for the columns of spans, the ranges of rows that a stream reads. The memory of a column is used again after the last reference to the column is gone.
 
 The system clears and maps each page of fresh memory. This work takes a sixth of the processor time of a streamed epoch.
 So a stream keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large
@@ -83,11 +83,7 @@ class SpanBuffers:
         self._free[first:last] = [(start, stop)]
 
     def _reserved(self) -> npt.NDArray[np.uint8]:
-        """Reserve the memory and return it.
-
-        If the system refuses so much memory, for example because of a limit of the process, the array is empty and no part is
-        free.
-        """
+        """Allocate the memory; if the system refuses so much, for example because of a limit of the process, return an empty array."""
         try:
             memory = np.empty(self._size + _LINE, np.uint8)
         except MemoryError:

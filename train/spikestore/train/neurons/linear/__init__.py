@@ -24,8 +24,8 @@ and s as float32.
     ∂x(t) = Wᵀ · d(t)              torch's matrix product
 
 Most counts are 0, and sums over few non-zeros take less time than reading float32 potentials back. Recomputed
-potentials must have the bits of torch's matrix product, because a steep surrogate multiplies differences from step to
-step. So after each forward pass, some rows are recomputed and compared with torch's product.
+potentials must equal the potentials from torch's matrix product bit for bit, because a steep surrogate enlarges each
+difference from step to step. So after each forward pass, some rows are recomputed and compared with torch's product.
 
 The gradient of W is a matrix product, and potentials are stored, in each of these cases:
 

@@ -27,8 +27,8 @@ sum must have many terms, because adding it to the sum of the other rows takes t
 class LinearIAF(torch.autograd.Function):
     """Autograd function of ``neurons(linear(x))``.
 
-    The arguments are x, weight, bias, v_mem, neuron, counts and fired_counts. counts has the counts of x, or is None. fired_counts is
-    a list to which `forward` appends the counts of the spikes, or None if it has not computed them.
+    The arguments are x, weight, bias, v_mem, neuron, counts and fired_counts. counts is x as
+    `Counts`, or None. fired_counts is a list: `forward` appends the spikes as `Counts`, or None if a count does not fit a byte.
     """
 
     @staticmethod

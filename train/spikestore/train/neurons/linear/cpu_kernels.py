@@ -180,10 +180,10 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``kept``; and ``gradient``. In this task, ``kept`` has the
-        potentials before the first step, shape (batch, neurons), which the docstring of this package calls ``initial``. Writes
-        the gradient w.r.t. the neurons' input to ``input_gradient``, and the sums of this gradient over time to
-        ``sums``, shape (batch, neurons). Adds to ``weight_gradient`` as `weight_gradient_task` does. ``state`` is used
-        as in `backward_task`.
+        potentials before the first step, shape (batch, neurons). Writes the gradient w.r.t. the neurons' input to
+        ``input_gradient``, and the sums of this gradient over time to ``sums``, shape (batch, neurons). Adds the
+        gradient w.r.t. the weight to ``weight_gradient``; for its shape, see `weight_gradient_task`. For ``state``, see
+        `backward_task`.
     """
 
     def backward(data: Any) -> None:

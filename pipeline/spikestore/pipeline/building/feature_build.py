@@ -141,7 +141,7 @@ def build_features(
     """Build the unfinished fragments, commit the feature set, and return it.
 
     Fragments that an interrupted build has stored are reused. The manifest records `notes` as provenance. If the caller has
-    built fragments before this call, as for a sweep, `stored` has the summaries of these fragments.
+    already built fragments, for example in a sweep, `stored` has the summaries of these fragments.
 
     Raises
     ------

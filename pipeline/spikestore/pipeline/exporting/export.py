@@ -89,7 +89,7 @@ def export(
 ) -> Exported:
     """Write feature sets into a folder of plain files, which other programs read without spikestore.
 
-    Every block is checked while it is read. The files are written into a temporary folder beside `to`. At the end, the
+    All rows are checked while they are read. The files are written into a temporary folder beside `to`. At the end, the
     temporary folder is renamed to `to`, so an interrupted export never looks complete. Skipped recordings are left out.
     docs/exports.md describes the forms.
 

@@ -16,7 +16,7 @@ from spikestore.store_schemas.specs.operations import EventDownsampling, ToFrame
 
 
 def steps_of(spec: EventDownsampling, *, max_bins: int) -> FrameBins:
-    """Return the steps in which ``EventDownsampling`` adds up events, as time bins of frames of the smaller sensor."""
+    """Return the steps of ``EventDownsampling`` as time bins; in each step, each pixel of the smaller sensor adds up its events."""
     width, height = spec.target_size
     frames = ToFrame(sensor_size=(width, height, 2), time_window=spec.step)
     return FrameBins(frames, (2, height, width), max_bins=max_bins)

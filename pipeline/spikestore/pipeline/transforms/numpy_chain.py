@@ -137,7 +137,7 @@ class NumpyChain:
     def _before_frames(
         self, events: Events, *, name: str, sort: bool, seconds: npt.NDArray[np.float16] | None
     ) -> tuple[Events, guards.Origin]:
-        """Return a new array of the events after all operations before ``to_frame``, and the `Origin` of the events."""
+        """Apply all operations before ``to_frame``; return the events in a new array, and the `Origin` of these events."""
         now = guards.widen(events, name=name, has_y=self.has_y)
         times = None if seconds is None else seconds.astype(np.float64) * 1e6
         now, order = guards.put_in_order(now, name=name, sort=sort, times=times)

@@ -204,7 +204,7 @@ class FolderStorage:
             raise out_of_place(self.url, path, kind)
 
     def _open(self, path: str) -> int:
-        """Return a handle to an object. Its kind is checked before it is opened, because opening a device may have side effects.
+        """Return a handle to an object. An object that is no regular file is not opened, because opening a device may have side effects.
 
         The links are checked by the path of the open file, which takes one system call. Resolving the links in a path would take
         one system call for each folder, and a training run opens many objects.

@@ -141,7 +141,7 @@ def refuse_other_than_features(features: object) -> None:
 
 
 def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumns:
-    """Load a feature set into packed columns; each block is checked, and progress of long loads is logged.
+    """Load a feature set into packed columns; all rows are checked, and progress of long loads is logged.
 
     Raises
     ------

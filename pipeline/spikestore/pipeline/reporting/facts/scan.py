@@ -82,7 +82,7 @@ class Observer(Protocol):
 
 
 def scan(features: FeatureSet, observers: Sequence[Observer], progress: UnlabelledProgress) -> None:
-    """Read a set once, check each block, and pass all rows to the observers.
+    """Read and check a set once, and pass all rows to the observers.
 
     Raises
     ------

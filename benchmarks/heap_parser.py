@@ -3,9 +3,9 @@
     python -m benchmarks.heap_parser                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.heap_parser --data ~/data/SSC      # the first recordings of real files
 
-Rounds are interleaved. The table shows, for each way, the minimum and the median of the CPU time (all threads) and of the wall
-time, and the ratio h5py / heap of each of these numbers. CPU time does not include waiting, and wall time is unreliable on a
-machine with other work. The table has these parts:
+Rounds are interleaved. The table shows the minimum and the median of the CPU time (all threads) and of the wall time, for our
+reader (``heap``) and for h5py; a ratio is the time of h5py divided by the time of our reader. CPU time does not include waiting,
+and wall time is unreliable on a machine with other work. The table has these parts:
 
 - read: all blocks, one thread
 - read in 2 threads: each thread reads half of the recordings, as when threads of one process build a small set

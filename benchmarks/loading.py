@@ -92,7 +92,7 @@ class Bench:
 
     @cached_property
     def sparse(self) -> list[Any]:
-        """The seed's list of sparse tensors, on the device."""
+        """Samples as a list of sparse tensors on the device, like that of the seed (see `benchmarks`)."""
         from spikestore.train import FeatureDataset, pack
 
         columns = pack(self.features)

@@ -22,7 +22,7 @@ def nmnist_spikingjelly_filling(scale: Scale) -> Row:
 
 
 def gesture_spikingjelly_filling(scale: Scale) -> Row:
-    """DVSGesture: as `nmnist_spikingjelly_filling`, but SpikingJelly reads the events from ``.npz`` files, and the build from Tonic's files."""
+    """DVSGesture: building from Tonic's files with two warm workers, against SpikingJelly's preprocessing of ``.npz`` files with two threads."""
     return _filling(scale, GESTURE, Row("gesture_spikingjelly_filling: build vs filling frame folders", 5))
 
 

@@ -1,4 +1,4 @@
-"""The environment of the parts: packages of the checkout, and packages that `wheels.sh` packed for a machine without a registry."""
+"""Packages for ``benchmarks.gpu``: those of the checkout, and those that `wheels.sh` packed for a machine without a registry."""
 
 from __future__ import annotations
 

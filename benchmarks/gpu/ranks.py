@@ -10,7 +10,7 @@ STEPS, BATCH = 5, 7
 
 
 def main(device: str, out: str) -> None:
-    """Train the seed's network; the first rank writes the change of all weights as one flat tensor.
+    """Train `seed_network`; the first rank writes the change of all weights as one flat tensor.
 
     The global batches do not depend on the number of ranks.
 

@@ -1,7 +1,7 @@
 """Make the environments of peers: ``python -m benchmarks.peers [NAME …]``.
 
-The environments go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS has no environment of its
-own: ``make exodus`` builds it into the environment that runs the network.
+The environments go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS needs no such environment:
+``make exodus`` installs it into the environment of spikestore.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training steps of the seed's network in JAX: ``python -m …jax_steps BATCH.npz DEVICE UNROLL[,UNROLL…]``.
+"""Training steps of the network of ``benchmarks.seed`` in JAX: ``python -m …jax_steps BATCH.npz DEVICE UNROLL[,UNROLL…]``.
 
 One jitted function computes a step: ``lax.scan`` over time, the loss, its gradients and AdamW. The function is compiled
 for each UNROLL, and the fastest compiled function is taken. Neurons, surrogate and loss are the defaults of Sinabs,

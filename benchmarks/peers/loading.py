@@ -34,29 +34,29 @@ def against_annbatch_64(bench: Any) -> Row:
 
 
 def against_annbatch_128(bench: Any) -> Row:
-    """As `against_annbatch_64`, with runs of 128 samples; our spans have the same length."""
+    """Compare `stream` with annbatch, with runs of 128 samples, the length of our spans."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_128", 1.2, 1.5), 128)
 
 
 def against_annbatch_512(bench: Any) -> Row:
-    """As `against_annbatch_64`, with runs of 512 samples: longer runs are shuffled less well."""
+    """Compare `stream` with annbatch, with runs of 512 samples. The longer the runs, the worse the shuffle."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_512"), 512)
 
 
 def against_annbatch_cold(bench: Any) -> Row:
-    """As `against_annbatch_128`, but the system drops the files' cached pages before each pass."""
+    """Compare `stream` with annbatch; before each pass, the files are dropped from the page cache."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_cold", 2.5, 3), 128, cold=True)
 
 
 def against_annbatch_cold_200_mb(bench: Any) -> Row:
-    """As `against_annbatch_cold`, with a disk that is limited to 200 MB/s for both sides."""
+    """Compare `stream` with annbatch, both from a disk that is limited to 200 MB/s, without the page cache."""
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_200_MB/s", 2.5, 3), 200_000_000)
 
 
 def against_annbatch_cold_20_mb(bench: Any) -> Row:
-    """As `against_annbatch_cold`, with a disk that is limited to 20 MB/s for both sides.
+    """Compare `stream` with annbatch, both from a disk that is limited to 20 MB/s, without the page cache.
 
-    Both sides then wait for the disk, so a ratio cannot exceed the ratio of the stored bytes.
+    Both wait for the disk, so the ratio of their rates cannot exceed the ratio of their stored bytes.
     """
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_20_MB/s"), 20_000_000)
 

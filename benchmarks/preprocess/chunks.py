@@ -2,9 +2,7 @@
 
 Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
 the indices of their shards, divided by the order-0 entropy of (gap, value). The first table shows feature sets as they are
-built. The second table shows the inner chunks in several other sizes, for the choice in docs/decisions/0060. In the second table, the last chunk
-is filled up in three ways: with the fill value, with further values (the most frequent gap and value), or with the fill value as a
-second page of pcodec, separate from the data.
+built. The second table compares sizes of inner chunks, and three ways to fill up the last chunk (docs/decisions/0060).
 """
 
 from __future__ import annotations

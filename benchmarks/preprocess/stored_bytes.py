@@ -47,7 +47,7 @@ def gaps_of(columns: Any) -> Any:
 
 
 def entropy(symbols: Any) -> float:
-    """Return the order-0 entropy of symbols, in bits."""
+    """Return the order-0 entropy of symbols, in bits per symbol."""
     import numpy as np
 
     share = np.unique(symbols, return_counts=True)[1] / len(symbols)

@@ -44,9 +44,9 @@ class Size:
     samples, batch, rounds : int
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        By backend: number of batches that a cell with this backend runs, in addition to the batches that worker
-        processes make at the same time (`at_once`). Three kinds of cells run whole epochs: cells with other backends, the cell of naive loading with
-        Sinabs, and all cells on a GPU.
+        By backend: number of batches that a cell with this backend runs. A cell with worker processes runs as many batches
+        more as these processes make at the same time (`at_once`). Whole epochs are run by cells whose backend is not listed
+        here, by the cell of naive loading with Sinabs, and by all cells on a GPU.
     """
 
     samples: int

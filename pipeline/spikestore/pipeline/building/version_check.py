@@ -71,7 +71,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
     """Raise `UsageError` if a committed set has the same Python class and version, but another number of items.
 
-    At most `OTHER_SETS` sets of the same transform are opened, and only sets of the same split are compared.
+    Only sets of the same transform and split are compared, and at most `OTHER_SETS` sets of the transform are opened.
     """
     stated = _stated(wanted.located.source)
     if not stated:

@@ -30,7 +30,7 @@ def pipeline_checks() -> Iterator[Finding]:
     else:
         yield from versions("tonic")
     if find_spec("numba") is None:  # another extra has brought h5py
-        remedy = "pip install 'spikestore[pipeline]', if you want to use it"
+        remedy = "to use spikestore.pipeline, run pip install 'spikestore[pipeline]'"
         yield Finding("small build", "absent", "numba is not installed", remedy)
     else:
         yield small_build()

@@ -98,10 +98,7 @@ def sample_count(manifest: Manifest) -> int:
 
 
 def value_dtype(manifest: Manifest) -> np.dtype[Any]:
-    """Return the dtype of values: for counts, the smallest sufficient one of uint8, int16, int32 and int64; for real values, float32.
-
-    torch computes with all these dtypes.
-    """
+    """Return the dtype of values: for counts, the smallest sufficient one of uint8, int16, int32 and int64; for real values, float32."""
     if manifest.layout.dtype("value").kind == "f":
         return np.dtype(np.float32)
     fits = (dtype for dtype in (np.uint8, *_SIGNED) if manifest.max_value <= np.iinfo(dtype).max)

@@ -41,7 +41,7 @@ class RowPart(Protocol):
 
 
 class FormerPart:
-    """Rows of a former set, which was committed before.
+    """Rows that a new set takes from a committed set.
 
     Parameters
     ----------

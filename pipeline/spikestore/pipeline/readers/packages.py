@@ -7,6 +7,6 @@ from importlib.metadata import EntryPoint
 
 
 def package_of(entry: EntryPoint) -> str:
-    """Return the name of the distribution that registers an entry point, as pip writes it."""
+    """Return the normalised name of the distribution that registers an entry point: lower case, with hyphens."""
     name = "unknown" if entry.dist is None else entry.dist.name
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -75,7 +75,7 @@ def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
     """Read all samples of all splits once. The caller ensures that each split has at least one sample that was not skipped.
 
     The linear read-out is fitted to the first split, and tested with each other split. If there is only one split, the read-out
-    is tested with held-out samples. The sweep over bin widths has samples of its own (`_sweep_rows`).
+    is tested with held-out samples. `_sweep_rows` chooses the samples on which several bin widths are compared.
     """
     order = [*splits]
     fitted = order[0]

@@ -272,7 +272,7 @@ class DirectReader:
     def _stored_chunks(
         self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int]
     ) -> tuple[range, list[memoryview]]:
-        """Return the numbers and the bytes of the chunks that hold some values of a fragment's shard."""
+        """Return the numbers and the bytes of the chunks that hold the values `span` of a fragment's shard."""
         (first, last), packed = span, self._packed[name]
         chunks = range(first // packed.chunk, (last - 1) // packed.chunk + 1)
         extents = [table.extents[name][chunk] for chunk in chunks]

@@ -52,7 +52,7 @@ def findings_of_entry_points() -> Iterator[tuple[str, list[Finding]]]:
         try:
             check: Callable[[], Iterable[Finding]] = point.load()
         except ImportError as error:
-            remedy = f"pip install 'spikestore[{point.name}]', if you want to use it"
+            remedy = f"to use spikestore.{point.name}, run pip install 'spikestore[{point.name}]'"
             yield (
                 point.name,
                 [Finding("packages", "absent", f"{error.name or error} is not installed", remedy)],

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class NamedSets(Protocol):
-    """Protocol of the methods of `Store` that copies use."""
+    """Protocol with the methods of `Store` that are needed to copy sets."""
 
     @property
     def storage(self) -> Storage:

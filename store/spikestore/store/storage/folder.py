@@ -159,7 +159,7 @@ class FolderStorage:
                 self.publisher.forget(folder)
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return a folder as a path in a read-only Zarr store."""
+        """Return the folder `prefix` as a read-only path for Zarr."""
         from zarr.storage import StorePath
 
         from spikestore.store.storage.zarr_folder import LocalStore

@@ -153,7 +153,7 @@ class ObjectStorage:
             self._store.delete(path)
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return a prefix as a path in a read-only Zarr store."""
+        """Return the folder `prefix` as a read-only path for Zarr."""
         from zarr.storage import ObjectStore as ZarrObjectStore
         from zarr.storage import StorePath
 

@@ -91,7 +91,7 @@ class Storage(Protocol):
         """Remove an object if it exists."""
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return `prefix` as a path in a read-only Zarr store."""
+        """Return the folder `prefix` as a read-only path for Zarr."""
 
     def free_bytes(self) -> int | None:
         """Return the free space in bytes, or None for a storage without a limit."""

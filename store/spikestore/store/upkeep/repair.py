@@ -6,8 +6,8 @@ have this SHA-256. A repair can therefore be interrupted, repeated, and run at t
 Correct bytes come from, in this order:
 
 1. the set itself: the plan and the zarr.json documents are derived from each other;
-2. the same build in another store, byte for byte; if no other store has a record, it is computed from
-   the objects of its fragment;
+2. the same build in another store, byte for byte; a record that no other store has is computed from the objects of its
+   fragment;
 3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
 Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Without `rewrite`, such bytes

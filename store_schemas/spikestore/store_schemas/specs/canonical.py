@@ -43,7 +43,8 @@ def canonical_json(document: Any) -> bytes:
 
 
 def _canonical_text(value: Any) -> str:
-    """Return the RFC 8785 form of a value. For a list of files, this takes less than half the time of the package rfc8785."""
+    """Return the RFC 8785 form of a value."""
+    # For a list of files, the package rfc8785 takes more than twice the time of this function.
     kind = type(value)
     if kind is str:
         return encode_basestring(value)

@@ -1,8 +1,7 @@
 """Storage of texts and real numbers in columns of whole numbers.
 
 The source document of a folder of recordings has only columns of whole numbers. A text or a real number is therefore stored in several such columns,
-its *parts* (docs/format.md, "Folder"). Readers that do not know this rule see columns of numbers with unusual names; nothing
-else changes for these readers.
+its *parts* (docs/format.md, "Folder"). Programs that do not know this rule see columns of numbers with unusual names.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) 
     """Return the columns of a source, after the parts of each column of texts or real numbers are joined to that column.
 
     A part is called ``COLUMN.text-0``, ``COLUMN.text-1``, …, or ``COLUMN.real-0``, …. Columns with such names stay as they are in
-    these cases: a number is missing; `parts_of` never writes such values; there are columns of both types; or the name ``COLUMN``
-    belongs to another column or is in `reserved`.
+    these cases: a number between 0 and the highest is missing; `parts_of` never writes such values; COLUMN has parts of both
+    types; or the name ``COLUMN`` belongs to another column or is in `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:

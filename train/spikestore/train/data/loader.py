@@ -114,7 +114,7 @@ class FeatureLoader(IterableDataset[Batch]):
     reuse : bool
         False allocates fresh memory for each batch, for code that keeps raw addresses of a batch.
     max_frame_bytes : int, optional
-        Limit of the dense frames of a batch in bytes, because a row can have frames of any size; by default 4 GiB, or half of this
+        Largest size of the dense frames of a batch, in bytes; a larger batch is an error. By default 4 GiB, or half of this
         machine's memory if that is less.
     progress : callable, optional
         Called during loading as ``progress(samples_done, samples_total, label)``.

@@ -17,7 +17,7 @@ __all__ = ["IAF", "SinabsState"]
 
 
 class SinabsState(MembraneState):
-    """Mixin for a layer of Sinabs whose only state is ``v_mem``, without synapses. The mixin must be the first base class.
+    """Mixin for a layer of Sinabs whose only state is ``v_mem``. The mixin must be the first base class.
 
     Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both
     methods work for the layer itself; the ``buffers()`` of a network that contains the layer do not include the state.

@@ -61,13 +61,13 @@ def why_not_optimiser(optimiser: torch.optim.Optimizer) -> str | None:
 
 
 def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
-    """Return the values that a graph of forward and backward pass contains: if they change, a new graph is needed."""
+    """Return the values that a CUDA graph of a forward and a backward pass depends on: if a value changes, a new graph is needed."""
     parameters = tuple((parameter.data_ptr(), parameter.requires_grad) for parameter in network.parameters())
     return batch.frames.shape, batch.frames.dtype, batch.labels.shape, network.training, parameters
 
 
 def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:
-    """Return the values that a CUDA graph of an optimiser's step contains: if they change, a new graph is needed."""
+    """Return the values that a CUDA graph of an optimiser's step depends on: if a value changes, a new graph is needed."""
     numbers = tuple(
         (name, value.data_ptr() if isinstance(value, torch.Tensor) else value)
         for group in optimiser.param_groups

@@ -107,7 +107,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     unused = [name for name in known if name not in used]
     if unused:
         logger.info(
-            "not stored: %s. To store a column, list its name in the field columns under [source]",
+            "fields that are not stored: %s. To store a field, add its name to columns under [source]",
             ", ".join(unused),
         )
     kept = [KeptColumn.of(column, facts) for column in columns]

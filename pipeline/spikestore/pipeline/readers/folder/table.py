@@ -51,8 +51,8 @@ class Table:
         if file_column not in names:
             hint = did_you_mean(file_column, names) or ";"
             raise self._wrong(
-                f"has no column {file_column!r}{hint} its first line must name the columns; it has {', '.join(map(repr, names))}: "
-                "set the field file under [source.folder]"
+                f"has no column {file_column!r}{hint} its first line names the columns {', '.join(map(repr, names))}: "
+                "set file under [source.folder] to the name of the column with the paths of the recordings"
             )
         self.columns = tuple(one for one in names if one != file_column)
         self.rows: dict[str, dict[str, str]] = {}

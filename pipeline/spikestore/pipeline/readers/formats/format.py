@@ -1,6 +1,6 @@
 """Description of a file format: its name, version, suffixes, and the function that reads it.
 
-A package adds a format by an entry point of the group ``spikestore.formats``, in the same way as a data set.
+A package adds a format by an entry point of the group ``spikestore.formats`` (docs/own_recordings.md).
 """
 
 from __future__ import annotations

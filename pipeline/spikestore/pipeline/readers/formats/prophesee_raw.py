@@ -54,7 +54,7 @@ def read_raw(content: bytes) -> RawEvents:
 
 
 def _header(content: bytes) -> tuple[int, int]:
-    """Return the version of the words, 2 or 3, and the position at which the words start."""
+    """Return the version of the format EVT, 2 or 3, and the position at which the events start."""
     if not content:
         raise ValueError("the file is empty")
     versions: list[bytes] = []

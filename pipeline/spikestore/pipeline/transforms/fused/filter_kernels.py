@@ -88,10 +88,10 @@ def _center_crop(
     p: Array,
     numbers: Array,
 ) -> Any:
-    """Write the kept events.
+    """Write the events inside the crop to `t`, `x`, `y` and `p`.
 
-    The other operations change events in place, in a copy of the recording. ``center_crop`` writes to other arrays than it
-    reads from. So if it is the first operation, no copy is needed.
+    Unlike the other operations, ``center_crop`` does not change its input. As the first operation, it needs no copy of the
+    recording.
     """
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))

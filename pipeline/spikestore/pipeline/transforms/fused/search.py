@@ -1,4 +1,4 @@
-"""Compiled search among the times of a recording; the time factor is applied only to the times that the search reads."""
+"""Compiled search among the times of a recording; only the times that the search reads are scaled by the time factors."""
 
 from __future__ import annotations
 

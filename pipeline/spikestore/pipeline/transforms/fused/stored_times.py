@@ -51,7 +51,7 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
     """Return, for each whole number k, the smallest time difference whose value is at least k.
 
-    The value of a time difference is the entry of `values` for the difference rounded to float16. Differences are multiples of `UNIT`.
+    To find its value, a time difference is rounded to float16. The result has differences as multiples of `UNIT`.
 
     Parameters
     ----------

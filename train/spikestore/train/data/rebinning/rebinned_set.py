@@ -107,8 +107,8 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s may lack events (%s in total): these events are in none of the stored bins, so rebin cannot add "
-                "them, but one of its longer bins may cover their times. To include them, let spikestore preprocess build a set with the longer bins",
+                "%r: %s of %s may lack events (%s in total): a longer bin may cover the times of these events, but the stored set "
+                "does not contain them. To include them, build a set with the longer bins: use spikestore preprocess",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 plural(len(self), "sample"),

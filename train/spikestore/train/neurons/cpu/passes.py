@@ -72,7 +72,7 @@ def backward(
 
 
 def word(job: Any, name: str) -> int:
-    """Return the word `name` of a job."""
+    """Return one number of a job by its name (see `JOB`)."""
     return int(job[_PLACE[name]])
 
 
@@ -108,7 +108,7 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
 def run_job(
     task: Any, shape: torch.Size, neuron: Neuron, more: dict[str, float] | None = None, **words: Any
 ) -> Any:
-    """Run a task on a new job; return the job's words. The caller must keep the tensors alive."""
+    """Run a task on a new job (see `new_job`), and return the job. The caller must keep the tensors alive."""
     job, threshold = new_job(shape, **words), float(neuron.threshold)
     if not threshold > 0:
         raise UsageError(f"spike_threshold must be above 0, got {threshold}")

@@ -265,7 +265,7 @@ class PackedSpikes(NamedTuple):
     odd_value: Tensor
 
     def unpacked(self) -> Tensor:
-        """Return the spikes as float32. If more counts do not fit a byte than the list can hold, the first spike is NaN."""
+        """Return the spikes as float32. If the list was too short for all counts that do not fit a byte, the first spike is NaN."""
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](
@@ -380,7 +380,7 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return a neuron's threshold and minimum as tensors, which kernels read on the device; and its reset, or 0 if the reset is None."""
+    """Return threshold, minimum and reset for a kernel. Without a minimum, the threshold takes its place, unused; without a reset, 0."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 

@@ -1,11 +1,12 @@
 """``.aedat`` files of version 3.1, as iniVation's cAER wrote them, for example the recordings of DVSGesture.
 
 A file starts with lines of text that begin with ``#``; the first is ``#!AER-DAT3.1``, the last ``#!END-HEADER``. Packets
-follow, little-endian: a header of 28 bytes, and ``capacity`` events of ``size`` bytes. The header has the type of the events
-(16 bits), their source (16), size, position of the time in an event, overflow of the times, capacity, number of events, and
-number of valid events (32 each). An event of a sensor (type 1) has 64 bits. The first 32 bits are, from the highest bit down, x
-(15), y (15), the polarity (1), and whether the event is valid (1). The last 32 bits are the time in µs, to which overflow ·
-2^31 is added. Events that a filter of cAER has marked as invalid are left out, as cAER's own modules do.
+follow, little-endian: a header of 28 bytes, and ``capacity`` events of ``size`` bytes. The header has two numbers of 16 bits:
+type and source of the events. Six numbers of 32 bits follow: size, position of the time in an event, overflow of the times,
+capacity, number of events, and number of valid events. An event of a sensor (type 1) has 64 bits. The first 32 bits are, from
+the highest bit down, x (15 bits), y (15 bits), the polarity (1 bit), and whether the event is valid (1 bit). The last 32 bits
+are the time in µs, to which overflow · 2^31 is added. Events that a filter of cAER has marked as invalid are left out, as cAER's
+own modules do.
 """
 
 from __future__ import annotations

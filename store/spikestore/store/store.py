@@ -272,7 +272,7 @@ class Store:
     ) -> dict[str, Copied]:
         """Copy the sets of a name or a key from another store into this store, and point the same name at the copies.
 
-        The reverse of `push`, with the same result and the same errors. The other store need not be trusted.
+        Returns the same dict as `push`, and raises the same errors. The other store need not be trusted.
 
         Parameters
         ----------

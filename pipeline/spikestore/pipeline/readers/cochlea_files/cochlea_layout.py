@@ -12,7 +12,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.cochlea_files.hdf5 import type_text
 from spikestore.store_schemas.errors import LayoutError
 
-EXPECTED = "expected HDF5 with spikes/times, spikes/units, labels and extra/keys, as SSC and SHD have it"
+EXPECTED = "expected HDF5 with spikes/times, spikes/units, labels and extra/keys, as in SSC and SHD"
 DOWNLOAD = "download it again (https://zenkelab.org/datasets/)"
 
 

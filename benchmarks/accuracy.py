@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _lacking(data: Path) -> str | None:
-    """Return the reason why the gain can't be measured on these recordings; None if it can be measured."""
+    """Return a message that names the missing splits; None if all splits exist."""
     recordings = find_recordings(data)
     lacking = [split for split in COUNTS if split not in recordings.splits]
     if not lacking:

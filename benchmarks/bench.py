@@ -76,7 +76,7 @@ def tonic_dataset(bench: Bench) -> Any:
 
 
 def build(bench: Bench, what: Any, scheduler: Any, **request: Any) -> Any:
-    """Build a set in a fresh store, from the first task to the manifest."""
+    """Build the requested set `what` in a fresh store, and return the feature set."""
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.store import Store
 

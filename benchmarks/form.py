@@ -163,7 +163,7 @@ _Measure = TypeVar("_Measure", bound=Callable[..., Any])
 
 
 def wanted_rows(measures: Sequence[_Measure], options: argparse.Namespace) -> list[_Measure]:
-    """Return the functions of the selected rows.
+    """Return the functions whose rows ``--rows`` selects.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def read(wanted: Any, threads: int) -> None:
 
 
 def measure(bench: Bench, recordings: int) -> None:
-    """Print the table for a number of recordings."""
+    """Print the times of reads and builds of `recordings` recordings, with our heap parser and with h5py."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     wanted = target(bench, recordings)

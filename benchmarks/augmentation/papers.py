@@ -79,7 +79,7 @@ def eventmix(x: _Frames, y: _Frames) -> None:
 
 
 def event_drop(x: _Frames, y: _Frames) -> None:
-    """Drop by time, by area or at random. This function drops counts of dense frames; the authors' code drops events from a list."""
+    """Drop counts of dense frames by time, by area or at random; the authors' code drops events from a list."""
     for sample in x:
         option = _random.integers(0, 4)
         if option == 1:

@@ -1,4 +1,4 @@
-"""Parts shared by the rows on N-MNIST and DVSGesture: recordings on disk, and builds of these recordings."""
+"""Recordings on disk and their builds, for the benchmarks on N-MNIST and DVSGesture."""
 
 from __future__ import annotations
 

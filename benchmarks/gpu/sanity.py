@@ -119,7 +119,7 @@ def neurons(device: Any) -> list[Row]:
 
 
 def states(device: Any) -> list[Row]:
-    """Compare two calls, for the halves of a sequence, with one call for the whole sequence.
+    """Compare neurons that get a sequence in two calls, one for each half, with neurons that get it in one call.
 
     Membrane potentials persist between calls, so the results must be equal.
     """

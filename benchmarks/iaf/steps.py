@@ -1,4 +1,4 @@
-"""What the rows of results of ``benchmarks.iaf`` share: sizes, and steps that are timed."""
+"""Sizes and timed training steps that the modules of ``benchmarks.iaf`` share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Bench:
     rounds : int
         Number of rounds of every comparison.
     samples : int
-        Number of different samples in the epoch.
+        Number of samples of the set that `epoch` trains on.
     scratch : Path
         Folder for the files that rows write.
     """

@@ -35,7 +35,7 @@ def main(columns: str, folder: str, batch_size: str, workers: str) -> None:
 
 
 def _loader(columns: dict[str, Any], folder: Path, batch_size: int, workers: int) -> Any:
-    """Write packed columns in litdata's format; return its shuffling loader of dense float32 batches.
+    """Write packed columns in litdata's format; return litdata's loader, which shuffles and yields dense float32 batches.
 
     `columns` are those of `PackedColumns`: index and value (non-zeros,), offsets (samples + 1,), n_bins and label
     (samples,), and sites, the frame axes after time. Workers stay from epoch to epoch.

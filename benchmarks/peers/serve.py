@@ -17,7 +17,7 @@ def answers() -> Any:
 
 
 def serve(stream: Any, work: Callable[[], float], **facts: object) -> None:
-    """Write the description of this peer; then, for each line of stdin, run its work and write its rate."""
+    """Write `facts` about this peer; then, for each line of stdin, call `work` and write the rate that it returns."""
     stream.write(json.dumps(facts) + "\n")
     stream.flush()
     for _ in sys.stdin:

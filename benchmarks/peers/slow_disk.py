@@ -1,4 +1,4 @@
-"""A limit of the speed at which a disk is read."""
+"""A limit on how fast a benchmark reads from a disk."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ LIBRARIES = "import platformdirs, rfc8785, typer; from pydantic import BaseModel
 
 
 def first_fragment(bench: Bench) -> Row:
-    """Compare a process that builds a set of one fragment with ``python -c "import numba, h5py"``."""
+    """Processor time to build a set of one fragment, against ``python -c "import numba, h5py"``."""
     recipe = bench.scratch / "first.toml"
     recipe.write_text(bench.data.recipe_text(FIRST_FRAGMENT), encoding="utf-8")
 
@@ -43,7 +43,7 @@ def first_fragment(bench: Bench) -> Row:
 
 
 def second_run(bench: Bench) -> Row:
-    """Compare a run of ``preprocess`` that finds all sets in the store with ``python -c "import zarr"``."""
+    """Processor time of ``preprocess`` if all sets are in the store, against ``python -c "import zarr"``."""
     recipe = bench.scratch / "again.toml"
     recipe.write_text(bench.data.recipe_text(min(10_000, bench.many)), encoding="utf-8")
     call = _preprocess(bench, recipe, bench.store())
@@ -63,7 +63,7 @@ def _preprocess(bench: Bench, recipe: Path, store: Path) -> list[object]:
 
 
 def _compared(row: Row, ours: Callable[[], list[object]], imports: str, libraries: str) -> Row:
-    """Fill a row with the processor times of a command, of the peer's imports and of our libraries' imports, in turn."""
+    """Fill a row with three processor times: of our command, of the peer's imports, and of our libraries' imports."""
     _processor_seconds(ours())  # byte code and machine code are cached from here on
     mine: list[float] = []
     theirs: list[float] = []

@@ -34,7 +34,7 @@ def refractory_period(scale: Scale) -> Row:
 
 
 def center_crop(scale: Scale) -> Row:
-    """``center_crop`` to three quarters and frames of 10 ms, against Tonic's classes."""
+    """``center_crop`` to 96 x 96 pixels, then frames of 10 ms, against Tonic's classes."""
     from tonic import transforms
 
     part = transforms.CenterCrop((SIDE, SIDE, 2), 96)
@@ -68,7 +68,7 @@ def _cropped(block: EventBlock) -> EventBlock:
 def _against_tonic(
     name: str, part: object, side: int, scale: Scale, kept: Callable[[EventBlock], EventBlock] | None = None
 ) -> Row:
-    """Return a row on `part`, a transform of Tonic, followed by frames.
+    """Return the comparison of our side with Tonic: both apply the Tonic transform `part`, then make frames.
 
     With `kept`, our side applies no filter: it makes frames of the events that `kept` returns, and the time of `kept` does not count.
     """

@@ -1,4 +1,4 @@
-"""The rules of papers against the code that the papers use."""
+"""Frames that follow papers, against the code of these papers (sparch and SpikingJelly)."""
 
 from __future__ import annotations
 

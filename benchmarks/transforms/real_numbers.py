@@ -55,7 +55,7 @@ class _Case:
         return self.transform((self.side, self.side, 2))
 
     def recordings(self, count: int) -> list[npt.NDArray[Any]]:
-        """Return random recordings: recording i is the first recording, shifted in x by i pixels."""
+        """Return copies of one random recording; copy i is shifted in x by i pixels."""
         one = recording(self.side, self.events, self.length, NOISE)
         moved = [one.copy() for _ in range(count)]
         for number, events in enumerate(moved):
@@ -169,7 +169,7 @@ def _bytes(case: _Case, scale: Scale) -> Row:
 
 
 def _loading(case: _Case, scale: Scale) -> Row:
-    """Dense batches, against Tonic's full cache in the page cache. Both sides use one core."""
+    """Dense batches, against Tonic's filled disk cache, which is read from memory. Both sides use one core."""
     import tonic
     from torch.utils.data import DataLoader
 

@@ -226,7 +226,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
         return None  # equal samples
     address = Address(pin.transform_key, pin.source_key)
     if requested.address == address:
-        return "it has the same keys and another digest, so the samples of one of these sets are wrong: verify the store"
+        return "it has the keys of the new set but another digest, so the samples of one of the two sets are wrong: verify the store"
     try:
         former = find(address)
     except StoreError as error:

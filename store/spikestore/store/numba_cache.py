@@ -1,6 +1,6 @@
 """Cache on disk for numba's machine code, so that only the first process compiles.
 
-numba's own cache checks only the source file of a function, and raises its errors in the function's caller. In this cache:
+numba's own cache ignores changes of imported modules, and its errors reach the function's caller. In this cache:
 
 1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
    imports, directly or not, so machine code of earlier sources never runs;

@@ -158,7 +158,7 @@ class Store:
         splits : mapping of str to FeatureSet
             The set of each split.
         move : bool
-            Move splits to other sets even if these conditions do not hold.
+            Move splits even if a new set has another transform, or lacks recordings of the former set.
 
         Raises
         ------

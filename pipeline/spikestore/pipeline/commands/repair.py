@@ -146,7 +146,7 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Yield the selected sets. The older entries of each name are repaired first, also if the name was removed.
+    """Repair the older log entries of the names, also of removed names; then yield the selected sets.
 
     Raises
     ------

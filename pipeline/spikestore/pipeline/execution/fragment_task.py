@@ -158,9 +158,9 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
 
 
 def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
-    """Compute a fragment; return the function that stores it and returns the report.
+    """Compute a fragment. Return a function that stores the fragment and returns its report.
 
-    If the fragment is stored already, nothing is computed, and the function only returns the report.
+    If the fragment is stored already, nothing is computed, and that function only returns the report.
     """
     began = time.perf_counter()
     build, rows = job.build, len(job.plan.rows(fragment))

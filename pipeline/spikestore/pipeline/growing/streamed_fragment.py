@@ -118,7 +118,7 @@ def stream_fragment(
     Raises
     ------
     DamagedError, StoreError
-        Rows of a committed set from which `parts` take rows cannot be read, or are damaged.
+        A stored row that a part takes from a committed set cannot be read, or is damaged.
     UsageError
         The fragment has more non-zeros than the plan allows.
     """

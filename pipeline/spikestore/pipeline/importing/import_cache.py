@@ -93,9 +93,9 @@ def import_cache(
         Compare all rows, not only some; needs `data`.
     workers : int, optional
         Number of worker processes that read the cache and store its items; if it is 0, this process does the work. By default,
-        one worker process per core; if this process alone finishes sooner, no worker is started.
+        one worker process per core, or none if this process alone is expected to finish sooner.
     progress : callable, optional
-        Called as ``progress(items_done, items_total, label)``, first for the check, then while samples are stored.
+        Called as ``progress(items_done, items_total, label)``, first while items are read and checked, then while samples are stored.
 
     Raises
     ------

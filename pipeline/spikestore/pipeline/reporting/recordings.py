@@ -95,7 +95,7 @@ class Recordings(ClosesOnExit):
         return _raster(events, self._transform(split), has_y=reader.has_y, sort=sort)
 
     def time_grid(self, split: str, rows: Sequence[int]) -> dict[str, Any]:
-        """Return the differences between neighbouring times of some recordings, in µs; equal times count once.
+        """Describe the differences between neighbouring times of some recordings, in µs; equal times count once.
 
         Returns
         -------

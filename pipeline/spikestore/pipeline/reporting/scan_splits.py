@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 class SweepRows(NamedTuple):
-    """The samples of the sweep: for each bin width, a read-out is fitted to some samples and tested with others."""
+    """Rows of the sweep over bin widths: a read-out for each width is fitted to the rows `fitted`, and tested with the rows `tested`."""
 
     fitted: Rows
     tested: Rows

@@ -62,7 +62,7 @@ class LocatedSource:
 
     @property
     def seconds_to_read(self) -> float:
-        """Approximate time in seconds to read the rows that are items of a Python object, without the transform; 0 for files."""
+        """Approximate time in seconds to read the rows that come from data sets in Python, without the transform; 0 for files."""
         items = self.source.items
         if items is None:
             return 0.0

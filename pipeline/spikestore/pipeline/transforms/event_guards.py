@@ -46,7 +46,7 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        For each event, its number in the file; None if no event was sorted or dropped.
+        For each event, its number in the file; None if these numbers are 0, 1, 2 and so on.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Origin:
         return np.arange(count) if self.order is None else self.order[:count]
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:
-        """Return the `Origin` of the events for which `kept` is true, with the same numbers of these events."""
+        """Return the `Origin` of the events for which `kept` is true; each event keeps its number in the file."""
         return Origin(self.name, self.events, self.numbers(len(kept))[kept])
 
     def error(self, place: int, field: str, found: object, problem: str) -> RecordingError:

@@ -218,7 +218,7 @@ def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int 
 
 
 def _identity(recording: Any) -> str:
-    """Return the absolute path of a recording, or a hash of its array."""
+    """Return the absolute path of a recording that is a file, or the hash of a recording that is an array."""
     if isinstance(recording, np.ndarray):
         return sha256_hex(f"{recording.shape} {recording.dtype} ".encode() + recording.tobytes())
     return str(os.path.abspath(recording))  # noqa: PTH100 - follows no links

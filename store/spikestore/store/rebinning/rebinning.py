@@ -1,8 +1,8 @@
 """Rows of a coarse feature set, computed from the rows of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
-each coarse count is a sum of fine counts. Events outside of all fine bins are not stored. Most of these events are outside of
-all coarse bins too; `Rebinning.has_all_events` says for which rows all such events are certainly outside of all coarse bins.
+each coarse count is a sum of fine counts. Events outside of all fine bins are not stored; if one of them is inside of a coarse
+bin, the coarse row cannot be computed. `Rebinning.has_all_events` says which rows certainly have no such event.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Rebinning:
     def n_bins(self, n_bins: npt.NDArray[Any]) -> _Int64s:
         """Return the number of coarse time bins of rows that have `n_bins` fine time bins.
 
-        If `has_all_events` is true for a row, the number is exact.
+        The number is exact for rows for which `has_all_events` is true; for other rows it may be wrong.
         """
         fine = n_bins.astype(np.int64)
         if self.keeps_incomplete:

@@ -46,14 +46,14 @@ class NamedSets(Protocol):
 def refuse_copies(
     source: NamedSets, destination: NamedSets, texts: Sequence[str], *, move: bool = False
 ) -> None:
-    """Raise the error with which `copy_named` would copy nothing, before the first of several names is copied.
+    """Raise if `copy_named` would refuse one of several names, so that none of them is copied.
 
-    Errors that are no `UsageError`, such as those of damaged sets, are left to `copy_named`.
+    Errors of stored objects (`StoreError`) are left to `copy_named`.
 
     Raises
     ------
     UnknownNameError, UsageError
-        The errors of `copy_named`.
+        `copy_named` would raise the same error.
     """
     for text in texts if len(texts) > 1 else ():  # for a single name, `copy_named` raises it in time
         with contextlib.suppress(StoreError):

@@ -25,7 +25,7 @@ from spikestore.store_schemas.errors import DamagedError, StoreError
 
 
 class ScannedRows:
-    """Reads rows of one fragment of a committed set, once, and checks them. The rows are whole blocks.
+    """Reads and checks rows of one fragment of a committed set, chunk by chunk.
 
     `of_objects` and `feature_set.scanned` return such objects.
 
@@ -34,7 +34,7 @@ class ScannedRows:
     address, manifest
         Keys of the set, and its manifest, which has been checked.
     rows : RowRange
-        The rows.
+        The rows: whole blocks, because the column ``check`` has one hash per block.
     reader : DirectReader
         Reader of the set.
     describe : callable

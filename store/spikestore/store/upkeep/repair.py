@@ -303,7 +303,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the set has the manifest's digest with these rows. If the records of the rows are damaged, nothing else checks the rows."""
+        """Return whether the set keeps its digest with the rewritten rows; only this check covers rows whose record is damaged."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:

@@ -143,7 +143,7 @@ BAD: dict[str, Case] = {
     "a long text": ({"table": "labels.csv"}, ("note",), f"file,label,note\na/1.npy,x,{'ä' * 61}\nb/2.npy,y,\nc/d/3.npy,x,\n", "a/1.npy has a value of note with 122 bytes, but at most 120 are kept: shorten the value"),
     "a control character": ({"table": "labels.csv"}, ("note",), "file,label,note\na/1.npy,x,a\x07b\nb/2.npy,y,\nc/d/3.npy,x,\n", "'a/1.npy' has note = 'a\\x07b', which has a character that is not printable, or is not UTF-8: remove this character"),
     "a missing number": ({"table": "labels.csv"}, ("gain",), "file,label,gain\na/1.npy,x,0.5\nb/2.npy,y,\nc/d/3.npy,x,1\n", "b/2.npy has no gain, but other recordings have numbers: add a number, or do not list gain in columns"),
-    "a long name": ({"table": "labels.csv"}, ("g" * 55,), f"file,label,{'g' * 55}\na/1.npy,x,0.5\nb/2.npy,y,1\nc/d/3.npy,x,1\n", "is too long: use at most 54 characters, because not all values"),
+    "a long name": ({"table": "labels.csv"}, ("g" * 55,), f"file,label,{'g' * 55}\na/1.npy,x,0.5\nb/2.npy,y,1\nc/d/3.npy,x,1\n", "is too long: use at most 54 characters, the limit for columns of texts"),
     "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "has the field split, so shares must not be set"),
     "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split 'test' of"),
     "an unknown format": ({"formats": ["numpy"]}, (), None, "no format is called 'numpy'"),

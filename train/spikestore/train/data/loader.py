@@ -338,7 +338,7 @@ class FeatureLoader(IterableDataset[Batch]):
         """Return the position of the loader, from which `load_state_dict` continues with the next batch.
 
         Implements torchdata's ``Stateful`` protocol. The position counts global batches, so it is valid for any number
-        of threads and ranks. The state names the order of the position.
+        of threads and ranks. The state also names the order of the batches.
         """
         return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
@@ -385,7 +385,7 @@ class FeatureLoader(IterableDataset[Batch]):
             logger.info("the resumed epoch %d keeps its former order, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info(
-                    "reading is slow until the end of this epoch: with its former order, a block of 64 samples is read for each sample"
+                    "reading is slow until the end of this epoch: in its former order, each sample needs a read of 64 samples"
                 )
         self._go_to(epoch, batch, order)
 

@@ -129,7 +129,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 
 
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
-    """Return one residence for all ranks: among the choices of the ranks, the residence that needs the least memory.
+    """Return the residence for all ranks: among those that the ranks chose, the one that needs the least memory.
 
     The residence determines which order a loader uses. If the ranks had different residences, they would train on some
     samples twice and on other samples never.

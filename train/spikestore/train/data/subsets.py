@@ -257,8 +257,8 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
     Raises
     ------
     UsageError
-        The same errors as those of `subset_rows`; or `rows` names a partition, because packed columns do not refer to the store that
-        contains it.
+        The same errors as those of `subset_rows`; or `rows` names a partition. Packed columns do not refer to the store that
+        contains partitions.
     """
     if rows is None:
         return np.arange(len(columns))

@@ -128,7 +128,7 @@ class IAF(MembraneState):
 
     @property
     def neuron(self) -> Neuron:
-        """Copies of the neurons' parameters: a backward pass needs the values that its forward pass used, even if they change in between."""
+        """Copies of the neurons' parameters, so that a backward pass uses the values of its forward pass."""
         if self.spike_threshold.requires_grad and not self._warned:
             self._warned = True
             logger.warning(

@@ -2,8 +2,8 @@
 
 Parameters, defaults and the order of operations are those of ``sinabs.activation``, so a call of a surrogate returns
 the same bits as Sinabs' surrogate. Any callable with the same signature works, including Sinabs' objects. The backend
-``fused`` calls all surrogates except `SingleExponential`: it computes this surrogate in its compiled passes, with a
-relative error of about 2e-7.
+``fused`` computes `SingleExponential` in its compiled passes, with a relative error of about 2e-7; it calls all other
+surrogates.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def _size(window: Bytes, at: int) -> Any:
 
 @compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
-    """Write the start of object i of a heap collection to ``where[i]``, and `walk` to ``seen[i]``; return False if the collection is damaged."""
+    """For each object i of a heap collection, set ``where[i]`` to its start, and ``seen[i]`` to `walk`, the number of this call; return False if the collection is damaged."""
     at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:
         number = np.int64(window[at]) | np.int64(window[at + 1]) << np.int64(8)

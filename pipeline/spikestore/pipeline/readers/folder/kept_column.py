@@ -62,7 +62,7 @@ class KeptColumn:
             )
         if kind != "whole" and len(name) > LONGEST_NAME:
             raise LayoutError(
-                f"the name of the column {name!r} is too long: use at most {LONGEST_NAME} characters, because not all values of this column are whole numbers"
+                f"the name of the column {name!r} is too long: use at most {LONGEST_NAME} characters, the limit for columns of texts or real numbers"
             )
         size = 0
         if kind == "text":

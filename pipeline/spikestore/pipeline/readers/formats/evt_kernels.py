@@ -37,7 +37,7 @@ _HALF_3 = 1 << 11
 
 @compiled
 def count_evt2(words: Words) -> int:
-    """Return the number of events in `words` (EVT2, uint32); events before the first time are not counted."""
+    """Return the number of events in `words` (EVT2, uint32); events before the first time word are not counted."""
     count, timed = 0, False
     for word in words:
         kind = word >> 28

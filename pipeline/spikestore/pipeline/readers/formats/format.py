@@ -67,7 +67,7 @@ class Format:
             )
 
     def n_events(self, size: int) -> int:
-        """Return an estimate of the number of events in a file of `size` bytes; the largest possible number if `is_least` is true."""
+        """Return an estimate of the number of events in a file of `size` bytes. If `is_least` is true, the file cannot have more events."""
         return int(size / self.bytes_per_event)
 
 

@@ -321,7 +321,7 @@ class ItemsReader(ClosesOnExit):
 
 
 def first_not_sendable(parts: Iterable[LocatedPart]) -> str | None:
-    """Return which object in Python cannot be sent to worker processes, and why; None if all objects can be sent."""
+    """Return which data set in Python cannot be sent to worker processes, and why; None if all can be sent."""
     for place in parts:
         if place.live is not None and (why := place.live.not_sendable()) is not None:
             return f"{place.live.name} can't be sent to worker processes ({why})"

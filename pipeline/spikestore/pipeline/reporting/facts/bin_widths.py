@@ -77,7 +77,7 @@ def coarser(sample: KeptSample, factor: int, site_count: int) -> KeptSample:
 def result_for(
     factor: float, fitted: Sequence[KeptSample], tested: Sequence[KeptSample], sites: tuple[int, ...]
 ) -> BinWidth:
-    """Return the results for samples whose bins have one width.
+    """Return sizes, density and read-out accuracy for samples with one bin width.
 
     Parameters
     ----------

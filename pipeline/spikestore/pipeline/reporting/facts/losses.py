@@ -62,12 +62,12 @@ def value_counts(splits: Mapping[str, SetFacts], most: int = 16) -> list[dict[st
 
 
 def real_values(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return how many non-zeros are in each part of the range of real numbers, by split; an empty list for counts.
+    """Return a histogram of the values of each split that has real numbers; an empty list if all splits have counts.
 
     Returns
     -------
     list of dict
-        ``split``; ``from`` and ``to``: ends of the part; ``non_zeros``. If no value is negative, there are only the parts above 0.
+        One for each bar: ``split``; ``from`` and ``to``: ends of the bar; ``non_zeros``. If no value is negative, bars below 0 are left out.
     """
     real = {split: facts.real_values for split, facts in splits.items() if facts.is_real}
     has_negative = any(one.counts[one.edges[:-1] < 0].any() for one in real.values())

@@ -101,7 +101,7 @@ def scan(features: FeatureSet, observers: Sequence[Observer], progress: Unlabell
 
 
 def _pieces(nnz: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of pieces; a sample with more than `PIECE_VALUES` non-zeros is a piece of its own."""
+    """Yield first row and end of pieces with at most `PIECE_ROWS` rows and `PIECE_VALUES` non-zeros; a larger sample is a piece of its own."""
     ends = np.cumsum(nnz, dtype=np.int64)
     start = before = 0
     while start < len(nnz):

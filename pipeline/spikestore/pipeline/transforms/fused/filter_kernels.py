@@ -168,7 +168,7 @@ def filter_recordings(
     all_t, all_x, all_y, all_p : int64, uint16, uint16, uint8 arrays, shape (events,)
         Times in µs, coordinates and polarities.
     x_last, y_last, p_last : int
-        Largest valid values; larger values stand for values that did not fit into the dtype.
+        Largest valid values; a recording with a larger value is not ordinary.
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events, and the end of the last recording.
     state : uint8 array, shape (recordings,)

@@ -137,9 +137,9 @@ class TimeMask(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class ChannelMask(CheckedAugmentation):
-    """Drop all events in adjacent channels of each sample, along x.
+    """Drop the events of some adjacent channels (x) of each sample.
 
-    The number of these channels is drawn uniformly from 0 to `channels`; then their first channel is drawn.
+    The number of dropped channels is drawn uniformly from 0 to `channels`; then the first of them is drawn.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians, whose density selects what a sample takes from its partner; and the labels of mixed samples.
+"""Mixtures of Gaussians: a sample takes events from its partner where the density is high. Also labels of mixed samples.
 
 Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
 """

@@ -103,7 +103,7 @@ def mixed(key: Tensor) -> Tensor:
 
 
 def _mixed_number(key: int) -> int:
-    """Return the hash of one Python integer, with the same bits as that of `mixed`; the result is from 0 to 2^64 - 1."""
+    """Return the same hash as `mixed` for one Python integer, as an integer from 0 to 2^64 - 1."""
     key %= 2**64
     key = (key ^ key >> 30) * _FIRST % 2**64
     key = (key ^ key >> 27) * _SECOND % 2**64

@@ -193,12 +193,10 @@ def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
     """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
 
     Thinning and blending draw random bits for each event of a count, and these bits depend on the place of the count.
-    Other augmentations may move two counts to one place. If another augmentation came first, the events of these two
-    counts would get the same bits. Thinning before a move gives the same distribution of results as thinning after the
-    move.
+    Other augmentations may move two counts to one place. If they came first, the events of both counts would get the
+    same bits. Thinning before a move gives the same distribution of results as thinning after it.
 
-    No augmentation of this package moves across a callable of the user: what is before the callable in the list stays
-    before the callable.
+    A callable of the user keeps its place: augmentations before it in `augment` are applied before it, later ones after it.
     """
 
     def turn(one: StepAugmentation) -> tuple[bool, bool]:

@@ -227,7 +227,7 @@ def position(index: npt.NDArray[Any], place: int) -> int:
 
 @compiled
 def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
-    """Return start and stop of the non-zeros that are in a mask of time bins; `index` must ascend."""
+    """Return start and stop of the non-zeros in the time bins of `mask`, which have `stride` places each; `index` must ascend."""
     start = (mask >> 31) * stride
     return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
 
@@ -333,7 +333,7 @@ def _look_up(
 
 @compiled
 def _has_near(density: _Float64s, border: float, count: int) -> bool:
-    """Return whether a density is so near to `border` that the error of the density may put it on the wrong side."""
+    """Return whether one of the densities is too near to `border` to tell on which side it is (see `NEAR`)."""
     below: Any = 0
     for k in range(count):
         below |= np.int64(abs(density[k] - border) <= NEAR * border)

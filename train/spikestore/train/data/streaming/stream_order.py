@@ -179,7 +179,7 @@ def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 
 
 def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:
-    """Return the delay of each lane, shape (lanes,), as a number of positions (see the module); delays are spread evenly over the lanes of each rank."""
+    """Return the delay of each lane in positions, shape (lanes,); see the module's docstring. The delays of each rank's lanes are spread evenly."""
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
     return np.asarray(turns * min(cut.span_rows / 2, mean / 4), np.float64)
 

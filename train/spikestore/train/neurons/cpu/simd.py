@@ -32,7 +32,7 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Emit the code of a loop over the rows whose numbers are in `active`; in the loop, yield a vector filled with a row's factor, and a pointer to the row."""
+        """Emit a loop over the rows that `active` lists. For the body of the loop, yield a vector filled with the row's factor, and a pointer to the row."""
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:
             k = builder.load(builder.gep(active, [loop.index]))
@@ -125,7 +125,7 @@ def list_active(source: Any, active: Any) -> Any:
 
 @inner
 def count_packed(packed: Any) -> Any:
-    """Return the number of bytes that are not 0, and the number of bytes that are `UNPACKED`."""
+    """Return the number of bytes that are not 0, and the number of bytes that stand for larger counts (`UNPACKED`)."""
     not_zero: Any = 0
     too_large: Any = 0
     count = len(packed)

@@ -242,7 +242,7 @@ def backward_kept(
 
 
 def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient w.r.t. a linear layer's input, given the gradient `output`, shape (batch, time, neurons)."""
+    """Return the gradient w.r.t. a linear layer's input; `output` is the gradient w.r.t. its output, shape (batch, time, neurons)."""
     return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 

@@ -32,7 +32,7 @@ class SharedWork:
         self._helpers = [] if pool is None else [pool.submit(self._help) for _ in ranges]
 
     def _help(self) -> None:
-        """Do parts of the work until no thread has left a part."""
+        """Do parts of the work until no part is left."""
         part = self._part
         while part is not None:
             try:

@@ -145,7 +145,7 @@ def blosc(inner: str) -> Any:
 
 
 def of_bytes(name: str, codec: Any, column: str) -> Candidate:
-    """Return a candidate that uses a codec of bytes. Gaps and values are passed as single bytes, because such codecs compress single bytes best."""
+    """Return a candidate that uses a codec of numcodecs, such as Zstd; most gaps and values are passed to the codec as single bytes."""
     import numpy as np
 
     escape = 2**8 - 1

@@ -134,7 +134,7 @@ def synthetic(scratch: Path, fragments: int) -> Any:
 
 
 def specs(transform_window: float = 4000.0, split: str = "train") -> Any:
-    """Return transform, source and layout of synthetic sets."""
+    """Return transform, source and layout of synthetic sets; `transform_window` is the time window in µs."""
     from spikestore.store_schemas import Source, SourceFile, ToFrame, Transform, layout_of
 
     transform = Transform(operations=(ToFrame(sensor_size=(100, 1, 1), time_window=transform_window),))

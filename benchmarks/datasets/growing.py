@@ -59,7 +59,7 @@ def growing_bound(scale: Scale) -> Row:
 
 
 def growing_middle_bound(scale: Scale) -> Row:
-    """As `growing_bound`, but for `growing_middle`: half of the rows move, and these rows are also encoded again."""
+    """As `growing_bound`, but for `growing_middle`: the half of the rows that moves is also encoded again."""
     row = Row(
         "growing_middle_bound: time for the stored rows at least ÷ time of a fresh build", better="lower"
     )

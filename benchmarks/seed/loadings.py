@@ -1,8 +1,7 @@
 """The ways of loading that the seed's table compares: each yields batches that are dense on the device.
 
-The peers' data are read as the seed reads them, in two ways. One way is a DataLoader that has ``PadTensors`` and worker
-processes that stay. The other way is a list of sparse tensors on the device, which needs no workers. All ways yield the
-same samples, shuffled, without a smaller last batch.
+The seed (see `benchmarks`) has two kinds of loading: a DataLoader with ``PadTensors`` and persistent worker processes, and a
+list of sparse tensors on the device, without workers. All ways yield the same samples, shuffled, without a smaller last batch.
 """
 
 from __future__ import annotations

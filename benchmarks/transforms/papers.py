@@ -34,7 +34,7 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """Upper bound of the ratio in `digitize`: our side is a loop that gets the bin of each event, and only counts events and collects non-zeros."""
+    """Upper bound of the ratio in `digitize`: our side is a bare loop that counts events, whose bins are known already, and collects non-zeros."""
     import numba
 
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
@@ -97,7 +97,7 @@ def fixed_duration(scale: Scale) -> Row:
 def fixed_frames_number(scale: Scale) -> Row:
     """``fixed_frames_number`` with 16 frames by time, against SpikingJelly's integration of 300,000 events on 128 x 128 pixels.
 
-    Access to memory is the limit: each event is counted in a frame (64 KiB on our side), and 16 frames are written for each recording.
+    Access to memory is the limit: each event is counted in a frame, and 16 frames are written for each recording.
     """
     rng = np.random.default_rng(0)
     count, events = scale.recordings or (8 if scale.small else 32), 300_000

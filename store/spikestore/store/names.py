@@ -281,7 +281,7 @@ def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
 
 
 def _recordings(source: Source) -> list[tuple[str, ...]]:
-    """Return a tuple for each file: the hash of its content; for the data set ``folder``, also the label and the columns, which are not in this content."""
+    """Return a tuple for each file: the hash of its content, and for the data set ``folder`` also its label and columns."""
     hashes = [file.sha256 for file in source.files]
     folder = source.folder
     if folder is None:

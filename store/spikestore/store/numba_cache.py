@@ -215,7 +215,7 @@ def _warn_once(why: str) -> None:
 
 
 def _parents(source: Path) -> Iterator[Path]:
-    """Yield the folders in which the folder of a module's code may be created, in order of preference."""
+    """Yield possible folders for the machine code of a module, in order of preference."""
     # Sources of the same name in other folders, such as other checkouts, have other caches.
     own = f"{source.parent.name}_{hashlib.sha256(bytes(source.parent)).hexdigest()[:16]}"
     if numba.config.CACHE_DIR:  # type: ignore[attr-defined]

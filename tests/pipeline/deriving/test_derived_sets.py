@@ -294,7 +294,10 @@ def test_plan_and_array_jobs_derive_a_locked_set_too(
     (row,) = json.loads(capsys.readouterr().out)["splits"]
     assert (row["state"], row["recordings"], row["derived_recordings"]) == ("to compute", 70, 70)
     assert main(command) == 0
-    assert "1 set is derived without recordings: time and size are not estimated" in capsys.readouterr().err
+    assert (
+        "the recordings of 1 set are missing, so it is derived from a finer set: time and size are not estimated"
+        in capsys.readouterr().err
+    )
     preprocess(recipe, store=store, workers=0, options=BuildOptions(part=(1, 1)))
     features = preprocess(recipe, store=store, workers=0, options=BuildOptions(finalise=True))["train"]
     assert features.digest == Store(tmp_path / "elsewhere")["coarse:train"].digest

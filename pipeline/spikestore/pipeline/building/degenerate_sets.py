@@ -65,7 +65,7 @@ class SetReview:
     located : LocatedSource
         The recordings of the set.
     may_read : bool
-        Whether recordings may be read; False for a derived set.
+        Whether recordings may be read; False for a derived set, whose recordings may be missing.
     """
 
     def __init__(self, label: str, located: LocatedSource, *, may_read: bool) -> None:

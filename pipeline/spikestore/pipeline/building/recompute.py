@@ -114,7 +114,5 @@ def _difference(located: Source, recorded: Source) -> str:
         if files[file.name] != file:
             return f"{file.name} has different content"
     if located.reader_version != recorded.reader_version:
-        return (
-            f"this reader has version {located.reader_version}, the set has version {recorded.reader_version}"
-        )
+        return f"the reader has version {located.reader_version}, but the set was built with version {recorded.reader_version}"
     return "the folder has additional files"

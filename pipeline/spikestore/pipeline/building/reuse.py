@@ -46,8 +46,7 @@ class Reuse:
     derive : bool
         If False, no set is derived from a finer set.
     committing : bool
-        If True, all rows are stored already, so no rows are taken or derived. If the recordings of a locked set are missing, a finer
-        set still says which recordings the locked set has.
+        If True, all rows are stored already, so no rows are taken or derived.
     upstreams : Upstreams, optional
         Stores that are searched for finer sets after `store`.
     """
@@ -152,7 +151,7 @@ class Reuse:
         # Opened again, because it then has all files of its source.
         finer = FeatureSet.open(rows.finer.storage, rows.finer.address)
         located = LocatedSource(finer.manifest.source, Path(), ())
-        if self._committing:
+        if self._committing:  # the finer set only says which recordings the locked set has
             self._looked[wanted.address] = _look_of(rows), None
         notes = tuple(wanted.recipe.notes.items())
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)

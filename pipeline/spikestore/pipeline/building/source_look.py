@@ -80,8 +80,8 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
 def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
     """Raise an error if the frames of a recording would depend on the recordings that are read with it.
 
-    A block has times of one type. Integers and float16 times become the same integers in µs; only the rules of SpikingJelly
-    need float16 times as they are stored.
+    All times of a block have one type. Integers and float16 times can be mixed, because both become integers in µs. They can't be
+    mixed if the operation computes with the stored float16 times, as the rules of SpikingJelly do.
 
     Parameters
     ----------

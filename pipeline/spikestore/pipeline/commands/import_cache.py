@@ -27,7 +27,8 @@ def import_cache(
         str | None, typer.Option("--name", metavar="NAME", help="Name of the result; by default none.")
     ] = None,
     move: Annotated[
-        bool, typer.Option("--move", help="Move the name even if it refers to other recordings.")
+        bool,
+        typer.Option("--move", help="Move the name to the new set even if it refers to other recordings."),
     ] = False,
     classes: Annotated[
         str | None,

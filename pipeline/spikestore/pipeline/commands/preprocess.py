@@ -86,7 +86,8 @@ def preprocess(
     move: Annotated[
         bool,
         typer.Option(
-            "--move", help="Move the name even if it refers to other recordings or another transform."
+            "--move",
+            help="Move the name to the new sets even if it refers to other recordings or another transform.",
         ),
     ] = False,
     lock: LockOption = None,

@@ -72,7 +72,7 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
 
 
 class _Before(NamedTuple):
-    """Operations of two transforms before ``to_frame``, from the first difference between the two transforms on."""
+    """Operations before ``to_frame`` of two transforms, from the first operation that differs."""
 
     fine: Sequence[Any]
     coarse: Sequence[Any]

@@ -7,7 +7,7 @@
 2. each worker is a process in its own session, which the terminal's Ctrl-C does not reach;
 3. each worker reads its specification from a pipe, and ends when the pipe closes, no matter how this process ended;
 4. no nannies run, because a nanny takes as long to start as a worker; this process itself replaces a worker that dies;
-5. workers load their imports before this process imports Dask itself;
+5. worker processes start before this process imports Dask, so that all processes import at the same time;
 6. worker logs are discarded unless the log level of spikestore is DEBUG.
 
 Workers run this module: ``python -m spikestore.pipeline.execution.local_cluster``.

@@ -75,7 +75,7 @@ class ReadJob:
         return -(-len(self.names) // CHUNK_ITEMS)
 
     def only(self, chunk: int) -> ReadJob:
-        """Return a copy that contains the names of one chunk only, to send to a worker."""
+        """Return a copy that has the file names of one chunk only, to send to a worker."""
         return replace(self, names=self._names_of(chunk), first=chunk * CHUNK_ITEMS)
 
     def run(self, chunk: int) -> ChunkContents:

@@ -115,8 +115,7 @@ class LockFile:
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
         """Write `pins` to the lock if the pins changed and the lock is writable; log a warning for each pin that is replaced.
 
-        If `keep_others` is true, the pins of other splits with the same transform stay in the lock, because the name in the
-        store keeps these splits too.
+        If `keep_others` is true, the pins of other splits with the same transform stay in the lock.
         """
         former = {} if lock is None else lock.splits
         transforms = {pin.transform_key for pin in pins.values()}

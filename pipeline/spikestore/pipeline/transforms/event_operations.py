@@ -63,7 +63,7 @@ class EventStep:
             self.steps = steps_of(operation, max_bins=max_bins)
 
     def check(self, events: Events, *, origin: guards.Origin) -> None:
-        """Raise `RecordingError` if the result of the operation is not defined for these events; there must be at least one."""
+        """Raise `RecordingError` if the result of the operation is not defined for these events; `events` must not be empty."""
         operation = self.operation
         if isinstance(operation, Downsample):
             x, y = operation.spatial_factor

@@ -289,7 +289,8 @@ def columns(
 ) -> tuple[Transform, Layout, SampleColumns, list[int]]:
     """Strategy for a small feature set: transform, layout, columns with stored dtypes, and skipped rows.
 
-    The examples include empty samples, skipped rows, frames with and without y, real numbers, all extras and labels.
+    Frames have y or not, and have counts or real numbers. Any of the optional columns may be present. Samples may be empty or
+    skipped.
 
     Parameters
     ----------

@@ -354,7 +354,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Return whether objects of the plan's build exist. True for a plan that cannot be read, so that it is not removed."""
+    """Return whether `builds` has the build of the plan. True for a plan that cannot be read, so that the plan is not removed."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:

@@ -70,7 +70,7 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises
     ------
     SpecError
-        The document has no canonical form, or a nested member looks like a second ``self``.
+        The document has no canonical form, or has a member ``self`` that holds a SHA-256, on any level.
     """
     # Cutting the member out again takes less time than a second canonical form of a large document.
     blank = canonical_json({**document, "self": _BLANK})

@@ -352,7 +352,7 @@ class FeatureLoader(IterableDataset[Batch]):
 
         An epoch that began in the order of another residence or window is finished in that order, so that each sample is
         yielded once; later epochs have this loader's order. ``stream`` can finish an epoch of ``host`` or ``device`` in
-        bounded memory, but slowly: it reads 64 samples for each sample that it yields.
+        bounded memory, but slowly: it reads a block of 64 samples for each sample that it yields.
 
         Raises
         ------

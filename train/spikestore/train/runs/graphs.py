@@ -50,9 +50,9 @@ class Recorder(Protocol):
         """Return a context in which GPU work runs on the CUDA stream on which `record` records."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
-        """Record `work` without running it; return its result and a function that replays it.
+        """Record the GPU work of `work` without running it; return the result of `work` and a function that replays it.
 
-        Each replay writes new numbers to the tensors of the result.
+        The tensors of the result have no valid values before the first replay. Each replay writes new values to them.
         """
 
 
@@ -80,7 +80,7 @@ class CudaRecorder:
         before.wait_stream(self._stream)
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
-        """Record `work` without running it; return its result and a function that replays it."""
+        """Record GPU work; see `Recorder.record`."""
         graph = torch.cuda.CUDAGraph()
         # The loader's threads keep using their own streams: only this thread must not synchronise.
         with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
@@ -108,8 +108,8 @@ class _Recorded:
 class TrainingStep:
     """Takes the same training steps as `training_step`, and replays them as CUDA graphs if a replay gives the same result.
 
-    A step is recorded when a batch shape occurs for the fourth time. Shapes that occur less often, such as a shorter last batch, and shapes
-    after the first `MOST_SHAPES` take plain steps. After a step, loss, gradients, membrane potentials and weights are
+    A step is recorded when a batch shape occurs for the fourth time, for at most `MOST_SHAPES` shapes. Batches of other shapes, such
+    as a shorter last batch, get plain steps. After a step, loss, gradients, membrane potentials and weights are
     in the same places as after a plain step; the next step overwrites gradients and membrane potentials.
 
     Parameters

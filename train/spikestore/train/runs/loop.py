@@ -91,7 +91,7 @@ def train(
         Device of the network and the batches.
     start : Checkpoint, optional
         Checkpoint to resume from; the result equals that of a run that was never interrupted. An epoch that began with
-        another residence is finished in the order of that residence. If the training split has changed, the epoch
+        another residence of the data is finished in the order of that residence. If the training split has changed, the epoch
         restarts; if the validation split has changed, the best accuracy is reset.
     origin : str
         File or object from which `config` was read, for messages.

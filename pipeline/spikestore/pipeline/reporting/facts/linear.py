@@ -223,7 +223,7 @@ def dual_accuracy(
 
 
 def _solve(products: _Floats, targets: _Floats) -> _Floats:
-    """Return the solution of the ridge regression with these products of inputs (or of samples, in the dual form)."""
+    """Return the solution of a ridge regression; `products` is XᵀX for inputs X, or X·Xᵀ in the dual form."""
     # Without any variance, every penalty gives weights of 0.
     penalty = PENALTY * np.trace(products) / len(products) or 1.0
     weights = np.linalg.solve(products + penalty * np.eye(len(products)), targets)

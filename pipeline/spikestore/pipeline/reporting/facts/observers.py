@@ -87,7 +87,7 @@ class Histogram:
 
 
 class ColumnHistograms:
-    """Histograms of the values, and of the gaps between the indices of a sample; the codec of the store stores gaps."""
+    """Histograms of the values, and of the gaps between the indices of a sample, because the store encodes these gaps."""
 
     def __init__(self) -> None:
         self.values = Histogram()

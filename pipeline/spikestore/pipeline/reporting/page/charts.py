@@ -102,7 +102,7 @@ def events_of_real_numbers(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
 
 
 def real_values(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """Return a line with the share of the non-zeros in each part of the range of real numbers."""
+    """Return a line chart: for each interval of values, the share of the non-zeros that are in this interval."""
     totals: dict[str, int] = {}
     for row in rows:
         totals[row["split"]] = totals.get(row["split"], 0) + row["non_zeros"]

@@ -86,7 +86,7 @@ def _has_supported_bins(spec: FrameOperation) -> bool:
 
 
 def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
-    """Return the parameters that define the bins, except `bins`, the number of bins if the transform sets this number."""
+    """Return the parameters that define the bins, except the number of bins."""
     if isinstance(spec, FixedDuration):
         return {"rule": DURATION, "duration": spec.duration}
     if isinstance(spec, FixedFramesNumber):
@@ -107,7 +107,7 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
-    From code 0 to code `rising`, no time is earlier than the one before it. `source` is the table from which these times were
+    The times of codes 0 to `rising` never decrease. `source` is the table from which these times were
     computed. If the rule of an operation needs times as the files store them (float16), `scaled` has these stored times instead, as
     multiples of 2^-24 s or 2^-24 ms.
     """

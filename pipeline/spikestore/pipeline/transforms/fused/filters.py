@@ -1,4 +1,4 @@
-"""Operations before the compiled pass that drop single events: CenterCrop, Denoise and RefractoryPeriod.
+"""Operations that drop single events (CenterCrop, Denoise and RefractoryPeriod), applied before the compiled pass.
 
 The compiled pass applies a transform with one range of times and one table per coordinate. This is possible only if the result
 for an event does not depend on other events. So all operations up to the last filter are applied first, to a copy of the

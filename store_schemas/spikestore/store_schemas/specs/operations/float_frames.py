@@ -123,7 +123,7 @@ class ToAveragedTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames of every recording: one for each cell of the sensor."""
+        """Number of frames of every recording: one for each cell (square of `cell_size` pixels)."""
         return math.prod(self.cells)
 
     @property

@@ -169,8 +169,8 @@ class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
     The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
-    applied first, Blend second. The random numbers of both depend on the place of a count. The other augmentations may
-    move two counts to one place, and after such a move, both counts would get the same random numbers.
+    applied first, and Blend second. These two augmentations draw random numbers by place, so counts that another
+    augmentation had moved to one place would get the same random numbers.
 
     Attributes
     ----------

@@ -50,15 +50,14 @@ class EventDrop(ChanceAugmentation):
 class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
-    In a list of this package's augmentations, event thinning is applied first. Its random numbers depend on the place of a
-    count. If another augmentation came first and moved two counts to one place, both counts would get the same random
-    numbers.
+    In a list of this package's augmentations, event thinning is applied first. It draws random numbers by place, so counts
+    that another augmentation had moved to one place would get the same random numbers.
 
     Attributes
     ----------
     levels : int
-        If it is more than 1, the probability is drawn for each sample from this number of values: equal steps up to
-        `probability`. For example, 3 levels with the probability 0.9 are 0.3, 0.6 and 0.9.
+        Number of equally spaced probabilities, up to `probability`, from which the probability of each sample is drawn; with
+        1, it is always `probability`. For example, 3 levels with the probability 0.9 are 0.3, 0.6 and 0.9.
     """
 
     levels: int = 1

@@ -192,14 +192,15 @@ def draw_partners(
 def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
     """Fill `out`, shape (samples, 1 + 7 × Gaussians), with one region per sample.
 
-    The first column is the density of the region at a drawn place. The other columns are the parameters of the Gaussians.
-    A region uses at least two of them; the weight of the others is 0.
+    A region has the places at which the density of a mixture of Gaussians is above a threshold. The first column is this
+    threshold: the density at a drawn place. The other columns are the parameters of the Gaussians. A region uses at least
+    two Gaussians; the weight of unused Gaussians is 0.
 
     Parameters
     ----------
     bits : int64 array, shape (4 + 7 × Gaussians, samples)
-        Random bits. The first row is for the number of Gaussians, and the next three rows are for time bin, y and x of the
-        place. Then each Gaussian has seven rows: weight, centre (time bin, y, x) and deviations (time bin, y, x).
+        Random bits. The first row is for the number of Gaussians, and the next three rows are for time bin, y and x of
+        the drawn place. Then each Gaussian has seven rows: weight, centre (time bin, y, x) and deviations (time bin, y, x).
     lengths : int64 array, shape (samples,)
         Time bins.
     height, width : int

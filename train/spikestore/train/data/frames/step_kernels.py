@@ -377,7 +377,7 @@ def mix_region(
     Parameters
     ----------
     a, b, c : int
-        Numbers of places: of a time bin (a), along x (b), and along y (c).
+        Number of places in a time bin (a), along x (b), and along y (c).
     region : float64 array, shape (29,)
         See `Mixture`.
     tables, gaussians : float64 array, int

@@ -333,10 +333,10 @@ class _HeldSpans:
 
 
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
-    """Return two lists about the spans that have samples.
+    """Return the spans that have samples, and for each edge of the batches the number of spans that come before it.
 
-    The first list has the spans in the order of their first (or last) samples. The second list has, for each edge of the
-    batches, the number of spans whose first (or last) sample is before the edge.
+    A span has the place of its first sample if `first` is true, else the place of its last sample. Spans are in the order of
+    their places.
 
     Parameters
     ----------

@@ -102,8 +102,8 @@ def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
 
     Checkpoints of version 0.1.0.dev0 have no loader state, but they have the configuration of the run. If the residence in
-    that configuration is ``auto``, the checkpoint does not tell which residence the run had. Then the residence of the
-    current configuration is used, which the user can state.
+    that configuration is ``auto``, the checkpoint does not tell which residence the run had; then `residence` is used, which
+    is that of the current configuration.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _restore_optimiser(optimiser: torch.optim.Optimizer, checkpoint: Checkpoint)
     trained = {number for number, parameter in parameters.items() if parameter.requires_grad}
     # With float16 the first steps may have been skipped while the loss scale was too large.
     if states.keys() != trained and (states or checkpoint.config.precision != "float16"):
-        raise ValueError("optimiser: state is not that of the parameters of this network")
+        raise ValueError("optimiser: state has other parameters than this network")
     for number, state in states.items():
         if not isinstance(state, dict) or state.keys() != {"step", *_MOMENTS}:
             raise ValueError(f"optimiser: the state of parameter {number} is not a state of AdamW")

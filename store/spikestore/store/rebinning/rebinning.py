@@ -1,8 +1,8 @@
 """Rows of a coarse feature set, computed from the rows of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
-each coarse count is a sum of fine counts. Events outside of all fine bins are not stored; if one of them is inside of a coarse
-bin, the coarse row cannot be computed. `Rebinning.has_all_events` says which rows certainly have no such event.
+each coarse count is a sum of fine counts. Events outside of all fine bins are not stored; if such an event is inside of a coarse
+bin, the coarse row lacks it. `Rebinning.has_all_events` says which rows certainly lack no event.
 """
 
 from __future__ import annotations

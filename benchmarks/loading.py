@@ -207,7 +207,7 @@ def on_device(bench: Bench, batches: Any) -> Iterator[Any]:
 
 
 def against_cache(bench: Bench, row: Row, residence: Residence) -> Row:
-    """Compare our loader with the given residence with Tonic's warm cache."""
+    """Compare our loader with Tonic's warm cache; `residence` is an argument of the loader."""
     peer = cached_loader(bench)
     return warm(row, several(bench.loader(residence), 3), lambda: on_device(bench, peer))
 

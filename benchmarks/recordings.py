@@ -57,8 +57,8 @@ class Recordings:
     def tonic_dataset(self, scratch: Path, transform: Any) -> Any:
         """Return Tonic's data set of this split.
 
-        Tonic looks for a folder of the data set's name, and starts a download unless the archive is beside the
-        file. So this method creates such a folder, with a link to the file and an empty archive.
+        Tonic starts a download unless a folder with the name of the data set has both the recordings and their archive. So
+        this method creates such a folder, with a link to the recordings and an empty archive.
         """
         import tonic
 

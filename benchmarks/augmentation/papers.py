@@ -1,4 +1,7 @@
-"""Rows that compare presets with the papers' own functions. A paper's function works on the dense frames of a batch of 128 samples, on one core."""
+"""Rows that compare presets with the augmentations of the papers that they are named after.
+
+A function of this module does what the code of a paper does, on the dense frames of a batch of 128 samples, on one core.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ def copy_against_paper(name: str) -> Row:
 
 
 def _rate_of_paper(name: str, frames: _Frames, labels: _Frames) -> Callable[[], float]:
-    """Return a function that returns the samples/s of a paper's function on a copy of a batch."""
+    """Return a callable that measures a paper's function on a copy of a batch, in samples/s."""
     function = PAPERS[name][1]
     return lambda: BATCH / timed(lambda: function(frames.copy(), labels.copy()))
 

@@ -102,7 +102,7 @@ def _loading(frames: Path, batch: int, workers: int) -> Any:
     paths = sorted(frames.rglob("*.npz"))
 
     class Folder(torch.utils.data.Dataset[Any]):
-        """The same data set as torchvision's DatasetFolder."""
+        """Frames, read as SpikingJelly's own data sets read them; each label is 0."""
 
         def __len__(self) -> int:
             return len(paths)

@@ -1,6 +1,6 @@
 """Training steps of the seed's network with SpikingJelly's neurons: ``python -m …spikingjelly_steps BATCH.npz DEVICE``.
 
-SpikingJelly 2.0 chooses the kernels of a multi-step node by itself. SpikingJelly's neurons spike at most once per step.
+SpikingJelly 2.0 itself chooses the kernels of its neurons. These neurons spike at most once per step.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def encode(core: int, chunks: int) -> None:
 
 
 def two_encoders_against_one(bench: Bench) -> Row:
-    """Two processes that only encode, against one. Two workers also read, store and use Dask, so ``2_workers_vs_1`` cannot exceed this row."""
+    """Two processes that only encode, against one. The ratio is an upper limit for ``2_workers_vs_1``, whose workers also read, store and use Dask."""
     del bench
     cores = sorted(os.sched_getaffinity(0))[:WORKERS]
     row = Row("2_bare_encoders_vs_1")

@@ -1,4 +1,4 @@
-"""Rows whose time begins when the process starts.
+"""Rows that measure whole processes, including their start.
 
 Times are in seconds of processor time, which varies far less than wall time on a busy machine. Each side of a comparison is
 one process with cached byte code. A row has seven rounds, and shows the lowest and the median time of each side. In the same

@@ -42,10 +42,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Bound of `center_crop`: only the frames of 10 ms are made.
-
-    The events that the crop keeps were selected in advance. The peer is Tonic, as in `center_crop`.
-    """
+    """Upper limit of `center_crop`: we only make the frames, from events that were cropped in advance. Tonic crops and makes frames."""
     from tonic import transforms
 
     part, name = (

@@ -40,7 +40,7 @@ class _Case:
     transform : callable
         Returns Tonic's transform for a sensor size.
     target : float
-        Target for the speed of the transform.
+        Target for the recordings/s of our transform, divided by those of Tonic.
     """
 
     name: str

@@ -93,10 +93,10 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 
 
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
-    """Build the fragments of each recipe whose sets need all their recordings; return all recipes, with options for committing.
+    """Build the fragments of each recipe whose sets can take no rows from stored sets. Return all recipes.
 
-    A recipe is not built here if some rows of its sets can be taken or computed from stored sets. The caller builds its sets
-    later, without reading the recordings of these rows.
+    The returned options of a recipe that was built here only commit its sets. The caller builds the other recipes later, and
+    does not read recordings whose rows can be copied or computed from stored sets.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

@@ -93,7 +93,7 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the lengths of the data sets that a version identifies, by Python class and version.
+    """Return the length of each data set that the user identified by a version; the key is the Python class and the version.
 
     If two data sets have the same class and version, but different lengths, both are left out.
     """

@@ -136,7 +136,7 @@ def _begun(store: Store, wanted: RequestedSet) -> str:
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return the state of a set, with the number of recordings that are not read."""
+    """Return the state of a set, and how many of its rows are reused or derived from stored sets."""
     for how in ("reused", "derived"):
         if row.get(f"{how}_recordings"):
             return f"{row['state']}, {row[f'{how}_recordings']:,} {how}"

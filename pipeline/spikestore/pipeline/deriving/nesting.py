@@ -111,7 +111,7 @@ def _on_times(operations: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 
 def _sites(before: _Before, fine: ToFrame, coarse: ToFrame, *, has_y: bool) -> npt.NDArray[np.uint32] | str:
-    """Return the coarse site of each fine site, or why a coarse site is not a union of fine sites."""
+    """Return the coarse site of each fine site, or a text that says why fine sites do not determine coarse sites."""
     sizes = [fine.sensor_size, coarse.sensor_size]
     if max(int(np.prod(size, dtype=object)) for size in sizes) > MOST_SITES:
         return f"the sensor has more than {MOST_SITES:,} sites"

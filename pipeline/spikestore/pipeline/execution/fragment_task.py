@@ -326,7 +326,7 @@ def _with_missing_rows(
 def _missing_rows(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, SampleColumns], list[SkippedRow]]:
-    """Read rows from their recordings; return the rows of each range, by its first row, with the stored dtypes, and the skipped rows."""
+    """Read rows from their recordings. Return their columns, with the stored dtypes, in a dict with the first row of each range as key; and the skipped rows."""
     if not missing:
         return {}, []
     columns, skipped = transform_spans(job, reader, missing)

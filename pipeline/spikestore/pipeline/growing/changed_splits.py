@@ -21,7 +21,7 @@ def report_changed_splits(
     sources: Mapping[str, Source],
     advice: str = "",
 ) -> None:
-    """Log one warning if recordings change their split; the content of a file identifies its recording.
+    """Log one warning if recordings change their split; recordings are compared by the content of their files.
 
     Parameters
     ----------

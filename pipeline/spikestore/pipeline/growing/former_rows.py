@@ -83,7 +83,7 @@ class FormerRows:
 
     @property
     def provenance(self) -> dict[str, Any] | None:
-        """None, because the rows are copied from sets of the same transform; only for rows that are computed from a set with finer time bins, the manifest records this set."""
+        """None: the manifest records a set from which rows are computed (`FinerRows`), but not the sets from which rows are copied."""
         return None
 
     def describe(self) -> str:

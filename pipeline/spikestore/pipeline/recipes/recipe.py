@@ -85,7 +85,7 @@ class Sweep(Spec):
 
     @property
     def values(self) -> dict[str, dict[str, Any]]:
-        """New values of parameters of the transform: by operation, then by parameter."""
+        """Values that this variant gives to parameters of the transform: by operation, then by parameter."""
         return self.__pydantic_extra__
 
 

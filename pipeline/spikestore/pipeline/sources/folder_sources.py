@@ -59,7 +59,7 @@ def make_folder_sources(
     Raises
     ------
     UnknownNameError
-        A split, format, field or column does not exist, or the name of a column has another meaning in a set.
+        A split, format, field or column does not exist, or a column has a name that is reserved in sets.
     SourceNotFoundError
         The folder, its table or a file does not exist.
     LayoutError

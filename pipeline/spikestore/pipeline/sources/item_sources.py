@@ -279,7 +279,7 @@ class _Builder:
         return None
 
     def _labels_of(self, number: int) -> _Labels:
-        """Return the classes of a data set in Python: from its attribute ``classes`` or ``targets``, or else from all its items."""
+        """Return the classes of data set number `number`: from its attribute ``classes`` or ``targets``, else from all its items."""
         live, dataset = self._live[number], self._items.leaves[number].dataset
         names = getattr(dataset, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):

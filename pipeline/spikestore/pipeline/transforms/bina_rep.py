@@ -1,4 +1,4 @@
-"""ToBinaRep: binary frames that are read as numbers."""
+"""ToBinaRep: the value of a place in consecutive binary frames is read as the binary digits of one number."""
 
 from __future__ import annotations
 

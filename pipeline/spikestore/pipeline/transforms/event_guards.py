@@ -5,7 +5,7 @@ or unsigned integers overflow, and NaN results in undefined frames. These functi
 recording and the event:
 
 1. `widen` makes a private copy with integers as int64, so that nothing overflows and no array of the caller changes.
-   Floating-point times keep their precision, in which Tonic computes.
+   Floating-point times keep their dtype, because Tonic computes in the dtype of the times.
 2. `put_in_order` rejects times that are not finite. Unsorted times are sorted if `sort` is true, else rejected.
 3. `check_not_negative` checks coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
 4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.

@@ -119,7 +119,7 @@ class Publisher:
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Give a file its name, replacing a file or an empty folder that has this name, and return True."""
+    """Rename a file, replacing a file or an empty folder at `target`. The result is always True: the target was not there, or is replaced."""
     if target.is_dir() and not target.is_symlink():
         target.rmdir()
     temporary.replace(target)

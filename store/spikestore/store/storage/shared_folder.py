@@ -1,8 +1,7 @@
 """Stores in folders that a group of Unix users shares.
 
 A store is shared if its root has the setgid bit and group write permission. Every builder sees these permissions. An
-administrator may set them with ``chgrp`` and ``chmod 2775``. The store has no other setting, so nothing can contradict the
-permissions.
+administrator may set them with ``chgrp`` and ``chmod 2775``. Nothing else says whether a store is shared.
 """
 
 from __future__ import annotations

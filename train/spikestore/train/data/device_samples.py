@@ -37,7 +37,7 @@ class DeviceSamples:
     table : SampleTable
         Samples of this batch and of neighbouring batches.
     first, last : int
-        Range of this batch in the table.
+        This batch has the samples `first` to `last` - 1 of the table.
     """
 
     table: SampleTable

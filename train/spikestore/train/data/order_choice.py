@@ -1,4 +1,4 @@
-"""Orders of a loader: its own order, and orders of other loaders, so that it can finish an epoch that another loader began."""
+"""Orders of a loader: its own order, and the orders of loaders with another residence or window, whose epochs it can finish."""
 
 from __future__ import annotations
 

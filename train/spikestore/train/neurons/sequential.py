@@ -77,7 +77,7 @@ class _Watch:
 
 
 def is_replayable(layer: nn.Module) -> bool:
-    """Return whether a call of a layer runs only the code of its class, and functions of `watch_spikes` with ``on_device=True``."""
+    """Return whether a CUDA graph can replay a layer: a call runs only code of its class and callables of `watch_spikes` with ``on_device=True``."""
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)
 

@@ -65,7 +65,7 @@ def training_step(
 def loss_and_gradients(
     network: nn.Module, frames: Tensor, labels: Tensor, arithmetic: Arithmetic, share: float | None = None
 ) -> Tensor:
-    """Run forward and backward passes of a network whose neurons are at rest, without synchronisation.
+    """Run forward and backward passes of a network whose neurons are at rest; the host does not wait for the device.
 
     Parameters
     ----------

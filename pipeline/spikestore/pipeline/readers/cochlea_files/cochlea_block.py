@@ -138,7 +138,7 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return the first of `places` in each row, as three numbers: the row in the block, the event in the row, and the place itself.
+    """Return the first of `places` in each row that has one, as (row in the block, event in the row, place).
 
     `places` are positions in `column`, in ascending order.
     """

@@ -197,7 +197,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _understood(file: Any) -> _Bytes | None:
-    """Return the properties of an open file that `VlenHeap` needs; None if only HDF5 can read the file."""
+    """Return what `VlenHeap` must know about an open file; None if only HDF5 can read the file."""
     if not hasattr(os, "preadv"):  # macOS, Windows
         return None
     # Only h5py's default file driver is supported: others may distribute or change the bytes.

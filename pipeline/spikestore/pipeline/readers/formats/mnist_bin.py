@@ -53,7 +53,7 @@ class PackedEvents(NamedTuple):
 def fields_of(
     content: bytes,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return t, x, y and p of all entries, including entries with y = 240; `content` must have a whole number of entries."""
+    """Return t, x, y and p of all entries, including those that mark an overflow of the clock (y = 240); `content` must have a whole number of entries."""
     entries = np.frombuffer(content, _ENTRY)
     words = entries["word"].astype("<u4")
     octets = words.view(np.uint8).reshape(-1, 4)

@@ -62,7 +62,7 @@ class Figure:
         The frames.
     strip : tuple of str
         A text for each frame of a camera: its times, such as "0 to 20 ms". If the bins have no common length in ms, the text has
-        the numbers of the bins or cells, such as "0 to 3 cells". Empty if the sensor has no y.
+        their numbers, such as "0 to 3 bins". Empty if the sensor has no y.
     width, height : int
         Size of a frame of a camera in pixels of the picture.
     raster : Picture, optional

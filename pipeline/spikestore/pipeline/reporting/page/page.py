@@ -114,7 +114,7 @@ def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
 
 
 def code(identity: Mapping[str, Any], dtype: str) -> dict[str, str]:
-    """Return pieces of code that load the first set of a report, by their titles; `dtype` is the dtype of the items of `FeatureDataset`."""
+    """Return pieces of code, each under its title, that load the first set of a report; `dtype` is the dtype of the items of `FeatureDataset`."""
     name, store = identity["name"], identity["store"]
     split = identity["splits"][0]["split"]
     label = name if ":" in name or "/" in name else f"{name}:{split}"

@@ -140,9 +140,7 @@ class FusedChain:
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
         if not can_run(transform, has_y=has_y):
-            raise ValueError(
-                "FusedChain does not support this transform: call can_run first, or use NumpyChain"
-            )
+            raise ValueError("FusedChain does not support this transform (can_run is false): use NumpyChain")
         self.transform = transform
         self.has_y = has_y
         self._chain = NumpyChain(transform, has_y=has_y)  # raises if the transform fits no recording

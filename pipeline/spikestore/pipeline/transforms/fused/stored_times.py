@@ -1,4 +1,4 @@
-"""Tables of the results of SpikingJelly's rules for times that are stored as float16. NumPy computes the tables, so each rounding is NumPy's."""
+"""Tables for SpikingJelly's time bins, if times are stored as float16. NumPy computes the tables, so each rounding is NumPy's."""
 
 from __future__ import annotations
 

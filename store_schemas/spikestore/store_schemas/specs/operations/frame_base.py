@@ -1,4 +1,4 @@
-"""Base class of the operations that make frames, except `ToFrame`: no parameter of `ToFrame` describes their bins."""
+"""Base class of all operations that make frames, except `ToFrame`."""
 
 from __future__ import annotations
 

@@ -85,8 +85,7 @@ def _part_to_read(
 ) -> tuple[int, int, int, int]:
     """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span.
 
-    `index` must ascend. Where two spans allow it, non-zeros that a mask of time bins drops are left out. This is possible
-    only if no augmentation step before this mask moves non-zeros.
+    `index` must ascend. All other non-zeros are dropped by masks of time bins that come before all steps that move non-zeros.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

@@ -280,7 +280,7 @@ def _fill_augmented(
 def fill_augmented(
     stored: StoredSamples, steps: Sequence[AugmentationStep], places: npt.NDArray[np.int64], frames: Tensor
 ) -> Tensor:
-    """Apply steps to the events of a batch and add the events to its frames; return numbers of events of samples and of their partners.
+    """Apply steps to the events of a batch, and add the events to its frames; return `StepColumns.totals`.
 
     Parameters
     ----------
@@ -296,7 +296,7 @@ def fill_augmented(
     Returns
     -------
     float64 Tensor, shape (mixing steps, batch, 2, 2)
-        See `StepColumns`.
+        See `StepColumns`, attribute `totals`.
     """
     size, device = len(places), frames.device
     columns = columns_of_steps(steps)

@@ -121,7 +121,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return a random mask for each sample: `width` adjacent ones of its `size` places, or no place with the chance 1 - `probability`."""
+    """Return a random mask for each sample: `width` adjacent places out of `size`; with the chance 1 - `probability`, no place."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )

@@ -139,7 +139,7 @@ def move(
 
 @compiled
 def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
-    """Apply ``JITTER`` or ``DROP``: for each of the first `count` non-zeros, a number is drawn."""
+    """Apply ``JITTER`` or ``DROP`` of `AugmentationStep` to the first `count` non-zeros; `own` has the random bits of the sample."""
     key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
     if kind == JITTER:
         for k in range(count):
@@ -301,7 +301,7 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Fill `time` and `site` with the indices of each non-zero in the tables of `_look_up`, limited to the tables, because a dropped non-zero may be outside."""
+    """Fill `time` and `site` with each non-zero's bin and place, for `_look_up`; those of a dropped non-zero are moved into the sample."""
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

@@ -269,8 +269,10 @@ def weight_gradient(source: Tensor, output: Tensor, *, sparse: bool) -> Tensor:
 class _BatchSlices:
     """Divides a batch into slices, so that a gradient is still in the processor's cache when it is read.
 
-    For each slice, a kernel computes the gradient w.r.t. the layer's output, which a matrix product then reads. The gradient w.r.t. the weight is summed in groups of rows. The groups do not depend on the number of threads, so the sums
-    have the same bits for any number.
+    For each slice, a kernel computes the gradient w.r.t. the layer's output. Then a matrix product reads this gradient.
+
+    The gradient w.r.t. the weight is first summed within groups of samples. A slice has one or more whole groups. The groups do
+    not depend on the number of threads, so the bits of the sums do not either.
 
     Parameters
     ----------

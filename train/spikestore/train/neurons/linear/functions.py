@@ -1,4 +1,4 @@
-"""Functions that layers call to run a linear layer with the neurons after it, or a linear layer with counts as input."""
+"""Functions that run a linear layer: together with the neurons after it, or with counts as its input."""
 
 from __future__ import annotations
 

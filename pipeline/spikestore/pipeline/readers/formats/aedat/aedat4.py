@@ -36,7 +36,7 @@ class _Decoder:
         self.close = weakref.finalize(self, _end, self._process)  # also when Python ends
 
     def decode(self, path: Path) -> RawEvents:
-        """Return the events of a file. If the file has a fault, raise ValueError with a description; if the process ended, raise `_EndedError`."""
+        """Return the events of a file. If the file has a fault, raise ValueError with a description; if this decoder's process ended, raise `_EndedError`."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise _EndedError

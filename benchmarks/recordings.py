@@ -73,7 +73,7 @@ class Recordings:
 
 
 def find_recordings(data: Path) -> Recordings:
-    """Find the recordings of ``--data``.
+    """Return the recordings of ``--data``.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def find_recordings(data: Path) -> Recordings:
     Raises
     ------
     SystemExit
-        No file in the folder can be read; the message has the reason, in one line.
+        The folder has no recordings that benchmarks can read; the message has the reason, in one line.
     """
     from spikestore.pipeline.readers.registry import dataset_files, find_dataset, splits_of
     from spikestore.store_schemas.errors import SourceNotFoundError, SpikestoreError

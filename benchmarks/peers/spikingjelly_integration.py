@@ -22,7 +22,7 @@ from benchmarks.peers.spikingjelly_frames import leave_out_vision
 def main(path: str, rules: str, frames: str | None = None) -> None:
     """Integrate the events of all recordings by each of `rules`, and write the frames into the file `frames`.
 
-    Without `frames`, nothing is written: the recordings are integrated once for each line of input, to measure the rate.
+    Without `frames`, nothing is written: for each line of stdin, all recordings are integrated once, to measure the rate.
     """
     stream = answers()
     leave_out_vision()

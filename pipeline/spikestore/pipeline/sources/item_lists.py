@@ -56,7 +56,7 @@ class ItemList(NamedTuple):
     leaf_of : int64 array, shape (items,)
         Number of the data set of each item.
     row_of : int64 array, shape (items,)
-        Row of each item in its data set. If spikestore has a reader for the files of the data set, rows are those of the reader.
+        Row of each item: a row of the reader, if spikestore has a reader for the data set; otherwise, the item's position in the data set.
     """
 
     leaves: list[Leaf]

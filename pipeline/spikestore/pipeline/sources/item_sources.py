@@ -257,7 +257,7 @@ class _Builder:
         return np.unique(self._items.row_of[self._items.leaf_of == number])
 
     def _first_item(self, number: int) -> Item | None:
-        """Return the first item of a data set that can be read; None if all items are skipped.
+        """Return the first readable item of a data set; None if no item is readable, and such items are skipped.
 
         The item is read twice: if the two results differ, `UsageError` is raised.
         """

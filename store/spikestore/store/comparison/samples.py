@@ -81,7 +81,9 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
 
 
 def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
-    """Read both sets, and compare the recordings that both sets have; None if recordings cannot be matched (`common_rows`).
+    """Return how two sets differ in the samples of the recordings that both have; None if recordings cannot be matched.
+
+    `common_rows` matches the recordings. Their rows are read.
 
     Raises
     ------

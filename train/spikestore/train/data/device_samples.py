@@ -119,7 +119,7 @@ class SampleTable:
     def sent(self) -> Tensor:
         """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample.
 
-        Each CUDA stream has its own copy of the table, because streams do not wait for each other.
+        Each CUDA stream has its own copy of the table: a stream does not wait until another stream has copied the table.
         """
         host, device = self.columns.host, self.columns.device
         stream = current_stream(device)

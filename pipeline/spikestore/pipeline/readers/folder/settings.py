@@ -55,7 +55,7 @@ class FolderSettings(Spec):
 
     @property
     def effective_pattern(self) -> str | None:
-        """The pattern; None if the CSV file alone describes the recordings."""
+        """The pattern of paths, by default one folder per class; None if there is only a table."""
         return self.pattern or (None if self.table is not None else f"{{{self.label}}}/*")
 
     @model_validator(mode="after")

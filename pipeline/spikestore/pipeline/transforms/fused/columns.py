@@ -2,7 +2,7 @@
 
 The pass supports few dtypes, because numba compiles the pass separately for each dtype. Columns of common dtypes are views,
 without a copy; other columns are converted. A value that does not fit becomes the largest value of the dtype. The pass then
-reports the recording as unusual, so no value is ever changed without notice.
+reports the recording as unusual, and `FusedChain` transforms the unchanged recording with `NumpyChain`.
 """
 
 from __future__ import annotations

@@ -250,7 +250,7 @@ class Assembly:
 
 
 def augmenting_kernel(value: Tensor) -> Callable[..., Tensor] | None:
-    """Return `gpu_augmented_frames.fill_augmented` for whole numbers on a GPU with Triton; None in all other cases."""
+    """Return `gpu_augmented_frames.fill_augmented` if `value` has counts on a GPU and Triton is installed; otherwise None."""
     if value.device.type != "cuda" or value.is_floating_point():
         return None
     try:

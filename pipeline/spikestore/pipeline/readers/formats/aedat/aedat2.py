@@ -108,8 +108,7 @@ def _end_of_header(content: bytes) -> int:
 def _is_text(line: bytes) -> bool:
     """Return whether a line is printable ASCII.
 
-    A line of the header is printable. If the time of the first event is below 2²⁴ µs, the event is not taken for such a line: the
-    first byte of its time is then 0, which is not printable.
+    Lines of the header are printable, but events usually are not: the first byte of a time below 2²⁴ µs is 0.
     """
     return line.isascii() and line.strip().replace(b"\t", b" ").decode("ascii").isprintable()
 

@@ -30,7 +30,7 @@ def expand_home(path: Path | str) -> Path:
         first = Path(path).parts[0]
         why = "this user has no home folder" if first == "~" else f"no user {first[1:]!r} on this machine"
         raise UsageError(
-            f"{path}: {why}; write the path without {first} (./{first}/… for a folder of that name)",
+            f"{path}: {why}; write the full path, or ./{first}/… for a folder with the name {first}",
             path=str(path),
         ) from None
 

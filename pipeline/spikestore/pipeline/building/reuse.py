@@ -195,7 +195,7 @@ def _look_of(finer: FinerRows) -> SourceLook:
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
     """Return the number of events to read, and the number of events from which the time of the build is estimated.
 
-    The second number is larger if rows are taken from stored sets. Taking a row needs time too, so a part of its events is included.
+    The second number also contains a part of the events of rows that are taken from stored sets, because taking rows needs time too.
     """
     total = int(look.n_events.sum())
     if former is None:

@@ -1,7 +1,7 @@
 """Frames of real numbers from the columns of a block, for ordinary recordings.
 
-`NumpyChain` checks and copies the events of a recording several times, which takes longer than making the frames. Here one compiled
-check is enough for ordinary recordings: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor.
+`NumpyChain` checks and copies the events of a recording several times, which takes longer than making the frames. For an
+ordinary recording, one compiled check is enough: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor.
 `NumpyChain` computes the other recordings, so a rejected recording has the same message as without this module.
 """
 

@@ -53,7 +53,7 @@ class Position:
     best : float
         Best accuracy on the validation split so far; -1 before the end of the first epoch.
     spikes : mapping of str to (float, float)
-        For each layer in this epoch: number of spikes, and number of neurons multiplied by the number of time bins.
+        For each layer in this epoch: number of spikes, and number of outputs (neurons × time bins of all samples).
     """
 
     epoch: int = 0

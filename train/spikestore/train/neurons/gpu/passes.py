@@ -380,7 +380,7 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return threshold, minimum and reset for a kernel. Without a minimum, the threshold takes its place, unused; without a reset, 0."""
+    """Return threshold, minimum and reset of a neuron for a kernel. If minimum or reset is None, its place has an unused value."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 

@@ -263,7 +263,7 @@ class DirectReader:
 
     def _piece_buffer(self, packed: PackedObject) -> npt.NDArray[Any]:
         buffers = self._buffers.__dict__  # of this thread
-        key = f"{packed.dtype} {packed.chunk}"
+        key = f"{packed.dtype.num} {packed.chunk}"  # the number, because NumPy takes long to name a dtype
         if key not in buffers:
             buffers[key] = np.empty(packed.chunk, packed.dtype)
         made: npt.NDArray[Any] = buffers[key]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple, Self
 
 import google_crc32c
@@ -176,8 +177,6 @@ class PackedObject:
         DamagedError
             The checksum is wrong, or the chunk cannot be decoded or has too few values.
         """
-        from pcodec import standalone
-
         body = _without_crc(data)
         if self.delta_order is None:
             if len(body) != self.chunk * self.dtype.itemsize:
@@ -187,7 +186,7 @@ class PackedObject:
             out[:] = np.frombuffer(body, self.dtype, len(out))
             return
         try:
-            progress = standalone.simple_decompress_into(bytes(body), out)
+            progress = _pcodec_library().simple_decompress_into(bytes(body), out)
         except (RuntimeError, TypeError) as error:
             raise DamagedError(f"cannot decode a chunk: {error}") from error
         if progress.n_processed != len(out):
@@ -261,6 +260,14 @@ def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str,
             return None
         packed[name] = encoding
     return packed
+
+
+@cache
+def _pcodec_library() -> Any:
+    """Return the module that decodes; imported at the first use, because a run with nothing to do needs no codec."""
+    from pcodec import standalone  # an import statement per chunk would hold the GIL
+
+    return standalone
 
 
 def _pcodec(values: npt.NDArray[Any], delta_order: int, first_part: int | None = None) -> bytes:

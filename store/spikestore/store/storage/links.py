@@ -52,6 +52,34 @@ class Links:
             self._resolved = (status.st_ino, os.path.realpath(self._root))
         return self._resolved[1]
 
+    def contains(self, opened: str | None, device: int) -> bool:
+        """Return whether an open file is certainly below the root.
+
+        Parameters
+        ----------
+        opened : str, optional
+            Path of the file without links; None if it is unknown.
+        device : int
+            Number of the file's file system.
+
+        Raises
+        ------
+        StoreError, OSError
+            See `root`.
+        """
+        # Usually the root need not be looked at: the file is where the root was, on the root's file system.
+        if device != self._device or not self._begins(opened):
+            self.root()
+        return self._begins(opened)
+
+    def _begins(self, opened: str | None) -> bool:
+        """Return whether a path begins with the path of the root that `root` found."""
+        return (
+            opened is not None
+            and self._resolved is not None
+            and opened.startswith(self._resolved[1].rstrip(os.sep) + os.sep)
+        )
+
     def refuse_outside(self, place: Path | str, path: str) -> None:
         """Raise `DamagedError` if the links in `place` lead out of the root; `path` is the path of the object in the store, for the message."""
         if self._follow:

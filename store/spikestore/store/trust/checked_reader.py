@@ -51,6 +51,7 @@ class CheckedReader:
         self._manifest = manifest
         self._url = url
         self._diagnose = diagnose
+        self._small: set[int] = set()  # fragments that `_refuse_giant` has accepted
 
     @cached_property
     def reader(self) -> ColumnReader:
@@ -107,8 +108,11 @@ class CheckedReader:
         )
 
     def _refuse_giant(self, fragment: int) -> None:
+        if fragment in self._small:
+            return
         try:
             refuse_giant_fragment(self._manifest, fragment)
         except DamagedError as error:
             path = self._address.manifest
             raise DamagedError(f"{path} in {self._url}: {error}", objects=(path,)) from None
+        self._small.add(fragment)

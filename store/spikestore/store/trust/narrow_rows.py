@@ -84,6 +84,7 @@ class NarrowReader:
         self._reader = reader
         self._seed = check_seed(*address)
         self._manifest = manifest
+        self._loops = _Loops.of(manifest)
         # The columns with one value per sample are checked once, when their fragment is read first.
         self._true_tables: WeakSet[FragmentTable] = WeakSet()
 
@@ -113,9 +114,9 @@ class NarrowReader:
         checks = blocks.checks(self._manifest, self._seed)
         index, value = (empty(int(blocks.offsets[-1]), dtype) for dtype in dtypes)
         if not (
-            _take_index(self._pieces(rows, "index"), self._manifest, blocks, checks, index)
-            and _take_value(self._pieces(rows, "value"), self._manifest, checks, value)
-            and np.array_equal(checks.finish(), blocks.check)
+            self._loops.take_index(self._pieces(rows, "index"), blocks, checks, index)
+            and self._loops.take_value(self._pieces(rows, "value"), checks, value)
+            and checks.finish().tobytes() == blocks.check.tobytes()
         ):
             return None
         # Copies: the table is shared.
@@ -135,43 +136,60 @@ class NarrowReader:
         return True
 
 
-def _take_index(
-    pieces: _Pieces,
-    manifest: Manifest,
-    blocks: BlockRows,
-    checks: BlockChecks,
-    out: npt.NDArray[Any],
-) -> bool:
-    """Copy the pieces to `out`; return whether the index ascends in each row and stays inside the row's frames."""
-    from spikestore.store.trust.narrow_kernels import take_index
+@dataclass(frozen=True, eq=False)
+class _Loops:
+    """The compiled loops for the rows of one set, with everything that is the same for all its rows."""
 
-    dtype = manifest.layout.dtype("index")
-    most = np.uint64(min(manifest.max_index, int(FILL[dtype.name]) - 1))
-    sites, n_bins = np.uint64(manifest.layout.site_count), blocks.samples["n_bins"].astype(np.uint64)
-    before = np.uint64(0)
-    for begins, piece in pieces:
-        if piece.dtype != dtype:
-            return False
-        checks.update(begins, piece)
-        if not take_index(piece, begins, before, blocks.offsets, n_bins, sites, most, out):
-            return False
-        before = np.uint64(piece[-1])
-    return True
+    sites: np.uint64
+    index: np.dtype[Any]
+    most_index: np.uint64
+    index_loop: Callable[..., bool]
+    value: np.dtype[Any]
+    most_value: Any
+    value_loop: Callable[..., bool]
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> _Loops:
+        from spikestore.store.trust.narrow_kernels import take_index, take_real, take_value
 
-def _take_value(pieces: _Pieces, manifest: Manifest, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
-    """Copy the pieces to `out`; return True if all values are valid and none is above the manifest's maximum."""
-    from spikestore.store.trust.narrow_kernels import take_real, take_value
+        index, value = (manifest.layout.dtype(name) for name in ("index", "value"))
+        value_loop: Callable[..., bool] = take_real
+        most_value: Any = manifest.max_value
+        if value.kind == "u":
+            value_loop, most_value = take_value, np.uint64(min(most_value, int(FILL[value.name]) - 1))
+        return cls(
+            sites=np.uint64(manifest.layout.site_count),
+            index=index,
+            most_index=np.uint64(min(manifest.max_index, int(FILL[index.name]) - 1)),
+            index_loop=take_index,
+            value=value,
+            most_value=most_value,
+            value_loop=value_loop,
+        )
 
-    dtype = manifest.layout.dtype("value")
-    take: Callable[..., bool] = take_real
-    most: Any = manifest.max_value
-    if dtype.kind == "u":
-        take, most = take_value, np.uint64(min(most, int(FILL[dtype.name]) - 1))
-    for begins, piece in pieces:
-        if piece.dtype != dtype:
-            return False
-        checks.update(begins, piece)
-        if not take(piece, begins, most, out):
-            return False
-    return True
+    def take_index(
+        self, pieces: _Pieces, blocks: BlockRows, checks: BlockChecks, out: npt.NDArray[Any]
+    ) -> bool:
+        """Copy the pieces to `out`; return whether the index ascends in each row and stays inside the row's frames."""
+        n_bins = blocks.samples["n_bins"].astype(np.uint64)
+        before = np.uint64(0)
+        for begins, piece in pieces:
+            if piece.dtype != self.index:
+                return False
+            checks.update(begins, piece)
+            if not self.index_loop(
+                piece, begins, before, blocks.offsets, n_bins, self.sites, self.most_index, out
+            ):
+                return False
+            before = np.uint64(piece[-1])
+        return True
+
+    def take_value(self, pieces: _Pieces, checks: BlockChecks, out: npt.NDArray[Any]) -> bool:
+        """Copy the pieces to `out`; return True if all values are valid and none is above the manifest's maximum."""
+        for begins, piece in pieces:
+            if piece.dtype != self.value:
+                return False
+            checks.update(begins, piece)
+            if not self.value_loop(piece, begins, self.most_value, out):
+                return False
+        return True

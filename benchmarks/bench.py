@@ -1,4 +1,4 @@
-"""Parts shared by several benchmarks: recordings, the seed's transform, and builds of feature sets."""
+"""Parts shared by several benchmarks: recordings, the transform of the blog post in docs/seed.md, and builds of feature sets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Bench:
 
     @classmethod
     def of(cls, data: Recordings, scratch: Path, recordings: int, peers: int, many: int) -> Bench:
-        """Return a bench with these numbers of recordings, each at most the number that `data` has."""
+        """Return a bench; `Bench` explains the three numbers of recordings. A number above the number of recordings in `data` is lowered to that number."""
         return cls(data, scratch, *(min(count, data.count) for count in (recordings, peers, many)))
 
     def store(self) -> Path:

@@ -92,7 +92,7 @@ class Bench:
 
     @cached_property
     def sparse(self) -> list[Any]:
-        """Samples as a list of sparse tensors on the device, like that of the seed (see `benchmarks`)."""
+        """Samples as a list of sparse tensors on the device, as in the blog post in docs/seed.md."""
         from spikestore.train import FeatureDataset, pack
 
         columns = pack(self.features)
@@ -336,9 +336,10 @@ def first_batch(bench: Bench) -> Row:
 def memory(bench: Bench) -> Row:
     """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
 
-    The window of the shuffle is 256 samples: two windows and the reads in progress are smaller than an eighth of the set.
-    For each ratio, one process reads an eighth of the set and another process reads the whole set. Both processes take the
-    same number of batches, because the loader allocates a further buffer if all buffers are in use, and a longer loop makes this more likely.
+    Samples are shuffled within windows of 256 samples. Two windows and the reads in progress are smaller than an eighth of
+    the set, so they need the same memory in both cases. One process reads an eighth of the set, and another process reads
+    the whole set. Both take the same number of batches, because the loader allocates a further buffer if all buffers are
+    in use, and this is more likely in a longer loop.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

@@ -1,4 +1,4 @@
-"""The networks that benchmarks time: the seed's network and a convolutional network, on our backends and on peers."""
+"""The networks that benchmarks time: the network of the blog post in docs/seed.md, and a convolutional network. Both run on our backends and on peers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def frames(device: Any, samples: int) -> Any:
 
 
 def seed_network(device: Any, backend: str) -> Any:
-    """Return the seed's network; the backend "unbind" is Sinabs with the change of `unbound`, "linear" leaves out the neurons."""
+    """Return the network of the blog post in docs/seed.md. The backend "unbind" is Sinabs with the change of `unbound`; "linear" leaves out the neurons."""
     import torch
     from torch import nn
 

@@ -1,6 +1,6 @@
-"""Rows of ``benchmarks.iaf`` on forward and backward, most of them against Sinabs.
+"""Rows in the table of ``benchmarks.iaf`` that time forward and backward, most of them against Sinabs.
 
-Sinabs is used as it is shipped, or with one line changed (`unbound`).
+Sinabs is used as it is shipped, or with one line changed: `benchmarks.networks.unbound` says which line.
 """
 
 from __future__ import annotations

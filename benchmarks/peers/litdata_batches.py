@@ -38,7 +38,7 @@ def _loader(columns: dict[str, Any], folder: Path, batch_size: int, workers: int
     """Write packed columns in litdata's format; return litdata's loader, which shuffles and yields dense float32 batches.
 
     `columns` are those of `PackedColumns`: index and value (non-zeros,), offsets (samples + 1,), n_bins and label
-    (samples,), and sites, the frame axes after time. Workers stay from epoch to epoch.
+    (samples,), and sites, the sizes of the axes after time. Worker processes are not restarted between epochs.
     """
     import numpy as np
     import torch

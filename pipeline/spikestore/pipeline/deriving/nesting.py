@@ -72,14 +72,14 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
 
 
 class _Before(NamedTuple):
-    """Operations before ``to_frame`` of two transforms, from the first operation that differs."""
+    """Operations before ``to_frame`` of two transforms, without those that are equal at the beginning."""
 
     fine: Sequence[Any]
     coarse: Sequence[Any]
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations from the first difference between the two transforms on.
+    """Return the operations before ``to_frame`` of both transforms, without those that are equal at the beginning.
 
     If these operations make it impossible to compute the coarse set by adding counts of the fine set, return the reason instead.
     """

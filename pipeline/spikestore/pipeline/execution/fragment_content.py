@@ -41,7 +41,7 @@ def content_of(fragment: int, content: EncodedFragment) -> FragmentContent:
 
 
 def stored_contents(features: FeatureSet, fragments: Sequence[int]) -> list[FragmentContent]:
-    """Return the summaries of fragments of a set. `sites` of each summary is None, because only columns with one value per sample are read.
+    """Return the summaries of fragments of a set. Only columns with one value per sample are read, so `sites` of each summary is None; `stored_sites` returns it.
 
     Raises
     ------

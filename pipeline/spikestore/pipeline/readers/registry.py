@@ -281,7 +281,8 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     if (source.reader, source.reader_version) != installed:
         raise UsageError(
             f"{source.dataset}/{source.split} needs the reader {source.reader} version {source.reader_version}, "
-            f"but this version of spikestore has {installed[0]} version {installed[1]}: create the source again"
+            f"but this version of spikestore has {installed[0]} version {installed[1]}: "
+            "use the same version of spikestore in all processes; if this source was pickled, create it again with make_source"
         )
     return dataset.open(source, root, first_row)
 

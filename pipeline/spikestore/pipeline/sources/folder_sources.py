@@ -43,7 +43,7 @@ def make_folder_sources(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, LocatedSource]:
-    """Return the splits of a folder of recordings; the content of the files identifies each split.
+    """Return the splits of a folder of recordings. The files of each split are hashed, and the hashes are part of the split's source key.
 
     Parameters
     ----------

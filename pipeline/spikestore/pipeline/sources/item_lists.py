@@ -172,7 +172,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
 
 
 def leaf_of_object(dataset: Any) -> Leaf:
-    """Return the `Leaf` of a data set; it has the files of the data set if spikestore has a reader for them.
+    """Return the `Leaf` of a data set that contains no other data sets.
 
     Raises
     ------

@@ -156,8 +156,9 @@ def copy_lines() -> Progress | None:
 def progress_lines(
     unit: str = "samples", every: float = 10.0, clock: Callable[[], float] = time.monotonic
 ) -> Progress:
-    """Return a callback that writes a line at the start, every `every` seconds and at the end of each label.
+    """Return a callback that writes progress to stderr: a line at the start, every `every` seconds and at the end.
 
+    The label that each call passes is the name of the work, and begins the line. Each label has its own start and end.
     Rate and remaining time are measured from the first progress on, because workers may start slowly; the last line has
     the rate over the whole time.
     """

@@ -89,7 +89,7 @@ class ColumnReader(Protocol):
         Raises
         ------
         DamagedError
-            An object is damaged, or ``start`` contradicts ``nnz``.
+            An object is damaged, or the stored arrays ``start`` and ``nnz`` contradict each other.
         """
 
 

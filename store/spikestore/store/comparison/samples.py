@@ -57,10 +57,10 @@ class SampleDifferences:
 
 
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
-    """Return the rows of the recordings that both sets have, shape (recordings,) each; None if recordings cannot be matched.
+    """Return the rows of the recordings that both sets have, shape (recordings,) each; None if it is not known which recordings both have.
 
-    Recordings can be matched in two cases. If the same reader read both sets from the same files, equal rows match. If, in both sets,
-    each recording is a file of its own, recordings match if their files have equal contents.
+    It is known in two cases. If the same reader read both sets from the same files, equal rows are the same recording. If, in both
+    sets, each recording is a file of its own, files with equal contents are the same recording.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (
@@ -81,9 +81,9 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
 
 
 def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
-    """Return how two sets differ in the samples of the recordings that both have; None if recordings cannot be matched.
+    """Return how two sets differ in the samples of the recordings that both have; None if it is not known which recordings both have.
 
-    `common_rows` matches the recordings. Their rows are read.
+    `common_rows` finds out which recordings both have. Their rows are read.
 
     Raises
     ------

@@ -45,7 +45,8 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     Raises
     ------
     UsageError
-        The profile in ``$AWS_PROFILE`` does not exist, its keys need the AWS tools, or a file cannot be read.
+        The profile in ``$AWS_PROFILE`` does not exist; it has no keys, but a way to get keys that only the AWS tools know
+        (SSO, a role, ``credential_process``); or a file cannot be read.
     """
     given = os.environ if environment is None else environment
     if any(given.get(name) for name in _GIVEN):
@@ -64,7 +65,7 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
     other = [way for way in _OTHER_WAYS if way in settings]
     if other and "aws_access_key_id" not in settings:
         raise UsageError(
-            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export the keys first,  "
+            f"the AWS profile {name!r} gets its keys by {other[0]}, which needs the AWS tools: export the keys first, "
             f"with eval $(aws configure export-credentials --profile {name} --format env)"
         )
     return _options(settings, given, tuple(_OPTIONS.values()))

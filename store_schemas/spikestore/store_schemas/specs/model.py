@@ -136,7 +136,7 @@ class Document(Spec):
     """Base of all JSON documents in a store."""
 
     def to_bytes(self) -> bytes:
-        """Return the sealed RFC 8785 bytes of this document."""
+        """Return this document as canonical JSON (RFC 8785) that contains its own SHA-256."""
         return seal(self.to_mapping())
 
     @classmethod

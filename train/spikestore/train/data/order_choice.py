@@ -52,7 +52,7 @@ class OrderChoice:
         self._window_cut = cut_spans(features, samples.rows, window)
 
     def of(self, residence: Chosen) -> BatchOrder:
-        """Return the order that a loader with this residence uses."""
+        """Return the order in which a loader yields the samples of an epoch; `residence` is where the loader keeps the set: ``host``, ``device`` or ``stream``."""
         if self._weights is not None:
             name = f"weighted {hashlib.sha256(self._weights.astype('<f8').tobytes()).hexdigest()[:16]}"
             return SlicedOrder(name, partial(self._samples.drawn, self._weights), scattered=True)
@@ -63,7 +63,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order with this name, which a loader's state contains; None if no order of any residence and window has this name."""
+        """Return the order of samples that has this name in the state of a loader; None if no order of this object has the name."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

@@ -186,8 +186,8 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     Raises
     ------
     UsageError
-        The partition is ``shd-speaker``, and one of these is true: the set has no column ``speaker``; it has a speaker of
-        another split; it has no recordings of the part.
+        The partition is ``shd-speaker``, and one of these is true: the set has no column ``speaker``; it has a speaker who
+        is not in SHD's split ``train``; it has no recordings of the part.
     UnknownNameError
         The partition or part does not exist; the message lists the existing partitions or parts.
     DamagedError

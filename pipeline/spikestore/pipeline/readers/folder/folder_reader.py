@@ -123,8 +123,8 @@ def _refuse_other_version(name: str, version: int) -> None:
         raise UsageError(f"{error.message}: install the package that reads this format") from None
     if installed != version:
         raise UsageError(
-            f"the recordings need the format {name} version {version}, but this version of spikestore has version {installed}: "
-            "create the source again"
+            f"the recordings need the format {name} version {version}, but the installed format has version {installed}: "
+            "use the same versions of all packages in all processes; if this source was pickled, create it again from the recipe"
         )
 
 

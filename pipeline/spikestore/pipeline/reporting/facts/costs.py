@@ -1,4 +1,4 @@
-"""Bytes of each column in comparison with its entropy, and the memory that each residence of the loader needs."""
+"""Bytes of each column in comparison with its entropy, and the memory that each way of loading a set needs."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class SampleEvents:
 
 
 class SiteEvents:
-    """Sum of the values at each site. For real numbers, the sum of the absolute values.
+    """Sum over all samples and time bins of the values at each site: a (polarity, [y,] x) of the frames. For real numbers, the sum of the absolute values.
 
     Parameters
     ----------

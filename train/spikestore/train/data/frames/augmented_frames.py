@@ -2,7 +2,7 @@
 
 Each augmentation is a row of numbers (`AugmentationStep`). The non-zeros of one sample are copied to two short arrays, places and
 amounts. Each step changes these arrays in one loop, and the amounts that are left are added to the frames. So no changed copy
-of the batch is made. A dropped non-zero has the amount 0, so its place does not matter, and later steps may change it to any
+of the batch is made. A dropped non-zero has the amount 0. So its place does not matter, and later steps may change the place to any
 number. The result has the same bits as that of `applied_steps.applied`, which works on tensors of any device.
 
 If one step mixes a sample with its partner, columns are read twice: the sample's own columns, and its partner's

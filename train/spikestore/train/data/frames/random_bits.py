@@ -77,14 +77,17 @@ def event_threshold(probability: float) -> int:
 
 
 def event_is_below(bits: Tensor, event: Tensor, number: Tensor) -> Tensor:
-    """Return whether events have random bits below `number`.
+    """Return whether the random bits of each event are below `number`.
+
+    A non-zero is a cell of a frame with one or more events. One number of 64 bits is drawn for each non-zero, and the random bits of its events follow from
+    this number.
 
     Parameters
     ----------
     bits : int64 Tensor
-        Random bits of each event's non-zero.
+        For each event, the number drawn for its non-zero.
     event : int64 Tensor, of the same shape
-        Number of the event among the events of its non-zero, from 0 on.
+        For each event, its position among the events of its non-zero, from 0 on.
     number : int64 Tensor, of the same shape
         What `event_threshold` returns.
     """

@@ -227,7 +227,7 @@ def position(index: npt.NDArray[Any], place: int) -> int:
 
 @compiled
 def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
-    """Return start and stop of the non-zeros in the time bins of `mask`, which have `stride` places each; `index` must ascend."""
+    """Return start and stop in `index` of the non-zeros in the time bins that `mask` encodes (`random_bits.mask_of`). A time bin has `stride` places; `index` must ascend."""
     start = (mask >> 31) * stride
     return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
 

@@ -134,7 +134,8 @@ def backward_task(
         See `forward_task`. `single` has an effect only with `bounded` or `to_zero`. `by_product` has an effect only with `bounded`
         and without `to_zero`.
     given : bool
-        The derivative of spikes is in ``surrogate``; otherwise it is ``scale * exp(-|kept - threshold| / width)``.
+        True: the derivative of the spikes is read from ``surrogate``. False: it is ``scale * exp(-|kept - threshold| / width)``,
+        where ``kept`` are the potentials before the reset, which the forward pass wrote.
     by_width : bool
         The value ``width`` of the job is 1 / width, so the exponent is computed by a multiplication instead of a
         division. Multiplication and division give the same bits, because the width is a power of two.

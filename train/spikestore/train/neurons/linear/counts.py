@@ -36,8 +36,8 @@ class Link:
         The linear layer, which does not run separately.
     counts : Counts, PackedSpikes (on a GPU) or None
         Before the neurons are called, these are the counts of the linear layer's input. The call replaces them by the counts of
-        the neurons' spikes. The value is None if the input or the spikes are not whole numbers that fit into bytes, or if the
-        input was not checked; input on a GPU is never checked.
+        the neurons' spikes. On a CPU, None means that not all numbers are whole numbers from 0 to 254. On a GPU, None
+        means that the layer before did not pass on counts: the input itself is not checked there.
     """
 
     linear: nn.Linear

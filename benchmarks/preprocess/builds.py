@@ -81,11 +81,11 @@ def transform_only(bench: Bench) -> Row:
 
 def build_warm(bench: Bench) -> Row:
     """Compare a build by warm workers, from the first task to the committed manifest, with filling DiskCachedDataset."""
-    what = target(bench, bench.recordings)
+    what = target(bench, bench.many)
     with warm(WORKERS, bench) as scheduler:
         return compare(
             Row("build_2_warm_workers_vs_disk_cached", 25, 30),
-            lambda: bench.recordings / timed_on_clean_disk(lambda: build(bench, what, scheduler)),
+            lambda: bench.many / timed_on_clean_disk(lambda: build(bench, what, scheduler)),
             lambda: fill_cache(bench, Path(tempfile.mkdtemp(dir=bench.scratch))),
             unit="recordings/s",
         )

@@ -34,8 +34,8 @@ _SCHEDULER_TIMEOUT = 20
 _LOCAL_TIMEOUT = 120
 _MOST_EARLY_ENDS = 4
 """If this many local workers end before the first worker is ready, the start is given up."""
-_POLL_SECONDS = 0.05
-"""Seconds between checks of the workers; tasks take seconds."""
+_POLL_SECONDS = 0.01
+"""Seconds between checks of the tasks and of the workers: a build ends up to so much after its last task."""
 _WITHOUT_WORKERS = 600.0
 """Seconds that a cluster may have no worker during a build: a batch system may be starting new workers."""
 _CLUSTER_POLL_SECONDS = 1.0

@@ -1,7 +1,7 @@
 """Loading with augmentation, against loading without: ``python -m benchmarks.augmentation [--device cuda] [--json FILE] [--rows NAMES]``.
 
 Each measurement is an epoch of a loader with residence ``host`` and two threads. The loader shuffles, and makes dense float32 batches
-of 128 samples. The samples are random: 250 bins and 100 channels, as the seed uses for SSC (see `benchmarks`). 2 % of the cells
+of 128 samples. The samples are random: 250 bins and 100 channels, as the blog post in docs/seed.md uses for SSC. 2 % of the cells
 are filled; in the demo recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows
 of cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 

@@ -2,7 +2,7 @@
 
 ``build`` compiles EXODUS against this torch and CUDA. If ``wheels.sh`` has packed a source distribution, this
 distribution is used; if not, `spikestore.train.models.build_exodus` downloads a source distribution. ``compare`` runs
-the seed's network with EXODUS, with Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or
+the network of the blog post (docs/seed.md) with EXODUS, with Sinabs and with fused neurons. The exit status is 77 if EXODUS can't be built or
 can't run on this machine; the last line of output states the reason.
 """
 

@@ -1,6 +1,6 @@
 """Networks of neurons against peers: ``python -m benchmarks.iaf [--size small|full] [--device cpu|cuda] [--json FILE]``.
 
-The seed's network has 100 inputs, three layers of 128 neurons and 35 outputs. It runs with batches of 128, 250 time steps and
+The network of the blog post (docs/seed.md) has 100 inputs, three layers of 128 neurons and 35 outputs. It runs with batches of 128, 250 time steps and
 float32, on frames as dense as those of cochlea recordings. A convolutional network runs on frames of N-MNIST's shape. Against
 Sinabs, forward and backward are timed. Against EXODUS, SpikingJelly and jax, whole training steps are timed, including AdamW.
 Both sides have the same weights and frames. torch uses as many threads as there are cores. Nothing else should run on the

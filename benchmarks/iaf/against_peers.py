@@ -1,4 +1,4 @@
-"""Rows of ``benchmarks.iaf`` against other libraries: whole training steps of the seed's network, AdamW included."""
+"""Rows of ``benchmarks.iaf`` against other libraries: whole training steps of the network of the blog post (docs/seed.md), AdamW included."""
 
 from __future__ import annotations
 

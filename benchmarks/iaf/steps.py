@@ -18,7 +18,7 @@ class Bench:
     device : torch.device
         Device of the networks.
     batch : int
-        Number of samples in a batch of the seed's network.
+        Number of samples in a batch of the network of the blog post (docs/seed.md).
     conv_batch, conv_steps : int
         For the convolutional network: number of samples in a batch, and number of time steps.
     rounds : int

@@ -57,7 +57,7 @@ def in_order(
 
 
 def wait_for(tasks: Iterable[Future[None]]) -> None:
-    """Wait for tasks, in order, and raise the error of the first task that failed."""
+    """Wait for each task, in the order of `tasks`. If a task failed, raise its error, and do not wait for the tasks after it."""
     for task in [*tasks]:
         task.result()
 

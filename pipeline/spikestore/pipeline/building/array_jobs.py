@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def fragments_of_part(part: tuple[int, int], count: int) -> range:
-    """Return the fragment numbers of part ``(i, n)`` of a build with `count` fragments."""
+    """Return the fragment numbers of part ``(i, n)`` of a build with `count` fragments: every n-th number, from i - 1 on."""
     number, of = part
     return range(number - 1, count, of)
 

@@ -71,7 +71,7 @@ class KeptSamples:
 
 
 def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
-    """Yield the samples of a set, one fragment at a time; each fragment is checked.
+    """Yield the samples of a set, one fragment at a time; rows of skipped recordings are left out. Each fragment is checked.
 
     Raises
     ------

@@ -158,7 +158,7 @@ def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
 
 
 def _recordings(source: Source, samples: int) -> list[Recording | None]:
-    """Return the identity of each recording; None if a format is unknown, for example because its package is not installed."""
+    """Return the identity of each recording. The identity of a recording is None if the format of its file is unknown, for example because the format's package is not installed."""
     files = source.files[:samples]
     if source.folder is None:
         return [(file.sha256, "", 0) for file in files]

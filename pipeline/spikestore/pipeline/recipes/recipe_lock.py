@@ -155,6 +155,8 @@ def read_lock(path: Path) -> RecipeLock | None:
     ------
     SpecError
         The file is not a lock, or cannot be read.
+    NewerFormatError
+        A newer version of spikestore wrote the lock.
     """
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))

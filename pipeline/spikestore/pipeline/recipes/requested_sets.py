@@ -197,7 +197,7 @@ def set_of_dataset(
 
 
 def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
-    """Return the transform that is given, or else the transform of the Tonic data sets."""
+    """Return `transform` or the transform of the Tonic data sets. Raise `UsageError` if there are both, none, or different ones."""
     own = [(leaf.name, leaf.known.transform) for leaf in leaves if leaf.known is not None]
     if transform is not None:
         for name, other in own:

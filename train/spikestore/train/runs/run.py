@@ -171,9 +171,9 @@ def evaluate(
     Raises
     ------
     UsageError
-        A batch needs more than `max_frame_bytes`; the split's digest differs from its digest in training; the split
-        does not fit the network or ``pad_to``; the split lists its classes in another order; or the split is
-        ``shd-speaker``, and the run was also trained on the speakers that this split holds out.
+        A batch needs more than `max_frame_bytes`; `other_data` is false, and the split has another digest than in training,
+        or another transform; the split does not fit the network or ``pad_to``; the split lists its classes in another
+        order; or the split is ``shd-speaker``, and the run was also trained on the speakers that this split holds out.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data

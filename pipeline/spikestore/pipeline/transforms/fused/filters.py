@@ -49,7 +49,7 @@ def is_fused(operation: EventOperation) -> bool:
 
 
 def divided(transform: Transform) -> tuple[Filters | None, Transform]:
-    """Return the operations up to the last filter, and a transform with all other operations; None if there is no filter."""
+    """Return the operations up to the last filter, and a transform with all other operations. If there is no filter, return None and the whole transform."""
     operations = transform.on_events
     count = len(operations)
     while count and isinstance(operations[count - 1], Downsample | CropTime):

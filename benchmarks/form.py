@@ -74,7 +74,7 @@ class Row:
         }
 
     def verdict(self) -> str:
-        """Return "stretch", "met" or "MISSED"; "-" without a number or a target."""
+        """Return "stretch" if the more ambitious target is met, "met" if only the target is met, else "MISSED"; "-" without a number or a target."""
         if self.skipped is not None or self.target is None:
             return "-"
         value, sign = statistics.median(self.ratios), 1 if self.better == "higher" else -1

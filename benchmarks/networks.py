@@ -23,7 +23,10 @@ def frames(device: Any, samples: int) -> Any:
 
 
 def seed_network(device: Any, backend: str) -> Any:
-    """Return the network of the blog post in docs/seed.md. The backend "unbind" is Sinabs with the change of `unbound`; "linear" leaves out the neurons."""
+    """Return the network of the blog post in docs/seed.md.
+
+    The backend "unbind" is Sinabs with one line changed (see `unbound`); with "linear", the network has no neurons.
+    """
     import torch
     from torch import nn
 

@@ -37,7 +37,7 @@ class Recordings:
 
     @property
     def recipe(self) -> Path:
-        """The shipped recipe with the transform of the blog post (docs/seed.md) on this data set."""
+        """Path of the shipped recipe that applies the blog post's transform (docs/seed.md) to this data set."""
         return ROOT / "recipes" / f"{self.dataset.lower()}.toml"
 
     def recipe_text(self, limit: int) -> str:

@@ -39,7 +39,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Reading spans of 128 rows, checked and narrowed chunk by chunk, against reading and narrowing whole columns; one thread each."""
+    """Reading spans of 128 rows and converting them to smaller dtypes: chunk by chunk, against whole columns; one thread each."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features, size = bench.features, bench.features.manifest.fragment_samples

@@ -59,7 +59,7 @@ def growing_bound(scale: Scale) -> Row:
 
 
 def growing_middle_bound(scale: Scale) -> Row:
-    """As `growing_bound`, but for `growing_middle`: the half of the rows that moves is also encoded again."""
+    """Least time that `growing_middle` needs for the rows of the former set: half of them move, so these are encoded again; see `growing_bound`."""
     row = Row(
         "growing_middle_bound: time for the stored rows at least ÷ time of a fresh build", better="lower"
     )
@@ -118,7 +118,7 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
 def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
     """Yield one pair: the former set, and a function that builds the larger set and returns the seconds of this build.
 
-    The argument of the function is the folder of a store; by default, the store is empty. The function removes the store
+    The function takes the folder of the store to build in; by default, it builds in a new, empty store. It removes the store
     after the build.
     """
     from spikestore.pipeline import BuildOptions, preprocess

@@ -86,8 +86,8 @@ class Outcome:
 def all_parts(device: str) -> list[Part]:
     """Return all parts.
 
-    Parts that measure no time run side by side, before the other parts. Only ``exodus`` runs later and alone, because it needs the
-    result of ``exodus-build``.
+    Parts that measure no time run side by side; then the other parts run one by one. ``exodus`` measures no time, but it runs with
+    the other parts, because it needs the result of ``exodus-build``.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the bytes of an encoded chunk and its checksum, for each of the three ways to fill up the chunk (see the module)."""
+    """Yield the size of an encoded chunk with its checksum, in bytes, for each of three ways to fill the rest of the chunk after `values`."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 

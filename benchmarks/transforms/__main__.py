@@ -1,6 +1,7 @@
 """Transforms: ``python -m benchmarks.transforms [--rows NAME,NAME] [--size small|full] [--json FILE]``.
 
-Recordings are random and in memory, so that a row measures the transform and no reading. Both sides use one core.
+Recordings are random and in memory, so that a row measures the transform and no reading. A row
+compares two computations; each of them uses one core.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class _Channel(Generic[Item]):
         self._stopped = False
 
     def put(self, item: Item) -> bool:
-        """Add an item, wait until fewer than `depth` items are ready, and return whether the iterator needs more items."""
+        """Add an item at once; then wait until fewer than `depth` items are ready. Return whether the iterator needs more items."""
         with self._changed:
             self._items.append(item)
             del item  # its memory may be reused during the wait

@@ -163,7 +163,7 @@ def test_a_single_recording_is_named_in_the_singular(tmp_path: Path) -> None:
         built(tmp_path, [(np.zeros(0), np.zeros(0, np.uint16))])
     with pytest.raises(SourceError, match="SHD train is empty: all 40 events of 1 recording are cropped: "):
         built(tmp_path, recordings(1, offset=5.0), CropTime(max=1e6))
-    with pytest.raises(SourceError, match="SHD train is empty: the only event of 1 recording is cropped: "):
+    with pytest.raises(SourceError, match="SHD train is empty: its only event is cropped: "):
         built(tmp_path, [(np.array([5.0]), np.array([1], np.uint16))], CropTime(max=1e6))
     write_file(
         tmp_path / "shd_train.h5",

@@ -75,7 +75,10 @@ def test_an_event_that_the_fine_set_lacks_is_reported(folder: Any, caplog: pytes
     caplog.clear()
     FeatureLoader(fine, 4, rebin=(4, 7))
     (message,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert "with rebin=(4, 7): 1 of 4 samples may lack events (1 in total)" in message
+    assert (
+        "with rebin=(4, 7): 1 of 4 samples may lack events: their recordings have 1 event in no time bin"
+        in message
+    )
 
 
 def test_another_rebin_is_another_loader(sets: tuple[FeatureSet, FeatureSet]) -> None:

@@ -257,7 +257,7 @@ def test_the_speaker_split_is_only_for_the_train_split_of_shd(copied: FeatureSet
         partition_rows(shd_set(tmp_path / "few", [0, 1]), "shd-speaker:valid")
     with pytest.raises(
         UsageError,
-        match=r"shd-speaker divides SHD's split 'train' by speaker, but .* has no column 'speaker'",
+        match=r"the partition 'shd-speaker' exists only for SHD's split 'train', but .* has no column 'speaker'",
     ):
         partition_rows(copied, "shd-speaker:train")
     with pytest.raises(UnknownNameError, match=r"no part 'test': use shd-speaker:train or shd-speaker:valid"):

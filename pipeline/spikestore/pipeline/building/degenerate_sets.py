@@ -221,7 +221,7 @@ class SetReview:
         if events.n_cropped < events.n_events:
             state = f"{state} or in no time bin"
         if events.n_events == 1:
-            lost = f"the only event of {recordings} is {state}"
+            lost = f"its only event is {state}"
         else:
             lost = f"all {events.n_events:,} events of {recordings} are {state}"
         return f"{lost}: {self._times_and_crop(manifest)}"

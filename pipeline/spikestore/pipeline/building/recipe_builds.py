@@ -95,8 +95,8 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
     """Build the fragments of each recipe whose sets can take no rows from stored sets. Return all recipes.
 
-    The returned options of a recipe that was built here only commit its sets. The caller builds the other recipes later, and
-    does not read recordings whose rows can be copied or computed from stored sets.
+    For a recipe that was built here, the returned options are changed: the caller's build then only commits the sets. The caller
+    builds the other recipes later, and does not read recordings whose rows can be copied or computed from stored sets.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

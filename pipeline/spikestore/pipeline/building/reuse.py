@@ -157,7 +157,7 @@ class Reuse:
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
-        """Return where committed sets have rows of a new set, and log one line; None if there are no such rows."""
+        """Return which rows of a new set are already in committed sets, and in which of these sets; log one line. If there are none, return None."""
         if not self._enabled or self._committing or not look.is_file_per_recording:
             return None
         from spikestore.pipeline.growing.former_sets import find_former_rows

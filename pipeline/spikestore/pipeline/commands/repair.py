@@ -146,7 +146,7 @@ def repair(
 
 
 def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Repair the older log entries of the names, also of removed names; then yield the selected sets.
+    """Repair the older entries under ``refs/`` of each name, also of a removed name, and report them in `results`. Then yield the selected sets.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The report on the sets of a name: facts as plain JSON values, and the samples that its page shows."""
+"""The report on the feature sets of one name (one set for each split): facts as plain JSON values, and the samples that its page shows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ShownSample:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """A report on the sets of a name.
+    """A report on the feature sets of one name: one set for each split.
 
     Attributes
     ----------

@@ -130,8 +130,11 @@ def source_of_dataset(
 def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_events: bool) -> None:
     """Raise `UsageError` unless the recordings of each data set are identified: by known files, `version`, or a hash of all events.
 
-    Also raise it if `version` is empty or is passed together with `hash_events`; if all data sets have known files, so that neither
-    argument has an effect; or if a data set without known files has a transform of its own.
+    Also raise it in these cases:
+
+    - `version` is empty, or is passed together with `hash_events`;
+    - `version` or `hash_events` is passed, but the recordings of all data sets are identified by their files;
+    - a data set whose files are not known has a transform of its own, which would change events before they are stored.
     """
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
@@ -257,9 +260,10 @@ class _Builder:
         return np.unique(self._items.row_of[self._items.leaf_of == number])
 
     def _first_item(self, number: int) -> Item | None:
-        """Return the first readable item of a data set; None if no item is readable, and such items are skipped.
+        """Return the first readable item of a data set, or None if it has no readable item.
 
-        The item is read twice: if the two results differ, `UsageError` is raised.
+        If unreadable items are not to be skipped, the first one is an error. The returned item is read twice: if the two results
+        differ, `UsageError` is raised.
         """
         live = self._live[number]
         for index in self._used(number).tolist():

@@ -57,8 +57,8 @@ def executor_for(
     Raises
     ------
     UsageError
-        The requested executor does not support this transform; or the function of an operation of another package is
-        missing, or has another version or other parameters.
+        The requested executor does not support this transform. Or an operation of another package cannot run: the
+        installed packages do not have its function, or not with the version and the parameters in `transform`.
     MissingExtraError
         Tonic was requested and is not installed.
     """

@@ -54,11 +54,11 @@ class Origin:
     order: npt.NDArray[np.int64] | None = None
 
     def number(self, place: int) -> int:
-        """Return the number that the event at index `place` has in the file."""
+        """Return the position in the file, from 0, of the event at index `place`."""
         return place if self.order is None else int(self.order[place])
 
     def numbers(self, count: int) -> npt.NDArray[np.int64]:
-        """Return the numbers that the first `count` events have in the file."""
+        """Return the position in the file, from 0, of each of the first `count` events: int64."""
         return np.arange(count) if self.order is None else self.order[:count]
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:

@@ -49,7 +49,7 @@ class SiteRange:
         """Smallest and largest site; None if there are no indices. If the two are not equal, they may be inexact: there are several sites."""
 
     def add(self, index: npt.NDArray[Any]) -> None:
-        """Add indices; they are ignored if two different sites are known already."""
+        """Extend `range` to the sites of these indices. Once `range` contains two different sites, indices are ignored."""
         for part in (index[:_FIRST_LOOK], index):
             if len(part) and (self.range is None or self.range[0] == self.range[1]):
                 site = part % self._count

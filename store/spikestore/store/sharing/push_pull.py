@@ -151,7 +151,8 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
                 raise partition
             if partition.samples != len(features):
                 raise DamagedError(
-                    f"the partition divides {plural(partition.samples, 'row')}, but the source has {len(features):,}"
+                    f"it has {plural(partition.samples, 'row')}, but the set {features.address.short} has {len(features):,}; restore "
+                    "the partition with `spikestore repair --from`, or create it again"
                 )
             put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:

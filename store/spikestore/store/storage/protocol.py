@@ -79,7 +79,7 @@ class Storage(Protocol):
         """Write an object atomically and durably unless it exists; return whether it was written."""
 
     def replace(self, path: str, data: bytes) -> None:
-        """Overwrite a damaged object atomically and durably. No other object is overwritten."""
+        """Overwrite an object atomically and durably. Call this only for a damaged object: other objects never change."""
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield all objects below the folder `prefix` (no trailing ``/``), at any depth, sorted by path."""

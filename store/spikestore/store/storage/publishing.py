@@ -119,7 +119,7 @@ class Publisher:
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Rename a file, replacing a file or an empty folder at `target`. The result is always True: the target was not there, or is replaced."""
+    """Rename a file, replacing a file or an empty folder at `target`. Return True, because the file always gets the name; compare `name_if_free`."""
     if target.is_dir() and not target.is_symlink():
         target.rmdir()
     temporary.replace(target)

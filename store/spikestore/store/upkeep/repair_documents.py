@@ -1,7 +1,8 @@
 """Repair of documents: the plan, the zarr.json documents and the manifest.
 
-The plan can be derived from the zarr.json documents and the manifest. The zarr.json documents can be derived from the plan, or from
-the manifest.
+The root zarr.json is in the plan, can be computed from the manifest, or is copied from another store; the other zarr.json documents
+are computed from the root zarr.json. The plan is computed from the manifest and the root zarr.json together. A manifest can only be
+copied from another store.
 """
 
 from __future__ import annotations

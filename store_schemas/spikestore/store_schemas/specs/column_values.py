@@ -65,11 +65,17 @@ def parts_of(
 
 
 def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) -> dict[str, Values]:
-    """Return the columns of a source, after the parts of each column of texts or real numbers are joined to that column.
+    """Return the columns of a source, with texts and real numbers decoded.
 
-    A part is called ``COLUMN.text-0``, ``COLUMN.text-1``, …, or ``COLUMN.real-0``, …. Columns with such names stay as they are in
-    these cases: a number between 0 and the highest is missing; `parts_of` never writes such values; COLUMN has parts of both
-    types; or the name ``COLUMN`` belongs to another column or is in `reserved`.
+    A column of texts or real numbers is stored as several columns of whole numbers, its parts. The parts are called
+    ``COLUMN.text-0``, ``COLUMN.text-1``, …, or ``COLUMN.real-0``, …; the result has the column itself in their place.
+
+    Columns with such names stay as they are in these cases:
+
+    - a number between 0 and the highest is missing;
+    - `parts_of` never writes such values;
+    - COLUMN has parts of both types;
+    - the name ``COLUMN`` belongs to another column or is in `reserved`.
     """
     families: dict[str, dict[str, set[str]]] = {}
     for name in columns:

@@ -143,7 +143,7 @@ class SparseBatch:
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
     def stored(self) -> StoredSamples:
-        """Return the samples as ranges of the columns."""
+        """Return the batch as a `StoredSamples`: the same columns, with the start and the end of each sample in them."""
         own = self.labels, self.lengths, self.samples
         return StoredSamples(self.index, self.value, self.offsets[:-1], self.offsets[1:], *own)
 

@@ -217,7 +217,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
             f"the partition {SHD_SPEAKER!r} has no part {part!r}: use {SHD_SPEAKER}:train or {SHD_SPEAKER}:valid",
             name=f"{SHD_SPEAKER}:{part}",
         )
-    what = f"{SHD_SPEAKER} divides SHD's split 'train' by speaker"
+    what = f"the partition {SHD_SPEAKER!r} exists only for SHD's split 'train'"
     if "speaker" not in {column for column, _ in features.layout.columns}:
         raise UsageError(f"{what}, but {features!r} has no column 'speaker'")
     rows = subset_rows(features, None)

@@ -85,9 +85,10 @@ class IAF(MembraneState):
         self.v_mem = torch.zeros(0 if shape is None else tuple(shape))
 
     def forward(self, x: Tensor, link: Link | None = None) -> Tensor:
-        """Return spikes with the shape and the dtype of `x`, (batch, time, *neurons).
+        """Return the spikes of the neurons: shape (batch, time, *neurons).
 
-        If `link` is given, `x` is the input of the preceding linear layer; see `spikestore.train.neurons.linear`.
+        Without `link`, `x` is the input of the neurons, and the spikes have its shape and dtype. With `link`, `x` is the input of
+        the preceding linear layer, (batch, time, inputs); see `spikestore.train.neurons.linear`.
 
         Raises
         ------

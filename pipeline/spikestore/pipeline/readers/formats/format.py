@@ -67,7 +67,7 @@ class Format:
             )
 
     def n_events(self, size: int) -> int:
-        """Return an estimate of the number of events in a file of `size` bytes. If `is_least` is true, the file cannot have more events."""
+        """Return an estimate of the number of events in a file of `size` bytes; if `is_least` is true, an upper limit."""
         return int(size / self.bytes_per_event)
 
 

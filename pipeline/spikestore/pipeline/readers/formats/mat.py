@@ -2,8 +2,8 @@
 
 After a header of 128 bytes, a file is a sequence of elements: type and size (32 bits each), data, padding to 8 bytes. If an
 element has at most 4 bytes of data, it may be stored in 8 bytes: type and size (16 bits each), then the data. A variable is an
-element ``matrix``, perhaps inside a compressed element. A matrix consists of elements too: flags with the class, dimensions,
-name, and values in column-major order.
+element ``matrix``, perhaps inside a compressed element. A matrix consists of four elements: flags (which
+state the class of the values), dimensions, name, and values in column-major order.
 
 SciPy reads these files as well, but some damaged files make SciPy 1.17 end the process.
 """

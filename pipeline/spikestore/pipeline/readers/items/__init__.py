@@ -1,1 +1,1 @@
-"""Readers of recordings that an object in Python returns, possibly together with recordings in files."""
+"""Readers of recordings that an object in Python returns. A set may have such recordings, and recordings in files too."""

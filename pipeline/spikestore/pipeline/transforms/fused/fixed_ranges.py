@@ -79,8 +79,12 @@ def fixed_ranges(
     edges, counts : int64 array
         Tables for the rule `HALF_DURATION`. All times in these tables are times after the first event, as multiples of `UNIT`. ``edges[k]`` is
         the smallest time of an event in bin k. If the time of the last event is at least ``counts[k]``, there are more than k bins.
-    t, table, factors
-        Times, as in `search`.
+    t : array
+        Times of the events as they were read, in µs; with `table`, codes of times.
+    table : int64 array or None
+        Time of each code, after all time factors.
+    factors : float64 array
+        Factors by which times in `t` are multiplied, one after the other; not used with `table`.
     low, high : int
         Position of the first event, and the end (exclusive) of the events.
     first, last : int

@@ -1,4 +1,4 @@
-"""Samples of a block in packed columns, and conversions for recordings that are transformed one by one."""
+"""Samples of a block of recordings, all in the same columns; and functions for recordings of a block that are transformed one by one."""
 
 from __future__ import annotations
 

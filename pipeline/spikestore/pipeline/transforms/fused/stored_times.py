@@ -41,7 +41,7 @@ def float16_units(factor: int) -> npt.NDArray[np.int64]:
 
 
 def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the tables `edges` and `counts` of `fixed_ranges` for bins of `duration` µs, which must be at least `SHORTEST`."""
+    """Return the tables `edges` and `counts` that `fixed_ranges` needs for bins of `duration` µs; `duration` must be at least `SHORTEST`."""
     times = np.arange(_FINITE, dtype=np.uint16).view(np.float16)
     length = np.float16(duration / 1000)
     bins, numbers = times // length, np.ceil(times / length)

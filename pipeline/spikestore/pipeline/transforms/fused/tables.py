@@ -98,7 +98,7 @@ def _scaled(time: int, factors: Sequence[float]) -> int:
 
 
 def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence[float]) -> npt.NDArray[Any]:
-    """Return the times of a table after all scalings, int64; entries outside `span` are not used."""
+    """Return a table's times, multiplied by all `factors` in turn; each product is truncated: int64. Times outside `span` are clipped to it."""
     times = np.clip(table, span.low, span.high)
     for factor in factors:
         times = (times * factor).astype(np.int64)

@@ -69,7 +69,7 @@ class _LabelMixture(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: mixing drops negative values (counts are never negative), and `EventMix` needs numbers of events."""
+        """True: mixing drops negative values, which only real numbers can have; and `EventMix` compares numbers of events."""
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
@@ -169,8 +169,8 @@ class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
     The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
-    applied first, and Blend second. These two augmentations draw random numbers by place, so counts that another
-    augmentation had moved to one place would get the same random numbers.
+    applied first, and Blend second. The reason: these two compute an event's random numbers from its place. If another
+    augmentation had moved counts from two places to one before, both counts would get the same random numbers.
 
     Attributes
     ----------

@@ -301,7 +301,10 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Fill `time` and `site` with each non-zero's bin and place, for `_look_up`; those of a dropped non-zero are moved into the sample."""
+    """Fill `time` and `site` with the bin of each non-zero and its place in the plane (y, x), for `_look_up`.
+
+    A dropped non-zero may lie outside the sample; then its bin and place are clipped, so that `_look_up` reads inside its tables.
+    """
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

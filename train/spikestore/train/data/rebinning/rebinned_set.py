@@ -76,7 +76,7 @@ class RebinnedSet(FeatureSet):
         return hashlib.sha256(f"{self._fine.digest} {self._factors}".encode()).hexdigest()
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
-        """Return summed rows, in the form of `FeatureSet.read`."""
+        """Return rows in which neighbouring time bins and channels are summed, in the form of `FeatureSet.read`."""
         return self._rebinning.rows(self._fine.read(start, stop), self.layout)
 
     def read_narrow(
@@ -86,7 +86,7 @@ class RebinnedSet(FeatureSet):
         dtypes: tuple[np.dtype[Any], np.dtype[Any]],
         empty: Empty | None = None,
     ) -> NarrowRows:
-        """Return summed rows, in the form of `FeatureSet.read_narrow`; `empty` is not used."""
+        """Return rows in which neighbouring time bins and channels are summed, in the form of `FeatureSet.read_narrow`; `empty` is not used."""
         del empty
         return NarrowRows.of(self.read(start, stop), dtypes)
 
@@ -107,12 +107,12 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s may lack events (%s in total): a longer bin may cover the times of these events, but the stored set "
-                "does not contain them. To include them, build a set with the longer bins: use spikestore preprocess",
+                "%r: %s of %s may lack events: their recordings have %s in no time bin of the stored set, but a longer bin may contain "
+                "such events. To include them, build a set with the longer bins: use spikestore preprocess",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 plural(len(self), "sample"),
-                f"{int(n_dropped[lost].sum()):,}",
+                plural(int(n_dropped[lost].sum()), "event"),
             )
 
 

@@ -77,7 +77,7 @@ class Stream:
     Raises
     ------
     UsageError
-        There are more ranks than lanes.
+        Samples are shuffled, and there are more ranks than lanes: each rank needs a lane, a sequence of spans of rows.
     DamagedError
         The set's metadata are damaged.
     """

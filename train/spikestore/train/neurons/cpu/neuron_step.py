@@ -25,7 +25,7 @@ def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> 
 
 @inner
 def does_fire(v: Any, threshold: Any, single: Any) -> Any:
-    """Return 1 if the neuron spikes, else 0: for a reset to zero, this is enough, and no division is needed to count spikes."""
+    """Return 1 if the neuron spikes once or several times, else 0. A reset to zero needs no more; counting the spikes would need a division."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     # The quotient of a float below the threshold is never rounded up to 1.
@@ -59,7 +59,10 @@ def slope_at(v: Any, threshold: Any, scale: Any, width: Any, by_width: Any) -> A
 def through_reset(
     later: Any, v: Any, spike: Any, reset: Any, minimum: Any, bounded: Any, to_zero: Any
 ) -> Any:
-    """Return c(t) · d(t+1) of the equations in `dynamics`, where `later` is d(t+1); with reset to zero, return 0 if the neuron spiked."""
+    """Return the gradient that step t gets from step t + 1: c(t) · d(t+1) in the equations of `dynamics`; `later` is d(t+1).
+
+    With reset to zero, the result is 0 if the neuron spiked.
+    """
     if bounded:
         later = ZERO if after_reset(v, spike, reset, to_zero) - minimum <= ZERO else later
     if to_zero:
@@ -69,6 +72,9 @@ def through_reset(
 
 @inner
 def through_spike(later: Any, gradient: Any, slope: Any, reset: Any, to_zero: Any) -> Any:
-    """Return d(t) of the equations in `dynamics`; `later` is the result of `through_reset`, `gradient` is g(t), and `slope` is sg(t)."""
+    """Return the gradient w.r.t. the input of step t: d(t) in the equations of `dynamics`.
+
+    `later` is the result of `through_reset`, `gradient` is the gradient w.r.t. the spikes, and `slope` is the surrogate.
+    """
     later += (gradient if to_zero else gradient - later * reset) * slope
     return ZERO if abs(later) < TINY else later

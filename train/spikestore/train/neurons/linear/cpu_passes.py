@@ -290,7 +290,7 @@ class _BatchSlices:
         self._rows = -(-rows // self.group) * self.group
 
     def weights(self) -> Tensor:
-        """Return memory for the gradient w.r.t. the weight, filled with zeros: shape (groups, inputs, padded outputs)."""
+        """Return zeros to which gradients w.r.t. the weight are added, a sum for each group of samples: shape (groups, inputs, padded outputs)."""
         batch, _, neurons = self._like.shape
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 

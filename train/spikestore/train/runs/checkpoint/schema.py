@@ -98,7 +98,8 @@ def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
             raise ValueError(f"data: the split {split!r} is missing")
     if position.samples != position.batch * data.batch_size:
         raise ValueError(
-            f"position: {plural(position.samples, 'sample')} do not make {plural(position.batch, 'batch')} of {data.batch_size}"
+            f"position: has {plural(position.samples, 'sample')}, but {plural(position.batch, 'batch')} of {data.batch_size:,} have "
+            f"{position.batch * data.batch_size:,}"
         )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:

@@ -301,10 +301,7 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Fill `time` and `site` with the bin of each non-zero and its place in the plane (y, x), for `_look_up`.
-
-    A dropped non-zero may lie outside the sample; then its bin and place are clipped, so that `_look_up` reads inside its tables.
-    """
+    """Fill `time` and `site` with the bin of each non-zero and its place in the plane (y, x), clipped to the tables of `_look_up`."""
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

@@ -145,7 +145,11 @@ def blosc(inner: str) -> Any:
 
 
 def of_bytes(name: str, codec: Any, column: str) -> Candidate:
-    """Return a candidate that uses a codec of numcodecs, such as Zstd; most gaps and values are passed to the codec as single bytes."""
+    """Return a `Candidate` with a codec of numcodecs, such as Zstd.
+
+    The codec gets the differences between indices, or the values, as single bytes. Numbers that need more than a byte are
+    stored without the codec.
+    """
     import numpy as np
 
     escape = 2**8 - 1

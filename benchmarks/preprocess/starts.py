@@ -94,7 +94,7 @@ def _processor_seconds(arguments: list[object]) -> float:
 
 
 def command(*arguments: object) -> None:
-    """Run the command line in a process of its own."""
+    """Run ``spikestore`` with these arguments in a process of its own."""
     subprocess.run(
         [sys.executable, "-m", "spikestore.store", "--quiet", *map(str, arguments)],
         check=True,

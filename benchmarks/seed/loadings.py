@@ -87,7 +87,7 @@ class Loadings:
         return found
 
     def workers(self, dataset: Any, samples: int, **more: Any) -> Any:
-        """Return the seed's DataLoader over the first samples; its worker processes stay from epoch to epoch."""
+        """Return the DataLoader of the blog post in docs/seed.md over the first samples; its worker processes stay from epoch to epoch."""
         import tonic
         from torch.utils.data import DataLoader, Subset
 

@@ -36,7 +36,7 @@ class NamedSet(NamedTuple):
     Attributes
     ----------
     address : Address
-        Keys of the set.
+        Transform key and source key of the set.
     source : Source
         Recordings of the set.
     digest : str, optional
@@ -78,7 +78,7 @@ class Move(NamedTuple):
 def point(
     storage: Storage, find: Find, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False
 ) -> Ref:
-    """Point a name at feature sets, one per split; `Store.point` documents parameters and errors."""
+    """Let one name refer to a feature set for each split; `Store.point` documents parameters and errors."""
     pins = {split: features.pin for split, features in splits.items()}
     sets = {split: NamedSet.of(features) for split, features in splits.items()}
     changed: list[Move] = []

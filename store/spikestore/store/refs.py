@@ -103,8 +103,8 @@ def read_logs(
 def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = None) -> Ref:
     """Add an entry that changes some splits of a name; if nothing changes, no entry is added.
 
-    Other splits are kept if they have the transform of the new sets; otherwise they are removed. If another writer adds an
-    entry first, `check` is called again, so that it always sees the pins that the update replaces.
+    Other splits are kept if they have the transform of the new sets; otherwise they are removed. `check` is called with the sets
+    of the name before and after the change, and may raise an error. If another writer adds an entry first, `check` is called again.
 
     Raises
     ------

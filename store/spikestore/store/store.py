@@ -204,14 +204,14 @@ class Store:
         Returns
         -------
         tuple of str
-            The removed splits. If the newest entry of the name was damaged, ``("a damaged entry",)``.
+            The removed splits. ``("a damaged entry",)`` if ``NAME`` was removed although its newest entry was damaged.
 
         Raises
         ------
         UnknownNameError
             The name or split does not exist.
         DamagedError
-            The newest entry of the name is damaged, so single splits cannot be removed.
+            ``NAME:SPLIT`` was passed, and the newest entry of the name is damaged, so only ``NAME`` can be removed.
         UsageError
             Nothing follows the colon.
         """

@@ -76,7 +76,7 @@ class Upstreams:
         store : Store
             Destination of the copy.
         address : Address
-            Keys of the set.
+            Transform key and source key of the set.
         label : str
             Name of the set in messages.
         digest : str, optional

@@ -97,7 +97,7 @@ class Layout(Spec):
 
     @property
     def site_count(self) -> int:
-        """Number of sites: the product of `sites`."""
+        """Number of sites (channels, or pixels, of all polarities): the product of `sites`."""
         return math.prod(self.sites)
 
     @property

@@ -51,8 +51,9 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Positions of the new set's rows in committed sets. If `fragment_samples` is None and the first of these sets has the same
-        transform, the new set gets its fragment size, unless this is less than half or more than twice the default.
+        Positions of the new set's rows in committed sets. They determine the fragment size if `fragment_samples` is None and the
+        first of these sets has the transform of the new set: the new set gets the fragment size of that set. If this size is less
+        than half or more than twice the default, the new set gets the default.
     """
 
     workers: int = 1
@@ -231,7 +232,7 @@ def _report_losses(features: FeatureSet, label: str) -> None:
 
 
 def _times_in_no_bin(frame: FrameOperation) -> str:
-    """Return the times of events that are in no time bin, for messages."""
+    """Return a text that says which times are in no time bin, such as ``after the last bin``."""
     if isinstance(frame, ToVoxelGrid):
         return "at the time of the last event"
     after = "after the last bin" if frame.include_incomplete else "after the last complete bin"

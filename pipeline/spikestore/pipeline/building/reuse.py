@@ -42,9 +42,9 @@ class Reuse:
         The new sets. If another set of `name` is missing or damaged, this class logs a warning. It logs no warning for a new
         set, because the build itself restores or reports such a set.
     enabled : bool
-        If False, no rows are taken from sets of the same transform.
+        If False, no rows are copied from other sets that have the transform of the new set and some of its recordings.
     derive : bool
-        If False, no set is derived from a finer set.
+        If False, no set is derived from a finer set: a set of the same recordings with shorter time bins or more sites.
     committing : bool
         If True, all rows are stored already, so no rows are taken or derived.
     upstreams : Upstreams, optional

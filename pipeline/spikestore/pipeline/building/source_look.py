@@ -78,10 +78,11 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
 
 
 def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
-    """Raise an error if the frames of a recording would depend on the recordings that are read with it.
+    """Raise an error if the times of several data sets have types that a set must not mix.
 
-    All times of a block have one type. Integers and float16 times can be mixed, because both become integers in µs. They can't be
-    mixed if the operation computes with the stored float16 times, as the rules of SpikingJelly do.
+    Recordings are read in blocks, and all times of a block get one type, so the frames of a recording could depend on the other
+    recordings of its block. Integers and float16 times can be mixed, because both become integers in µs. They can't be mixed if
+    the operation computes with the stored float16 times, as the rules of SpikingJelly do.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Decides whether the cells of one transform are sums of the cells of another (docs/decisions/0070-coarse-rows-from-fine-ones.md).
+"""Decides whether each count of a coarse set is a sum of counts of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
-Only the two transforms are examined, not the recordings. The answer is right only for recordings whose times are whole numbers
+Only the transforms of the two sets are examined, not the recordings. The answer is right only for recordings whose times are whole numbers
 (`has_whole_times`).
 """
 

@@ -1,4 +1,4 @@
-"""Summary of the samples of a fragment, for the report of degenerate sets."""
+"""Summary of the samples of a fragment, for warnings about sets that are valid but probably a mistake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spikestore.store_schemas.layout import SKIPPED_LABEL
 
 
 class FragmentContent(NamedTuple):
-    """Summary of the samples of one fragment, for the report of degenerate sets; it is not stored."""
+    """Summary of the samples of one fragment, for warnings about sets that are probably a mistake; it is not stored."""
 
     fragment: int
     """Number of the fragment in its set."""

@@ -133,7 +133,7 @@ def readme(
     Parameters
     ----------
     form : str
-        Name of the form.
+        Name of the export's form, such as ``npz``.
     layout : str
         Text about the names of the files and folders, and how to read them.
     descriptions : mapping

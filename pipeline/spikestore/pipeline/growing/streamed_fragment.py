@@ -46,11 +46,11 @@ class FormerPart:
     Parameters
     ----------
     rows : ScannedRows
-        The whole blocks in which the rows are.
+        The whole blocks that contain the taken rows.
     samples : SampleColumns
-        The rows without ``index`` and ``value``, with the labels and columns of the new set.
+        The taken rows without ``index`` and ``value``, with the labels and columns of the new set.
     first : int
-        Number of the first of these rows, counted from the first row of `rows`.
+        Number of the first taken row, counted from the first row of `rows`.
     """
 
     def __init__(self, rows: ScannedRows, samples: SampleColumns, first: int = 0) -> None:

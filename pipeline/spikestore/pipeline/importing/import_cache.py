@@ -225,7 +225,7 @@ def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
 
 
 def _processes(workers: int | None, seconds: float) -> int | None:
-    """Return `workers`; but 0 if it is None and one process without workers reads the cache sooner, in the estimated time `seconds`."""
+    """Return `workers`; if it is None and workers would take longer than this process alone, which needs about `seconds`, return 0."""
     # Threads would wait for each other: HDF5 does one thing at a time in a process.
     if workers is None and seconds < CLUSTER_START + seconds / available_cores():
         return 0

@@ -125,7 +125,7 @@ class Dataset:
 
 
 def refuse_other_columns(what: str, columns: tuple[str, ...]) -> None:
-    """Raise `UsageError` if format 1 cannot store a column of a reader."""
+    """Raise `UsageError` if format 1 of the store cannot hold one of the columns; `what` names their reader or data set in the message."""
     storable = [name for name in EXTRAS if not name.startswith("n_")]
     other = [name for name in columns if name not in storable]
     if other:

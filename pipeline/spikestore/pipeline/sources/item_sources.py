@@ -74,8 +74,8 @@ def source_of_dataset(
         A data set with ``__len__`` and ``__getitem__``, whose items are pairs (events, target) with ``events`` as a structured
         array; a Tonic data set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
     version : str, optional
-        Identifies the recordings of a data set without known files, together with the class and the length of the data set. If
-        the recordings change, the version must change.
+        Identifies the recordings of a data set without known files, together with the Python class of the data set and its number
+        of items. If the recordings change, the version must change.
     hash_events : bool
         If True, the recordings of a data set without known files are identified by a hash of all events, instead of by
         `version`. All recordings are then read at each call.

@@ -138,7 +138,8 @@ class OneByOne:
     chain : RecordingChain
         The transform, which runs on single recordings.
     columns : FloatColumns, optional
-        Object that computes the same samples faster, but only for ordinary recordings (`filter_kernels.is_ordinary`).
+        Object that computes the same samples faster, but only for ordinary recordings: their times are sorted and not too
+        large, and their events are inside the sensor (`filter_kernels.is_ordinary`).
     """
 
     def __init__(self, chain: RecordingChain, columns: FloatColumns | None = None) -> None:

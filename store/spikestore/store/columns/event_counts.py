@@ -15,7 +15,7 @@ LOSSY_SHARE = 0.05
 
 
 def count_events(columns: SampleColumns) -> EventCounts:
-    """Return the event counts of some samples; a count is 0 if the samples do not have its column."""
+    """Return the numbers of events read, cropped and dropped, summed over some samples; a number is 0 if `columns` lacks the column for it."""
     totals = {
         name: int(columns.extras[name].sum(dtype=np.int64))
         for name in EVENT_COLUMNS

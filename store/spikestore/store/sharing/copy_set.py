@@ -9,9 +9,9 @@
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
 or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
 
-The source is not trusted: strict models check its documents, and objects above their size limit are not read. Records in the
-destination are trusted, because they were put after their objects. The sizes of these objects come from one listing. If the
-destination is a folder, these objects are also hashed again, which needs no transfer
+The source is not trusted: strict models check its documents, and objects above their size limit are not read. If the destination
+has a record already, the objects of this record are not copied again, because they were put before it. Their sizes are taken from
+a listing of the destination. If the destination is a folder, they are also hashed again, which needs no transfer
 (docs/decisions/0010-copies-are-builds.md).
 """
 

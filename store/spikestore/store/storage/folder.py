@@ -206,8 +206,8 @@ class FolderStorage:
     def _open(self, path: str) -> int:
         """Return a handle to an object. An object that is no regular file is not opened, because opening a device may have side effects.
 
-        The links are checked by the path of the open file, which takes one system call. Resolving the links in a path would take
-        one system call for each folder, and a training run opens many objects.
+        To check links, the system is asked for the path of the open file, in which all links are resolved. This takes one system
+        call. Resolving links before opening would take one system call for each folder, and a training run opens many objects.
         """
         # A training run opens thousands of objects, and paths of pathlib would take longer than these calls.
         place = os.path.join(self.url, *path_parts(path))  # noqa: PTH118

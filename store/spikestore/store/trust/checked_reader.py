@@ -29,7 +29,7 @@ class CheckedReader:
     open_reader : callable
         Returns the reader of the stored objects; called at the first read, after the manifest's sizes were checked.
     address : Address
-        Keys of the set.
+        Transform key and source key of the set.
     manifest : Manifest
         Manifest of the set.
     url : str

@@ -57,7 +57,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     Parameters
     ----------
     address : Address
-        Keys of the set.
+        Transform key and source key of the set.
     manifest : Manifest
         Manifest of the set; it has all fields of the plan except ``attempt``.
     root : dict

@@ -20,7 +20,7 @@ class FragmentChecker:
     Parameters
     ----------
     address : Address
-        Keys of the set.
+        Transform key and source key of the set.
     manifest : Manifest
         Manifest of the set.
     root : mapping

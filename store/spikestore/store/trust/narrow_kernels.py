@@ -43,7 +43,7 @@ def take_index(
     begins : int
         Number of the piece's first value.
     before : uint64
-        The value before the piece; not used if a row begins with the piece.
+        The value before the piece. It is not used if the piece begins at the start of a row.
     offsets : int64 array, shape (rows + 1,)
         Start of each row's values, ascending, and the end of the last row.
     n_bins : uint64 array, shape (rows,)

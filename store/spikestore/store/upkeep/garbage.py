@@ -8,9 +8,9 @@ There are no locks, so the order of steps protects other processes (docs/integri
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
-- At the end, the manifest is checked once more, because a builder or a push may have listed all objects before their removal
-  and then put the manifest. If there is a manifest and objects are missing, the manifest is deleted again, so that a set is
-  complete or absent.
+- At the end, the manifest is checked once more. A builder or a push may have put it again: if this process listed the objects
+  before gc removed them, it did not notice that they are missing. If there is a manifest and objects are missing, gc deletes the
+  manifest again, so that a set is complete or absent.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Return whether `builds` has the build of the plan. True for a plan that cannot be read, so that the plan is not removed."""
+    """Return whether `builds` has the build to which the plan of the set belongs. True for a plan that cannot be read, so that gc keeps it."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:

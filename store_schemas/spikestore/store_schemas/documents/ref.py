@@ -1,4 +1,4 @@
-"""The ref: a mutable name for feature sets, one per split, kept as a log of immutable entries."""
+"""The ref: a name that refers to one feature set for each split and can be changed; stored as a log of immutable entries."""
 
 from __future__ import annotations
 

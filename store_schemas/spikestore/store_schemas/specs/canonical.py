@@ -65,7 +65,7 @@ def sha256_hex(data: bytes) -> str:
 
 
 def seal(document: dict[str, Any]) -> bytes:
-    """Return the canonical bytes of `document` with the member ``self`` added.
+    """Return the canonical bytes of `document` with a member ``self`` added: the SHA-256 of the canonical bytes without this member.
 
     Raises
     ------

@@ -39,7 +39,12 @@ class RankShare:
 
 
 def rank_share(rank: int, ranks: int) -> RankShare:
-    """Return the share of a process.
+    """Return the share of each global batch that a process takes.
+
+    Parameters
+    ----------
+    rank, ranks : int
+        Number of the process, from 0, and number of processes.
 
     Raises
     ------

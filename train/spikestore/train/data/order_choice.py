@@ -1,4 +1,4 @@
-"""Orders of a loader: its own order, and the orders of loaders with another residence or window, whose epochs it can finish."""
+"""The order of a loader's samples, and the order that a saved state names: the loader with this state may have had another `residence` or `window`."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class PackedColumns:
 
     @property
     def site_count(self) -> int:
-        """Number of sites: the product of ``sites``."""
+        """Number of sites (channels, or pixels, of all polarities): the product of ``sites``."""
         return int(np.prod(self.sites, dtype=np.int64))
 
     @property

@@ -83,7 +83,11 @@ def is_replayable(layer: nn.Module) -> bool:
 
 
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
-    """Return whether to use the kernels for counts: the layer is a plain linear layer, its input is supported, and gradients are needed."""
+    """Return whether functions of this package compute a linear layer instead of its own ``forward``.
+
+    They do if the layer is an ``nn.Linear`` without hooks, its input is float32 of shape (batch, time, inputs), gradients are
+    needed, and autocast is off.
+    """
     return (
         type(layer) is nn.Linear
         and layer.weight.numel() > 0

@@ -32,7 +32,7 @@ _KNOWN = (
 
 
 def why_not_network(network: nn.Module) -> str | None:
-    """Return the reason why passes through a network can't be replayed; None if passes can be replayed."""
+    """Return the reason why the passes of a network can't be replayed as a CUDA graph; None if they can be."""
     for name, layer in network.named_modules():
         label = f"layer {name}" if name else "the network"
         if hasattr(layer, "_orig_mod") or layer._compiled_call_impl is not None:

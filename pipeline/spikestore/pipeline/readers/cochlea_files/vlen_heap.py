@@ -14,8 +14,8 @@ read a page, a process with a memory map is killed (SIGBUS) when it touches the 
 returns fewer bytes.
 
 For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are unknown versions of the
-superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (a cache image may contain newer bytes),
-filters, types that need a conversion, and sequences that were never written. Certain damage is an error here, because HDF5
+superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (one kind is a cache image, which may be newer than
+the rest of the file), filters, types that need a conversion, and sequences that were never written. Certain damage is an error here, because HDF5
 cannot handle it safely. If the free space of a collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look
 like such free space. Older versions of HDF5 copy an object before they compare the size of the object with the size of their
 buffer.

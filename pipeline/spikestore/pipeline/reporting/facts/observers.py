@@ -75,7 +75,7 @@ class Histogram:
         self._small[: len(counts)] += counts
 
     def counts(self) -> dict[int, int]:
-        """Return how often each number occurs, ascending by number."""
+        """Return each counted number with how often it occurs, in ascending order of the numbers."""
         small = {int(number): int(self._small[number]) for number in np.flatnonzero(self._small)}
         return small | dict(sorted(self._large.items()))
 

@@ -175,7 +175,7 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 
 
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
-    """Return a line over the channels for each polarity. If the sensor has a y axis, return a map of the pixels instead."""
+    """Return a chart of the events at each channel, with a line for each polarity; if the sensor has a y axis, a map of the pixels for each polarity."""
     seconds = sites["mean_seconds"]
     if "mean_absolute_sum" in sites:
         events, unit = np.array(sites["mean_absolute_sum"]), "sum of absolute values per sample"
@@ -317,7 +317,7 @@ def costs(columns: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Chart:
-    """Return a map that shows, for each true class, the share of its samples with each found class."""
+    """Return a chart of a confusion matrix: for each true class, the share of its samples for which each class was predicted."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

@@ -195,7 +195,7 @@ def add_surfaces(
     window : float32
         The surface around an event is computed from the events that are at most this many µs earlier, and from the event itself.
     tau : float32
-        Time constant in µs; if `is_linear`, the age in µs at which the decay reaches 0 (three time constants).
+        If `is_linear`, the age in µs at which the decay reaches 0; otherwise the age at which the decay is 1/e.
     is_linear : bool
         Whether the decay is linear.
     total : float32 array, shape (side, side)

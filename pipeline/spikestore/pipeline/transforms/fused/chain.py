@@ -107,9 +107,9 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
-    The times of codes 0 to `rising` never decrease. `source` is the table from which these times were
-    computed. If the rule of an operation needs times as the files store them (float16), `scaled` has these stored times instead, as
-    multiples of 2^-24 s or 2^-24 ms.
+    The times of codes 0 to `rising` never decrease. `source` is the table that was passed, and `raw` is a copy of it, in µs.
+    `scaled` has the times after all time factors. But if the operation's rule needs the float16 times that the files store,
+    `scaled` has these float16 times: as multiples of 2^-24 ms for ``fixed_duration``, and of 2^-24 s for ``fixed_frames_number``.
     """
 
     source: npt.NDArray[np.int64]

@@ -46,10 +46,12 @@ class Mixture:
         Weight of each sample's own label in a mixed label. None if labels stay as they are. Also None with `region`, because
         the weight then depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
-        A place is in the region if its density is above the first column. The other columns are the parameters of `density`.
+        A place is in the region if its density is above the first column. The other columns are the parameters of
+        `mixtures.density`.
     shift : int64 Tensor, shape (batch, 3), optional
-        How far the own events of each sample move with ``MIX_ALIGNED``: along time in time bins times the number of sites,
-        along y and x in pixels. Events of the partner move as far in the opposite direction.
+        How far the own events of each sample move with ``MIX_ALIGNED``, along time, y and x. The shift along time is the number
+        of time bins, multiplied by the number of sites; the shifts along y and x are in pixels. Events of the partner move as
+        far in the opposite direction.
     """
 
     partner: Tensor

@@ -83,9 +83,10 @@ def _places_of_tables(numbers: _Int64s, places: int) -> int:
 def _part_to_read(
     index: npt.NDArray[Any], read: int, numbers: _Int64s, drawn: _Int64s, partners: _Int64s, owners: _Int64s
 ) -> tuple[int, int, int, int]:
-    """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span.
+    """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span, in time order.
 
-    `index` must ascend. All other non-zeros are dropped by masks of time bins that come before all steps that move non-zeros.
+    `index` must ascend. The non-zeros before, between and after the two spans are not read, because masks of time bins drop
+    them. Only masks that are applied before any step moves non-zeros are considered.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

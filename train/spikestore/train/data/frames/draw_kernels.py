@@ -112,7 +112,11 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 
 @compiled
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with masks of adjacent places, as `mask_of` returns them; a mask is empty with the chance 1 - `number` / 2^53."""
+    """Fill `out` with a mask of adjacent time bins or sites for each sample.
+
+    Each mask is one number, made by `mask_of` from its first place and its width. A mask is empty with the chance
+    1 - `number` / 2^53.
+    """
     for sample in range(len(bits)):
         start = mixed(np.uint64(bits[sample]) + STEP)
         width = widths[sample] if np.int64(mixed(start + STEP) >> _11) < number else 0
@@ -138,7 +142,8 @@ def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Flo
 def draw_cut_boxes(bits: _Int64s, sizes: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
     """Fill `masks`, shape (2, samples), with rectangles, and `shares` with the share of the sensor's area that stays.
 
-    `sizes` are the sizes of the sensor along x and y.
+    A rectangle is a mask along x and a mask along y, each as `mask_of` returns it. `sizes` are the sizes of the sensor along x
+    and y.
 
     `bits`, shape (3, samples), are the random bits of the area and of the centre along x and y. If a part of a
     rectangle is outside the sensor, this part is left out.
@@ -295,7 +300,10 @@ def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
 
 @compiled
 def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s, out: _Float64s) -> None:
-    """Fill `out`: element i is the density of region i at bin i, row i and column i; see `density_at`."""
+    """Fill `out`: element i is the density of the region ``regions[i]`` at time ``bins[i]``, y ``rows[i]`` and x ``columns[i]``.
+
+    `mixtures.density` says what a density is.
+    """
     for place in range(len(out)):
         out[place] = density_at(regions[place], bins[place], rows[place], columns[place])
 

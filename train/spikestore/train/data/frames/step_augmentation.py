@@ -148,7 +148,7 @@ class Augmentations:
                 )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:
-        """Return the steps for a batch. Call this method only if `are_steps` is true."""
+        """Return the steps that the compiled loop applies to a batch. Call this method only if `are_steps` is true."""
         return [step for one in self._augment for step in one.steps(batch)]  # type: ignore[attr-defined]
 
     def labels(self, labels: Tensor, steps: Sequence[AugmentationStep], totals: Tensor) -> Tensor:
@@ -161,7 +161,8 @@ class Augmentations:
         steps : sequence of AugmentationStep
             The steps.
         totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
-            See `StepColumns`.
+            Numbers of events of each sample and of its partner, outside and inside of the region in which the partner's events
+            replace the sample's own; used for steps with such regions (see `share_of_events`).
         """
         mixing = [step.mixture for step in steps if step.mixture is not None]
         if not mixing:

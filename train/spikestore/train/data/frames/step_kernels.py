@@ -159,9 +159,9 @@ def draw_events(
 ) -> None:
     """Of the events of the first `count` non-zeros, drop those whose 21 random bits are below `number`; if `keeps`, drop all others.
 
-    64 random bits decide about three events. The loop draws three events of each non-zero, then three further events of
-    each non-zero with more than three events, and so on. A loop that draws all events of one non-zero before the next
-    non-zero takes twice as long, because the processor cannot predict how many events a non-zero has.
+    64 random bits decide about three events. The loop decides about three events of each non-zero, then about three further
+    events of each non-zero that has more than three, and so on. A loop that decides about all events of one non-zero before the
+    next non-zero takes twice as long, because the processor cannot predict how many events a non-zero has.
 
     Parameters
     ----------

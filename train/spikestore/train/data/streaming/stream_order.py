@@ -41,9 +41,9 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class SpanCut:
-    """Division of the rows of a set into spans, and of the spans into lanes (see the module).
+    """Division of the rows of a set into spans (consecutive rows), and number of lanes; the docstring of the module defines both.
 
-    It depends on the set, the subset and the window.
+    The division depends on the set, the subset and the shuffle window.
 
     Attributes
     ----------

@@ -62,7 +62,7 @@ def intrinsic(function: Any) -> Any:
 
 @intrinsic
 def take(_context: Any, words: Any) -> Any:
-    """Add 1 atomically to the first word (8 bytes) of a job; return the word's former value."""
+    """Return the number of the next strip of a task that no thread has taken: the first of the job's `words`, to which 1 is added atomically."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])
@@ -73,7 +73,7 @@ def take(_context: Any, words: Any) -> Any:
 
 @intrinsic
 def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
-    """Add `amount` to ``words[word]`` atomically; `words` are the words of a job (module `job`)."""
+    """Add `amount` to ``words[word]`` atomically; `words` are the numbers in a job, the argument of a compiled task (module `job`)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

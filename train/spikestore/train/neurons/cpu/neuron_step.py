@@ -15,7 +15,7 @@ from spikestore.train.neurons.cpu.compile import LEAST, ONE, TINY, ZERO, exp_min
 
 @inner
 def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> Any:
-    """Return s(t), the number of spikes; `inverse` is ``1 / threshold`` and is used if `by_product` is true."""
+    """Return s(t), the number of spikes. If `by_product` is true, `v` is multiplied by `inverse`, 1 / threshold, instead of divided by `threshold`."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     whole = np.trunc(v * inverse if by_product else v / threshold)

@@ -72,7 +72,7 @@ def backward(
 
 
 def word(job: Any, name: str) -> int:
-    """Return one number of a job by its name (see `JOB`)."""
+    """Return the number with this name in a job, which is the argument of a compiled task; `JOB` has the names."""
     return int(job[_PLACE[name]])
 
 

@@ -348,7 +348,7 @@ def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tup
 def backward_adding_up(
     kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the result of `backward`, and the gradient w.r.t. input added up over time, shape (batch, neurons)."""
+    """Return the result of `backward`, and the sum over time of the gradient w.r.t. input: shape (batch, neurons)."""
     return _run_backward(kept, spikes, v_mem, neuron, add_up=True)
 
 

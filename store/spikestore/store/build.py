@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from spikestore.store.columns.digest import set_digest
-from spikestore.store.columns.fragment_encoder import EncodedFragment, FragmentEncoder
+from spikestore.store.columns.fragment_encoder import EncodedFragment, encode_rows
 from spikestore.store.columns.fragment_facts import refuse_filled_skips, refuse_many_values
 from spikestore.store.columns.reader import FragmentDecoder
 from spikestore.store.columns.samples import SampleColumns
@@ -166,9 +166,8 @@ class Build:
             The columns violate the format.
         """
         self._refuse_other_size(fragment, len(columns), len(columns.index))
-        encoder = FragmentEncoder(self.plan, fragment)
-        encoder.add(columns)
-        return self.put_encoded_fragment(fragment, encoder.finish(), skipped=skipped, events=events)
+        content = encode_rows(self.plan, fragment, columns)
+        return self.put_encoded_fragment(fragment, content, skipped=skipped, events=events)
 
     def put_encoded_fragment(
         self,

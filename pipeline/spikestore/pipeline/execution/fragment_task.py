@@ -28,7 +28,7 @@ from spikestore.pipeline.sources.source_files import LocatedSource
 from spikestore.pipeline.transforms.choose import Executor
 from spikestore.store.build import Build
 from spikestore.store.columns.event_counts import EVENT_COLUMNS, count_events
-from spikestore.store.columns.fragment_encoder import EncodedFragment, FragmentEncoder
+from spikestore.store.columns.fragment_encoder import EncodedFragment, FragmentEncoder, encode_rows
 from spikestore.store.columns.samples import SampleColumns, concatenate, range_problem
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.plan import Plan
@@ -255,7 +255,7 @@ def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
     runs = [RowRun(run.first, with_labels(run.first, run.columns)) for run in runs]
     columns, skipped = _with_missing_rows(job, reader, runs, _gaps(rows, [run.rows for run in runs]))
     taken = sum(len(run.columns) for run in runs)
-    return _Result(_encoded(job, fragment, columns), skipped, taken, tuple(problems))
+    return _Result(encode_rows(job.plan, fragment, columns), skipped, taken, tuple(problems))
 
 
 def _streamed(
@@ -295,16 +295,10 @@ def _derived(job: FragmentJob, former: FormerRows, fragment: int) -> _Result:
     taken = sum(len(run.columns) for run in runs)
     missing = _gaps(rows, [run.rows for run in runs])
     if not missing:
-        return _Result(_encoded(job, fragment, concatenate(run.columns for run in runs)), (), taken)
+        return _Result(encode_rows(job.plan, fragment, concatenate(run.columns for run in runs)), (), taken)
     with job.located.open() as reader:
         columns, skipped = _with_missing_rows(job, reader, runs, missing)
-    return _Result(_encoded(job, fragment, columns), skipped, taken, tuple(problems))
-
-
-def _encoded(job: FragmentJob, fragment: int, columns: SampleColumns) -> EncodedFragment:
-    encoder = FragmentEncoder(job.plan, fragment)
-    encoder.add(columns)
-    return encoder.finish()
+    return _Result(encode_rows(job.plan, fragment, columns), skipped, taken, tuple(problems))
 
 
 def _gaps(rows: range, taken: Sequence[range]) -> list[range]:

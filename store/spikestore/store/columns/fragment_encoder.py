@@ -36,6 +36,13 @@ class EncodedFragment(NamedTuple):
     """See `SiteRange.range`."""
 
 
+def encode_rows(plan: Plan, fragment: int, columns: SampleColumns) -> EncodedFragment:
+    """Hash and encode all rows of a fragment; for the arguments and errors see `FragmentEncoder`."""
+    encoder = FragmentEncoder(plan, fragment)
+    encoder.add(columns)
+    return encoder.finish()
+
+
 class FragmentEncoder:
     """Hashes and encodes the rows of a fragment.
 

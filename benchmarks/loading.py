@@ -246,7 +246,10 @@ def naive_tonic(bench: Bench) -> Row:
 
 
 def device(bench: Bench) -> Row:
-    """Compare the speed of ``residence="device"`` with the list of sparse tensors of the blog post, which are stacked and made dense."""
+    """Compare ``residence="device"`` with a list of sparse tensors on the device, as in the blog post in docs/seed.md.
+
+    The sparse tensors of a batch are stacked and then made dense.
+    """
     import torch
 
     ours, tensors = bench.loader("device"), bench.sparse

@@ -63,7 +63,7 @@ def as_built(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the second table of this module: one row for each pair of a fragment size and a chunk size."""
+    """Yield the rows of the table that compares sizes of inner chunks: one row for each pair of a fragment size and a chunk size."""
     for rows in FRAGMENTS:
         features = _built(bench, recordings, 1, rows)
         columns, shard = features.read(), features.manifest.shard_values

@@ -1,7 +1,8 @@
-"""The ways of loading that the seed's table compares: each yields batches that are dense on the device.
+"""Ways of loading, compared with the same samples: all yield shuffled, dense batches on the device, without a smaller last batch.
 
-The seed (see `benchmarks`) has two kinds of loading: a DataLoader with ``PadTensors`` and persistent worker processes, and a
-list of sparse tensors on the device, without workers. All ways yield the same samples, shuffled, without a smaller last batch.
+Some ways are those of the blog post in docs/seed.md: a DataLoader with ``PadTensors`` and persistent worker processes, and a list
+of sparse tensors on the device, without workers. The other ways are the residences of spikestore's loader, and ``nothing``, which
+repeats one batch.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def _storing(features: FeatureSet, located: LocatedSource, store: Store) -> Call
 
 @cache
 def _demo_data(scratch: Path, count: int) -> tuple[Path, int]:
-    """Write demo recordings once, and return their folder and number."""
+    """Write `count` recordings of the demo, unless an earlier call has written them; return their folder and `count`."""
     write_demo_data(scratch / "demo", train=count, valid=1, test=1)
     return scratch / "demo", count
 

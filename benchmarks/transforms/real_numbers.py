@@ -98,7 +98,7 @@ CASES = (
 
 
 def _speed(case: _Case, scale: Scale) -> Row:
-    """Speed of our transform against Tonic's; our time ends when the non-zeros are computed."""
+    """Compare recordings/s: our transform, which returns the non-zeros of the frames, against Tonic's, which returns the frames."""
     recordings = case.recordings(scale.recordings or (4 if scale.small else 16))
     theirs, events = case.tonic, np.concatenate(recordings)
     block = EventBlock(

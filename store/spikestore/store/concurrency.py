@@ -301,7 +301,7 @@ class DaemonThreads(Executor):
                     future.set_exception(CancelledError())
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls, and call `abandon`; `cancel_futures` has no effect.
+        """Accept no more calls, and cancel all unfinished futures, as `abandon` does; `cancel_futures` has no effect.
 
         If `wait` is true, wait up to `PATIENCE_S` for the threads of this executor, except for the thread that calls
         `shutdown`. In a forked process, this method does nothing, because the threads exist only in the original process.

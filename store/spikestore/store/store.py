@@ -146,10 +146,12 @@ class Store:
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> Ref:
         """Point `name` at these feature sets, one per split, and return the new entry.
 
-        Without `move`, a split moves to another set only if that set has the same transform and all recordings of the former
-        set (compared by content). Other splits of the name are kept if they have the transform of the new sets. A name never
-        mixes transforms: splits with another transform are removed if `move` is true; otherwise `UsageError` is raised. If a
-        split that is kept has recordings of the new sets, a warning names this split.
+        A split of the name that is not in `splits` keeps its set if this set has the transform of the new sets; otherwise the split
+        is removed from the name, because a name never mixes transforms. If a split that keeps its set has recordings of the new
+        sets, a warning names this split.
+
+        Without `move`, no split is removed, and a split changes its set only if the new set has the same transform and all
+        recordings of the old set (compared by content).
 
         Parameters
         ----------
@@ -158,13 +160,13 @@ class Store:
         splits : mapping of str to FeatureSet
             The set of each split.
         move : bool
-            Move splits even if a new set has another transform, or lacks recordings of the former set.
+            Allow all changes of splits.
 
         Raises
         ------
         UsageError
-            The name is invalid; the sets have several transforms, or number their classes differently; or the name
-            refers to other sets, and `move` is false.
+            The name is invalid; the sets have several transforms, or number their classes differently; or a change of the name
+            needs ``move=True``.
         MissingObjectError
             A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """

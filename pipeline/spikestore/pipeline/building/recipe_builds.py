@@ -139,7 +139,7 @@ def reuse_of(
 
 
 def named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
-    """Return the requested sets by split, as `Store.refuse_move` needs them. Sets that only the lock identifies are left out."""
+    """Return the requested sets by split, as `Store.refuse_move` needs them. A `LockedSet`, whose recordings are missing, is left out."""
     return {
         wanted.split: NamedSet(wanted.address, wanted.located.source)
         for wanted in requested

@@ -186,7 +186,7 @@ class Reuse:
 
 
 def _look_of(finer: FinerRows) -> SourceLook:
-    """Return the properties of the source; all rows of the new set must be available from the finer set."""
+    """Return the properties of the source of a new set, taken from the finer set; the finer set must have all rows of the new set."""
     from spikestore.pipeline.building.source_look import SourceLook
 
     return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False, False)

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class SetToBuild(NamedTuple):
-    """A set whose recordings must all be read, and the known properties of its source."""
+    """A set whose recordings must all be read, and `look`: what is known about the recordings before they are read."""
 
     wanted: RequestedSet
     look: SourceLook

@@ -63,7 +63,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
             )
             if not same:
                 raise UsageError(
-                    f"{reader.name_of(row)} has changed since the set {features.address.short} was built, but the version is the same: "
+                    f"{reader.name_of(row)} has changed since the set {features.address.short} was built, but version= of preprocess is the same: "
                     "pass another version="
                 )
 

@@ -90,7 +90,7 @@ class SweepJob:
     Attributes
     ----------
     jobs : tuple of FragmentJob
-        The builds. All builds have the same recordings and the same fragment size. The `former` of every build is None.
+        The builds. All have the same recordings and the same fragment size, and none takes rows of stored sets: their `former` is None.
     """
 
     jobs: tuple[FragmentJob, ...]

@@ -1,4 +1,4 @@
-"""Rows of former sets that have other positions in a fragment of the new set: parts of this fragment, for `stream_fragment`."""
+"""Parts of a fragment for `stream_fragment`: rows that former sets have at other positions than the new set."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ def import_cache(
     first, seconds = _first_chunk(reads)
     with open_scheduler(_processes(workers, seconds)) as scheduler:
         contents = _look_into(reads, first, scheduler, progress)
-        class_names = _classes(contents, classes, root)
+        class_names = _classes(contents, classes, [root / item for item in names])
         source = Source.from_mapping(
             {
                 "reader": READER,
@@ -169,11 +169,10 @@ def import_cache(
             )
             compared = len(rows)
             logger.info(
-                "%s: %s of %s %s the recordings in %s",
+                "%s: compared %s of %s with the recordings in %s, without a difference",
                 root,
                 f"{compared:,}",
                 plural(len(names), "row"),
-                "equals" if compared == 1 else "equal",
                 data,
             )
         features = opened.find(address)
@@ -286,13 +285,15 @@ def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -
             )
 
 
-def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Path) -> tuple[str, ...]:
+def _classes(
+    contents: _Contents, classes: Sequence[str] | int | None, paths: Sequence[Path]
+) -> tuple[str, ...]:
     texts = {target for target in contents.targets if isinstance(target, str)}
     largest = max((target for target in contents.targets if isinstance(target, int)), default=-1)
     if isinstance(classes, int):
         if texts:
             raise UsageError(
-                f"the targets in {root} are texts: pass the names of the classes, not their number"
+                f"the targets in {paths[0].parent} are texts: pass the names of the classes, not their number"
             )
         names: tuple[str, ...] = tuple(map(str, range(classes)))
     elif classes is not None:
@@ -301,12 +302,17 @@ def _classes(contents: _Contents, classes: Sequence[str] | int | None, root: Pat
         names = tuple(sorted(texts)) if texts else tuple(map(str, range(largest + 1)))
     unknown = sorted(texts - {*names})
     if unknown or largest >= len(names):
+        target = unknown[0] if unknown else largest
+        path = paths[contents.targets.index(target)]
         what = (
-            f"the target {unknown[0]!r}, which is not one of the given classes"
+            "which is not one of the given classes"
             if unknown
-            else f"the target {largest}, but the argument classes has {plural(len(names), 'name')}"
+            else f"but the argument classes has {plural(len(names), 'name')}"
         )
-        raise UsageError(f"an item in {root} has {what}: correct the classes")
+        raise UsageError(
+            f"{path} has the target {target!r}, {what}: pass all classes with classes= (--classes)",
+            path=str(path),
+        )
     return names
 
 

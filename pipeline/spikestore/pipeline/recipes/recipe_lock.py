@@ -68,7 +68,7 @@ class LockFile:
     def of(cls, recipe: Path | None, chosen: str | Path | None = None) -> LockFile:
         """Return the lock file of a recipe: `chosen`, or else the file next to the recipe.
 
-        If the recipe is shipped, a build does not write the file next to it.
+        No build writes the file next to a shipped recipe: such a recipe has a lock only if `chosen` is passed.
 
         Raises
         ------

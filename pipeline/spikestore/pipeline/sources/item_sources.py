@@ -243,7 +243,7 @@ class _Builder:
             fields: tuple[EventField, ...] = ("t", "x", "y", "p") if reader.has_y else ("t", "x", "p")
         if length != len(leaf.dataset):
             raise UsageError(
-                f"{leaf.name} has {plural(len(leaf.dataset), 'item')}, but its files have {plural(length, 'recording')}: create the data set again"
+                f"{leaf.name} has {plural(len(leaf.dataset), 'item')}, but its files have {plural(length, 'recording')}: create this Python object again"
             )
         part = FilePart(
             reader=source.reader,

@@ -229,7 +229,7 @@ def identify_files(
 
 
 def _paths(root: Path, names: Iterable[str]) -> list[str]:
-    """Return the paths of files in a folder, as texts: thousands of them may be sent to workers (`FileStamp.file`)."""
+    """Return the paths of files in a folder, as texts for `FileStamp.file`."""
     folder = os.path.join(root, "")  # noqa: PTH118 - with the separator at its end
     return [folder + name for name in names]
 

@@ -193,7 +193,8 @@ def _split_of_file(dataset: Any, known: Dataset) -> str:
         if isinstance(files, NamedFiles) and files.names == (file_name,):
             return split
     raise unsupported(
-        class_name(dataset), f"reads {file_name!r}, which is not a file of a split: create the data set again"
+        class_name(dataset),
+        f"reads {file_name!r}, which is not a file of a split: create this Python object again",
     )
 
 
@@ -212,7 +213,7 @@ def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int 
     else:
         expected = [(os.path.normpath(root / name), label_of(name)) for name in names]
     if sorted(expected) != sorted(listed) or len(dataset.data) != len(dataset.targets):
-        why = f"has other files or labels than its folder {root}: create the data set again; to read fewer recordings, use limit in a recipe"
+        why = f"has other files or labels than its folder {root}: create this Python object again; to read fewer recordings, use limit in a recipe"
         raise unsupported(class_name(dataset), why)
     return split
 

@@ -1,7 +1,8 @@
 """Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
-Tonic loops over the events with a table of times of all pixels. Here, events are sorted by pixel once, and the last event of a
-pixel is found by bisection. The results equal Tonic's, including rounding, because times are float64 as in Tonic's table.
+Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once; then the
+last event of a pixel before another event is found by bisection. The results equal Tonic's, including rounding, because times are
+float64 as in Tonic's table.
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ compares both):
 
 - a column with one value per sample: the values encoded by PCodec, followed by the CRC32C of these bytes;
 - ``check``: the hashes as bytes, followed by the CRC32C of these bytes;
-- ``index`` and ``value``, sharded: inner chunks, each encoded by PCodec and followed by the CRC32C of its bytes. Then comes the
-  shard's index, followed by its CRC32C. The index has the offset and the length of each chunk (uint64; both are 2^64 - 1 for a chunk
-  that was not written; https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
+- the columns ``index`` and ``value``, sharded: inner chunks, each encoded by PCodec and followed by the CRC32C of its bytes. Then comes
+  a table ("shard index" in Zarr), followed by its CRC32C. The table has the offset and the length of each chunk (uint64; both are
+  2^64 - 1 for a chunk that was not written; https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html).
 
-Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, the values are one part of
-PCodec's output, and the fill values are a second part with its own statistics. With one part, as Zarr writes it, a small fragment
-would take up to three times the bytes (docs/decisions/0060).
+Chunks are always full on disk: fill values follow the last value. In the last inner chunk of a shard, PCodec encodes the values and
+the fill values as two separate parts, each with its own statistics. Zarr would encode both as one part, and a small fragment would
+take up to three times the bytes (docs/decisions/0060).
 
 Earlier versions made plans whose inner chunks have 262,144 values, and wrote one part. For such a plan, this module writes one part
 too: the record of a fragment contains the hash of each object, so `spikestore repair` must write the same bytes as these versions.

@@ -55,8 +55,8 @@ BINS = TimeAxis("bins", 0.0, 1.0, "time bin")
 def time_axis(transform: Transform) -> TimeAxis:
     """Return the time axis of the frames of a transform.
 
-    The times are times in the recording: the changes by ``downsample`` and ``time_skew`` are reverted. Without a
-    ``start_time``, the first bin begins at the first event.
+    The times are those of the recording, before ``downsample`` and ``time_skew`` changed them. Without a ``start_time``, the axis
+    begins with 0 at the first event, where the first bin begins.
     """
     frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):

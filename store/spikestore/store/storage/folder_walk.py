@@ -19,10 +19,10 @@ _DEEPEST = 40
 
 
 def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
-    """Yield everything below a folder, sorted by path as a bucket sorts. Folders are not yielded, with two exceptions.
+    """Yield everything below a folder, sorted by path as a bucket sorts. Two kinds of folders are yielded like files, all others not.
 
-    A folder in the place of a document, or a folder that is nested too deeply, is yielded as an object. Reading this object raises
-    an error that names the folder.
+    These are folders whose name ends with ``.json`` as if they were documents (not directly below ``refs``), and folders below
+    `_DEEPEST` nested folders. Reading such an object raises an error that names the folder.
 
     Parameters
     ----------

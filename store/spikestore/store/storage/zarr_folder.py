@@ -11,10 +11,10 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 
 class LocalStore(zarr.storage.LocalStore):
-    """A folder that Zarr reads; each method calls `guard` before it opens a file.
+    """A folder that Zarr reads; the methods of this class call `guard` before they open a file.
 
     The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name. With this
-    codec pipeline, zarrs itself opens the files of chunks, and `guard` is not called.
+    codec pipeline, zarrs opens the files of chunks without these methods, so without `guard`.
 
     Parameters
     ----------

@@ -107,7 +107,8 @@ def find_garbage(
     unreferenced : bool
         Include feature sets without a name.
     age : timedelta
-        Minimum age of the newest object of a piece of garbage, such as an unfinished build.
+        An unfinished build, an unused plan or an unnamed set is garbage only if its newest object is at least this old; a
+        temporary file, only if the file is.
     now : datetime, optional
         Current time, UTC; for tests.
 

@@ -6,9 +6,9 @@ have this SHA-256. A repair can therefore be interrupted, repeated, and run at t
 Correct bytes come from, in this order:
 
 1. the set itself: the plan and the zarr.json documents are derived from each other;
-2. the same build in another store, byte for byte; a record that no other store has is computed from the objects of its
-   fragment;
-3. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
+2. the same build in another store, byte for byte;
+3. the objects of a fragment in this set, from which the fragment's record is computed;
+4. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
 Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Without `rewrite`, such bytes
 are rejected. With `rewrite`, the fragments and the manifest are written again. The digest stays the same, so all names stay
@@ -325,7 +325,10 @@ class _Repair:
         events: EventCounts,
         objects: dict[str, bytes] | None = None,
     ) -> tuple[dict[str, bytes], bytes]:
-        """Return the objects and the record that a builder would write for a fragment. If `objects` are given, their bytes are returned unchanged."""
+        """Return the objects and the record that a builder would write for a fragment.
+
+        `objects` are stored objects of the fragment, by path. They are returned unchanged, and the record lists their hashes.
+        """
         from obstore.store import MemoryStore
 
         from spikestore.store.storage.objects import ObjectStorage

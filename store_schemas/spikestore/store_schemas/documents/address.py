@@ -36,7 +36,7 @@ class Address(NamedTuple):
         return f"{self.folder}/builds/{plan_id}"
 
     def record(self, plan_id: str, fragment: int) -> str:
-        """Return the path of a fragment's record."""
+        """Return the path of a fragment's record, the document that is written when the fragment is complete."""
         return f"{self.build(plan_id)}/records/{fragment:05d}.json"
 
     def data(self, plan_id: str) -> str:

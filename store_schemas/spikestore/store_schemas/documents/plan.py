@@ -112,7 +112,8 @@ def make_plan(
         Minimum length of a shard, a multiple of `SHARD_MULTIPLE`. A shard can be copied from another set only if the shards of
         both sets have the same length.
     spare : int
-        Factor by which `n_events` may be too small: shards have room for the non-zeros of this many times more events.
+        Factor for `n_events`, if they are estimates that may be too small: shards have room for the non-zeros of ``spare * n_events``
+        events.
 
     Raises
     ------

@@ -102,8 +102,11 @@ class FolderContent(Spec):
     def _consistent(self) -> Self:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("classes must not list a class twice")
-        if any(label >= len(self.classes) for label in self.labels):
-            raise ValueError(f"labels must be below the number of classes, {len(self.classes)}")
+        largest = max(self.labels, default=0)
+        if largest >= len(self.classes):
+            raise ValueError(
+                f"labels must be below the number of classes, {len(self.classes)}, got {largest}"
+            )
         for name, values in self.columns.items():
             if len(values) != len(self.labels):
                 raise ValueError(

@@ -1,20 +1,20 @@
 """Equations of integrate-and-fire neurons, and a differentiable torch function that computes them over time.
 
-For each neuron, with threshold θ, reset amount b, minimum m and gradient g w.r.t. the spikes::
+For each neuron, with threshold θ, amount b that a spike subtracts, Sinabs' ``reset_value`` e, minimum m and gradient g w.r.t. the
+spikes::
 
     v(t)  = v'(t-1) + x(t)
     s(t)  = [v(t) > 0] · trunc(v(t) / θ)      for several spikes a step; [v(t) ≥ θ] for at most one
-    r(t)  = v(t) - b · s(t)                   for reset by subtraction; [s(t) = 0] · v(t) + b for reset to zero
+    r(t)  = v(t) - b · s(t)                   for reset by subtraction; [s(t) = 0] · v(t) + e for reset to zero
     v'(t) = r(t)                              without a minimum; max(r(t) - m, 0) + m with a minimum
 
+    c(t)  = [r(t) > m]                                            with a minimum; 1 without a minimum
     d(t)  = c(t) · d(t+1) + sg(t) · (g(t) - b · c(t) · d(t+1))    for reset by subtraction
     d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t)             for reset to zero
-    c(t)  = [r(t) > m]                                            with a minimum; 1 without a minimum
 
 where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
-spikes are equal to the last bit. For reset to zero, b is Sinabs' ``reset_value``, by default 0. Like Sinabs
-3.1.3, this package adds b to the potential of every neuron in every step, whether the neuron spiked or not. Of the results of the
-forward pass, the backward pass needs v(t) only.
+spikes are equal to the last bit. By default, e is 0. Like Sinabs 3.1.3, this package adds e to the potential of every neuron in
+every step, whether the neuron spiked or not. Of the results of the forward pass, the backward pass needs v(t) only.
 """
 
 from __future__ import annotations

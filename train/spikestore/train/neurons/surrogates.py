@@ -113,11 +113,12 @@ class MultiGaussian:
     Attributes
     ----------
     mu, sigma : float
-        Mean and standard deviation of the central Gaussian.
+        Mean and standard deviation of the central Gaussian, counted from the threshold.
     h : float
         Weight of each wider Gaussian; the weight of the central Gaussian is 1 + h.
     s : float
-        Standard deviation of the wider Gaussians, divided by `sigma`. Their means are `sigma` and -`sigma`.
+        Standard deviation of the wider Gaussians, divided by `sigma`. Their means are `sigma` and -`sigma` from the threshold, whatever
+        `mu` is.
     grad_scale : float
         Factor for the result.
     """

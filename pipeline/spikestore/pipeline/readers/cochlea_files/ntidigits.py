@@ -33,7 +33,7 @@ def _split_of(dataset: Any) -> str:
     if not dataset.single_digits:
         raise ValueError("reads sequences of digits, which are not classes: pass single_digits=True")
     if len(dataset) != len(dataset.single_indices):
-        raise ValueError("has other recordings than its file: create the data set again")
+        raise ValueError("has other recordings than its file: create this Python object again")
     return str(dataset.partition)
 
 

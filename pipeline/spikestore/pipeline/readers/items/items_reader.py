@@ -39,11 +39,11 @@ class LocatedPart:
     live : LiveDataset, optional
         The object in Python, if there are no files.
     indices : tuple of int, optional
-        Index of each recording in the object; None if recording i is item i.
+        For each recording, the index of its item in the object. Without `indices`, recording i is item i.
     events_per_item : float
         Mean number of events of an item in the object, estimated from some items.
     seconds_per_item : float
-        Mean time to read an item of the object, in s.
+        Mean time to read an item of the object, in s, measured with the same items.
     """
 
     root: Path | None = None
@@ -140,10 +140,10 @@ class ItemsReader(ClosesOnExit):
         return counts
 
     def time_types(self) -> set[TimeType]:
-        """Return the types of the times of all parts; each part is read up to its first recording with events.
+        """Return the types of the times (`EventBlock.time_type`) of all parts. Each part is read up to its first recording with events.
 
-        A part without events adds no type. With some operations, the frames of a recording would depend on the types of the other
-        recordings in its block; `source_look` rejects such sources.
+        A part without events adds no type. `refuse_mixed_times` needs the types: a block has one type, so the times of a recording
+        may be converted because of another recording in its block.
         """
         types: set[TimeType] = set()
         for part in np.unique(self._part_of):

@@ -27,7 +27,7 @@ class Piece:
     columns : SampleColumns
         Columns of these rows.
     site_count : int
-        Number of sites.
+        Number of sites of a frame.
     """
 
     def __init__(self, first_row: int, columns: SampleColumns, site_count: int) -> None:

@@ -229,12 +229,12 @@ def bin_recordings(
         The transform.
     factors : float64 array, shape (scalings,)
         Time factors, in the order in which they are applied.
-    all_t : int64 array of µs, or uint16 array of codes, shape (events,)
-        Raw times.
+    all_t : int64 or uint16 array, shape (events,)
+        Raw times in µs as int64, or codes as uint16. A code is the bit pattern of a float16, and a position in the two tables.
     raw_table, scaled_table : int64 array, shape (65536,), or None
-        Time of each code in µs, raw and after all scalings.
+        The raw time of each code, and its time after all scalings, in µs; None if `all_t` has no codes.
     rising : int
-        All codes from 0 to `rising` are in the same order as their times.
+        The times of the codes 0 to `rising` never decrease.
     all_x, all_y : uint16 array, shape (events,); `all_y` may be None
         Raw coordinates.
     x_table, y_table : uint32 array, shape (65536,)

@@ -49,19 +49,17 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """Return, for each whole number k, the smallest time difference whose value is at least k.
-
-    To find its value, a time difference is rounded to float16. The result has differences as multiples of `UNIT`.
+    """Return where a function of time differences reaches each whole number; the function rounds a difference to float16 first.
 
     Parameters
     ----------
     values : float16 array, shape (31744,)
-        One value for each finite float16 from 0; the values do not decrease.
+        Result of the function for each finite float16 from 0; the results do not decrease.
 
     Returns
     -------
     int64 array
-        Entry k is the difference for the number k.
+        Entry k is the smallest time difference for which the function is at least k, as a multiple of `UNIT`.
     """
     times = (np.arange(_FINITE, dtype=np.uint16).view(np.float16).astype(np.float64) / UNIT).astype(np.int64)
     code = np.searchsorted(values, np.arange(int(values[-1]) + 1))

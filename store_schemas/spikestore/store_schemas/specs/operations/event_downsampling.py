@@ -53,5 +53,5 @@ class EventDownsampling(Spec):
 
     @property
     def step(self) -> float:
-        """Length of an integrating step, in µs."""
+        """Time in µs between two comparisons of the pixels' sums with the threshold."""
         return self.dt / (self.differentiator_time_bins or 1) * 1000

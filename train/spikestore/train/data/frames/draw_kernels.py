@@ -230,10 +230,11 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
 
 @compiled
 def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) -> None:
-    """Fill `out`, shape (samples, 3), with half of the way from each sample's centre to its partner's centre, rounded towards 0.
+    """Fill `out`, shape (samples, 3), with half of the way (time, y, x) from each sample's centre to its partner's centre.
 
     If a sample has no partner, or one of the two samples has no centre, the sample's row is 0. `centres` are those of
-    `StepInput`. Half of the way along time is multiplied by `stride`, the number of places of a time bin.
+    `StepInput`. The results are whole bins and pixels, rounded towards 0; then those of time are multiplied by `stride`, the
+    number of places of a time bin.
     """
     for sample in range(len(centres)):
         partner = partners[sample]
@@ -310,7 +311,7 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
 
 @compiled
 def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with `weight` times a one-dimensional Gaussian at each place of an axis; the error of the values is smaller than `NEAR`."""
+    """Fill `out` with ``weight * factor_at(place, centre, inverse)`` for each place of an axis; the errors are smaller than `NEAR`."""
     for first in range(0, len(out), _SPAN):
         _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
 

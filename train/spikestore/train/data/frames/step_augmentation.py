@@ -43,7 +43,7 @@ class StepAugmentation(ABC):
 
     @property
     def needs_centres(self) -> bool:
-        """Whether the augmentation uses the centres of samples."""
+        """Whether the augmentation uses the mean time bin, y and x of each sample's events (`StepInput.centres`)."""
         return False
 
     @property
@@ -130,7 +130,7 @@ class Augmentations:
 
     @property
     def needs_centres(self) -> bool:
-        """Whether an augmentation uses the centres of samples."""
+        """Whether an augmentation uses `StepInput.centres`."""
         return any(isinstance(one, StepAugmentation) and one.needs_centres for one in self._augment)
 
     @property

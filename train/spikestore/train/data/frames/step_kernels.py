@@ -81,7 +81,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Apply a step to the first `count` non-zeros of a sample: move or drop them. `own` and `second` are random numbers of the sample."""
+    """Move or drop the first `count` non-zeros as `AugmentationStep` says; a, b, c: stride, size, height; own, second: `drawn` of the sample."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -204,7 +204,7 @@ def draw_events(
 
 @compiled
 def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Append `events` single events, at places drawn uniformly from 0 to `end` - 1; return the new number of non-zeros."""
+    """Append `events` amounts of 1 at random places from 0 to `end` - 1, also at places in use; return the new `count`. `key` has random bits."""
     for event in range(events):
         bits = mixed((np.uint64(key) ^ np.uint64(event)) + STEP)
         at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
@@ -372,7 +372,7 @@ def mix_region(
     memory: _Int64s,
     density: _Float64s,
 ) -> tuple[int, int]:
-    """Apply ``MIX_REGION``; return the number of events outside the region, and the number inside.
+    """Drop events of a sample or its partner as ``MIX_REGION`` says; return how many of its events were outside and inside the region.
 
     Parameters
     ----------
@@ -380,11 +380,11 @@ def mix_region(
         Number of places in a time bin (a), along x (b), and along y (c).
     region : float64 array, shape (29,)
         See `Mixture`.
-    tables, gaussians : float64 array, int
-        The array that `tabulate` has filled, and the number that it has returned.
+    tables, gaussians : float64 array; int
+        What `tabulate` has filled; what it has returned.
     bins : int
         Time bins in `tables`.
-    memory, density : int64 array, shape (3, non-zeros); float64 array, shape (non-zeros,)
+    memory, density : int64 array of shape (3, non-zeros); float64 array of shape (non-zeros,)
         Working memory.
     """
     border = region[0]

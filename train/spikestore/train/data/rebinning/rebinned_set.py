@@ -34,7 +34,8 @@ class RebinnedSet(FeatureSet):
     fine : FeatureSet
         The finer set.
     factors : tuple of int and int
-        Numbers of neighbouring time bins and of neighbouring channels that are summed; with ``y``, channels of x and of y.
+        How many neighbouring time bins are summed, and how many neighbouring channels; with ``y``, the second number holds for both
+        x and y.
 
     Raises
     ------

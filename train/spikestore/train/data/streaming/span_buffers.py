@@ -55,7 +55,7 @@ class SpanBuffers:
         return array
 
     def _take(self, size: int) -> tuple[npt.NDArray[np.uint8], int] | None:
-        """Return the whole memory, and the start of its smallest free part with at least `size` bytes; None if no part is large enough."""
+        """Reserve `size` bytes in the smallest free part that is large enough; return the whole memory and the start of these bytes, or None."""
         with self._lock:
             while self._returned:
                 self._give_back(*self._returned.popleft())

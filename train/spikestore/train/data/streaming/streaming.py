@@ -333,10 +333,9 @@ class _HeldSpans:
 
 
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
-    """Return the spans that have samples, and for each edge of the batches the number of spans that come before it.
+    """Return the spans that have samples, sorted by their first sample if `first` is true, else by their last sample.
 
-    A span has the place of its first sample if `first` is true, else the place of its last sample. Spans are in the order of
-    their places.
+    Also return, for each entry of `edges`, how many spans have this sample before the edge.
 
     Parameters
     ----------

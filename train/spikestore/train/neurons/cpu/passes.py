@@ -25,7 +25,10 @@ _BLOCK = 1 << 16
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[NeuronOutput, Tensor | None]:
-    """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs."""
+    """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs.
+
+    If `record` is true, the result has the membrane potentials of all steps (`NeuronOutput.v_record`).
+    """
     x, v_mem = x.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     spikes = torch.empty_like(x)
     kept = torch.empty_like(x) if keep else None

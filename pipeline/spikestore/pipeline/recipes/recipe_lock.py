@@ -162,7 +162,11 @@ def read_lock(path: Path) -> RecipeLock | None:
         mapping = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise SpecError(
+            f"cannot read the lock {path}: {error.strerror}. Make it a file that can be read, or move it away",
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise SpecError(
             f"{path} is not a lock of a recipe ({error}): delete it; the next build writes a new lock"
         ) from None

@@ -60,7 +60,7 @@ class Garbage:
     kind : {"build", "plan", "feature set", "half-written"}
         An unfinished build, an unused plan, a committed set without a name, or temporary files of crashed writers.
     path : str
-        Folder of the objects.
+        Folder of the objects; for a plan, path of the plan.
     objects : int
         Number of objects.
     size : int
@@ -68,7 +68,7 @@ class Garbage:
     newest : datetime
         Time of the last write, UTC.
     address : Address, optional
-        The feature set.
+        Keys of the feature set; None for temporary files.
     """
 
     kind: Literal["build", "plan", "feature set", "half-written"]

@@ -100,7 +100,7 @@ def _decompressed(element: _Element, order: str) -> _Element:
 def _variable(
     data: memoryview, order: str, names: Sequence[str] | None
 ) -> tuple[str, npt.NDArray[Any]] | None:
-    """Return name and values of a matrix; None if the matrix is not numeric, or its name is not in `names`."""
+    """Return name and values of a matrix; None if the matrix does not contain real numbers, or its name is not in `names`."""
     parts = _elements(data, order)
     flags = np.frombuffer(next(parts, _Element(0, memoryview(b""))).data, f"{order}u4", 1)
     if int(flags[0]) & 0xFF not in _NUMERIC_CLASSES or int(flags[0]) & _COMPLEX:

@@ -19,7 +19,7 @@ def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
     The entropy is the length of an ideal code that only knows how often each number occurs. For ``index``, the numbers are the
     gaps between the indices of a sample. For ``start`` and ``check`` no entropy is given, because they are computed from other
-    columns.
+    columns; nor is it for a ``value`` of real numbers.
     """
     totals: dict[str, dict[str, Any]] = {}
     for facts in splits.values():

@@ -222,7 +222,9 @@ class FeatureSet:
         largest = (self.manifest.max_index, self.manifest.max_value)
         for dtype, number in zip(dtypes, largest, strict=True):
             if dtype.kind in "iu" and number > np.iinfo(dtype).max:
-                raise UsageError(f"{dtype.name} is too small for values up to {number:.16g}")
+                raise UsageError(
+                    f"{dtype.name} is too small for values up to {number:.16g}: pass a larger dtype"
+                )
         fragment, first = divmod(start, self.manifest.fragment_samples)
         last = stop - start + first
         if (

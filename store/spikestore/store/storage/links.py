@@ -88,5 +88,7 @@ class Links:
         root = os.path.realpath(self._root)
         if os.path.commonpath([root, os.path.realpath(place)]) != root:
             raise DamagedError(
-                f"{path} in {self._root} is a link that leads out of the store", path=path, objects=(path,)
+                f"{path} in {self._root} is a link that leads out of the store: if the store is yours, replace the link by what it leads to",
+                path=path,
+                objects=(path,),
             )

@@ -64,7 +64,7 @@ def target(bench: Bench, limit: int) -> Any:
 
 
 def tonic_dataset(bench: Bench) -> Any:
-    """Return Tonic's data set of the recordings, with the transform of the seed (see `benchmarks`)."""
+    """Return Tonic's data set of the recordings, with the transform of the blog post in docs/seed.md."""
     from tonic import transforms
 
     chain = [

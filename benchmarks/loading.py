@@ -2,7 +2,7 @@
 
 Batches have 128 samples, dense float32, padded to the longest sample. They are made by 2 threads or 2 persistent
 workers. All files are in the page cache, except in rows whose name contains "cold". Peers get the same samples: as
-Tonic's cache files, as a list of sparse tensors like that of the seed (see `benchmarks`), or as packed columns that other
+Tonic's cache files, as a list of sparse tensors like that of the blog post in docs/seed.md, or as packed columns that other
 libraries store in their formats.
 """
 

@@ -1,14 +1,14 @@
-"""The complete experiment of the seed: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
+"""The complete experiment of the blog post in docs/seed.md: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
 Every way of loading is combined with every backend of the network, on the same samples; each combination is a cell of the
-tables. Batches have 128 samples, and a smaller last batch is left out. The network and the loop are those of the seed:
+tables. Batches have 128 samples, and a smaller last batch is left out. The network and the loop are those of the post:
 forward, cross entropy and backward, without an optimiser step. Each round runs every cell, in an order that rotates; a ratio
 compares two cells of the same round. Cells of fused neurons, and the cell of naive loading with Sinabs, are whole epochs.
 With ``full`` on a CPU, the other cells are slow: only some batches are run, and the time is scaled up with the mean time of
 a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result of each cell states the
 number of batches that were run.
 
-``--page FOLDER`` writes a page, the seed's bar plot, and the plot of one dense sample.
+``--page FOLDER`` writes a page, the bar plot of the post, and the plot of one dense sample.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Size:
     samples, batch, rounds : int
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        By backend: number of batches that a cell with this backend runs. A cell with worker processes runs as many batches
-        more as these processes make at the same time (`at_once`). Whole epochs are run by cells whose backend is not listed
-        here, by the cell of naive loading with Sinabs, and by all cells on a GPU.
+        By backend: number of batches that each combination of this backend with a way of loading runs. Ways with worker
+        processes run more batches: the number of batches that the processes make at the same time (`at_once`) is added.
+        Backends that are not listed here, naive loading with Sinabs, and all combinations on a GPU run whole epochs.
     """
 
     samples: int

@@ -234,7 +234,7 @@ def _put(storage: Storage, ref: Ref) -> bool:
 
 
 def _last(storage: Storage, name: str) -> int:
-    """Return the number of a name's newest entry, or 0."""
+    """Return the number of the newest entry of a name; 0 if the name has no entry. Entries are numbered from 1."""
     entries = (match for entry in storage.list(f"refs/{name}") if (match := _ENTRY.match(entry.path)))
     return max((int(match[2]) for match in entries), default=0)
 

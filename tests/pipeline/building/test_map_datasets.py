@@ -232,9 +232,13 @@ class WithFrames(Gestures):
         (WithFrames(), {}, r"item 0: its events are an array of float64.*should be a structured array"),
         ([(draw(1), 0, 1)], {}, "a tuple of 3, should be a pair"),
         ([(draw(1), 0.5)], {}, "its target is a float"),
-        ([(draw(1), -1)], {}, "must all be whole numbers from 0"),
+        (
+            [(draw(1), -1)],
+            {},
+            "one target of builtins.list is -1, but the targets must all be whole numbers from 0",
+        ),
         ([(draw(1), "\udc80")], {}, r"its target .* is not UTF-8: correct the text"),
-        ([(draw(1), 0), (draw(1), "a")], {}, "must all be whole numbers from 0, or must all be texts"),
+        ([(draw(1), 0), (draw(1), "a")], {}, "one target of builtins.list is 'a', but the targets must all"),
         ([(draw(1)[["t", "x"]], 0), (draw(1), 0)], {}, r"fields t, x, y, p, other recordings have t, x"),
         (concatenated([Gestures(1), [(draw(1), 5)]]), {}, "a target is 5, .*Gestures has 2 classes"),
     ],
@@ -252,6 +256,14 @@ def test_what_is_refused(tmp_path: Path, dataset: Any, options: dict[str, Any], 
             **options,
         )
     assert "\n" not in str(refused.value)
+
+
+def test_the_classes_of_a_data_set_without_readable_items() -> None:
+    dataset = concatenated([Gestures(1), [(None, 0)]])
+    with pytest.raises(
+        UsageError, match=r"no item of builtins\.list can be read to find its classes: pass classes="
+    ):
+        source_of_dataset(dataset, version="1", split="train", on_error="skip")
 
 
 def test_a_known_data_set_needs_no_version(tmp_path: Path) -> None:

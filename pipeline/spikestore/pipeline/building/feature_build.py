@@ -198,7 +198,7 @@ def report_resumed(label: str, done: int, plan: Plan) -> None:
     """Log one line if an interrupted build has stored samples."""
     if done:
         logger.info(
-            "%s: %s of %s %s stored already; the build resumes with %s per fragment",
+            "%s: %s of %s %s stored already; the build resumes with fragments of %s, as before",
             label,
             f"{done:,}",
             plural(plan.samples, "sample"),

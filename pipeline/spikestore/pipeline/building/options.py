@@ -84,9 +84,9 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy in which the values of the recipe replace options that have their default.
+        """Return a copy in which each option that still has its default gets its value from the recipe.
 
-        If `scheduler` is set, `workers` is not replaced. The upstreams of the recipe are appended to `upstreams`.
+        If `scheduler` is set, `workers` keeps its default. The stores that the recipe names as upstreams are appended to `upstreams`.
         """
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers

@@ -35,16 +35,16 @@ class _Run(NamedTuple):
     stop: int
 
     def blocks(self) -> RowRange:
-        """Return the whole blocks in which the rows of this run are."""
+        """Return the rows to decode: those of this run, extended to the edges of blocks of 64 rows."""
         stop = min(-(-self.stop // BLOCK) * BLOCK, self.features.manifest.fragments[self.fragment].samples)
         return RowRange(self.fragment, self.start // BLOCK * BLOCK, stop)
 
 
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
-    """Return the available rows among `rows` of a new set as a dict: the number of the first row of each part, and the part.
+    """Return those of the rows `rows` of a new set that former sets have, one part for each run of consecutive rows.
 
-    Returns None if the rows form more than `MOST_RUNS` runs, if their per-sample columns are damaged, or if only Zarr can
-    decode them. `FormerRows.read` then returns the rows that can be read.
+    The keys are the first rows of the runs in the new set. Returns None if there are more than `MOST_RUNS` runs, if per-sample
+    columns of a run are damaged, or if only Zarr can decode a run. `FormerRows.read` then returns the rows that can be read.
     """
     runs = [*_runs(former.part(rows))]
     if len(runs) > MOST_RUNS:

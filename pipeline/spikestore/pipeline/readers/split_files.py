@@ -22,7 +22,7 @@ class SplitFiles(Protocol):
         """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if any file is missing."""
 
     def present(self, root: Path) -> list[Path]:
-        """Return some existing paths of the split, for messages."""
+        """Return some existing paths of the split; an empty list if the split is not there."""
 
     def archives(self, root: Path) -> list[Path]:
         """Return the downloaded archives that exist."""
@@ -131,7 +131,7 @@ class FileTree:
         return names
 
     def present(self, root: Path) -> list[Path]:
-        """Return the split's folder, if it contains a file of the data set; else an empty list."""
+        """Return a list of one path, the split's folder. The list is empty if this folder contains no recordings."""
         top = root / self.folder
         sign = self.sign or f"*/**/*{self.suffix}"
         return [top] if top.is_dir() and next(top.glob(sign), None) is not None else []

@@ -157,7 +157,9 @@ def set_of_dataset(
     hash_events: bool = False,
     split: str | None = None,
 ) -> RequestedSet:
-    """Return the feature set that a data set in Python or a located source describes; `preprocess` documents the parameters.
+    """Identify the recordings and the transform of a data set in Python, and return them as the request for a feature set.
+
+    `dataset` may also be a `LocatedSource`. `preprocess` documents the parameters.
 
     Raises
     ------

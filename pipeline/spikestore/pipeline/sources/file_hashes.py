@@ -57,7 +57,7 @@ class FileStamp(NamedTuple):
 
     @classmethod
     def of(cls, file: str, status: os.stat_result) -> Self:
-        """Return the stamp of a file with this status."""
+        """Return the stamp of a file, made from its path and from what `os.stat` returned for it."""
         return cls(file, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
     @property

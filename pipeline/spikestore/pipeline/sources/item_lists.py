@@ -144,7 +144,7 @@ class _Walk:
         return leaf, row
 
     def _count(self, dataset: Any) -> int:
-        """Return how many items a data set has, and list its innermost data sets (leaves) in the order in which they are found."""
+        """Return how many items a data set has; append its innermost data sets to ``self.leaves``, in the order in which they are found."""
         kind = _kind(dataset)
         if kind == "ConcatDataset":
             return sum(self._count(part) for part in dataset.datasets)

@@ -311,10 +311,11 @@ class _Builder:
             texts = {str(label) for label in found}
             numeric = all(text.isdecimal() for text in texts)
             return _Labels(tuple(sorted(texts, key=lambda text: (int(text), text) if numeric else (0, text))))
-        if not found or not all(isinstance(label, int | np.integer) and label >= 0 for label in found):
+        if not found:
+            raise UsageError(f"no item of {live.name} can be read to find its classes: pass classes=")
+        if wrong := [label for label in found if not isinstance(label, int | np.integer) or label < 0]:
             raise UsageError(
-                f"the targets of {live.name} must all be whole numbers from 0, or must all be texts: pass classes=, and target= if the "
-                "label is a part of the target"
+                f"one target of {live.name} is {wrong[0]!r:.60}, but the targets must all be whole numbers from 0, or must all be texts: correct it, pass classes= if both kinds are meant, or target= if the label is a part of it"
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(

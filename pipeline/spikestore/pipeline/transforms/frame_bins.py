@@ -101,7 +101,7 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return the number of strides (``time_window - overlap``) from the end of the first window to the end.
+        """Return the time from the end of the first window to the end, divided by the stride (``time_window - overlap``); not rounded.
 
         The end is `end_time`, by default the time of the last event. If times are floating-point numbers, the result is a scalar of their dtype.
         """

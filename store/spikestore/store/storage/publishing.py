@@ -85,7 +85,10 @@ class Publisher:
             self._again(lambda: self._make_folders(wanted))
 
     def _make_folders(self, folders: Iterable[Path]) -> int | None:
-        """Create folders and their parents; return the root's permissions if a group shares the store (setgid and group-writable), else None."""
+        """Create folders and their parents.
+
+        If a group shares the store (its top folder is setgid and group-writable), return the permissions of the top folder, else None.
+        """
         if not self._root.is_dir():
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)

@@ -245,7 +245,7 @@ def _collect_build(storage: Storage, address: Address, folder: str, oldest: date
     if not _has_manifest(storage, address):
         _remove_plan(storage, address, plan_id)
     _remove_objects(storage, [entry.path for entry in objects if entry.path != mark], tally)
-    _refuse_half_a_set(storage, address, plan_id)
+    _uncommit_half_a_set(storage, address, plan_id)
     return True
 
 
@@ -268,7 +268,7 @@ def _collect_set(storage: Storage, address: Address, oldest: datetime, tally: _T
     _remove_objects(
         storage, [entry.path for entry in objects if entry.path.startswith(address.build(plan_id))], tally
     )
-    _refuse_half_a_set(storage, address, plan_id)
+    _uncommit_half_a_set(storage, address, plan_id)
     return True
 
 
@@ -285,8 +285,8 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
     _remove(storage, [path for path in paths if "/records/" not in path], tally)
 
 
-def _refuse_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete the manifest if the set is incomplete: another process may have committed it while objects of the build were removed."""
+def _uncommit_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
+    """Delete the manifest of a set without all its objects: another process may have committed the set while this process removed them."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

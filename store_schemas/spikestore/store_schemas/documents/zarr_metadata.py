@@ -47,11 +47,11 @@ def root_document(
     samples : int
         Rows of the set.
     fragment_samples : int
-        Rows of a fragment, F, a multiple of 64.
+        Rows of a fragment (consecutive rows that are stored together), F, a multiple of 64.
     fragments : int
         Number of fragments, K.
     shard_values : int
-        Length of a shard of ``index`` and ``value``, R: the values of fragment k start at k·R.
+        Length of a shard of ``index`` and ``value``, R. Each fragment has one shard: the values of fragment k start at k·R.
     chunk_values : int
         Values per inner chunk of ``index`` and ``value``.
     """

@@ -94,8 +94,10 @@ class Source(Spec):
                 raise ValueError(
                     f"folder has {plural(len(self.folder.labels), 'label')}, but there are {plural(len(self.files), 'file')}"
                 )
-            if tuple(sorted(self.folder.columns)) != self.columns:
-                raise ValueError("the columns in folder must be the same as the columns of the source")
+            if unequal := set(self.folder.columns) ^ set(self.columns):
+                raise ValueError(
+                    f"the column {min(unequal)!r} must be in both or in neither of columns and folder.columns"
+                )
         return self
 
     @model_serializer(mode="wrap")

@@ -235,7 +235,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
 
 
 def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
-    """Return the selected rows: int64, ascending, without skipped rows. If `rows` is None, return all rows.
+    """Return the selected rows, or all rows if `rows` is None: int64, ascending. In both cases, skipped rows are left out.
 
     A text selects a part of a stored partition (`partition_rows`).
 

@@ -128,7 +128,10 @@ def run(
 
 @contextmanager
 def _own_folder(folder: Path, epochs: int, restart: bool, ranks: Ranks) -> Iterator[None]:
-    """Lock the folder for this process if epochs remain to be trained; remove a new folder in which nothing was written."""
+    """Lock the folder of a run during the ``with`` block, unless the run has all its epochs.
+
+    If the block created the folder and wrote nothing into it, the folder is removed at the end.
+    """
     with ExitStack() as held:
 
         def begin() -> None:

@@ -118,7 +118,11 @@ def float16_table() -> npt.NDArray[np.int64]:
 def _in_microseconds(
     seconds: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
-    """Return `t` and `time_table` of an `EventBlock`, and the positions of invalid times."""
+    """Return the times as an `EventBlock` stores them, and the positions of invalid times (infinite, not a number, or beyond int64).
+
+    For float16, the first result has the bit patterns of the times as uint16, and the second result is a table with the time in µs of each
+    bit pattern. For other types, the first result has the times in µs as int64, and the second result is None.
+    """
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)
         # For each sign, infinity is the smallest illegal code, so two maxima suffice, and the column is not copied.

@@ -81,7 +81,7 @@ def copy_objects(
 
 
 def _size(head: bytes) -> int:
-    """Return the size in the head of a collection or an object. Sizes from 2^63 on become negative, so callers reject them."""
+    """Return the size, in bytes, that a head of 16 bytes states. Sizes from 2^63 on become negative, so callers reject them."""
     return int.from_bytes(head[8:], "little", signed=True)
 
 

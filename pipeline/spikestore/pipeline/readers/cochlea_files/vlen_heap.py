@@ -230,7 +230,7 @@ def _end(superblock: bytes) -> int | None:
 
 
 def _descriptors(dataset: Any, start: int, stop: int, file: _Bytes) -> npt.NDArray[Any] | None:
-    """Return the descriptors of a block of sequences; None if some descriptors are missing, or encoded by a filter."""
+    """Return the descriptors (length, and place in the file) of the sequences `start` to `stop` - 1; None if only HDF5 can read them."""
     width, identifier = _DESCRIPTOR.itemsize, dataset.id
     if not stop <= len(dataset):
         return None

@@ -73,7 +73,10 @@ class KeptColumn:
         return cls(name, kind, size)
 
     def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        """Return the values for some files as one or more columns of whole numbers, by name; the names depend only on `self`."""
+        """Return the values of the field in some files, as one or more columns of whole numbers.
+
+        The keys of the result are the names of the columns. They depend only on `self`, not on the files.
+        """
         texts = [facts[file][self.name] for file in files]
         if self.kind == "whole":
             return {self.name: tuple(int(text) for text in texts)}

@@ -182,8 +182,8 @@ def _bins(parameters: FusedParameters, first: Any, last: Any) -> tuple[Any, Any,
 
     These numbers are computed in the same way as by Tonic's slicers.
 
-    `first` and `last` are the times of the first and last event. If the number of bins is too large or not finite, -1 is
-    returned instead.
+    `first` and `last` are the times of the first and last event. If the number of bins is too large or not finite, the first
+    result is -1.
     """
     start = np.float64(first) if math.isnan(parameters.start) else parameters.start
     if parameters.bins > 0:

@@ -206,7 +206,7 @@ class Translate(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step along x and the step along y."""
+        """Return two steps: one moves samples along x, the other along y."""
         width, height = plane_of(self, batch.sites)
         bits = batch.bits(self.seed, 13)
         along_x, along_y = (whole(some, 2 * self.pixels + 1) - self.pixels for some in (bits, redrawn(bits)))
@@ -259,7 +259,7 @@ class Roll(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step along x and the step along y."""
+        """Return two steps: one moves samples along x, the other along y."""
         width, height = plane_of(self, batch.sites)
         shifts = whole(several(batch.bits(self.seed, 20), 2), 2 * self.pixels + 1) - self.pixels
         return (

@@ -92,8 +92,10 @@ class AugmentationStep:
     - ``MIX_EVENTS``: 21 random bits of each event form a value. An event of the sample is dropped if its value is below `number`.
       An event of the partner is kept if its value is below `number`. The two rows of `drawn` are the random bits of the sample and
       of its partner.
-    - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events move by the `shift` of the mixture. Drop what leaves the sample or the sensor.
-    - ``MIX_REGION``: places where the density of the mixture is above the first column of its `region` come from the partner.
+    - ``MIX_ALIGNED``: as ``MIX_EVENTS``; then the events of the sample move by the `shift` of the mixture, and the events of the
+      partner in the opposite direction. Drop what leaves the sample or the sensor.
+    - ``MIX_REGION``: non-zeros at places of the mixture's `region` come from the partner. These are the places at which the density
+      of Gaussians is above a threshold.
 
     Attributes
     ----------
@@ -186,7 +188,7 @@ class StepColumns(NamedTuple):
     partners : int64 array, shape (mixing steps, batch)
         Position in the batch of each sample's partner; see `Mixture`.
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
-        Regions; with ``MIX_ALIGNED``, the first three columns have shifts.
+        The field `region` of each mixture; with ``MIX_ALIGNED``, the first three columns have the field `shift` instead.
     totals : float64 array, shape (mixing steps, batch, 2, 2)
         Filled by the loop for ``MIX_REGION``: numbers of events of the sample and of its partner, outside and inside of the region.
     """

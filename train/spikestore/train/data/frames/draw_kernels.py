@@ -288,7 +288,7 @@ def factor_at(place: int, centre: float, inverse: float) -> float:
 
 @compiled
 def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
-    """Return the density of a region at a place; see `density`."""
+    """Return the density of a mixture of Gaussians at a time bin, row and column; `density` describes `region`."""
     total = 0.0
     for first in range(1, len(region), 7):
         if region[first] == 0.0:
@@ -342,7 +342,10 @@ def _factors_of_span(weight: float, centre: float, inverse: float, out: _Float64
 
 @compiled
 def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) -> int:
-    """Fill `tables` with the factors of a region's Gaussians, see `NEAR`, and return the number of Gaussians, at least 2.
+    """Tabulate the Gaussians of a region, and return their number, at least 2.
+
+    The density at a place is a sum over the Gaussians: the value for its time bin, times the value for its y and x. The tabulated values
+    have small errors (`NEAR`).
 
     Parameters
     ----------
@@ -351,8 +354,8 @@ def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) 
     sizes : tuple of int
         Time bins, and places along y and x.
     tables : float64 array, shape (Gaussians, time bins + places of the sensor + places along y)
-        Filled by the call: for each Gaussian, weight times the factor of each time bin, then the factor of each place of the sensor.
-        The rest is working memory.
+        Filled by the call. A row belongs to one Gaussian: first a value for each time bin, which includes the weight; then a
+        value for each place of the sensor, row by row. The last part, of the length of y, is working memory.
     """
     bins, height, width = sizes
     gaussians = 2

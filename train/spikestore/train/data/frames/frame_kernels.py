@@ -113,14 +113,15 @@ def find_centres(
     first: int,
     last: int,
 ) -> None:
-    """Compute the centres of samples `first` to `last` - 1 of a batch; see `StepInput`.
+    """Compute the mean time bin, y and x of the events of samples `first` to `last` - 1 of a batch.
 
     Parameters are those of `fill_frames`, and:
 
     sites : tuple of int
         Number of places of a time bin, size of y, and size of x.
     centres : int64 array, shape (batch, 3)
-        Filled by the call; -1 for an invalid sample, see `fill_frames`.
+        Filled by the call with 2^16 times the means, rounded down; -1 for a sample without events and for an invalid sample
+        (see `fill_frames`).
     """
     stride, height, width = sites
     per_stride, per_height, per_width = 1.0 / stride, 1.0 / height, 1.0 / width

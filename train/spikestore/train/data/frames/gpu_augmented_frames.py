@@ -322,11 +322,12 @@ def fill_augmented(
 def _owners(
     are_mixing: npt.NDArray[np.bool_], partners: npt.NDArray[np.int64], size: int
 ) -> npt.NDArray[np.int64]:
-    """Return, for each read and each step, the sample whose draws the step uses: int64, shape (reads, steps + 1, batch).
+    """Return positions in the batch, int64, shape (reads, steps + 1, batch): for each step, the sample whose draws the step uses.
 
-    With k mixing steps, up to 2^k samples are mixed into one, so each sample of the batch is made by 2^k reads of columns.
+    With k mixing steps, up to 2^k samples are mixed into one. So for each sample of the batch, the columns of 2^k samples are read.
 
-    After the entries of the steps, the last entry is the sample whose columns are read. If a sample has no partner, its entry is -1.
+    The last position along the second axis does not belong to a step: it is the sample whose columns are read. A position is -1
+    if there is no such sample, because a sample has no partner to mix with.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
     for read, owners_of_read in enumerate(owners):

@@ -92,7 +92,7 @@ def sample_bytes(features: FeatureSet) -> float:
 
 
 def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCut:
-    """Return the division of the rows of a set into spans, and of the spans into lanes (see the module).
+    """Divide the rows of a set into spans, which are read as a whole, and the spans into lanes, which an epoch merges (see the module).
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
     rows : int64 array
         Rows in use, ascending; spans that contain none of these rows are left out.
     window : int, optional
-        Maximum number of samples that are shuffled among each other; by default `default_window`. Less than one block of
-        64 counts as one block.
+        Maximum number of samples that are shuffled among each other, which limits the size of spans and the number of lanes; by
+        default `default_window`. Less than one block of 64 counts as one block.
     """
     if window is None:
         window = default_window(features.manifest)
@@ -196,7 +196,7 @@ def owned(lanes: _Int64s, count: int, share: RankShare) -> npt.NDArray[np.bool_]
 
 
 class WindowOrder:
-    """Order that shuffles spans, then samples within a window; each rank owns some lanes, as this module's docstring describes.
+    """Order that shuffles spans (consecutive rows that are read as a whole), then samples within a window; see the module.
 
     Parameters
     ----------

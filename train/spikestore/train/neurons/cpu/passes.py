@@ -111,7 +111,7 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
 def run_job(
     task: Any, shape: torch.Size, neuron: Neuron, more: dict[str, float] | None = None, **words: Any
 ) -> Any:
-    """Run a task on a new job (see `new_job`), and return the job. The caller must keep the tensors alive."""
+    """Run a compiled task, and return its job: the array of arguments (see `new_job`), which the task may have changed."""
     job, threshold = new_job(shape, **words), float(neuron.threshold)
     if not threshold > 0:
         raise UsageError(f"spike_threshold must be above 0, got {threshold}")
@@ -129,7 +129,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the arguments of `forward_task` for a neuron: single, by_product, bounded, to_zero. If single is True, by_product is False."""
+    """Return the arguments with which `forward_task` returns the forward pass of a neuron, in the order of its parameters."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

@@ -38,7 +38,7 @@ In all other cases, the gradient of W is a sum over non-zeros. Potentials are th
 - the share of non-zeros in the input exceeds a second, lower limit;
 - the compared rows differ;
 - the surrogate is not a single exponential;
-- a count of spikes does not fit a byte.
+- a count of spikes is above 254. No spikes are then stored as bytes: the next linear layer stores its input as float32.
 
 ``cpu_autograd`` has the limits; decisions 22, 39 and 53 have the reasons.
 
@@ -49,7 +49,7 @@ source                (batch, time, inputs)   uint8      x, the input of the lin
 current               (batch, time, neurons)  float32    i, the output of the linear layer; d in the backward pass
 kept                  (batch, time, neurons)  float32    v before the reset, if it is stored
 initial               (batch, neurons)        float32    v'(0)
-fired                 (batch, time, neurons)  uint8      s as counts
+fired                 (batch, time, neurons)  uint8      s as counts, if none is above 254
 weight                (neurons, inputs)       float32    W; ``cpu_kernels`` read it as (inputs, padded neurons)
 ====================  ======================  =========  ================================================================
 

@@ -168,10 +168,10 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 
 
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
-    """Return the events of a recording that reach the frames, with x and y as in the recording.
+    """Return the events of a recording that reach the frames: times from the start of the first bin in ms, x, and polarity.
 
-    Times are those of the recording, counted from the start of the first bin. Operations of other packages are not applied, so
-    that a report can be made if such a package is missing.
+    All three are as in the recording, except for the new events that event_downsampling makes: these have the x of the smaller sensor.
+    Operations of other packages are not applied, so that a report can be made if such a package is missing.
     """
     name = "the recording"
     events, _ = put_in_order(widen(events, name=name, has_y=has_y), name=name, sort=sort)

@@ -151,7 +151,10 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             by_format.setdefault(known.name, []).append(file)
     if other:
         logger.info(
-            "%s: files that are not read: %s (%s)", root, sum(other.values()), ", ".join(sorted(other)[:10])
+            "%s: %s not read (endings or names: %s)",
+            root,
+            plural(sum(other.values()), "file"),
+            ", ".join(sorted(other)[:10]),
         )
     if not by_format:
         raise SourceNotFoundError(

@@ -22,8 +22,9 @@ FADED = 104.0
 class ToVoxelGrid(FrameBase):
     """Sum the signs of events per (time bin, y, x), like ``tonic.transforms.ToVoxelGrid``.
 
-    Polarity 0 has the sign -1. An event counts in the two nearest bins, more in the nearer bin. The frames have one polarity.
-    Events at the time of the last event are in no bin.
+    Polarity 0 has the sign -1. An event is divided between its bin and the next one: the later it is within its bin, the larger is the
+    part in the next bin. In the last bin, this part is lost. Events at the time of the last event are in no bin. The frames have one
+    polarity.
     """
 
     op: Literal["to_voxel_grid"] = "to_voxel_grid"

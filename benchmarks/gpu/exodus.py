@@ -98,7 +98,10 @@ def _capability() -> str:
 
 
 def compare_with_sinabs(options: object) -> int:
-    """Compare outputs and gradients of the seed's network; return an exit status."""
+    """Compare outputs and gradients of EXODUS, and of fused neurons, with those of Sinabs; return an exit status.
+
+    The network is that of the blog post in docs/seed.md.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 

@@ -13,7 +13,7 @@ WINDOW = 10_000
 
 
 def main(file: str, core: str) -> None:
-    """For each line of input, decode the file with eventcv and count with NumPy."""
+    """For each line of input, decode `file` with eventcv and count its events in frames with NumPy; answer with events/s. Runs on processor core `core`."""
     stream = answers()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})

@@ -223,7 +223,7 @@ def whole_epoch(found: dict[Cell, list[Epoch]]) -> Row:
 
 
 def ratios(found: dict[Cell, list[Epoch]], slow: Cell, fast: Cell) -> list[float]:
-    """Return how many times faster one cell was than another, by round."""
+    """Return, for each round, the epoch time of `slow` divided by that of `fast`. A cell is a pair of a way of loading and a backend."""
     return [a.seconds / b.seconds for a, b in zip(found[slow], found[fast], strict=True)]
 
 

@@ -34,7 +34,10 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """Upper bound of the ratio in `digitize`: our side is a bare loop that counts events, whose bins are known already, and collects non-zeros."""
+    """How many times faster than sparch's code `digitize` could be at most.
+
+    Instead of ``to_frame``, a bare loop runs: it counts events whose bins are known already, and collects non-zeros.
+    """
     import numba
 
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))

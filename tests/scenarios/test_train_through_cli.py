@@ -110,7 +110,7 @@ def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path)
     assert "no best.pt or last.pt in ." in badly(run, "evaluate", ".")
     config.write_text(config.read_text().replace("[32]", "[100000000000]"))
     command = ("train", config, "--store", built.store)
-    assert f"{config}: network.hidden[0]: this layer is too large" in badly(run, *command)
+    assert f"{config}: network.hidden[0] is too large" in badly(run, *command)
 
 
 def test_other_data_are_refused_unless_asked_for(built: Built, run: Run, tmp_path: Path) -> None:

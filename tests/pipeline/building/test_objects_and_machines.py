@@ -171,5 +171,5 @@ def test_advice_is_for_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "source.folder" not in str(caught.value)
     write_nmnist(tmp_path / "data")
     files = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch)
-    with pytest.raises(UsageError, match="time_unit= and target= are for data sets without known files"):
+    with pytest.raises(UsageError, match=r"NMNIST is read from its files: omit time_unit= and target="):
         source_of_dataset(files, time_unit="ms")

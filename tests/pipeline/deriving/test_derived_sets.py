@@ -194,7 +194,7 @@ def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Pa
     [
         (
             "value/c/0",
-            "rows of the finer set cannot be used, so their recordings were read (problems: 1; the first: ",
+            "some rows of the finer set cannot be used, so their recordings were read (1 problem; the first: ",
         ),
         ("n_bins/c/0", "is not derived from "),
     ],

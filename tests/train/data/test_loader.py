@@ -155,7 +155,7 @@ def test_auto_logs_its_choice(features: FeatureSet, caplog: pytest.LogCaptureFix
     """`auto` logs its estimate and its choice."""
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(features, 16).residence == "host"
-    assert "GB free on the host: kept on the host" in caplog.text
+    assert "GB are free on the host: the set is kept on the host" in caplog.text
 
 
 @pytest.mark.parametrize(

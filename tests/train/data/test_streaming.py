@@ -320,7 +320,7 @@ def test_auto_streams_sets_that_do_not_fit(
     monkeypatch.setattr(residences, "free_host_bytes", lambda: 1000)
     with caplog.at_level(logging.INFO, "spikestore"):
         assert FeatureLoader(many, 16).residence == "stream"
-    assert "packed, 1.0 kB free on the host: streamed from the store" in caplog.text
+    assert "of memory; 1.0 kB are free on the host: the set is streamed from the store" in caplog.text
 
 
 def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:

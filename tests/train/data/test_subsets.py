@@ -193,7 +193,7 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
     ):
         with pytest.raises(UnknownNameError, match=message):
             FeatureLoader(copied, 16, rows=text)
-    with pytest.raises(SpecError, match="in one part only"):
+    with pytest.raises(SpecError, match="row 2 is in two parts"):
         keep_partition(copied, "both", {"a": [1, 2], "b": [2, 4]})
     for wrong in ("A", "a/b", ""):
         with pytest.raises(SpecError, match="1 to 63 characters of"):
@@ -250,7 +250,8 @@ def test_the_speaker_split_of_shd_is_the_same_everywhere(tmp_path: Path) -> None
 def test_the_speaker_split_is_only_for_the_train_split_of_shd(copied: FeatureSet, tmp_path: Path) -> None:
     test = shd_set(tmp_path / "test", [0, 4, 6], split="test")
     with pytest.raises(
-        UsageError, match=r"has speaker 4, whom that split does not have: divide this set with hold_out"
+        UsageError,
+        match=r"has speaker 4, who is not in that split: divide this set with spikestore.train.hold_out",
     ):
         partition_rows(test, "shd-speaker:valid")
     with pytest.raises(UsageError, match=r"no recording for the part valid"):

@@ -43,8 +43,8 @@ def told(network: dict[str, Any], store_folder: Path, folder: Path) -> UsageErro
         ({"convolutions": [{"channels": 4}]}, "runs/a.toml: network: convolutions need frames of"),
         ({"spike_threshold": 1e-300}, "runs/a.toml: network: spike_threshold must be above 0"),
         ({"min_v_mem": 1e300}, "runs/a.toml: network: min_v_mem must be one finite number"),
-        ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1]: this layer is too large: the network needs 12,800.0 GB"),
-        ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0]: this layer is too large"),
+        ({"hidden": [8, 100_000_000_000]}, "runs/a.toml: network.hidden[1] is too large, because the network needs 12,800.0 GB"),
+        ({"hidden": [2**53 - 1]}, "runs/a.toml: network.hidden[0] is too large"),
     ],
 )  # fmt: skip
 def test_file_and_field_are_named_first(
@@ -68,7 +68,7 @@ def test_large_convolutions_are_reported() -> None:
     """The weights of a convolution count too."""
     spec = NetworkSpec.from_mapping({"convolutions": [{"channels": 10**12}], "hidden": [2]}, origin="test")
     shape = {"sites": 200, "classes": 2, "polarities": 2, "height": 10, "width": 10}
-    with pytest.raises(UsageError, match=r"^a\.toml: network\.convolutions\[0\]: this layer is too large"):
+    with pytest.raises(UsageError, match=r"^a\.toml: network\.convolutions\[0\] is too large"):
         fitting_network(spec, shape, torch.device("cpu"), "a.toml")
 
 
@@ -78,7 +78,7 @@ def test_the_advice_for_a_checkpoint_leaves_the_layers() -> None:
     shape = {"sites": 10, "classes": 2}
     with pytest.raises(UsageError, match=r"are free: free memory, or use another device$"):
         fitting_network(spec, shape, torch.device("cpu"), "best.pt", copies=1)
-    with pytest.raises(UsageError, match=r"are free: make the layer smaller$"):
+    with pytest.raises(UsageError, match=r"are free: make this layer smaller$"):
         fitting_network(spec, shape, torch.device("cpu"), "a.toml")
 
 

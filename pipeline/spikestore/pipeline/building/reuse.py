@@ -231,9 +231,9 @@ class TakenRows:
         """Log one warning if rows of committed sets could not be read."""
         if self._problems:
             logger.warning(
-                "%s: rows of %s set cannot be used, so their recordings were read (problems: %s; the first: %s)",
+                "%s: some rows of %s cannot be used, so their recordings were read (%s; the first: %s)",
                 self._label,
                 self._kind,
-                f"{len(self._problems):,}",
+                plural(len(self._problems), "problem"),
                 self._problems[0],
             )

@@ -31,7 +31,7 @@ class FinerRows(FormerRows):
         upstreams are not trusted.
     """
 
-    kind: ClassVar[str] = "the finer"
+    kind: ClassVar[str] = "the finer set"
     derives: ClassVar[bool] = True
     share_of_time: ClassVar[float] = 1.0
     """Deriving a row takes about as long as reading its recording: row `derive` of ``python -m benchmarks.transforms``."""

@@ -58,7 +58,7 @@ def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinnin
 def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
     """Return why the bins of `coarse` are not sums of the bins of `fine`, or None if they are.
 
-    `bins_problem` of both must be None.
+    Both must have a ``time_window``, no overlap, and bins that begin at whole microseconds (`bins_problem` is None).
     """
     if (coarse.time_window or 0) % (fine.time_window or 1):
         return "the coarse time_window is not a multiple of the fine time_window"

@@ -65,7 +65,7 @@ class FormerRows:
         Row of the new set to which the first entries of `set_of` and `row_of` belong. It is 0, except in a result of `part`.
     """
 
-    kind: ClassVar[str] = "a former"
+    kind: ClassVar[str] = "a committed set"
     """Kind of the sets in messages."""
     derives: ClassVar[bool] = False
     """Whether the rows are computed from the rows of a finer set, without the recordings."""

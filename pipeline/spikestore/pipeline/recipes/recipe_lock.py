@@ -100,7 +100,10 @@ class LockFile:
         return read_lock(self.path) if self.path is not None else None
 
     def refuse_other_digests(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
-        """Raise `ConflictError` if the lock has another digest than `pins` for the same keys."""
+        """Raise `ConflictError` if the lock and the sets in the store have the same keys, but different digests.
+
+        `pins` are keys and digests of the sets in the store, by split.
+        """
         for split, pin in pins.items():
             old = lock.splits.get(split) if lock is not None else None
             if old is None or (old.transform_key, old.source_key) != (pin.transform_key, pin.source_key):

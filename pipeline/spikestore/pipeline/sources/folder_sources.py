@@ -149,7 +149,7 @@ def _warn_of_copies(located: Mapping[str, LocatedSource]) -> None:
 
 
 def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
-    """Return the source of a stored set with the paths of its files in `folder`. The files are hashed again.
+    """Return `source`, which is that of a stored set, with its files in `folder`: the same names, and hashes that are computed again.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _fields(root: Path, files: Sequence[str], decoding: Decoding) -> list[str]:
         known = format_of(file)
         try:
             content = (root / file).read_bytes()
-            present = name_fields(known.read(content), decoding) if known is not None else {}
+            present = name_fields(known.events_of(file, content), decoding) if known is not None else {}
         except OSError as error:
             raise SourceError(
                 f"{root / file} can't be read: {error.strerror}", path=str(root / file)

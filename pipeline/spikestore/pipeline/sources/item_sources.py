@@ -105,7 +105,7 @@ def source_of_dataset(
     items = list_items(dataset)
     refuse_unidentified(items.leaves, version=version, hash_events=hash_events)
     if all(leaf.known is not None for leaf in items.leaves) and (time_unit != "us" or target is not None):
-        raise UsageError("time_unit= and target= are for data sets without known files: omit them")
+        raise UsageError(f"{items.leaves[0].name} is read from its files: omit time_unit= and target=")
     builder = _Builder(items, version=version, time_unit=time_unit, target=target, skip=on_error == "skip")
     content = builder.content(None if classes is None else tuple(classes))
     splits = {leaf.known.split for leaf in items.leaves if leaf.known is not None}
@@ -138,7 +138,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
     """
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):
-        raise UsageError("pass either version= (a string that is not empty) or hash_events=True")
+        raise UsageError("pass only one of version= and hash_events=True; version= must not be empty")
     if not live and (version is not None or hash_events):
         names = ", ".join(leaf.name for leaf in leaves)
         raise UsageError(f"{names} is identified by its files: omit version= and hash_events=")
@@ -170,7 +170,7 @@ class _Files(NamedTuple):
 
 
 class _Builder:
-    """Identifies each data set in the items, and collects where their recordings are."""
+    """Makes the member ``items`` of a source: what identifies each data set (its files, a version or a hash), and where its recordings are."""
 
     def __init__(
         self,

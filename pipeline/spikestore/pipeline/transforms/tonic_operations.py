@@ -112,7 +112,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
 
 
 def _why_not(part: object) -> str:
-    """Return the reason why a transform has no spec."""
+    """Return why spikestore has no operation for a transform, as the end of a sentence that starts with the transform's name."""
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
     if isinstance(part, type):
         return f"is a class: pass an object, {part.__name__}(…)"

@@ -42,8 +42,9 @@ class Partition(Document):
             starts.append(edges[::2])
             stops.append(edges[1::2])
         # Compared range by range: `samples` comes from a store, so no array of this size is allocated.
-        if (np.sort(np.concatenate(starts))[1:] < np.sort(np.concatenate(stops))[:-1]).any():
-            raise ValueError("a row must be in one part only")
+        start, stop = np.sort(np.concatenate(starts))[1:], np.sort(np.concatenate(stops))[:-1]
+        if (twice := start < stop).any():
+            raise ValueError(f"row {start[twice][0]} is in two parts, should be in one part only")
         return self
 
     def count(self, part: str) -> int:

@@ -15,7 +15,7 @@ from tests.pipeline.format_writers import FILES, WRITERS, read, table_of
 
 from spikestore.pipeline.readers.formats.clean_events import clean_events
 from spikestore.pipeline.readers.formats.registry import format_named, format_of, formats
-from spikestore.store_schemas.errors import UnknownNameError
+from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError
 from spikestore.store_schemas.specs.folder import Decoding
 
 
@@ -158,6 +158,27 @@ def test_two_groups_of_events_are_named() -> None:
                 file[f"{side}/{field}"] = np.zeros(3)
     with pytest.raises(ValueError, match="the file has events in left, right: there should be one group"):
         format_named("hdf5").read(stream.getvalue())
+
+
+def test_a_file_with_an_unknown_filter_is_named() -> None:
+    """The missing filter is no fault of the recording, so nothing else adds the name of the file."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name in ("t", "x", "y", "p"):
+            settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            settings.set_chunk((4,))
+            settings.set_filter(511, h5py.h5z.FLAG_OPTIONAL, ())  # a number that no filter has
+            h5py.h5d.create(
+                file.require_group("events").id,
+                name.encode(),
+                h5py.h5t.NATIVE_INT64,
+                h5py.h5s.create_simple((4,)),
+                settings,
+            ).write_direct_chunk((0,), bytes(32))
+    with pytest.raises(
+        MissingExtraError, match=r"^a/1\.h5: the file is compressed by a filter that is not installed"
+    ):
+        format_named("hdf5").events_of("a/1.h5", stream.getvalue())
 
 
 def test_suffixes() -> None:

@@ -385,7 +385,7 @@ class FeatureLoader(IterableDataset[Batch]):
             logger.info("the resumed epoch %d keeps its former order, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info(
-                    "reading is slow until the end of this epoch: in its former order, each sample needs a read of 64 samples"
+                    "reading is slow until the end of the resumed epoch: in the order with which it began, each sample needs a read of 64 samples"
                 )
         self._go_to(epoch, batch, order)
 

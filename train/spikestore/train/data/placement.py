@@ -106,11 +106,11 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
         else:
             chosen = "device" if device.type != "cpu" and needed <= _SHARE * free_device else "host"
         logger.info(
-            "%s: %s packed, %s free on the host%s: %s",
+            "%s needs %s of memory; %s are free on the host%s: the set is %s",
             set_label(features),
             size_text(needed),
             size_text(free_host),
-            "" if device.type == "cpu" else f", {size_text(free_device)} on {device}",
+            "" if device.type == "cpu" else f" and {size_text(free_device)} on {device}",
             "streamed from the store" if chosen == "stream" else f"kept on the {_name(chosen, device)}",
         )
         return chosen

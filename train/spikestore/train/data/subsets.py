@@ -225,7 +225,7 @@ def _shd_speaker_rows(features: FeatureSet, part: str) -> Rows:
     others = np.setdiff1d(speakers, _SHD_TRAIN_SPEAKERS)
     if len(others):
         raise UsageError(
-            f"{what}, but {features!r} has speaker {others[0]}, whom that split does not have: divide this set with hold_out"
+            f"{what}, but {features!r} has speaker {others[0]}, who is not in that split: divide this set with spikestore.train.hold_out"
         )
     is_valid = np.isin(speakers, _SHD_VALID_SPEAKERS)
     chosen = rows[is_valid if part == "valid" else ~is_valid]

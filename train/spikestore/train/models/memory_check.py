@@ -71,11 +71,11 @@ def _refuse_more_than_memory(
     free["host" if device.type == "cpu" else str(device)] = (copies * weights, free_device_bytes(device))
     largest = max(sizes, key=lambda name: sizes[name])
     # The layers of a trained network are those of its checkpoint.
-    advice = "make the layer smaller" if copies == TRAINING else "free memory, or use another device"
+    advice = "make this layer smaller" if copies == TRAINING else "free memory, or use another device"
     for memory, (needed, free_bytes) in free.items():
         if needed > free_bytes:
             raise UsageError(
-                f"{origin}: network.{largest}: this layer is too large: the network needs {size_text(needed)} on the {memory} for "
+                f"{origin}: network.{largest} is too large, because the network needs {size_text(needed)} on the {memory} for "
                 f"{'weights, gradients and the optimiser' if needed > weights else 'weights'}, but only {size_text(free_bytes)} are free: "
                 + advice,
                 path=origin,

@@ -77,7 +77,11 @@ class _Watch:
 
 
 def is_replayable(layer: nn.Module) -> bool:
-    """Return whether a CUDA graph can replay a layer: a call runs only code of its class and callables of `watch_spikes` with ``on_device=True``."""
+    """Return whether a CUDA graph can replay a layer.
+
+    It can if a call of the layer runs only the code of the layer's class, and functions that were given to `watch_spikes` with
+    ``on_device=True``.
+    """
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)
 

@@ -31,7 +31,7 @@ class FolderReader(FileReader):
     source : Source
         The source, which has the member ``folder``.
     first_row : int
-        Row of the first file of `source`.
+        Row of the first file of `source`, counted in the whole source if `source` is a part of it.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class FolderReader(FileReader):
         known, decoding = format_of(file[0].name), self._content_of.decoding
         if known is None:
             raise ValueError("its format is not known")
-        events = clean_events(known.read(file[1]), decoding)
+        events = clean_events(known.events_of(file[0].name, file[1]), decoding)
         present = tuple(name for name, column in events._asdict().items() if column is not None)
         if present != decoding.fields:
             raise ValueError(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.errors import MissingExtraError, UsageError
 from spikestore.store_schemas.specs.model import NAME
 
 RawEvents = Mapping[str, npt.NDArray[Any]] | npt.NDArray[Any]
@@ -65,6 +65,21 @@ class Format:
             raise UsageError(
                 f"format {self.name}: suffixes must be lower-case and start with a dot, got {self.suffixes}"
             )
+
+    def events_of(self, file: str, content: bytes) -> RawEvents:
+        """Return the events in the content of a file.
+
+        Raises
+        ------
+        MissingExtraError
+            A library that the file needs is not installed; the message names the file.
+        ValueError
+            See `read`.
+        """
+        try:
+            return self.read(content)
+        except MissingExtraError as error:
+            raise MissingExtraError(f"{file}: {error.message}", **error.details) from None
 
     def n_events(self, size: int) -> int:
         """Return an estimate of the number of events in a file of `size` bytes; if `is_least` is true, an upper limit."""

@@ -51,7 +51,7 @@ def read_hdf5(content: bytes) -> RawEvents:
         why = " ".join(str(error).split())[:200]
         if "filter" in why or "plugin" in why:
             raise MissingExtraError(
-                f"an HDF5 file is compressed by a filter that is not installed ({why}): pip install 'spikestore[hdf5-filters]'; "
+                f"the file is compressed by a filter that is not installed ({why}): pip install 'spikestore[hdf5-filters]'; "
                 "for Metavision's ECF, install Prophesee's codec"
             ) from None
         if isinstance(error, ValueError) and why.startswith("the file "):

@@ -30,7 +30,7 @@ def chosen_rows(
     columns : mapping of str to array, shape (rows,) each
         ``nnz``, ``n_bins`` and ``label``.
     kept : bool array, shape (rows,)
-        Whether a row is a sample.
+        False for the rows of skipped recordings.
     typical : bool
         Also choose a typical sample of each class: the sample whose number of non-zeros is nearest to the median of the class.
     """

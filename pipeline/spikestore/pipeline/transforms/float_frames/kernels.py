@@ -127,13 +127,13 @@ def voxels(
     n_bins : int
         Number of bins.
     place_of : int64 array, shape (events,)
-        Number of the pixel of each event.
+        For each event, the position of its pixel in `pixels`.
     is_on : bool array, shape (events,)
         True if an event counts as +1, False if it counts as -1.
     pixels : int64 array, shape (pixels,)
-        Place of each pixel within a bin, ascending.
+        ``y * width + x`` of all pixels that have events, and possibly of other pixels, ascending.
     sites : int
-        Number of places of a bin.
+        Number of pixels of the sensor.
     index, value : int64 and float32 array, shape (2 events,)
         Output: index and value of each non-zero.
     """

@@ -73,7 +73,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def bins(self) -> int | None:
-        """Number of frames, if all recordings have the same number; None for this operation, because the number depends on the recording."""
+        """Always None: the number of frames depends on the recording."""
         return None
 
     @property

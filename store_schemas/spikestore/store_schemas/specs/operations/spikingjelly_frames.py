@@ -43,7 +43,7 @@ class FixedDuration(_SpikingJellyFrames):
 
     @property
     def bins(self) -> int | None:
-        """Number of bins, if all recordings have the same number; None for this operation, because the number depends on the recording."""
+        """Always None: the number of bins depends on the recording."""
         return None
 
     @property

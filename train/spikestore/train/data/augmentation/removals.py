@@ -50,8 +50,9 @@ class EventDrop(ChanceAugmentation):
 class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
-    In a list of this package's augmentations, event thinning is applied first. It draws random numbers by place, so counts
-    that another augmentation had moved to one place would get the same random numbers.
+    In a list of this package's augmentations, event thinning is applied first. Its random numbers depend on the index of a non-zero
+    in the frames. If an earlier augmentation had moved two non-zeros to one index, the events of both would get the same random
+    numbers, so they would not be dropped independently.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ class SharedWork:
     ranges : list of (int, int)
         First sample, and last sample + 1, of each part.
     pool : Executor, optional
-        Threads that help; None if only the thread that calls `largest` does the work.
+        Threads that help; None if only the thread that calls the method `largest` does the work.
     """
 
     def __init__(self, part: Part, ranges: list[tuple[int, int]], pool: Executor | None) -> None:

@@ -318,7 +318,7 @@ def _look_up(
     density: _Float64s,
     count: int,
 ) -> None:
-    """For each of the first `count` pairs of a bin in `time` and a place in `site`, write the density that `tables` (see `tabulate`) give."""
+    """Write a region's density at bin ``time[k]`` and place ``site[k]`` to ``density[k]``, for each k below `count`; `tabulate` fills `tables`."""
     times, sites = tables[:, :bins], tables[:, bins:]
     # Numbers of places are unsigned: for signed ones, numba tests whether they count from the end.
     for k in range(count):

@@ -179,7 +179,11 @@ def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 
 
 def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:
-    """Return the delay of each lane in positions, shape (lanes,); see the module's docstring. The delays of each rank's lanes are spread evenly."""
+    """Return by how many positions of the epoch's order each lane (sequence of spans) is delayed: shape (lanes,).
+
+    The module's docstring explains delays. Those of each rank's lanes are spread evenly. `mean` is the mean number of samples of a
+    lane.
+    """
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly
     return np.asarray(turns * min(cut.span_rows / 2, mean / 4), np.float64)
 

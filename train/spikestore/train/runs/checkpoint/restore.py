@@ -93,7 +93,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
         loader.load_state_dict(state)
     except UsageError as error:
         raise DamagedError(
-            f"{checkpoint.origin} is damaged, or not a checkpoint of this run: loader: {error}; {OTHER_CHECKPOINT}",
+            f"{checkpoint.origin} is damaged, or not a checkpoint of this run (state of the loader: {error}); {OTHER_CHECKPOINT}",
             objects=(checkpoint.origin,),
         ) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,11 +43,8 @@ def read_narrow(bench: Any) -> Row:
     """Reading spans of 128 rows and converting them to smaller dtypes: chunk by chunk, against whole columns; one thread each."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
-    features, size = bench.features, bench.features.manifest.fragment_samples
-    dtypes, starts = narrow_dtypes(bench.features.manifest), range(0, len(bench.features), RUN)
-    spans: list[tuple[int, int]] = [
-        (start, min(start + RUN, len(features), (start // size + 1) * size)) for start in starts
-    ]
+    features = bench.features
+    dtypes, spans = narrow_dtypes(features.manifest), _spans(features)
     samples: int = sum(stop - start for start, stop in spans)
 
     def narrow() -> float:
@@ -68,6 +66,40 @@ def read_narrow(bench: Any) -> Row:
     return compare(Row("read_narrow_vs_read"), narrow, whole, unit="samples/s")
 
 
+def read_in_two_threads(bench: Any) -> Row:
+    """Reading spans of 128 rows, checked and narrowed, in two threads, against one thread.
+
+    Python's lock (GIL) is the difference to 2: two processes that read at the same time do not slow each other.
+    """
+    from spikestore.store.columns.packed_size import narrow_dtypes
+
+    features = bench.features
+    dtypes, spans = narrow_dtypes(features.manifest), _spans(features)
+
+    def rate(pool: ThreadPoolExecutor) -> Callable[[], float]:
+        def read() -> float:
+            began = time.perf_counter()
+            for _ in pool.map(lambda span: features.read_narrow(*span, dtypes), spans):
+                pass
+            return len(features) / (time.perf_counter() - began)
+
+        return read
+
+    with ThreadPoolExecutor(2) as two, ThreadPoolExecutor(1) as one:
+        rate(two)()
+        return compare(Row("two_threads_that_read_vs_one"), rate(two), rate(one), unit="samples/s", turns=3)
+
+
+def _spans(features: Any) -> list[tuple[int, int]]:
+    """Return start and stop of all spans of `RUN` rows; a span ends where its fragment ends."""
+    size = features.manifest.fragment_samples
+    return [
+        (start, min(start + RUN, len(features), (start // size + 1) * size))
+        for first in range(0, len(features), size)
+        for start in range(first, min(first + size, len(features)), RUN)
+    ]
+
+
 def decode_and_fill(bench: Any) -> Row:
     """An epoch of ``stream``, against a loop that only reads all rows in the order of the set and writes frames. Both have two threads."""
     import numpy as np
@@ -75,17 +107,12 @@ def decode_and_fill(bench: Any) -> Row:
     from spikestore.store.columns.packed_size import narrow_dtypes
     from spikestore.train.data.frames.frame_kernels import fill_frames
 
-    features, size = bench.features, bench.features.manifest.fragment_samples
+    features = bench.features
     dtypes = narrow_dtypes(features.manifest)
     like = np.empty(0, dtypes[0]), np.empty(0, dtypes[1])
     loader = bench.loader("stream")
     bins = max(int(lengths.max()) for lengths in (batch.lengths for batch in loader))
     site_count = int(np.prod(features.layout.sites, dtype=np.int64))
-    spans = [
-        (start, min(start + RUN, len(features), (start // size + 1) * size))
-        for first in range(0, len(features), size)
-        for start in range(first, min(first + size, len(features)), RUN)
-    ]
     frames = threading.local()
 
     def one(span: tuple[int, int]) -> None:
@@ -114,7 +141,7 @@ def decode_and_fill(bench: Any) -> Row:
 
         def bare() -> float:
             began = time.perf_counter()
-            for _ in pool.map(one, spans):
+            for _ in pool.map(one, _spans(features)):
                 pass
             return len(features) / (time.perf_counter() - began)
 

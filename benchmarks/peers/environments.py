@@ -126,6 +126,6 @@ def _first_working(pythons: tuple[str, ...]) -> str:
 
 
 def _installed() -> list[Distribution]:
-    """Return the installed distributions, one of each name, without the project itself."""
+    """Return the installed distributions, one of each name, without spikestore, pip and setuptools."""
     found = {one.name.lower(): one for one in distributions() if one.name}
     return [one for name, one in sorted(found.items()) if name not in ("spikestore", "pip", "setuptools")]

@@ -288,7 +288,7 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
 
 
 def existing_folder(folder: Path | str) -> Path:
-    """Return the absolute path of a data folder; raise `SourceNotFoundError` if it is not a folder that can be read."""
+    """Return the absolute path of a data folder; raise `SourceNotFoundError` if there is no folder, or the path cannot be accessed."""
     try:
         base = absolute_path(folder)
         exists, is_folder = base.exists(), base.is_dir()

@@ -106,7 +106,7 @@ class Rebinning:
 def has_whole_times(source: Source) -> bool:
     """Return whether all times of a source are certainly whole µs.
 
-    The result is False for readers of other packages and for objects in Python, because their times may be fractions.
+    The result is False for readers of other packages, objects in Python and imported caches, because their times may be fractions.
     """
     if source.cache is not None:
         return False

@@ -145,7 +145,7 @@ def free_device_bytes(device: torch.device) -> int:
 
 
 def free_host_bytes() -> int:
-    """Return the memory in bytes that is available without swapping."""
+    """Return the memory in bytes that is available without swapping; `_ASSUMED_FREE` if the system does not tell it."""
     free = free_memory_bytes()
     return _ASSUMED_FREE if free is None else free
 

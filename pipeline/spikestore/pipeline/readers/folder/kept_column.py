@@ -45,7 +45,7 @@ class KeptColumn:
         Raises
         ------
         LayoutError
-            Some recordings have numbers, and other recordings have no value; or a text or the name is too long.
+            Some recordings have numbers, and other recordings have no value; a text is too long or not printable; or the name is too long.
         """
         texts = {file: values[name] for file, values in facts.items()}
         given = {file: text for file, text in texts.items() if text}

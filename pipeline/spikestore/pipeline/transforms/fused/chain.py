@@ -62,7 +62,8 @@ def can_run(transform: Transform, *, has_y: bool) -> bool:
 
     `FusedChain` supports the operations ``downsample``, ``crop_time``, ``center_crop``, ``denoise`` and ``refractory_period``,
     and the frames of ``to_frame`` with ``time_window`` or ``n_time_bins``, of ``fixed_duration`` and of
-    ``fixed_frames_number``. The frames must have at most `MOST_SITES` sites.
+    ``fixed_frames_number``. The frames must have at most `MOST_SITES` sites. Very large
+    times, sizes and numbers of bins are not supported either (`is_fused`, `EXACT`).
     """
     spec = transform.to_frame
     return (

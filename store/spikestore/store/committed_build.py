@@ -100,7 +100,9 @@ class CommittedBuild:
             )
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
-        return StoreError(f"cannot read {path}, though its objects are intact: {error}", path=path)
+        why = str(error) or type(error).__name__  # a MemoryError has no text
+        problem = f"cannot read {path} ({why}), though its stored bytes are those that were committed: free some memory, or report a bug"
+        return StoreError(problem, path=path)
 
     def _objects_of(
         self, fragment: int, objects: dict[str, str], why: BaseException

@@ -107,7 +107,10 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return the numbers of time bins and samples of the global batch; `bins` and `samples` are the numbers of this rank's share."""
+        """Return the number of time bins of the longest share of a global batch, and the number of samples of all its shares.
+
+        `bins` and `samples` are the numbers of this rank's share.
+        """
         if self.count == 1:
             return bins, samples
         shares = [torch.zeros(2, dtype=torch.int64) for _ in range(self.count)]
@@ -247,7 +250,10 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
-    """Return the error that ends this rank: `error` with the rank's number if this rank failed first, else an `AnotherRankError`."""
+    """Return the error that ends this rank, with the rank's number.
+
+    It is `error` if this rank failed first, a `RankError` if `error` is a lost connection, and an `AnotherRankError` if another rank failed first.
+    """
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1
     except RuntimeError:  # the machine of the store is down

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from tests.train.data.augmentation.plain_draws import CLASSES, EPOCH, Frames
 from tests.train.data.augmentation.test_steps import compiled, packed
 
-from spikestore.store_schemas.errors import DamagedError
-from spikestore.train import Blend, CutMix, EventDrop, EventThinning, TimeMask, TimeShift
+from spikestore.store_schemas.errors import DamagedError, UsageError
+from spikestore.train import Blend, CutMix, EventDrop, EventMix, EventThinning, TimeMask, TimeShift
+from spikestore.train.data.batch import SparseBatch
 from spikestore.train.data.frames.parallel_for import ParallelFor
 from spikestore.train.data.frames.sample_pointers import host_pointers
 from spikestore.train.data.frames.step_augmentation import Augmentations
@@ -38,6 +40,7 @@ def _columns() -> PackedColumns:
         [EventDrop(0.3), CutMix("xy", 0.6), CutMix(seed=3)],
         [TimeShift(2), CutMix(), TimeMask(4)],
         [EventThinning(0.5), Blend(align="centre"), TimeMask(4)],
+        [CutMix(probability=0.6), CutMix("xy", other_class=True), EventMix(other_class=True)],
     ],
 )
 def test_masks_of_time_are_read_as_torch_applies_them(augment: list[Any]) -> None:
@@ -89,3 +92,27 @@ def test_centres_are_those_after_a_callable() -> None:
     one = Blend(align="centre")
     own = Augmentations([lambda batch, epoch: TimeShift(6)(batch, epoch), one], CLASSES)
     assert torch.equal(own(batch, EPOCH).dense(), one(moved, EPOCH).dense())
+
+
+@pytest.mark.parametrize("one", [Blend(), CutMix(other_class=True), EventMix(other_class=True)])
+def test_partners_need_class_numbers(one: Any) -> None:
+    """After weights of classes that a callable of the user made, the class numbers are unknown; partners of any class need none."""
+    batch = host_pointers(_columns(), np.arange(12)).packed(ParallelFor(None, 1))
+
+    def soft(given: SparseBatch, _epoch: int) -> SparseBatch:
+        return replace(given, labels=torch.full((len(given), CLASSES), 1 / CLASSES))
+
+    name = type(one).__name__
+    with pytest.raises(
+        UsageError, match=f"{name} chooses partners by their class numbers.*put {name} before"
+    ):
+        Augmentations([soft, one], CLASSES)(batch, EPOCH)
+    mixed = Augmentations([soft, CutMix()], CLASSES)(batch, EPOCH)
+    torch.testing.assert_close(mixed.labels.as_subclass(torch.Tensor), soft(batch, EPOCH).labels)
+
+
+def test_a_callable_may_make_a_batch_anew() -> None:
+    """A batch that lacks the number of classes gets it from the loader."""
+    batch = host_pointers(_columns(), np.arange(12)).packed(ParallelFor(None, 1))
+    own = Augmentations([lambda given, _epoch: replace(given, classes=None), CutMix()], CLASSES)
+    assert torch.equal(own(batch, EPOCH).labels, Augmentations([CutMix()], CLASSES)(batch, EPOCH).labels)

@@ -247,6 +247,22 @@ def test_a_callable_of_the_user_may_lengthen_samples(features: FeatureSet, more:
         assert torch.equal(other.mask.sum(1), other.lengths)
 
 
+def test_what_a_callable_of_the_user_returns_is_checked(features: FeatureSet) -> None:
+    """A forgotten ``return`` is named, and the limit of a batch applies to the lengthened samples too."""
+
+    def longer(batch: SparseBatch, _epoch: int) -> SparseBatch:
+        return replace(batch, lengths=batch.lengths + 1_000)
+
+    def first(augment: Any, most: int) -> Any:
+        return next(iter(FeatureLoader(features, 2, "host", augment=augment, max_frame_bytes=most)))
+
+    with pytest.raises(UsageError, match=r"must return a SparseBatch, but .*<lambda>.* returned NoneType"):
+        first(lambda _batch, _epoch: None, 2**20)
+    needed = first(longer, 2**30).frames.nbytes
+    with pytest.raises(UsageError, match=f"takes {needed:,} bytes, more than max_frame_bytes"):
+        first(longer, needed - 1)
+
+
 @pytest.mark.parametrize(
     ("augment", "message"),
     [

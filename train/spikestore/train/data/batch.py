@@ -108,6 +108,8 @@ class SparseBatch:
         Sizes of the axes after time.
     classes : int, optional
         Number of classes, for augmentations that mix labels.
+    class_numbers : int64 Tensor, shape (batch,), optional
+        If an augmentation has mixed labels: the class numbers before that.
     centres : int64 Tensor, shape (batch, 3), optional
         Centres of the samples on the host, for augmentations that align them; see `StepInput`.
     longest : int, optional
@@ -128,6 +130,7 @@ class SparseBatch:
     longest: int | None = None
     unique: bool = True
     classes: int | None = None
+    class_numbers: Tensor | None = None
     centres: Tensor | None = None
 
     def __len__(self) -> int:

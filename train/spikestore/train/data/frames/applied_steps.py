@@ -183,7 +183,9 @@ def _mixed_batch(step: AugmentationStep, mixture: Mixture, batch: SparseBatch) -
         raise UsageError(
             "labels of a batch without `classes` cannot be mixed: pass the augmentation to FeatureLoader"
         )
-    return replace(made, labels=mixed_labels(soft_labels(batch.labels, batch.classes), partner, share))
+    labels = mixed_labels(soft_labels(batch.labels, batch.classes), partner, share)
+    numbers = batch.class_numbers if batch.labels.is_floating_point() else batch.labels
+    return replace(made, labels=labels, class_numbers=numbers)
 
 
 def _inside(step: AugmentationStep, mixture: Mixture, at: Tensor, to: Tensor) -> Tensor:

@@ -153,7 +153,7 @@ class Assembly:
             return dense if self._transform is None else _complete(self._transform(dense.taken()))
         return _complete(self._finished(self._on_device(samples, epoch, parallel)))
 
-    def _refuse_giant(self, samples: SamplePointers | DeviceSamples) -> None:
+    def _refuse_giant(self, samples: SamplePointers | DeviceSamples | SparseBatch) -> None:
         bins = samples.bins(self._pad_to(samples))
         needed = len(samples) * bins * math.prod(samples.sites) * 4  # float32
         if needed > self._most_bytes:
@@ -190,6 +190,8 @@ class Assembly:
         if (fill := self._fill(packed.value)) is not None:
             return self._augmented(samples, packed.stored(), fill, epoch, parallel)
         augmented = self.augment(packed, epoch)
+        if not self._sparse and len(augmented):  # a callable of the user may have lengthened samples
+            self._refuse_giant(augmented)
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:

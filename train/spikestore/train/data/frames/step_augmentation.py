@@ -71,12 +71,30 @@ class StepAugmentation(ABC):
         self.steps(StepInput(row, lengths, row, sites, 0))
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the augmented batch."""
-        rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), batch.labels.cpu()
+        """Return the augmented batch.
+
+        Raises
+        ------
+        UsageError
+            Partners are chosen by class numbers, but a callable of the user has replaced these by weights of classes.
+        """
+        rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), self._class_numbers(batch)
         centres = centres_of(batch) if self.needs_centres and batch.centres is None else batch.centres
         for step in self.steps(StepInput(rows, lengths, labels, batch.sites, epoch, centres)):
             batch = applied(step.to(batch.index.device), batch)
         return batch
+
+    def _class_numbers(self, batch: SparseBatch) -> Tensor:
+        numbers = batch.class_numbers if batch.labels.is_floating_point() else batch.labels
+        if numbers is not None:
+            return numbers.cpu()
+        if self.mixes == "events" or getattr(self, "other_class", False):
+            name = type(self).__name__
+            raise UsageError(
+                f"{name} chooses partners by their class numbers, but after a callable of your own the labels are weights of classes: put "
+                f"{name} before this callable"
+            )
+        return torch.zeros_like(batch.samples, device="cpu")
 
 
 class Augmentations:
@@ -184,9 +202,16 @@ class Augmentations:
                 batch = replace(batch, centres=centres_of(batch))
             before, batch = batch, augmentation(batch, epoch)
             if not isinstance(augmentation, StepAugmentation):
+                if not isinstance(batch, SparseBatch):
+                    raise UsageError(
+                        f"an augmentation must return a SparseBatch, but {augmentation!r} returned {type(batch).__name__}"
+                    )
                 # It may have changed the lengths; on a GPU, finding the longest one would synchronise.
                 same = batch.lengths is before.lengths and batch.lengths.device.type != "cpu"
-                batch = replace(batch, centres=None, longest=batch.longest if same else None)
+                longest = batch.longest if same else None
+                batch = replace(batch, classes=self._classes, centres=None, longest=longest)
+                if batch.labels is not before.labels or batch.samples is not before.samples:
+                    batch = replace(batch, class_numbers=None)  # may have another order
         return batch
 
 

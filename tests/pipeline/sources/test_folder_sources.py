@@ -192,7 +192,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "data", "a/1.npy")
     source = sources(tmp_path / "data")["all"].source
     for formats, message in (
-        ({"npy": 2}, "format npy version 2, but this version of spikestore has version 1"),
+        ({"npy": 2}, "format npy version 2, but the installed format has version 1"),
         (
             {"wand-lab.wand": 1},
             "no format is called 'wand-lab.wand'.*: install the package that reads this format",

@@ -196,7 +196,7 @@ class FolderStorage:
         return place
 
     def _guard(self, place: Path) -> None:
-        """Raise `DamagedError` for a file that Zarr must not read: a file outside the store, or a pipe."""
+        """Raise `DamagedError` for a path that Zarr must not read: it leads out of the store, or to a pipe, a device or the like."""
         path = place.relative_to(self.root).as_posix()
         self._links.refuse_outside(place, path)
         kind = kind_of(place)

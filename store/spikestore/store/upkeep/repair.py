@@ -265,7 +265,7 @@ class _Repair:
         """Encode rows, and store the bytes if they have the hashes in the record.
 
         If the hashes differ, the bytes are not stored: if ``self._rewrite`` is true, the rows are put into ``done.rewritten``; otherwise
-        the reason is put into ``done.reason``.
+        the reason is put into ``done.reason``. If the rows have other values than the record states, `ConflictError` is raised.
         """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)

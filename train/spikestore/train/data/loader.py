@@ -259,7 +259,7 @@ class FeatureLoader(IterableDataset[Batch]):
         raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass, which starts at batch 0, or at the batch that `load_state_dict` has set."""
+        """Set the epoch of the next pass, which starts at batch 0. If `load_state_dict` has set a batch of this epoch, it starts at that batch."""
         epoch = whole_number("epoch", epoch)
         if epoch != self.epoch or self._under_way:
             self._go_to(epoch, 0, self._own_order)

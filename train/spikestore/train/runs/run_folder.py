@@ -31,7 +31,7 @@ def refuse_unwritable(folder: Path) -> None:
     Raises
     ------
     UsageError
-        A folder is at the place where a checkpoint file must be written.
+        A folder is at the place where a checkpoint file must be written, or a file is at the place of a folder.
     StoreError
         The folder, or the folder ``tensorboard`` in it, can't be created or written to.
     StorageFullError

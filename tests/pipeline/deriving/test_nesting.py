@@ -194,7 +194,7 @@ def test_bins_that_do_not_nest(fine: dict[str, Any], coarse: dict[str, Any], rea
         (
             [Downsample(spatial_factor=(0.5, 0.5))],
             [Downsample(spatial_factor=(0.2, 0.2))],
-            "some coarse coordinates x",
+            "along x, a channel or pixel of the coarse set",
         ),
         ([], [Downsample(spatial_factor=(2.0, 2.0))], "a spatial_factor above 1 differs"),
         ([MergePolarities()], [], "the polarities differ"),

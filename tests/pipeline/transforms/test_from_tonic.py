@@ -373,7 +373,8 @@ def test_a_data_set_that_was_turned_to_another_file_is_refused(data: Path) -> No
     dataset = tonic.datasets.SSC(str(data))
     dataset.data_filename = "shd_train.h5"
     with pytest.raises(
-        UnsupportedTransformError, match=r"reads 'shd_train.h5', which is not a file of a split"
+        UnsupportedTransformError,
+        match=r"reads 'shd_train.h5', which is none of its files \(ssc_train.h5, .*\): create this Python object again",
     ):
         dataset_from_tonic(dataset)
 

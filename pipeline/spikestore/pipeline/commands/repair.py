@@ -53,7 +53,7 @@ def repair(
         typer.Option(
             "--recipe",
             metavar="FILE",
-            help="Recipe whose upstreams, lock and recordings are used.",
+            help="Recipe of the sets. Its upstreams (stores to copy from), its lock and its recordings are used.",
         ),
     ] = None,
     workers: Annotated[

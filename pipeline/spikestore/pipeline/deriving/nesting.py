@@ -119,7 +119,7 @@ def _sites(before: _Before, fine: ToFrame, coarse: ToFrame, *, has_y: bool) -> n
     for axis, name in enumerate("xy" if has_y else "x"):
         place = _places(before, fine, coarse, axis)
         if place is None:
-            return f"some coarse coordinates {name} are not unions of fine coordinates"
+            return f"along {name}, a channel or pixel of the coarse set does not consist of whole channels or pixels of the fine set"
         axes[name] = place
     polarities = _polarities(before, fine, coarse)
     if polarities is None:

@@ -110,8 +110,8 @@ class LockFile:
                 continue
             if old.digest != pin.digest:
                 raise ConflictError(
-                    f"{self.path} has {split} with digest {old.digest[:12]}, but the store has {pin.digest[:12]} under "
-                    "the same keys, so the lock or the set in the store is wrong: verify the store, or delete the lock",
+                    f"{self.path} has {split} with digest {old.digest[:12]}, but the store has {pin.digest[:12]} for "
+                    "the same transform and recordings, so the lock or the set in the store is wrong: verify the store, or delete the lock",
                     path=str(self.path),
                 )
 

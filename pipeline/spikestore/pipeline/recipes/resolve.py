@@ -91,7 +91,7 @@ class LockedSet:
         if self.digest is not None and features.digest != self.digest:
             raise ConflictError(
                 f"the lock has {self.label} with digest {self.digest[:12]}, but {features.storage.url} has "
-                f"{features.digest[:12]} under the same keys, so the lock or this set is wrong: verify the store, or delete the lock"
+                f"{features.digest[:12]} for the same transform and recordings, so the lock or this set is wrong: verify the store, or delete the lock"
             )
         source = features.manifest.source
         for field in ("dataset", "sort", "on_error", "limit", "columns"):

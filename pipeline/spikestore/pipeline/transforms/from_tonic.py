@@ -11,6 +11,7 @@ object has imported it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable
@@ -189,13 +190,12 @@ def _class_of(dataset: Dataset) -> type | None:
 
 def _split_of_file(dataset: Any, known: Dataset) -> str:
     file_name = str(dataset.data_filename)
-    for split, files in known.splits.items():
-        if isinstance(files, NamedFiles) and files.names == (file_name,):
-            return split
-    raise unsupported(
-        class_name(dataset),
-        f"reads {file_name!r}, which is not a file of a split: create this Python object again",
-    )
+    split_of = {files.names: split for split, files in known.splits.items() if isinstance(files, NamedFiles)}
+    if (file_name,) in split_of:
+        return split_of[file_name,]
+    names = ", ".join(itertools.chain.from_iterable(split_of))
+    why = f"reads {file_name!r}, which is none of its files ({names}): create this Python object again, and do not set data_filename"
+    raise unsupported(class_name(dataset), why)
 
 
 def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int | str]) -> str:

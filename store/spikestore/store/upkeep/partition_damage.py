@@ -80,7 +80,7 @@ def repair_partitions(
                     storage.replace(damage.path, partition.to_bytes())
                     repaired.append(Repaired(damage.path, "from the upstream"))
                     continue
-                why = f"the partition in {upstream.url} divides {plural(partition.samples, 'row')}, but the source has {samples:,}"
+                why = f"{upstream.url} has this partition for {plural(partition.samples, 'row')}, but the source has {samples:,}"
         advice = f"{why}, or delete this object and call keep_partition again"
         left.append(damage._replace(detail=f"{damage.detail}; {advice}"))
     return repaired, left

@@ -75,7 +75,8 @@ class IAF(MembraneState):
         self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
         if not float(self.spike_threshold) >= torch.finfo(torch.float32).tiny:
             raise UsageError(
-                f"spike_threshold must be above 0 and a normal number in float32, got {float(spike_threshold)}"
+                "spike_threshold must be above 0, and at least 1.18e-38, because float32 rounds smaller numbers: "
+                f"got {float(spike_threshold)}"
             )
         self.spike_fn, self.reset_fn = spike_fn, reset_fn
         self._single, (self._reset, self._to_zero) = _is_single(spike_fn), _reset_of(reset_fn)

@@ -77,7 +77,7 @@ PRESETS = {
     ),
     "eventmix": Preset(({"op": "event_mix"},), _EVENTMIX),
     "eventmix-cutmix": Preset(
-        ({"op": "cut_mix", "region": "xy"},), f"the CutMix that EventMix is compared with: {_EVENTMIX}"
+        ({"op": "cut_mix", "region": "xy"},), f"CutMix, with which the authors compare EventMix: {_EVENTMIX}"
     ),
     "event-drop": Preset(
         (

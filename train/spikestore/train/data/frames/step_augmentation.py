@@ -125,8 +125,8 @@ class Augmentations:
             raise UsageError("Blend can be used only once in a list of augmentations: remove the others")
         if kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
-                "Blend must be applied before CutMix and EventMix, but in this list a callable of your own is between one of them and "
-                "Blend: put Blend before all three"
+                "Blend must be applied before CutMix and EventMix, but this list has CutMix or EventMix, then a callable of your own, "
+                "then Blend: put Blend before CutMix and EventMix"
             )
 
     def __len__(self) -> int:

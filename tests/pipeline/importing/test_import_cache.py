@@ -115,10 +115,7 @@ def test_frames_labels_and_digest(filled: Path, tmp_path: Path) -> None:
     assert built.address.transform_key == features.address.transform_key
     assert built.address.source_key != features.address.source_key
     assert built.classes == features.classes
-    with pytest.raises(
-        UsageError,
-        match="it was imported from a cache of frames, but the new set is computed from recordings",
-    ):
+    with pytest.raises(UsageError, match="was imported from a cache of frames, but the new set is computed"):
         preprocess(recipe, store=tmp_path, workers=0, name="cached")
 
 

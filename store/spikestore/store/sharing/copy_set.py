@@ -70,7 +70,7 @@ class Copied:
     total : int
         Size of the set in bytes; 0 if the destination had it already.
     present : int
-        Bytes of the set that the destination had before the copy.
+        Bytes of the set that the destination had before the copy, in an unfinished build; 0 if it had the whole set.
     """
 
     features: FeatureSet

@@ -41,7 +41,7 @@ def find_toolkit() -> Path:
     MissingExtraError
         torch or Sinabs is not installed.
     UsageError
-        torch is a CPU build, or no toolkit has the CUDA version that torch was built with.
+        torch is a CPU build, or no toolkit has the major version of CUDA that torch was built with.
     """
     for name in ("torch", "sinabs"):
         if find_spec(name) is None:

@@ -129,7 +129,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if some values are numbers and some are not: such a column is stored as texts, maybe because of one typing error."""
+    """Log one line if some values of a column are numbers and some are not: all are stored as texts. The cause may be a typing error."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

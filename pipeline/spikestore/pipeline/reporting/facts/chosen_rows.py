@@ -32,7 +32,8 @@ def chosen_rows(
     kept : bool array, shape (rows,)
         False for the rows of skipped recordings.
     typical : bool
-        Also choose a typical sample of each class: the sample whose number of non-zeros is nearest to the median of the class.
+        Also choose a typical sample of each class, for at most `MOST_CLASSES` classes: the sample whose number of non-zeros is nearest
+        to the median of the class.
     """
     rows = np.flatnonzero(kept)
     if not len(rows):

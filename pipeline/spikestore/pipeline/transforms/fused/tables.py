@@ -144,9 +144,10 @@ def coordinate_table(
 
 
 def empty_bins(spec: FrameOperation) -> float:
-    """Return the number of bins of a recording without events, by Tonic's formula.
+    """Return the number of bins of a recording without events: the fixed number of bins, if there is one.
 
-    The duration of such a recording is ``end_time - start_time``. If one of these two times is None, the duration is 0.
+    Otherwise, the number is 1 for ``fixed_duration``, and that of Tonic's formula for ``to_frame``. The duration in this formula is
+    ``end_time - start_time``. If one of these two times is None, the duration is 0.
     """
     if not isinstance(spec, ToFrame):
         return spec.bins or 1

@@ -117,7 +117,7 @@ def _problem(error: StoreError) -> dict[str, str]:
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return the word that `ls` shows for a set or partition that cannot be read; an empty text if it can be read."""
+    """Return the text that `ls` shows for a set or partition that cannot be read; an empty text if it can be read."""
     return "damaged" if row["damaged"] else "newer format" if row["newer"] else ""
 
 

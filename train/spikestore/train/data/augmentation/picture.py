@@ -63,7 +63,7 @@ def write_picture(path: Path, before: Batch, after: Batch, classes: tuple[str, .
 
 
 def _names_in_fonts(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return class names; ``class N`` for a name with characters that matplotlib would draw as boxes, with a warning."""
+    """Return class names; ``class N`` for a name with characters that are not in matplotlib's fonts."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties, findfont, get_font
 

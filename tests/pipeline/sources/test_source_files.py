@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.pipeline.hashed_sources import CONTENT, entries, in_place, ssc, write_content
 
+from spikestore.pipeline.building.recompute import located_recordings
 from spikestore.pipeline.sources import file_hashes
 from spikestore.pipeline.sources.file_hashes import FileStamp, check_unchanged, hash_files
 from spikestore.pipeline.sources.hash_cache import HashCache
@@ -23,6 +24,7 @@ from spikestore.store_schemas.errors import (
     SpecError,
     UnknownNameError,
 )
+from spikestore.store_schemas.specs.source import Source
 
 
 @pytest.fixture
@@ -54,6 +56,13 @@ def test_a_source(data: Path, cache: Path) -> None:
         FileStamp(str(file), status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns),
     )
     assert pickle.loads(pickle.dumps(located)) == located  # noqa: S301 - our own bytes
+
+
+def test_another_version_of_the_reader_is_named(data: Path, cache: Path) -> None:
+    recorded = ssc(data, cache).source.to_mapping() | {"reader_version": 2}
+    message = r"the reader has version 1, but .* version 2 of the reader; install the package versions that spikestore show lists"
+    with pytest.raises(SourceError, match=message):
+        located_recordings(Source.from_mapping(recorded, origin="recorded"), data)
 
 
 def test_the_place_is_not_in_the_key(data: Path, cache: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def _row(
 
 
 def _begun(store: Store, wanted: RequestedSet) -> str:
-    """Return, for a set that is not complete in the store, whether its build has begun."""
+    """Return the state of a set that is not complete in the store: ``begun`` if it has an unfinished build, else ``to compute``."""
     builds = store.storage.list(f"{wanted.address.folder}/builds")
     return "begun" if any(True for _ in builds) else "to compute"
 

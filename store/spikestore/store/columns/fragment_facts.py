@@ -35,7 +35,7 @@ _FIRST_LOOK = 4096
 
 
 class SiteRange:
-    """Smallest and largest site of indices that are added piece by piece.
+    """Tells whether indices, which are added piece by piece, have one site or several; `range` is exact only if they have one.
 
     Parameters
     ----------

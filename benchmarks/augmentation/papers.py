@@ -22,7 +22,7 @@ _random = np.random.default_rng(0)
 
 
 def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: int) -> None:
-    """Set some time bins and channels to 0, sample by sample, as SNN-delays and SpikCommander do."""
+    """With the given chance, set adjacent time bins of a sample to 0; then channels likewise. SNN-delays and SpikCommander do the same."""
     for sample in x:
         steps, neurons = sample.shape
         if _random.uniform() < chance:
@@ -48,7 +48,7 @@ def snn_delays(x: _Frames, y: _Frames) -> None:
 
 
 def spikcommander(x: _Frames, y: _Frames) -> None:
-    """Mask a fifth of the time bins, and some channels."""
+    """With a chance of one half each, mask a fifth of the time bins of a sample, and up to 19 adjacent channels."""
     masks(x.reshape(len(x), SPEECH.bins, -1), 0.5, None, 0.2, 20)
 
 

@@ -16,7 +16,7 @@ _FRAGMENT = 1024
 
 
 def epoch(bench: Bench) -> Row:
-    """Seconds of an epoch over a set of different samples, through ``FeatureLoader(residence="device")``, including AdamW."""
+    """Seconds of a training epoch, including AdamW, on a CPU or a GPU; ``FeatureLoader(residence="device")`` holds a set of different samples."""
     from spikestore.train import FeatureLoader
 
     on_gpu = bench.device.type == "cuda"

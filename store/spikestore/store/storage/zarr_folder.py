@@ -34,7 +34,7 @@ class LocalStore(zarr.storage.LocalStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """Return an object's bytes, or None if it does not exist."""
+        """Return an object's bytes, or only those in `byte_range`; None if the object does not exist."""
         self._guard(self.root / key)
         return await super().get(key, prototype, byte_range)
 

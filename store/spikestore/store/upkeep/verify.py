@@ -29,7 +29,7 @@ DamageKind = Literal["missing", "damaged", "foreign", "newer"]
 
 
 class Damage(NamedTuple):
-    """One difference between stored and committed objects."""
+    """An object that is missing, damaged or foreign, or that this version cannot read; see `kind`."""
 
     path: str
     """Path of the object, below the store's root."""

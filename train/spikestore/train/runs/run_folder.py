@@ -109,7 +109,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def remove_unused(folder: Path) -> None:
-    """Remove the folder of a run that failed before it wrote anything."""
+    """Remove the folder of a failed run if the run wrote nothing into it; otherwise leave the folder as it is."""
     with contextlib.suppress(OSError):
         if {path.name for path in folder.iterdir()} <= {LOCK, "tensorboard"}:
             (folder / "tensorboard").rmdir()

@@ -1,4 +1,4 @@
-"""``spikestore init``: create a store that a group of users shares."""
+"""``spikestore init``: create a store; with ``--shared group``, a store that a group of users shares."""
 
 from __future__ import annotations
 

@@ -107,7 +107,11 @@ class CommittedBuild:
     def _objects_of(
         self, fragment: int, objects: dict[str, str], why: BaseException
     ) -> Iterator[tuple[str, str | None]]:
-        """Yield the objects of a fragment, each with its hash; if the record is damaged, with None instead of the hash."""
+        """Yield the path and the hash of each object of a fragment.
+
+        If the record is damaged, each hash is None, and `objects` (texts about damaged objects, by path) gets an entry for the
+        record and one for the values that cannot be read.
+        """
         try:
             record = self.record(fragment)
         except DamagedError as error:

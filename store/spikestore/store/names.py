@@ -243,11 +243,11 @@ def _lost(before: Source, after: Source) -> str | None:
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
         return f"it has more recordings than the new set, which has limit = {after.limit}"
     if (before.cache is None) != (after.cache is None):
-        return (
-            "it was imported from a cache of frames, but the new set is computed from recordings"
-            if after.cache is None
-            else "it was computed from recordings, but the new set was imported from a cache of frames"
+        origin, new_origin = (
+            "computed from recordings" if source.cache is None else "imported from a cache of frames"
+            for source in (before, after)
         )
+        return f"it was {origin}, but the new set is {new_origin}"
     if before.cache != after.cache:
         return "its cache was imported with other classes"
     if (before.folder is None) != (after.folder is None) or (

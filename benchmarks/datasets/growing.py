@@ -49,9 +49,9 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Least time that a grown set needs for the rows of the former set, divided by the time of a fresh build.
+    """Least time that growing must spend on the rows of the former set, divided by the time of a fresh build.
 
-    Each row must be decoded and compared with its stored hashes. Then the hashes for the new key, and the digests, are computed.
+    Each of these rows must be decoded and compared with its stored hashes. Then the hashes for the new key, and the digests, are computed.
     """
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from spikestore.pipeline.building.missing_sets import Stored
 
 _SHARES_BY_PATH = (
-    ". Without group, a hash of the path decides the split: do not rename or move files, set group under [source.folder], "
-    "or write the splits into a table"
+    ". Without group, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
+    "group under [source.folder], or write the splits into a table"
 )
 
 

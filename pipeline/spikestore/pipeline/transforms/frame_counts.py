@@ -44,7 +44,7 @@ def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, .
     Returns
     -------
     index, value : int64 array, shape (nnz,)
-        The index of each non-zero, row-major over (bin, \*sites) and in ascending order, and its count.
+        `index` has the index of each non-zero, row-major over (bin, \*sites), in ascending order; `value` has its count.
     """
     fields = ("p", "y", "x") if len(sites) == 3 else ("p", "x")
     site = np.zeros(len(events), np.int64)

@@ -1,7 +1,7 @@
 """Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
-Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once; then the
-last event of a pixel before another event is found by bisection. The results equal Tonic's, including rounding, because times are
+Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once. Then, for an
+event and a pixel, bisection finds the last event of this pixel that comes before the event. The results equal Tonic's, including rounding, because times are
 float64 as in Tonic's table.
 """
 

@@ -331,7 +331,7 @@ def _named(storage: Storage) -> set[Address]:
             raise ref
         if isinstance(ref, StoreError):
             raise DamagedError(
-                f"cannot read the name {name!r}, so gc removes nothing: {ref}; to delete the name, run spikestore rm {name}",
+                f"cannot read the name {name!r} ({ref}), so gc removes nothing; to delete the name, run spikestore rm {name}",
                 **ref.details,
             )
         named |= {Address(pin.transform_key, pin.source_key) for pin in ref.splits.values()}

@@ -55,7 +55,7 @@ class TimeShift(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         shift = whole(batch.bits(self.seed, 1), 2 * self.bins + 1) - self.bins
         return (AugmentationStep(SHIFT, shift * math.prod(batch.sites)),)
 
@@ -78,7 +78,7 @@ class ChannelJitter(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         bits = batch.bits(self.seed, 2)
         drawn = torch.stack([bits, torch.full_like(bits, self.channels)])
         return (AugmentationStep(JITTER, drawn, size=batch.sites[-1]),)
@@ -103,7 +103,7 @@ class ChannelShift(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         stride, size = axis_of(self.axis, batch.sites)
         bits = batch.bits(self.seed, 8 if self.axis == "x" else 9)
         shift = whole(bits, 2 * self.channels + 1) - self.channels
@@ -137,7 +137,7 @@ class SpatialFlip(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         stride, size = axis_of(self.axis, batch.sites)
         return _mirror(batch.bits(self.seed, 4), self.probability, size, stride=stride, size=size)
 
@@ -149,7 +149,7 @@ class PolarityFlip(ChanceAugmentation):
     probability: float = 0.5
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         size, stride = batch.sites[0], math.prod(batch.sites[1:])
         return _mirror(batch.bits(self.seed, 6), self.probability, size, stride=stride, size=size)
 
@@ -161,7 +161,7 @@ class TimeReversal(ChanceAugmentation):
     probability: float = 0.5
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         bits, stride = batch.bits(self.seed, 7), math.prod(batch.sites)
         return _mirror(bits, self.probability, batch.lengths, stride=stride, size=ANY_LENGTH)
 
@@ -184,7 +184,7 @@ class TimeStretch(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         most = int(self.strength * ONE)
         factor = ONE + whole(batch.bits(self.seed, 12), 2 * most + 1) - most
         return (AugmentationStep(STRETCH, factor, stride=math.prod(batch.sites)),)
@@ -235,7 +235,7 @@ class Rotate(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 14), 2 * most + 1)
@@ -294,7 +294,7 @@ class Shear(CheckedAugmentation):
         )
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the step for a batch."""
+        """Return the single step of this augmentation for a batch."""
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 21), 2 * most + 1)

@@ -82,6 +82,30 @@ def test_state_moves_on_with_the_epoch(features: FeatureSet) -> None:
     assert [batch.samples.tolist() for batch in resumed] == epochs[1]
 
 
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loop_that_sets_epochs_resumes_after_the_last_batch(features: FeatureSet, kind: str) -> None:
+    """A loop that is killed after the last batch of an epoch has no batch of this epoch left; then comes the next one."""
+
+    def made() -> FeatureLoader:
+        return FeatureLoader(features, 16, **LOADERS[kind])
+
+    whole = made()
+    epochs = [[batch.samples.tolist() for batch in whole] for _ in range(3)]
+    stopped = made()
+    stopped.set_epoch(1)
+    states = [stopped.state_dict() for _ in stopped]
+    resumed = made()
+    resumed.load_state_dict(states[-1])
+    for epoch, left in ((1, []), (2, epochs[2])):
+        resumed.set_epoch(epoch)
+        assert [batch.samples.tolist() for batch in resumed] == left
+    resumed.load_state_dict(states[-1])
+    resumed.set_epoch(0)
+    assert [batch.samples.tolist() for batch in resumed] == epochs[0]
+    resumed.set_epoch(1)
+    assert [batch.samples.tolist() for batch in resumed] == epochs[1]
+
+
 def test_a_foreign_state_is_refused(features: FeatureSet) -> None:
     """A state with another seed, batch size, order or subset, and a value that is no state: the message names the difference."""
     loader = FeatureLoader(features, 16, shuffle=True)

@@ -172,12 +172,9 @@ class FeatureLoader(IterableDataset[Batch]):
         self.drop_last = true_or_false("drop_last", drop_last)
         self.seed = whole_number("seed", seed)
         share = rank_share(rank, ranks)
-        if window is not None:
-            window = whole_number("window", window, 64)
-        if threads is not None:
-            threads = whole_number("threads", threads, 1)
-        if max_frame_bytes is not None:
-            max_frame_bytes = whole_number("max_frame_bytes", max_frame_bytes, 1)
+        window = None if window is None else whole_number("window", window, 64)
+        threads = None if threads is None else whole_number("threads", threads, 1)
+        most_bytes = None if max_frame_bytes is None else whole_number("max_frame_bytes", max_frame_bytes, 1)
         if transform is not None:
             callables("transform", [transform], "a function from Batch to Batch")
         if frames not in ("dense", "sparse_coo"):
@@ -193,7 +190,7 @@ class FeatureLoader(IterableDataset[Batch]):
             transform,
             reuse=true_or_false("reuse", reuse),
             threads=threads or min(_MOST_THREADS, available_cores()),
-            max_frame_bytes=max_frame_bytes,
+            max_frame_bytes=most_bytes,
         )
         self._assembly.check_augmentations(features.manifest)
         self.residence = choose_residence(features, residence, self.device)
@@ -204,6 +201,7 @@ class FeatureLoader(IterableDataset[Batch]):
         self.epoch = 0
         """Epoch of the current pass; after its end, epoch of the next pass."""
         self._batch = 0  # next batch of this epoch to yield
+        self._ended: int | None = None  # the epoch of a loaded state from after its last batch
         # A pass has yielded batches of this epoch: the next pass begins the next epoch.
         self._under_way = False
         self._pass: object = None  # the latest pass; only this one moves the position
@@ -261,7 +259,9 @@ class FeatureLoader(IterableDataset[Batch]):
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass, which starts at batch 0. If `load_state_dict` has set a batch of this epoch, it starts at that batch."""
         epoch = whole_number("epoch", epoch)
-        if epoch != self.epoch or self._under_way:
+        if epoch == self._ended:
+            self._go_to(epoch, len(self), self._own_order)
+        elif epoch != self.epoch or self._under_way:
             self._go_to(epoch, 0, self._own_order)
 
     @property
@@ -332,7 +332,7 @@ class FeatureLoader(IterableDataset[Batch]):
     def _go_to(self, epoch: int, batch: int, order: BatchOrder) -> None:
         """Set the epoch and the batch at which the next pass begins."""
         self.epoch, self._batch, self._order = epoch, batch, order
-        self._under_way, self._pass = False, None
+        self._under_way, self._pass, self._ended = False, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the loader, from which `load_state_dict` continues with the next batch.
@@ -377,8 +377,10 @@ class FeatureLoader(IterableDataset[Batch]):
                 f"the state has a position in the order {state.get('order')!r}, but this loader has "
                 f"{self._own_order.name!r}: use the shuffle and weights of the loader that made the state"
             )
-        if batch == len(self):  # stopped between the last batch and the end of the pass
-            epoch, batch = epoch + 1, 0
+        ended = (
+            epoch if batch == len(self) else None
+        )  # stopped between the last batch and the end of the pass
+        epoch, batch = (epoch, batch) if ended is None else (epoch + 1, 0)
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
@@ -388,6 +390,7 @@ class FeatureLoader(IterableDataset[Batch]):
                     "reading is slow until the end of the resumed epoch: in the order with which it began, each sample needs a read of 64 samples"
                 )
         self._go_to(epoch, batch, order)
+        self._ended = ended
 
     def _make(
         self, order: BatchOrder, epoch: int, first: int, pool: DaemonThreads

@@ -131,7 +131,7 @@ def test_unreadable_objects_are_kept() -> None:
     assert [SMALL.address.manifest in reason for reason in survey.kept] == [True]
     storage.replace(SMALL.address.manifest, manifest)
     storage.put_if_absent("refs/demo/00000001.json", b"?")
-    with pytest.raises(DamagedError, match="cannot read the name 'demo' .*, so gc removes nothing"):
+    with pytest.raises(DamagedError, match=r"cannot read the name 'demo' .*, so gc removes nothing"):
         find_garbage(storage, unreferenced=True)
     assert len(garbage(storage)) == 1
 

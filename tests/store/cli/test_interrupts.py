@@ -39,6 +39,51 @@ def test_a_command_ends_if_an_import_dropped_ctrl_c(store: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", _ONE_LINE)
 
 
+def test_a_command_without_a_store_ends_if_an_import_dropped_ctrl_c(tmp_path: Path) -> None:
+    """Only commands that open a store looked for a dropped Ctrl-C; `doctor`, whose checks import torch, said that there is no problem."""
+    dropping = (
+        "from spikestore.store.doctor import findings\n"
+        "findings.findings_of = lambda checks: []\n"
+        "findings.findings_of_entry_points = lambda: []\n"
+        "class Dropping:\n"
+        "    def find_spec(self, name, *rest):\n"
+        "        if name not in ('spikestore.store.doctor.machine_checks', 'spikestore.pipeline.recipes.shipped'): return\n"
+        "        try: signal.raise_signal(signal.SIGINT)\n"
+        "        except KeyboardInterrupt: pass\n"
+        "sys.meta_path.insert(0, Dropping())\n"
+    )
+    done = _run(dropping, "doctor", "--store", str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", _ONE_LINE)
+    done = _run(dropping, "recipes")
+    assert (done.returncode, done.stderr) == (130, _ONE_LINE)
+
+
+def test_ctrl_c_in_a_finaliser_ends_the_command() -> None:
+    """Python drops exceptions there, and prints a traceback; the command went on."""
+    dropping = (
+        "import threading\n"
+        "from spikestore.store.cli import main\n"
+        "class Finalised:\n"
+        "    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "main._run = lambda *_: [Finalised() and None, threading.Event().wait(30)]\n"
+    )
+    done = _run(dropping)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", _ONE_LINE)
+
+
+def test_other_exceptions_of_a_finaliser_are_reported_as_by_python() -> None:
+    """Only Ctrl-C is repeated."""
+    failing = (
+        "from spikestore.store.cli import main\n"
+        "class Finalised:\n"
+        "    def __del__(self): raise ValueError('seen')\n"
+        "main._run = lambda *_: Finalised() and 0\n"
+    )
+    done = _run(failing)
+    assert done.returncode == 0
+    assert "ValueError: seen" in done.stderr
+
+
 def test_a_second_ctrl_c_after_the_command_prints_no_traceback() -> None:
     """Functions that run when the interpreter ends, such as torch's, were interrupted."""
     twice = (

@@ -1,24 +1,34 @@
-"""Functions for a Ctrl-C during imports, and for a second Ctrl-C.
+"""Functions for a Ctrl-C whose `KeyboardInterrupt` is dropped, and for a second Ctrl-C.
 
-torch's import drops exceptions in some places. If it dropped the `KeyboardInterrupt` of Ctrl-C, the command would go on with
-incomplete modules. Therefore the exception is raised again after the imports.
+torch's import drops exceptions in some places, and Python drops exceptions of finalisers and of callbacks of weak references, for
+which it prints a traceback. If such an exception were the `KeyboardInterrupt` of Ctrl-C, the command would go on, perhaps with
+incomplete modules. Therefore the exception is raised again: after the imports, or 50 ms later.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 from types import FrameType
 from typing import Never
 
 __all__ = ["end_at_next_interrupt", "raise_dropped_interrupt", "remember_interrupts"]
 
+_LATER_S = 0.05
+
 _arrived: list[int] = []
+_report_unraisable = sys.unraisablehook
 
 
 def remember_interrupts() -> None:
-    """Remember each Ctrl-C, which still raises `KeyboardInterrupt`; do nothing if the process has a handler of its own or ignores Ctrl-C."""
+    """Remember each Ctrl-C, which still raises `KeyboardInterrupt`; do nothing if the process has a handler of its own or ignores Ctrl-C.
+
+    If Python drops the exception, Ctrl-C is repeated 50 ms later, until the process ends.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _remember)
+        sys.unraisablehook = _repeat_interrupt
 
 
 def raise_dropped_interrupt() -> None:
@@ -48,3 +58,19 @@ def end_at_next_interrupt() -> None:
 def _remember(number: int, frame: FrameType | None) -> Never:
     _arrived.append(number)
     raise KeyboardInterrupt
+
+
+def _repeat_interrupt(dropped: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C whose exception Python has dropped; report any other dropped exception as Python does."""
+    if not issubclass(dropped.exc_type, KeyboardInterrupt):
+        _report_unraisable(dropped)
+        return
+    later = threading.Timer(_LATER_S, _interrupt)  # not now: the exception would be dropped again
+    later.daemon = True
+    later.start()
+
+
+def _interrupt() -> None:
+    main = threading.main_thread().ident
+    if main is not None and callable(signal.getsignal(signal.SIGINT)):  # else the command has ended
+        signal.pthread_kill(main, signal.SIGINT)  # also ends a wait of the main thread

@@ -33,6 +33,7 @@ import typer
 from spikestore.store.cli.commands.completion import VARIABLE
 from spikestore.store.cli.console import logs_on_stderr, say
 from spikestore.store.cli.help import help_text
+from spikestore.store.cli.interrupts import raise_dropped_interrupt
 from spikestore.store.cli.limits import limit_reached
 from spikestore.store.cli.streams import lenient_streams
 from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError, UsageError
@@ -140,6 +141,7 @@ def _run(arguments: list[str], command: str | None) -> int:
     root = typer.main.get_command(_application(command))
     with root.make_context("spikestore", arguments) as context:
         status = root.invoke(context)
+    raise_dropped_interrupt()  # commands without a store do not call it
     return status if type(status) is int else 0
 
 

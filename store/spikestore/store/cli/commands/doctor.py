@@ -9,6 +9,7 @@ import typer
 
 from spikestore.store.cli.commands.options import JsonOption, StoreOption
 from spikestore.store.cli.console import print_json, say, stdout_console, visible
+from spikestore.store.cli.interrupts import raise_dropped_interrupt
 from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     location = str(default_location() if store is None else store)
     topics = {"machine": findings_of(machine_checks), "store": findings_of(lambda: store_checks(location))}
     topics |= dict(findings_of_entry_points())
+    raise_dropped_interrupt()  # the checks import packages, torch among them
     problems = sum(finding.state == "problem" for found in topics.values() for finding in found)
     if as_json:
         print_json(

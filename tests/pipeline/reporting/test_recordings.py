@@ -75,6 +75,17 @@ def test_rasters_and_times(made: Any) -> None:
     assert report.document["bin_widths"]["from"] == "recordings"
 
 
+def test_a_recording_without_events_has_no_time(tmp_path: Path) -> None:
+    events = write_tree(tmp_path / "data", *FILES)
+    silent = events[FILES[0]][:0]
+    np.save(tmp_path / "data" / FILES[0], silent)
+    features = built(tmp_path, "silent", 1000.0)
+    with Recordings({"all": features}, tmp_path / "data") as recordings:
+        alone, together = recordings.time_grid("all", [0]), recordings.time_grid("all", range(3))
+    assert (alone["recordings"], alone["events"], alone["distinct_times"]) == (1, 0, 0)
+    assert together["distinct_times"] == sum(len(np.unique(events[name]["t"])) for name in FILES[1:])
+
+
 SIZE = {"sensor_size": [16, 12, 2]}
 SKEWED = {"op": "time_skew", "coefficient": 2.0, "offset": 1000.0}
 CENTRE = {"op": "center_crop", "sensor_size": [16, 12, 2], "size": [8, 6]}  # without some first events

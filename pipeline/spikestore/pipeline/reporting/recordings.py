@@ -104,18 +104,19 @@ class Recordings(ClosesOnExit):
             differences. If no recording has two different times, ``least``, ``median`` and ``common_divisor`` are None. If a
             difference is not a whole number, only ``common_divisor`` is None.
         """
-        differences, events = [np.zeros(0)], 0
+        differences, events, distinct = [np.zeros(0)], 0, 0
         for row in rows:
             block = self._readers[split].read_block(row, row + 1)
             times = np.unique(block.t if block.time_table is None else block.time_table[block.t])
             events += len(block.t)
+            distinct += len(times)
             differences.append(np.diff(times.astype(np.float64)))
         found = np.concatenate(differences)
         whole = found.astype(np.int64)
         return {
             "recordings": len(rows),
             "events": events,
-            "distinct_times": len(found) + len(rows),
+            "distinct_times": distinct,
             "least": float(found.min()) if len(found) else None,
             "median": float(np.median(found)) if len(found) else None,
             "common_divisor": int(np.gcd.reduce(whole)) if len(found) and (whole == found).all() else None,

@@ -139,6 +139,61 @@ def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:
             build(recipe_for(root, other, pattern=PATTERN), tmp_path / "store", lock=lock)
 
 
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"classes": ["right", "left"]}, r"classes = \('left', 'right'\) under .*, but the recipe has \('right', 'left'\)"),
+        ({"formats": ["text"]}, r"formats = \('npy',\) under .*, but the recipe has \('text',\)"),
+        ({"exclude": ["right/*"]}, r"the file right/.*, which fits right/\* in exclude"),
+        ({"pattern": "{label}/*.npz"}, r"the file left/.*, which does not fit the pattern \{label\}/\*\.npz"),
+        ({"pattern": "{user}/{label}_*.npy"}, r"the file left/.* has the label 'left', but by the recipe its label is"),
+        ({"pattern": "{split}/*"}, "the file left/.*, which is in the split 'left' by the recipe"),
+        ({"shares": {"train": 0.5, "test": 0.5}}, "is in the split '(train|test)' by the recipe"),
+        ({"shares": {"all": 1e-6, "test": 1 - 1e-6}, "group": "user"}, "is in the split 'test' by the recipe"),
+    ],
+)  # fmt: skip
+def test_a_lock_does_not_stand_for_other_labels_splits_or_files(
+    tmp_path: Path, settings: dict[str, Any], difference: str
+) -> None:
+    """Another order of the classes exchanged the labels in silence."""
+    root, lock = tmp_path / "data", tmp_path / "mine.lock"
+    write_tree(root, *FILES)
+    build(recipe_for(root, pattern=PATTERN), tmp_path / "store", lock=lock)
+    root.rename(tmp_path / "gone")
+    with pytest.raises(UsageError, match=f"the lock has folder all with .*{difference}"):
+        build(recipe_for(root, **{"pattern": PATTERN, **settings}), tmp_path / "store", lock=lock)
+
+
+def test_a_lock_stands_for_the_same_labels_splits_and_files(tmp_path: Path) -> None:
+    """What only the table states is not compared, because the table is missing too."""
+    root, lock = tmp_path / "data", tmp_path / "mine.lock"
+    write_tree(root, *FILES)
+    (root / "table.csv").write_text("file,split\n" + "".join(f"{file},train\n" for file in FILES))
+    settings: dict[str, Any] = {
+        "pattern": PATTERN,
+        "table": "table.csv",
+        "classes": ["left", "right"],
+        "formats": ["npy", "text"],
+    }
+    one = build(recipe_for(root, **settings), tmp_path / "store", lock=lock)
+    shares: dict[str, Any] = {
+        "formats": ["npy"],
+        "pattern": PATTERN,
+        "shares": {"train": 0.5, "test": 0.5},
+        "exclude": ["*.txt"],
+    }
+    other = build(recipe_for(root, **shares), tmp_path / "store", lock=tmp_path / "other.lock", name="other")
+    root.rename(tmp_path / "gone")
+    assert (
+        build(recipe_for(root, **settings), tmp_path / "store", lock=lock)["train"].digest
+        == one["train"].digest
+    )
+    again = build(recipe_for(root, **shares), tmp_path / "store", lock=tmp_path / "other.lock", name="other")
+    assert {split: set_.digest for split, set_ in again.items()} == {
+        split: set_.digest for split, set_ in other.items()
+    }
+
+
 def test_settings_of_a_folder_need_that_data_set(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r'\[source\.folder\] needs dataset = "folder", got "SSC"'):
         recipe_for(tmp_path, {"dataset": "SSC"}, time_unit="ms")

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from spikestore.pipeline.recipes.locked_folder import difference_of_folder
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
 from spikestore.pipeline.recipes.recipe_lock import LockFile, RecipeLock
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, data_folder, sets_of_recipe
@@ -27,7 +28,6 @@ from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
-from spikestore.store_schemas.specs.folder import Decoding
 from spikestore.store_schemas.specs.transform import Transform
 from spikestore.store_schemas.wording import plural
 
@@ -105,25 +105,12 @@ class LockedSet:
                     "without the recordings, only the set of the lock is available: pass --data FOLDER, "
                     f"or {advice} under [source]"
                 )
-        if source.folder is not None:
-            self._refuse_other_decoding(source.folder.decoding)
-
-    def _refuse_other_decoding(self, decoding: Decoding) -> None:
-        """Raise `UsageError` if the recipe decodes the files of a folder in another way than the locked set."""
-        settings = self.recipe.source.folder_settings
-        pairs = {
-            "fields": (decoding.order, settings.fields),
-            "names": (decoding.names, settings.names),
-            "time_unit": (decoding.time_unit, settings.time_unit),
-            "offset": (decoding.offset, settings.offset),
-            "clock_bits": (decoding.clock_bits, settings.clock_bits),
-        }
-        for field, (locked, requested) in pairs.items():
-            if locked != requested:
-                raise UsageError(
-                    f"the lock has {self.label} with {field} = {locked!r} under [source.folder], but the recipe has {requested!r}; "
-                    "without the recordings, only the set of the lock is available: pass --data FOLDER, or correct the recipe"
-                )
+        difference = difference_of_folder(source, self.recipe.source.folder_settings)
+        if difference is not None:
+            raise UsageError(
+                f"the lock has {self.label} with {difference}; "
+                "without the recordings, only the set of the lock is available: pass --data FOLDER, or correct the recipe"
+            )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:
         """Return the error for a set that neither the store nor an upstream has."""

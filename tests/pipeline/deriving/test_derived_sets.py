@@ -29,7 +29,7 @@ from spikestore.store.cli.main import main
 from spikestore.store.upkeep.verify import verify
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.documents.address import Address
-from spikestore.store_schemas.errors import SourceNotFoundError
+from spikestore.store_schemas.errors import SourceNotFoundError, UsageError
 from spikestore.store_schemas.specs.operations import ClipCounts, CropTime, Downsample, ToFrame
 from spikestore.store_schemas.specs.transform import Transform
 
@@ -316,3 +316,13 @@ def test_plan_says_why_a_locked_set_is_unavailable(
     assert main([*command, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["splits"]
     assert (row["state"], row["reason"].endswith(why)) == ("unavailable: no recordings", True)
+
+
+def test_a_locked_set_is_not_derived_for_another_recipe(tmp_path: Path) -> None:
+    """The set of the lock was derived in silence, also if the recipe had got a limit since."""
+    recipe = locked_without_recordings(tmp_path)
+    recipe.write_text(recipe.read_text().replace('data = "data"', 'data = "data"\nlimit = 2'))
+    with pytest.raises(
+        UsageError, match=r"the lock has SSC train with no limit, but the recipe has limit = 2"
+    ):
+        preprocess(recipe, store=tmp_path / "store", workers=0)

@@ -137,6 +137,8 @@ class Reuse:
         SourceNotFoundError
             Not all rows can be computed from a finer set. If some rows can be computed, the message says how many recordings
             must be read. Otherwise `error` itself is raised.
+        UsageError
+            The recipe states something else than the lock, for example another limit.
         """
         rows = self._find_finer_rows(wanted)
         if rows is None or wanted.address is None:
@@ -150,6 +152,7 @@ class Reuse:
             )
         # Opened again, because it then has all files of its source.
         finer = FeatureSet.open(rows.finer.storage, rows.finer.address)
+        wanted.refuse_other_source(finer.manifest.source)
         located = LocatedSource(finer.manifest.source, Path(), ())
         if self._committing:  # the finer set only says which recordings the locked set has
             self._looked[wanted.address] = _look_of(rows), None

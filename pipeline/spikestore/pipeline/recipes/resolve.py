@@ -28,6 +28,7 @@ from spikestore.store.upstreams import Upstreams, locate_upstreams
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import ConflictError, SourceNotFoundError, UsageError
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 from spikestore.store_schemas.wording import plural
 
@@ -93,7 +94,10 @@ class LockedSet:
                 f"the lock has {self.label} with digest {self.digest[:12]}, but {features.storage.url} has "
                 f"{features.digest[:12]} for the same transform and recordings, so the lock or this set is wrong: verify the store, or delete the lock"
             )
-        source = features.manifest.source
+        self.refuse_other_source(features.manifest.source)
+
+    def refuse_other_source(self, source: Source) -> None:
+        """Raise `UsageError` if the source of the set, or of a finer set of the same recordings, contradicts the recipe."""
         for field in ("dataset", "sort", "on_error", "limit", "columns"):
             locked, requested = getattr(source, field), getattr(self.recipe.source, field)
             if field == "columns":

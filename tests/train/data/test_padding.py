@@ -83,3 +83,19 @@ def test_what_cannot_be_is_refused(
     others = {"batch_size": 16} if kind is FeatureLoader else {}
     with pytest.raises(UsageError, match=message):
         kind(features, **others, **arguments)
+
+
+@pytest.mark.parametrize("padding", [{"pad_to": 9_000}, {"pad_at_least": 9_000}])
+def test_padding_that_needs_too_much_memory_is_named(features: FeatureSet, padding: dict[str, Any]) -> None:
+    """If samples fit, but not their padding, the error is not about a row that is too long."""
+    sites = features.layout.site_count
+    of_a_row = sites * features.manifest.n_bins * 4
+    too_long = r"padded to 9,000 time bins takes [0-9,]+ bytes, .*; lower pad_to or pad_at_least, "
+    with pytest.raises(
+        UsageError, match=rf"a batch of 4 rows {too_long}lower batch_size, or raise max_frame_"
+    ):
+        next(iter(FeatureLoader(features, 4, "host", max_frame_bytes=4 * of_a_row, **padding)))
+    with pytest.raises(UsageError, match=rf"row \d+ {too_long}or raise max_frame_bytes"):
+        FeatureDataset(features, max_frame_bytes=of_a_row, **padding)[0]
+    with pytest.raises(UsageError, match=r"row \d+ has \d+ time bins: .*; crop in the transform"):
+        next(iter(FeatureLoader(features, 4, "host", max_frame_bytes=4 * sites, **padding)))

@@ -95,7 +95,9 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
     return min(MAX_FRAME_BYTES, (physical_memory_bytes() or _ASSUMED_MEMORY) // 2)
 
 
-def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1) -> None:
+def refuse_giant_frames(
+    row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1, padded_to: int = 0
+) -> None:
     """Raise `UsageError` if dense frames need more than `limit` bytes, because a few stored bytes can decode to frames of any size.
 
     Parameters
@@ -106,16 +108,21 @@ def refuse_giant_frames(row: int, n_bins: int, needed: int, limit: int, *, sampl
         Bytes that the frames take, and their limit (`frame_byte_limit`).
     samples : int
         Samples of the batch, each padded to the length of the longest sample.
+    padded_to : int
+        Time bins to which the user pads; the message is about the padding if the frames without it do not exceed the limit.
     """
     if needed <= limit:
         return
     batch = f"a batch of {samples} rows that contains this row takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else "or "
-    why = (
-        f"row {row} has {n_bins:,} time bins: {batch} {needed:,} bytes, more than max_frame_bytes = {limit:,}"
-    )
+    if padded_to > n_bins and needed // padded_to * n_bins <= limit:
+        padded = f"a batch of {samples} rows" if samples > 1 else f"row {row}"
+        cause, advice = f"{padded} padded to {padded_to:,} time bins takes", "lower pad_to or pad_at_least"
+    else:
+        cause, advice = f"row {row} has {n_bins:,} time bins: {batch}", "crop in the transform"
+    why = f"{cause} {needed:,} bytes, more than max_frame_bytes = {limit:,}"
     raise UsageError(
-        f"{why}; crop in the transform, {smaller}raise max_frame_bytes",
+        f"{why}; {advice}, {smaller}raise max_frame_bytes",
         field="max_frame_bytes",
         why=why,
         row=row,

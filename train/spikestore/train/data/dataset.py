@@ -163,9 +163,10 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
             raise IndexError(f"item must be from {-len(self)} to {len(self) - 1}, got {item}")
         position %= len(self)
         non_zeros = slice(*columns.offsets[position : position + 2])
-        n_bins = self._padding.bins(int(columns.n_bins[position]))
+        own = int(columns.n_bins[position])
+        n_bins = self._padding.bins(own)
         needed = n_bins * columns.site_count * np.dtype(self._dtype).itemsize
-        refuse_giant_frames(int(columns.rows[position]), n_bins, needed, self._most_bytes)
+        refuse_giant_frames(int(columns.rows[position]), own, needed, self._most_bytes, padded_to=n_bins)
         flat = np.zeros(n_bins * columns.site_count, self._dtype)
         flat[columns.index[non_zeros]] = columns.value[non_zeros]
         frames: Any = flat.reshape(n_bins, *columns.sites)

@@ -158,8 +158,9 @@ class Assembly:
         needed = len(samples) * bins * math.prod(samples.sites) * 4  # float32
         if needed > self._most_bytes:
             longest = int(samples.lengths.argmax())
-            row, n_bins = int(samples.samples[longest]), max(bins, int(samples.lengths[longest]))
-            refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=len(samples))
+            row, n_bins = int(samples.samples[longest]), int(samples.lengths[longest])
+            count = len(samples)
+            refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=count, padded_to=bins)
 
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> PendingBatch:
         bins = samples.bins(self._pad_to(samples))

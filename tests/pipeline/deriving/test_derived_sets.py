@@ -319,10 +319,12 @@ def test_plan_says_why_a_locked_set_is_unavailable(
 
 
 def test_a_locked_set_is_not_derived_for_another_recipe(tmp_path: Path) -> None:
-    """The set of the lock was derived in silence, also if the recipe had got a limit since."""
+    """The error came after the set was derived and stored, and `plan` did not have it."""
     recipe = locked_without_recordings(tmp_path)
     recipe.write_text(recipe.read_text().replace('data = "data"', 'data = "data"\nlimit = 2'))
     with pytest.raises(
         UsageError, match=r"the lock has SSC train with no limit, but the recipe has limit = 2"
     ):
         preprocess(recipe, store=tmp_path / "store", workers=0)
+    assert len(list((tmp_path / "store").rglob("manifest.json"))) == 1  # the finer set
+    assert main(["plan", str(recipe), "--store", str(tmp_path / "store")]) == 2

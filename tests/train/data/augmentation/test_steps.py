@@ -28,6 +28,7 @@ from spikestore.train import (
     EventThinning,
     FeatureLoader,
     OneOf,
+    PolarityFlip,
     Rotate,
     TimeMask,
     TimeShift,
@@ -294,6 +295,21 @@ def test_what_does_not_fit_the_set_is_refused(features: FeatureSet, augment: Any
     """A loader refuses such augmentations when it is made."""
     with pytest.raises(UsageError, match=message):
         FeatureLoader(features, 4, "host", augment=augment)
+
+
+def test_an_exchange_of_one_polarity_is_reported(
+    features: FeatureSet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The loader of a set with one polarity says that PolarityFlip does nothing there, also as a choice."""
+    for augment in (PolarityFlip(), OneOf((PolarityFlip(), TimeShift(1)))):
+        caplog.clear()
+        FeatureLoader(features, 4, "host", augment=augment)
+        assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+            "PolarityFlip changes nothing, because the frames of this set have one polarity"
+        ]
+    caplog.clear()
+    PolarityFlip().check((2, 10), 5, 3)
+    assert not caplog.records
 
 
 def test_labels_of_one_class_are_not_mixed() -> None:

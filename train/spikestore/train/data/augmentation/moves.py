@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from spikestore.train.data.frames.augmentation_steps import (
     StepInput,
 )
 from spikestore.train.data.frames.random_bits import below, redrawn, several, threshold, whole
+
+logger = logging.getLogger(__name__)
 
 _ANGLES = 16
 """Number of angles per degree of `Rotate` and `Shear`."""
@@ -144,9 +147,15 @@ class SpatialFlip(CheckedAugmentation):
 
 @dataclass(frozen=True)
 class PolarityFlip(ChanceAugmentation):
-    """Exchange the polarities of each sample with the given probability."""
+    """Exchange the polarities of each sample with the given probability; a set with one polarity stays as it is, and a warning says so."""
 
     probability: float = 0.5
+
+    def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
+        """Log a warning if the frames of a set have one polarity."""
+        super().check(sites, longest, classes)
+        if sites[0] == 1:
+            logger.warning("PolarityFlip changes nothing, because the frames of this set have one polarity")
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the single step of this augmentation for a batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from spikestore.pipeline import preprocess
 from spikestore.pipeline.building.recompute import rows_from_recordings
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.store import Store
+from spikestore.store.cli.main import main
 from spikestore.store.upkeep.repair import repair
 from spikestore.store.upkeep.verify import verify
 from spikestore.store_schemas.errors import RecordingError, SourceError, SpecError, UsageError
@@ -116,6 +118,24 @@ def test_the_recordings_repair_their_set(tmp_path: Path) -> None:
     assert (len(repaired.repaired) > 0, repaired.left) == (True, ())
     assert verify(features, depth="deep") == []
     assert Store(tmp_path / "store")["mine:all"].digest == digest
+
+
+def test_recordings_of_one_set_repair_it_beside_a_set_of_other_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The set that comes first ended the command."""
+    store = tmp_path / "store"
+    for name, seed in (("first", 1), ("second", 2)):
+        save(tmp_path / name / "a/1.npy", draw(seed))
+        build(recipe_for(tmp_path / name), store, name=name)
+    for path in store.rglob("index/c/0"):
+        path.unlink()
+    arguments = ("--data", str(tmp_path / "second"), "--store", str(store), "--json")
+    assert main(["repair", "first", "second", *arguments]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert "does not have the recordings of folder all" in document["first:all"]["error"]
+    assert len(document["second:all"]["repaired"]) == 1
+    assert verify(Store(store)["second:all"]) == []
 
 
 def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:

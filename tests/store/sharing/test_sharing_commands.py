@@ -105,6 +105,35 @@ def test_damage_ends_with_status_1(store: Path, tmp_path: Path, capsys: pytest.C
     assert f"data.zarr/label/c/1 in {store} is damaged" in capsys.readouterr().err
 
 
+def test_damage_of_one_name_does_not_stop_the_others(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other names are copied and reported, and then the command ends with status 1."""
+    other = small_set(64, split="valid", seed=2)
+    Store(store).point("other", {"valid": other.build(Store(store).storage)})
+    (path,) = store.glob(f"features/*/{SMALL.source.key}/builds/*/data.zarr/label/c/1")
+    path.write_bytes(b"?" + path.read_bytes()[1:])
+    for command in (
+        ("push", "--to", tmp_path / "a", "--store", store),
+        ("pull", "--from", store, "--store", tmp_path / "b"),
+    ):
+        assert main([*map(str, command), "small", "other", "--json"]) == 1
+        said = capsys.readouterr()
+        assert [*json.loads(said.out)["feature_sets"]] == ["other:valid"]
+        assert "data.zarr/label/c/1" in said.err
+    assert (Store(tmp_path / "a").names(), Store(tmp_path / "b").names()) == (["other"], ["other"])
+
+
+def test_a_set_that_two_arguments_select_is_reported_once(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second, empty copy was reported."""
+    names = ("small", "small:train")
+    assert main(["push", *names, "--to", str(tmp_path / "a"), "--store", str(store), "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["feature_sets"].values()
+    assert found["bytes_copied"] > 10_000
+
+
 def test_provenance(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything in the manifest about the origin of a set is shown; control characters in a malicious manifest are shown as escapes."""
     forgery = Forgery(store, SMALL.address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,14 @@ import typer
 from spikestore.store.cli.commands.options import JsonOption, StoreOption, names_in_store, open_store
 from spikestore.store.cli.console import print_json, progress, say, visible
 from spikestore.store.progress import labelled
+from spikestore.store_schemas.errors import (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    SourceError,
+    SourceNotFoundError,
+)
 from spikestore.store_schemas.wording import plural
 
 if TYPE_CHECKING:
@@ -22,6 +31,19 @@ if TYPE_CHECKING:
     from spikestore.store.upkeep.repair_documents import Repaired
     from spikestore.store.upstreams import Upstreams
     from spikestore.store_schemas.documents.address import Address
+    from spikestore.store_schemas.errors import SpikestoreError
+
+logger = logging.getLogger(__name__)
+
+_OF_ONE_SET = (
+    ConflictError,
+    DamagedError,
+    MissingObjectError,
+    NewerFormatError,
+    SourceError,
+    SourceNotFoundError,
+)
+"""Errors that say nothing about other sets."""
 
 
 def repair(
@@ -107,76 +129,94 @@ def repair(
     folder = data if known is None or data is not None else known.data_folder
     threads = available_cores() if workers is None else max(1, workers)
     results: dict[str, Repair] = {}
+    failures: dict[str, SpikestoreError] = {}
+    removed: dict[str, str] = {}
     with progress("bytes") as report:
-        for label, address, _, digest in _selected(opened, names, results):
+        for label, address, _, digest in _selected(opened, names, results, failures):
             pinned = digest or (None if known is None else known.pinned_digest(address))
-            source = other or _upstream(upstreams, opened, address, label, pinned)
-            features, documents = _opened(opened, address, pinned, source, uncommit=uncommit)
-            if features is None:
-                say(
-                    f"{label}: removed the damaged manifest; the next run of spikestore preprocess commits the set again"
+            try:
+                source = other or _upstream(upstreams, opened, address, label, pinned)
+                features, documents = _opened(opened, address, pinned, source, uncommit=uncommit)
+                if features is None:
+                    removed[label] = address.manifest
+                    continue
+                rows = None
+                if folder is not None:
+                    from spikestore.pipeline.building.recompute import rows_from_recordings
+
+                    rows = rows_from_recordings(features, folder)
+                result = repair_set(
+                    features,
+                    upstream=source,
+                    rows=rows,
+                    rewrite=rewrite,
+                    threads=threads,
+                    progress=labelled(report, label),
                 )
-                continue
-            rows = None
-            if folder is not None:
-                from spikestore.pipeline.building.recompute import rows_from_recordings
-
-                rows = rows_from_recordings(features, folder)
-            result = repair_set(
-                features,
-                upstream=source,
-                rows=rows,
-                rewrite=rewrite,
-                threads=threads,
-                progress=labelled(report, label),
-            )
-            parts, left = repair_partitions(opened.storage, address.source_key, len(features), source)
-            results[label] = Repair((*documents, *result.repaired, *parts), (*result.left, *left))
+                parts, left = repair_partitions(opened.storage, address.source_key, len(features), source)
+            except _OF_ONE_SET as error:  # the other sets are still repaired
+                failures[label] = error
+            else:
+                results[label] = Repair((*documents, *result.repaired, *parts), (*result.left, *left))
+    if failures and not results and not removed:
+        first, *others = failures.values()
+        for other_failure in others:
+            logger.warning("%s", other_failure)
+        raise first
     if as_json:
-        print_json(
-            {
-                label: {
-                    "repaired": [repaired._asdict() for repaired in result.repaired],
-                    "left": [damage._asdict() for damage in result.left],
-                }
-                for label, result in results.items()
+        print_json(_document(results, failures, removed))
+    _report(results, failures, removed)
+
+
+def _document(
+    results: dict[str, Repair], failures: dict[str, SpikestoreError], removed: dict[str, str]
+) -> dict[str, dict[str, object]]:
+    """Return the result of each set for ``--json``."""
+    nothing: dict[str, object] = {"repaired": [], "left": []}
+    return {
+        **{
+            label: {
+                "repaired": [repaired._asdict() for repaired in result.repaired],
+                "left": [damage._asdict() for damage in result.left],
             }
-        )
-    _report(results)
+            for label, result in results.items()
+        },
+        **{label: nothing | {"removed": manifest} for label, manifest in removed.items()},
+        **{label: nothing | {"error": str(error)} for label, error in failures.items()},
+    }
 
 
-def _selected(store: Store, names: list[str], results: dict[str, Repair]) -> Iterator[SelectedSet]:
-    """Repair the older entries under ``refs/`` of each name, also of a removed name, and report them in `results`. Then yield the selected sets.
+def _selected(
+    store: Store, names: list[str], results: dict[str, Repair], failures: dict[str, SpikestoreError]
+) -> Iterator[SelectedSet]:
+    """Repair the older log entries of the names, also of removed names; then yield each selected set once.
+
+    Errors of damaged names are added to `failures`.
 
     Raises
     ------
     UnknownNameError
         A name does not exist. It is raised before the first set is yielded.
-    StoreError
-        A name is damaged. It is raised after the last set is yielded.
     """
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store_schemas.errors import StoreError, UnknownNameError
     from spikestore.store_schemas.specs.model import NAME
 
-    selected: list[SelectedSet] = []
-    failed: StoreError | None = None
+    selected: dict[str, SelectedSet] = {}
     for text in names:
         name = text.partition(":")[0]
         repaired, left = repair_older_refs(store.storage, name) if NAME.match(name) else ([], [])
         if repaired or left:
             results[f"refs/{name}"] = Repair(tuple(repaired), tuple(left))
         try:
-            selected += store.select(text).sets
+            selected |= {each.label: each for each in store.select(text).sets}
         except UnknownNameError:
             if not repaired:
                 raise
         except StoreError as error:
-            failed = failed or error
-    yield from selected  # only now: if a name does not exist, no set is repaired
-    if failed is not None:
-        raise failed
+            failures[text] = error
+    yield from selected.values()  # only now: if a name does not exist, no set is repaired
 
 
 def _upstream(
@@ -187,7 +227,13 @@ def _upstream(
     return None if features is None else features.storage
 
 
-def _report(results: dict[str, Repair]) -> None:
+def _report(
+    results: dict[str, Repair], failures: dict[str, SpikestoreError], removed: dict[str, str]
+) -> None:
+    for label in removed:
+        say(
+            f"{label}: removed the damaged manifest; the next run of spikestore preprocess commits the set again"
+        )
     for label, result in results.items():
         for repaired in result.repaired:
             say(f"{repaired.path}: {repaired.how}")
@@ -204,7 +250,9 @@ def _report(results: dict[str, Repair]) -> None:
             if result.repaired or result.left
             else f"{label}: verified without damage, so there is nothing to repair"
         )
-    if any(result.left for result in results.values()):
+    for label, error in failures.items():
+        say(visible(f"{label}: {error}"))
+    if failures or any(result.left for result in results.values()):
         raise typer.Exit(1)
 
 

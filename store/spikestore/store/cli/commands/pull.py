@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from spikestore.store.cli.commands.options import JsonOption, MoveOption, StoreOption, open_store
-from spikestore.store.cli.commands.push import NamesArgument, report_copied
+from spikestore.store.cli.commands.push import NamesArgument, copy_each, report_copied
 from spikestore.store.cli.console import progress
-
-if TYPE_CHECKING:
-    from spikestore.store.sharing.copy_set import Copied
 
 
 def pull(
@@ -41,8 +38,8 @@ def pull(
 
     opened, other = open_store(store), open_store(source, must_exist=True)
     refuse_copies(other, opened, names, move=move)
-    done: dict[str, Copied] = {}
     with progress("bytes") as report:
-        for name in names:
-            done |= opened.pull(name, other, deep=deep, move=move, progress=report)
-    report_copied(done, opened.storage.url, as_json=as_json)
+        done, failed = copy_each(
+            names, lambda name: opened.pull(name, other, deep=deep, move=move, progress=report)
+        )
+    report_copied(done, opened.storage.url, as_json=as_json, failed=failed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,9 @@ from spikestore.store.cli.console import print_json, progress, say
 
 if TYPE_CHECKING:
     from spikestore.store.sharing.copy_set import Copied
+    from spikestore.store_schemas.errors import StoreError
+
+logger = logging.getLogger(__name__)
 
 NamesArgument = Annotated[
     list[str],
@@ -47,15 +52,46 @@ def push(
 
     opened, other = open_store(store, must_exist=True), Store(to)
     refuse_copies(opened, other, names, move=move)
-    done: dict[str, Copied] = {}
     with progress("bytes") as report:
-        for name in names:
-            done |= opened.push(name, other, move=move, progress=report)
-    report_copied(done, other.storage.url, as_json=as_json)
+        done, failed = copy_each(names, lambda name: opened.push(name, other, move=move, progress=report))
+    report_copied(done, other.storage.url, as_json=as_json, failed=failed)
 
 
-def report_copied(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
-    """Report the copied sets on stderr, or as JSON on stdout."""
+def copy_each(
+    names: Sequence[str], copy: Callable[[str], Mapping[str, Copied]]
+) -> tuple[dict[str, Copied], StoreError | None]:
+    """Copy the sets of each name. Return the copied sets by label, and the first error of a damaged set, if any.
+
+    Damage of one name does not stop the copies of the other names. A set that several names select is reported as at its first copy.
+    """
+    from spikestore.store_schemas.errors import DamagedError, NewerFormatError
+
+    done: dict[str, Copied] = {}
+    failed: StoreError | None = None
+    for name in names:
+        try:
+            copied = copy(name)
+        except (DamagedError, NewerFormatError) as error:
+            if failed is not None:
+                logger.warning("%s", error)
+            failed = failed or error
+        else:
+            done = {**copied, **done}
+    return done, failed
+
+
+def report_copied(
+    done: dict[str, Copied], url: str, *, as_json: bool, failed: StoreError | None = None
+) -> None:
+    """Report the copied sets on stderr, or as JSON on stdout; then raise `failed`, if it is given."""
+    if failed is not None and not done:
+        raise failed
+    _report(done, url, as_json=as_json)
+    if failed is not None:
+        raise failed
+
+
+def _report(done: dict[str, Copied], url: str, *, as_json: bool) -> None:
     if as_json:
         sets = {
             label: {

@@ -20,14 +20,14 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Bench:
-    """Recordings and sizes that all rows share.
+    """Recordings and sizes that all rows of a benchmark's table share.
 
     Attributes
     ----------
     data : Recordings
         The recordings.
     scratch : Path
-        Folder for the files that rows write.
+        Folder for files that the benchmark writes.
     recordings : int
         Number of recordings in most rows.
     peers : int

@@ -38,7 +38,7 @@ class Experiment:
         self.other_build = build(bench, self._wanted, InProcess(), fragment_samples=2 * size)
 
     def damaged(self, name: str) -> Any:
-        """Return a copy of the set in which one bit of an object of the damaged fragment differs."""
+        """Return a copy of the set in which an object of fragment `DAMAGED` has one wrong bit; `name` is the name of an array, or ``record``."""
         from spikestore.store.feature_set import FeatureSet
         from spikestore.store.storage import FolderStorage
 

@@ -1,7 +1,7 @@
 """Data sets of cameras, data sets in folders, and sets that grow: ``python -m benchmarks.datasets [--rows NAME,NAME] [--size small|full] [--json FILE]``.
 
-Both sides of a row read the same files, warm in the page cache, with the same number of workers. The full size writes
-10 GB of recordings into the folder of ``TMPDIR``.
+Each row of the table compares two programs, or two builds, on the same files and with the same number of workers. The
+files are in the page cache. The full size writes 10 GB of recordings into the folder of ``TMPDIR``.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def growing_end(scale: Scale) -> Row:
 
 
 def growing_middle(scale: Scale) -> Row:
-    """Time of growing a set by recordings that sort between its former recordings, so that half of the former rows move."""
+    """Time of growing a set by recordings that sort between its former recordings, so that half of the former rows get other numbers."""
     row = Row("growing_middle: time of growing ÷ time of a fresh build", target=0.35, better="lower")
     return _grown(scale, row, "m")
 
@@ -59,7 +59,7 @@ def growing_bound(scale: Scale) -> Row:
 
 
 def growing_middle_bound(scale: Scale) -> Row:
-    """Least time that `growing_middle` needs for the rows of the former set: half of them move, so these are encoded again; see `growing_bound`."""
+    """Like `growing_bound`, for `growing_middle`: half of the former rows get other numbers, so this half is also encoded again."""
     row = Row(
         "growing_middle_bound: time for the stored rows at least ÷ time of a fresh build", better="lower"
     )

@@ -44,9 +44,8 @@ class Size:
     samples, batch, rounds : int
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
-        By backend: number of batches that each combination of this backend with a way of loading runs. Ways with worker
-        processes run more batches: the number of batches that the processes make at the same time (`at_once`) is added.
-        Backends that are not listed here, naive loading with Sinabs, and all combinations on a GPU run whole epochs.
+        Number of batches to run, by backend. The number of batches that a way of loading makes at the same time (`at_once`) is
+        added. Backends that are not listed here, naive loading with Sinabs, and all combinations on a GPU run whole epochs.
     """
 
     samples: int

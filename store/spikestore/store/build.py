@@ -240,7 +240,7 @@ class Build:
         """Commit the feature set and return it; every fragment must have a record.
 
         First, `review` is called with the manifest. If it raises an error, the build stays unfinished and can be committed
-        later. Then all objects are listed with their sizes, and the manifest is put.
+        later. Then all objects are listed with their sizes, and the manifest is stored, which commits the set.
 
         Raises
         ------

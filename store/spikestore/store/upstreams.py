@@ -24,20 +24,20 @@ logger = logging.getLogger(__name__)
 
 
 def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str, ...]:
-    """Return the locations of upstreams; relative folders are relative to the folder of the file that lists them.
+    """Return the locations of upstreams (stores to copy from). A relative folder is taken from the folder of `origin`.
 
     Parameters
     ----------
     upstreams : iterable of str
         Folders or URLs.
     origin : Path, optional
-        The recipe or configuration that lists them.
+        The recipe or configuration that lists the upstreams.
     """
     return tuple(each if "://" in each else str(beside(each, origin)) for each in upstreams)
 
 
 class Upstreams:
-    """Searches upstream stores, in order of preference. An unreachable store is reported once and then skipped.
+    """Searches upstreams (other stores), in order of preference. An unreachable store is reported once and then skipped.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class Upstreams:
         digest: str | None = None,
         progress: Progress | None = None,
     ) -> FeatureSet | None:
-        """Copy a feature set from the first upstream that has it.
+        """Copy a feature set from the first upstream (another store) that has it.
 
         Parameters
         ----------

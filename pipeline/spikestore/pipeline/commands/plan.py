@@ -170,7 +170,7 @@ def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
         )
     elif not needed:
         copied = any("from" in row for row in rows)
-        say(f"all sets are in {store.storage.url}{' or an upstream' if copied else ''}: nothing to compute")
+        say(f"all sets are in {store.storage.url}{' or can be pulled' if copied else ''}: nothing to compute")
     if not needed:
         return
     seconds = sum(row.get("seconds", 0.0) for row in rows)

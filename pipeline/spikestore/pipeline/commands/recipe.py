@@ -87,7 +87,7 @@ def recipe(
         bool,
         typer.Option(
             "--schema",
-            help="Write no recipe, but the JSON schema with which editors check recipes, to stdout.",
+            help="Instead of a recipe, write the JSON schema with which editors check recipes to stdout.",
         ),
     ] = False,
     as_json: JsonOption = False,

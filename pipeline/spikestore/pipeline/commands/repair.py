@@ -59,7 +59,9 @@ def repair(
     upstream: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="URL", help="A store with the same sets, from which intact objects are copied."
+            "--from",
+            metavar="URL",
+            help="The upstream: a store with the same sets, from which intact objects are copied.",
         ),
     ] = None,
     data: Annotated[

@@ -16,7 +16,7 @@ from spikestore.store_schemas.layout import BLOCK, Layout
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class FinerRows(FormerRows):
-    """Rows of a new set that can be computed from the rows of one finer set.
+    """Rows of a new set that can be computed from the rows of one finer set (a set with more time bins or channels).
 
     Attributes
     ----------
@@ -27,8 +27,8 @@ class FinerRows(FormerRows):
     compiled : bool
         Whether a compiled loop sums the cells.
     compares_digests : bool
-        Whether rows are also compared with the digests of their blocks. True if the finer set is in an upstream, because
-        upstreams are not trusted.
+        Whether rows are also compared with the digests of their blocks. True if the finer set is in an upstream (another store),
+        because upstreams are not trusted.
     """
 
     kind: ClassVar[str] = "the finer set"

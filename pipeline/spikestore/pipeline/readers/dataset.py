@@ -130,5 +130,5 @@ def refuse_other_columns(what: str, columns: tuple[str, ...]) -> None:
     other = [name for name in columns if name not in storable]
     if other:
         raise UsageError(
-            f"{what} has a column {other[0]!r}, which format 1 can't store: format 1 has {' and '.join(storable)}"
+            f"{what} has a column {other[0]!r}, which format 1 can't store: leave it out, or use {' or '.join(storable)}"
         )

@@ -257,7 +257,7 @@ class OpenedRecipe:
         SpecError
             The data set or a split does not exist.
         SourceNotFoundError
-            The recordings are missing; and the recipe has no lock, or the caller named the folder with `data`.
+            The recordings are missing, and their sets cannot be taken from a lock: the recipe has none, or the caller passed `data`.
         """
         try:
             requested = sets_of_recipe(self.recipe, origin=self.path, data=self.data)

@@ -47,7 +47,7 @@ _LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", 
 
 
 class _RecipeSchema(GenerateJsonSchema):
-    """Schema with the descriptions of fields, and with the forms that validators accept."""
+    """Makes the schema: adds the descriptions of models and fields, and allows a fraction for each real number."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         """Return the schema of a model."""

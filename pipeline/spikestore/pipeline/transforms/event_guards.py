@@ -37,7 +37,7 @@ _INT64_END = 2**63
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The recording of some events, to name an event in messages by its number in the file.
+    """The recording from which some events come; messages use it to give an event's number in the file.
 
     Attributes
     ----------

@@ -63,7 +63,9 @@ def can_read(transform: Transform) -> bool:
 
 
 class OrdinaryRecordings:
-    """Recordings of a block, as columns, after all operations that precede the frames; `sample` returns their samples.
+    """Recordings of a block, as columns, after all operations that precede the frames.
+
+    `sample` returns the samples of the ordinary recordings; the docstring of this module says which recordings are ordinary.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class ColumnReader(Protocol):
     """Reads rows of one build; any number of threads may share a reader."""
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
-        """Return rows `start` to `stop` of `fragment`, counted from its first row; `start` must begin a block.
+        """Return rows `start` to `stop` - 1 of `fragment`, counted from its first row. `start` must be a multiple of 64 (`BLOCK`).
 
         `decode` applies a function to chunks; ``ThreadPoolExecutor.map`` decodes several chunks in parallel.
 
@@ -272,7 +272,7 @@ class DirectReader:
     def _stored_chunks(
         self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int]
     ) -> tuple[range, list[memoryview]]:
-        """Return the numbers and the bytes of the chunks that hold the values `span` of a fragment's shard."""
+        """Return the numbers and the bytes of the chunks of array `name` that hold values ``span[0]`` to ``span[1]`` - 1 of a fragment."""
         (first, last), packed = span, self._packed[name]
         chunks = range(first // packed.chunk, (last - 1) // packed.chunk + 1)
         extents = [table.extents[name][chunk] for chunk in chunks]

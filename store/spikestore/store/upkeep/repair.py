@@ -226,7 +226,10 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """If an object differs from its hash in the record, put the upstream's object in its place; return whether all objects are correct afterwards."""
+        """Replace each missing or wrong object of a fragment by the object of the upstream (another store), if that has the hash in `record`.
+
+        Return whether all objects are correct afterwards.
+        """
         complete = True
         for entry in record.objects:
             path = f"{self._features.data_path}/{entry.path}"

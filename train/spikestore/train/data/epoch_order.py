@@ -89,9 +89,10 @@ class EpochSamples:
 
 
 class BatchOrder(Protocol):
-    """Protocol of an order: the rows of each batch in each epoch, and each rank's share of the rows, as a pure function.
+    """Protocol of an order: which rows each batch of an epoch has, and which of these rows each rank gets.
 
-    The rows of an order do not depend on the residence, so a loader with any residence can yield any order.
+    The same arguments always give the same rows. The rows do not depend on where a loader keeps the set (its ``residence``), so
+    every loader can yield every order.
     """
 
     name: str

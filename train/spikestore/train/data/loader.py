@@ -287,7 +287,7 @@ class FeatureLoader(IterableDataset[Batch]):
         Raises
         ------
         DamagedError, StoreError
-            ``stream``: the data are damaged, missing, or can't be reached.
+            The loader streams, and the data are damaged, missing, or can't be reached.
         UsageError
             The loader streams, and was constructed before this process was forked; or this is a DataLoader worker.
         """

@@ -1,4 +1,7 @@
-"""The order of a loader's samples, and the order that a saved state names: the loader with this state may have had another `residence` or `window`."""
+"""Choice of the order of a loader's samples.
+
+A loader also continues the order that a saved state names, even if the loader that saved it had another `residence` or `window`.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order of samples that has this name in the state of a loader; None if no order of this object has the name."""
+        """Return the order that has this name (from the state of a loader), or None if this object cannot yield it."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

@@ -57,10 +57,10 @@ def _splits(document: Mapping[str, Any]) -> Iterator[str]:
     equal = document["duplicates"]
     for pair in equal["across"]:
         if pair["samples"]:
-            yield f"{plural(pair['samples'], 'sample')} of {pair['second']} with exactly the frames of a sample of {pair['first']}."
+            yield f"{plural(pair['samples'], 'sample')} of {pair['second']} {'has' if pair['samples'] == 1 else 'have'} the same frames as a sample of {pair['first']}."
     for split, samples in equal["within"].items():
         if samples:
-            yield f"{split}: {plural(samples, 'sample')} with exactly the frames of an earlier sample."
+            yield f"{split}: {plural(samples, 'sample')} {'has' if samples == 1 else 'have'} the same frames as an earlier sample."
     if equal["other_class"]:
         yield f"{plural(equal['other_class'], 'group')} of equal samples with several classes."
     groups = document["groups"]

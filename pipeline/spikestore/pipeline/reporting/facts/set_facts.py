@@ -28,7 +28,7 @@ class SetFacts:
     events : float64 array, shape (rows,)
         Sum of the values of each sample. For real numbers, the sum of the absolute values.
     site_events : float64 array, shape (sites,)
-        Sum of the values at each site. For real numbers, the sum of the absolute values.
+        Sum of the values at each site (position on all axes after time). For real numbers, the sum of the absolute values.
     histograms : ColumnHistograms
         Histograms of the values, and of the gaps between indices.
     real_values : RealHistogram

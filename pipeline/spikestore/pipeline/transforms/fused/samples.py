@@ -32,8 +32,8 @@ class FusedSamples:
         For each sample, the numbers of events that were read, of events that were cropped, and of events that are in no time
         bin.
     errors : dict of int to RecordingError
-        Error of each recording without a sample, by row, including the errors of the block. These recordings have 0 in
-        every column.
+        Error of each recording without a sample, by row; also the errors that the block already had (``EventBlock.errors``).
+        These recordings have 0 in every column.
     """
 
     index: npt.NDArray[Any]

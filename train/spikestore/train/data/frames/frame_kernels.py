@@ -66,7 +66,7 @@ def fill_frames(
     room : int64 array, shape (batch,)
         Number of elements from a sample's first non-zero to the end of the arrays that contain the sample.
     places : int64 array, shape (batch,)
-        Number of places of each sample's own frames, without padding.
+        Number of elements of each sample's own frames, without padding.
     index_like, value_like : arrays
         Arrays with the dtypes of index and value; their content is not used.
     frames : float32 array, shape (batch, places)

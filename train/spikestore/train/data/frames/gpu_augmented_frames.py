@@ -289,7 +289,7 @@ def fill_augmented(
     steps : sequence of AugmentationStep
         The steps, on the host.
     places : int64 array, shape (batch,)
-        Number of places of each sample's own frames, without padding.
+        Number of elements of each sample's own frames, without padding.
     frames : float32 Tensor, shape (batch, time, polarity, [y,] x)
         Zeros before the call.
 

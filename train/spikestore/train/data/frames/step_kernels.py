@@ -301,7 +301,10 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Fill `time` and `site` with the bin of each non-zero and its place in the plane (y, x), clipped to the tables of `_look_up`."""
+    """Write the time bin of each non-zero to `time`, and its position in the plane (y, x) to `site`.
+
+    Both are limited to 0 … `bins` - 1 and 0 … `plane` - 1, because `_look_up` reads tables of these lengths.
+    """
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

@@ -189,9 +189,9 @@ class Stream:
         return self._features.layout.sites
 
     def read(self, start: int, stop: int) -> tuple[NarrowRows, _Int64s]:
-        """Read, check and truncate the samples `start` to `stop` - 1; return the samples and a table that describes them.
+        """Read and check the samples `start` to `stop` - 1, and cut long samples to ``truncate_to`` time bins; return the samples and a table.
 
-        The table has the shape (6, samples). Each column describes one sample by six numbers: address of its index, address of its
+        The table has the shape (6, samples), int64. Each column describes one sample by six numbers: address of its index, address of its
         value, number of non-zeros, number of time bins, class, and number of elements from its first element to the end
         of the arrays.
         """

@@ -301,10 +301,7 @@ def _locate(
     time: npt.NDArray[np.uint64],
     site: npt.NDArray[np.uint64],
 ) -> None:
-    """Write the time bin of each non-zero to `time`, and its position in the plane (y, x) to `site`.
-
-    Both are limited to 0 … `bins` - 1 and 0 … `plane` - 1, because `_look_up` reads tables of these lengths.
-    """
+    """Write each non-zero's time bin (clipped to 0 … `bins` - 1) to `time`, and its position in the plane (clipped to 0 … `plane` - 1) to `site`."""
     per_stride, per_plane = 1.0 / a, 1.0 / plane
     for k in range(count):
         time[k] = min(max(quotient(at[k], per_stride), 0), bins - 1)

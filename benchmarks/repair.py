@@ -77,7 +77,7 @@ class Experiment:
             features.storage.delete(self._path(name))
 
     def pull(self, features: Any, upstream: Any) -> None:
-        """Make the set an unfinished build (`take_back`), and pull it from `upstream`."""
+        """Make the set an unfinished build (`take_back`), and complete it with copies from `upstream`, an intact build of the same set."""
         from spikestore.store.sharing.copy_set import copy_set
 
         self.take_back(features)

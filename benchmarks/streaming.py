@@ -67,9 +67,9 @@ def read_narrow(bench: Any) -> Row:
 
 
 def read_in_two_threads(bench: Any) -> Row:
-    """Reading spans of 128 rows, checked and narrowed, in two threads, against one thread.
+    """Compare the speed of two threads that read spans of 128 rows, checked and narrowed, with that of one thread.
 
-    Python's lock (GIL) is the difference to 2: two processes that read at the same time do not slow each other.
+    The ratio is below 2 because of Python's lock (GIL): two processes that read at the same time do not slow each other.
     """
     from spikestore.store.columns.packed_size import narrow_dtypes
 

@@ -43,7 +43,7 @@ def growing_end(scale: Scale) -> Row:
 
 
 def growing_middle(scale: Scale) -> Row:
-    """Time of growing a set by recordings that sort between its former recordings, so that half of the former rows get other numbers."""
+    """Compare the time of growing a set with that of a fresh build. New recordings come in the middle, so half of the former rows get other numbers."""
     row = Row("growing_middle: time of growing ÷ time of a fresh build", target=0.35, better="lower")
     return _grown(scale, row, "m")
 
@@ -69,7 +69,7 @@ def growing_middle_bound(scale: Scale) -> Row:
 
 
 def _least(former: FeatureSet, moved: int = 0) -> None:
-    """Do only the work that every stored row needs: decode it, and hash it.
+    """Decode and hash every row of the former set, which is the least work that growing needs.
 
     The rows of the last `moved` fragments are also encoded.
     """

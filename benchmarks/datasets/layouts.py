@@ -101,7 +101,7 @@ def _digit(rng: np.random.Generator, events: int) -> Columns:
 
 
 def _gesture(rng: np.random.Generator, events: int) -> Columns:
-    """Return events of the edge of a hand that circles once a second for six seconds, and some noise."""
+    """Return the events of a gesture of six seconds: the edge of a hand moves in a circle once a second. 3 % of the events are noise."""
     t = np.sort(rng.integers(0, 6_000, events)) * 1000
     turn = 2 * np.pi * (t / 1e6 + rng.uniform())
     edge = rng.uniform(0, 2 * np.pi, events)

@@ -65,10 +65,10 @@ class Written:
 
 @contextmanager
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
-    """Write the recordings of a data set; if `event_files` is true, also write event files for SpikingJelly.
+    """Write the recordings of a data set; if `event_files` is true, also write event files of DVSGesture for SpikingJelly.
 
-    Event files are written for DVSGesture only. For N-MNIST, SpikingJelly makes the event files from the ``.bin``
-    files, and this work is measured.
+    No event files of N-MNIST are written: SpikingJelly makes them from the ``.bin`` files, and the benchmark measures this
+    work too.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

@@ -51,7 +51,7 @@ def _differing(one: Any, another: Any) -> float:
 
 
 def _share(one: Any, another: Any) -> float:
-    """Return the largest absolute difference, divided by the largest absolute value of `another`."""
+    """Return the largest absolute difference of the two tensors, divided by the largest absolute value of `another`."""
     one, another = one.detach().cpu().float(), another.detach().cpu().float()
     return float((one - another).abs().max() / another.abs().max().clamp_min(1e-30))
 

@@ -13,7 +13,10 @@ WINDOW = 10_000
 
 
 def main(file: str, core: str) -> None:
-    """For each line of input, decode `file` with eventcv and count its events in frames with NumPy; answer with events/s. Runs on processor core `core`."""
+    """For each line of standard input, decode `file` with eventcv, count its events in frames with NumPy, and write the events/s.
+
+    Runs on processor core `core`. What the lines contain has no effect.
+    """
     stream = answers()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})

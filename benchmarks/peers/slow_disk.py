@@ -1,4 +1,4 @@
-"""A limit on how fast a benchmark reads from a disk."""
+"""Makes a benchmark read slowly: sets a limit on the bytes per second that are read from a disk."""
 
 from __future__ import annotations
 

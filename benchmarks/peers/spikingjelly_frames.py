@@ -1,6 +1,6 @@
 """SpikingJelly's frame folders: ``python -m …spikingjelly_frames fill|load FOLDER KIND PIXELS BINS BATCH WORKERS``.
 
-With ``fill``, SpikingJelly's own classes preprocess the recordings in FOLDER once for each line of input, each time into a new
+With ``fill``, each line of standard input makes SpikingJelly's own classes preprocess the recordings in FOLDER once, into a new
 folder. For N-MNIST, these classes convert ``.bin`` files to events in ``.npz`` files, and these events to frames. For
 DVSGesture, these classes begin with the events in ``.npz`` files. ``load`` reads the frames with a DataLoader.
 """

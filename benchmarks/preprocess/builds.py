@@ -151,7 +151,7 @@ def dask_against_bare(bench: Bench) -> Row:
 
 
 def two_against_one(bench: Bench) -> Row:
-    """Two workers against one.
+    """Compare the speed of a build with two workers and with one worker.
 
     Each worker is bound to one core. Without this limit, a single worker would read ahead in a thread on the other core.
     """

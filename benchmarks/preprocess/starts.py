@@ -63,7 +63,11 @@ def _preprocess(bench: Bench, recipe: Path, store: Path) -> list[object]:
 
 
 def _compared(row: Row, ours: Callable[[], list[object]], imports: str, libraries: str) -> Row:
-    """Fill a row with three processor times: of our command, of the peer's imports, and of our libraries' imports."""
+    """Measure three processor times and fill a row with them.
+
+    They are the times of our command `ours`, of the peer's import statement `imports`, and of `libraries`, a statement that
+    imports the libraries that our command needs.
+    """
     _processor_seconds(ours())  # byte code and machine code are cached from here on
     mine: list[float] = []
     theirs: list[float] = []

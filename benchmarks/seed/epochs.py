@@ -1,4 +1,4 @@
-"""One epoch of the seed's loop, timed."""
+"""Time of one epoch of the training loop in the blog post in docs/seed.md."""
 
 from __future__ import annotations
 

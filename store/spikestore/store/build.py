@@ -114,7 +114,7 @@ class Build:
         return build
 
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
-        """Raise `ConflictError` unless the plan has the columns of `layout`, and `samples` samples."""
+        """Raise `ConflictError` if the plan has another layout or another number of samples."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             raise ConflictError(
                 f"{self.address.plan} has other columns or samples ({self.plan.samples}) than this version of spikestore "

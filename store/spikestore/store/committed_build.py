@@ -109,8 +109,8 @@ class CommittedBuild:
     ) -> Iterator[tuple[str, str | None]]:
         """Yield the path and the hash of each object of a fragment.
 
-        If the record is damaged, each hash is None, and `objects` (texts about damaged objects, by path) gets an entry for the
-        record and one for the values that cannot be read.
+        If the record is damaged, each hash is None, and `objects` (texts about damaged objects, by path) gets two entries: one for
+        the record, and one that says that the values of the fragment cannot be read, with the reason `why`.
         """
         try:
             record = self.record(fragment)

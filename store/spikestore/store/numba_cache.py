@@ -227,7 +227,7 @@ def _parents(source: Path) -> Iterator[Path]:
 
 
 def _remove_former(parent: Path, stem: str, *, keep: str) -> None:
-    """Remove machine code that was compiled from earlier sources of a module."""
+    """Remove the folders with machine code of a module's earlier versions; `keep` is the name of the folder of the present version."""
     for folder in parent.glob(f"{stem}-{'[0-9a-f]' * 16}"):
         if folder.name != keep:
             shutil.rmtree(folder, ignore_errors=True)

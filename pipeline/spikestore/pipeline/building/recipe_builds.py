@@ -93,10 +93,11 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 
 
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
-    """Build the fragments of each recipe whose sets can take no rows from stored sets. Return all recipes.
+    """Build the fragments of recipes, those of the same source in one pass over its recordings. Return all recipes.
 
-    For a recipe that was built here, the returned options are changed: the caller's build then only commits the sets. The caller
-    builds the other recipes later, and does not read recordings whose rows can be copied or computed from stored sets.
+    Only recipes whose sets cannot take rows from stored sets are built here. Their returned options are changed, so that the
+    caller's build only commits their sets. The caller builds the other recipes later, and does not read recordings whose rows can
+    be copied or computed from stored sets.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 
@@ -125,7 +126,7 @@ def reuse_of(
     options: BuildOptions,
     upstreams: Upstreams,
 ) -> Reuse:
-    """Return the committed sets from which the sets of a name take rows."""
+    """Return an object that finds committed sets from which the new sets `named` can take rows; `name` will refer to these sets."""
     addresses = {wanted.address for wanted in named.values()}
     return Reuse(
         store,

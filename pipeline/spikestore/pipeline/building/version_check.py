@@ -106,7 +106,7 @@ def _stated(source: Source) -> dict[tuple[str, str], int]:
 
 
 def _stated_rows(source: Source) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the rows whose recordings are identified by a version that the user stated."""
+    """Return the rows of items that are identified by the version that the user passed (``version=``)."""
     if source.items is None:
         return np.empty(0, np.int64)
     starts = np.cumsum([0, *(part.length for part in source.items.parts)])

@@ -36,7 +36,7 @@ def report(
         ),
     ] = False,
 ) -> None:
-    """Write an HTML page about feature sets: samples, lost events, bin widths, distributions, equal samples, cost, a baseline.
+    """Write an HTML page about feature sets: samples, lost events, bin widths, distributions, equal samples, bytes, a linear baseline.
 
     The page is one file, contains everything that it shows, and needs no network. Writing the page needs the extra 'report'; --json does not.
 

@@ -72,7 +72,7 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
 
 
 class _Before(NamedTuple):
-    """Operations before ``to_frame`` of two transforms, without those that are equal at the beginning."""
+    """For two transforms, their operations before ``to_frame``; operations with which both transforms begin are left out."""
 
     fine: Sequence[Any]
     coarse: Sequence[Any]

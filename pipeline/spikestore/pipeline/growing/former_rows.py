@@ -1,7 +1,7 @@
-"""Rows of a new set that committed sets have already: a task reads these rows from the committed sets, and does not read the recordings.
+"""Rows that a new set takes from committed sets: a task reads these rows from the committed sets instead of reading the recordings.
 
-Every row passes the checks of `FeatureSet.read`. If rows cannot be read, the result has the reason instead of these rows, and
-the task reads their recordings.
+Every row passes the checks of `FeatureSet.read`. If rows cannot be read, `FormerRows.read` returns the reason instead of these
+rows, and the task reads their recordings.
 """
 
 from __future__ import annotations

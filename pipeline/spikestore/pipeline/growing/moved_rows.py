@@ -1,4 +1,4 @@
-"""Parts of a fragment for `stream_fragment`: rows that former sets have at other positions than the new set."""
+"""Parts of a new fragment, for `stream_fragment`: rows that committed (former) sets have at other positions than the new set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_RUNS = 4
 
 
 class _Run(NamedTuple):
-    """Consecutive rows of one fragment of a set, which are consecutive in the new set."""
+    """Rows that are consecutive both in one fragment of a former set and in the new set."""
 
     first: int
     """First row in the new set."""

@@ -1,8 +1,8 @@
-"""Whole fragments of a former set that have exactly the rows of a fragment of the new set: their stored bytes are reused.
+"""Reuse of stored bytes: a fragment of a committed (former) set that has exactly the rows of a fragment of the new set is copied.
 
-The rows are decoded from these bytes, checked, and hashed for the column ``check`` of the new set: the hashes depend on the keys
-of a set, so the former hashes cannot be reused. The rows are not encoded again, which would take most of the time. Only a few
-decoded chunks are in memory at a time.
+The rows are decoded from these bytes, checked, and hashed for the column ``check`` of the new set. These hashes depend on the set's
+keys (`check_seed`), so those of the former set cannot be reused. The rows are not encoded again, which would take most of the
+time. Only a few decoded chunks are in memory at a time.
 """
 
 from __future__ import annotations

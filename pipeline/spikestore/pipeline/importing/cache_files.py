@@ -98,7 +98,7 @@ def list_cache(folder: Path) -> list[str]:
 
 
 def read_sample(path: Path, transform: Transform) -> CachedSample:
-    """Return the sample in a file, after comparing its frames with the transform.
+    """Return the sample in a file, after checking that the transform can have made its frames.
 
     Raises
     ------

@@ -200,7 +200,7 @@ def _is_new(path: Path | str, status: os.stat_result, started_ns: int) -> bool:
     if max(status.st_mtime_ns, status.st_ctime_ns) <= started_ns - _RACY_NS:
         return False
     logger.debug(
-        "the hash of %s is not cached: the file changed so recently that its next change could have the same time",
+        "the hash of %s is not cached: the file was changed so recently that a further change could have the same time stamp",
         path,
     )
     return True

@@ -1,4 +1,4 @@
-"""ToBinaRep: the value of a place in consecutive binary frames is read as the binary digits of one number."""
+"""ToBinaRep: consecutive binary frames become one frame. At each place, their values (0 or 1) are the binary digits of one number."""
 
 from __future__ import annotations
 

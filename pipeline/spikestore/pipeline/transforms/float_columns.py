@@ -99,9 +99,9 @@ class OrdinaryRecordings:
         self._p = columns.p or Column(frozen(np.ones(len(columns.t), np.uint8)), 1)
 
     def sample(self, place: int, *, name: str) -> Sample | None:
-        """Return the sample of a recording; None if no event remains, or if the recording is not ordinary.
+        """Return the sample of a recording; None if no event remains, or if `NumpyChain` must compute it.
 
-        The docstring of this module says which recordings are ordinary.
+        `NumpyChain` must compute recordings that are not ordinary; see the docstring of this module.
 
         Parameters
         ----------

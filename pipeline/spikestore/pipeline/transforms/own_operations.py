@@ -151,7 +151,7 @@ def _problem(result: object, events: Events) -> str | None:
 
 @functools.cache
 def _entry_points() -> Mapping[str, EntryPoint]:
-    """Return entry points by the names of their operations, which begin with the name of the package."""
+    """Return the entry points by the names of their operations: ``PACKAGE.NAME``."""
     known = {f"{package_of(entry)}.{entry.name}": entry for entry in entry_points(group=GROUP)}
     return dict(sorted(known.items()))
 

@@ -105,7 +105,7 @@ def _command(words: Sequence[str]) -> str | None:
 
 
 def _complete(instruction: str) -> int:
-    """Write the completions for the words of a shell, as the script of ``spikestore completion`` expects them."""
+    """Write the completions of the command line that a shell passes in the environment, for the script of ``spikestore completion``."""
     from typer.completion import completion_init, shell_complete
 
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")

@@ -215,7 +215,7 @@ class DirectReader:
     def _values(
         self, fragment: int, table: FragmentTable, name: str, span: tuple[int, int], decode: Apply
     ) -> npt.NDArray[Any]:
-        """Return the values ``span[0]`` to ``span[1]`` (exclusive) of a fragment's shard."""
+        """Return the values ``span[0]`` to ``span[1]`` (exclusive) of ``index`` or ``value`` (`name`) in a fragment."""
         (first, last), packed = span, self._packed[name]
         out = np.empty(last - first, packed.dtype)
         if first == last:

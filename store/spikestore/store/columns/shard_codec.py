@@ -168,7 +168,7 @@ class PackedObject:
         ]
 
     def decode_chunk(self, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
-        """Fill `out` with the first values of a chunk; shape (at most ``self.chunk``,), dtype ``self.dtype``.
+        """Fill `out`, of dtype ``self.dtype``, with the first ``len(out)`` values of a chunk, at most ``self.chunk``.
 
         This method uses at most the memory of one chunk, also if the bytes claim to have more values.
 

@@ -1,4 +1,4 @@
-"""Encoding of fragments, by `shard_codec` or by Zarr; reading through Zarr, for codecs that `shard_codec` does not support."""
+"""Encodes fragments, with `shard_codec` if it supports the codecs of the columns, else with Zarr. Reads rows with Zarr in the second case."""
 
 from __future__ import annotations
 

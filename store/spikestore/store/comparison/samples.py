@@ -83,7 +83,7 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
 def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferences | None:
     """Return how two sets differ in the samples of the recordings that both have; None if it is not known which recordings both have.
 
-    `common_rows` finds out which recordings both have. Their rows are read.
+    Only the rows of these recordings are read; see `common_rows`.
 
     Raises
     ------

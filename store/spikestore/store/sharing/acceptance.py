@@ -17,7 +17,7 @@ from spikestore.store_schemas.wording import plural
 
 
 def refuse_giants(features: FeatureSet, record: Record) -> None:
-    """Raise `DamagedError` if a record lists an object that is too large: no encoding of its values has so many bytes."""
+    """Raise `DamagedError` if a record lists more bytes for an object than any encoding of the values in this object has."""
     row = features.manifest.fragments[record.fragment]
     counts = {"index": row.nnz, "value": row.nnz, "check": -(-row.samples // BLOCK)}
     chunks = features.manifest.shard_values // CHUNK_VALUES

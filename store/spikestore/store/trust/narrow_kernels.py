@@ -118,7 +118,9 @@ def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.N
 
 @_compiled
 def take_real(piece: npt.NDArray[np.float32], begins: int, most: float, out: npt.NDArray[np.float32]) -> bool:
-    """Copy a piece of ``value`` to its place; return whether each value is between -`most` and `most`, both included, and not 0.
+    """Copy a piece of ``value`` to its place; return whether all its values are valid: not 0, from -`most` to `most`, and not NaN.
+
+    If the piece does not fit into `out`, nothing is copied, and the result is False.
 
     Parameters
     ----------

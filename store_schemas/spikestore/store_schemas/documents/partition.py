@@ -52,7 +52,11 @@ class Partition(Document):
         return sum(self.parts[part][1::2]) - sum(self.parts[part][::2])
 
     def rows(self, part: str) -> Rows:
-        """Return the rows of a part: int64, ascending. Compare `samples` with the source first: rows of a malicious document may need much memory."""
+        """Return the rows of a part: int64, ascending.
+
+        Before the call, compare ``self.samples`` with the source, because a malicious document may have so many rows that they
+        fill the memory.
+        """
         edges = np.array(self.parts[part], np.int64).reshape(-1, 2)
         lengths = edges[:, 1] - edges[:, 0]
         before = np.cumsum(lengths) - lengths

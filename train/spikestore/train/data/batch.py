@@ -270,7 +270,7 @@ _TENSORS = ("index", "value", "offsets", "lengths", "labels", "samples")
 
 
 def widen(column: Tensor) -> Tensor:
-    """Return integers as int64; signed views of unsigned integers (`signed_view`) get their unsigned values back, floats are unchanged."""
+    """Return a column of integers as int64, and a column of floats unchanged. A signed view of unsigned integers (`signed_view`) is read as unsigned."""
     if column.dtype.is_floating_point:
         return column
     wide = column.to(torch.int64)

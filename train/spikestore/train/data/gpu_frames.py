@@ -40,7 +40,8 @@ def _fill(
 def fill(index: Tensor, value: Tensor, starts: Tensor, ends: Tensor, frames: Tensor) -> None:
     """Write the non-zeros of a batch to its frames.
 
-    A sample must not have two non-zeros at the same place. A non-zero outside its row of `frames` is left out.
+    A sample must not have two non-zeros at the same place. A non-zero whose index is not
+    below the number of places is left out.
 
     Parameters
     ----------

@@ -124,7 +124,7 @@ def hold_out(
     extras = features.manifest.extras if isinstance(features, FeatureSet) else features.columns.extras
     if by == "sample" and "sample" in extras:
         raise UsageError(
-            f"{features!r} has a column named sample, but by = 'sample' means single rows: rename the column"
+            f"{features!r} has a column named sample, but by = 'sample' means single rows: rename the column and build the set again"
         )
     groups = table.rows if by == "sample" else table.column(by)
     names = np.unique(groups)
@@ -138,7 +138,7 @@ def hold_out(
 
 
 def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return a number for each of the distinct, sorted values of a column: a whole number itself; for any other value, its position in `values`."""
+    """Return whole numbers unchanged, as int64. For values of any other type, return their positions in `values`. `values` are distinct and sorted."""
     return values.astype(np.int64) if values.dtype.kind in "iu" else np.arange(len(values))
 
 

@@ -107,9 +107,9 @@ class Ranks:
         return numbers
 
     def whole_batch(self, bins: int, samples: int) -> tuple[int, int]:
-        """Return the number of time bins of the longest share of a global batch, and the number of samples of all its shares.
+        """Return the largest `bins` and the sum of `samples` over all ranks.
 
-        `bins` and `samples` are the numbers of this rank's share.
+        `bins` and `samples` are the numbers of time bins and samples that this rank has of a global batch.
         """
         if self.count == 1:
             return bins, samples

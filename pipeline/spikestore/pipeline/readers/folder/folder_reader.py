@@ -101,7 +101,7 @@ class FolderReader(FileReader):
         )
 
     def _columns(self, file: tuple[SourceFile, bytes]) -> FourColumns:
-        """Return the events of one file; the arrays of fields that the recordings do not have are empty."""
+        """Return the columns t, x, y and p of one file; y or p is an empty array if the recordings do not have this field."""
         known, decoding = format_of(file[0].name), self._content_of.decoding
         if known is None:
             raise ValueError("its format is not known")

@@ -74,7 +74,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     settings : FolderSettings
         The description of the folder in the recipe.
     columns : sequence of str
-        Fields of the pattern or columns of the table that are stored.
+        Names of fields of the pattern, or of columns of the table, whose values are stored for each recording.
 
     Raises
     ------

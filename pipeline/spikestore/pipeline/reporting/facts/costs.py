@@ -18,8 +18,8 @@ def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return stored bytes and entropy of each column, summed over the splits.
 
     The entropy is the length of an ideal code that only knows how often each number occurs. For ``index``, the numbers are the
-    gaps between the indices of a sample. For ``start`` and ``check`` no entropy is given, because they are computed from other
-    columns; nor is it for a ``value`` of real numbers.
+    gaps between the indices of a sample. No entropy is given for ``start`` and ``check``, because they are computed from other
+    columns, and for a ``value`` of real numbers.
     """
     totals: dict[str, dict[str, Any]] = {}
     for facts in splits.values():

@@ -61,10 +61,10 @@ class Figure:
     frames : Picture
         The frames.
     strip : tuple of str
-        A text for each frame of a camera: its times, such as "0 to 20 ms". If the bins have no common length in ms, the text has
-        their numbers, such as "0 to 3 bins". Empty if the sensor has no y.
+        If the sensor has y: for each frame in the picture, a text with its times, such as "0 to 20 ms". If the bins have no
+        common length in ms, the text has their numbers, such as "0 to 3 bins". Empty if the sensor has no y.
     width, height : int
-        Size of a frame of a camera in pixels of the picture.
+        Size of one frame in the picture, in pixels; size of the whole picture if the sensor has no y.
     raster : Picture, optional
         The events; None if the recordings are not available.
     note : str

@@ -1,7 +1,7 @@
 """Tables that apply a transform to raw events: ranges of raw times, and one table per coordinate.
 
 Each scaling multiplies by a positive factor and truncates, so it keeps the order of its inputs. Therefore
-CropTime keeps one range of raw times, wherever it is in the transform. The raw coordinates inside the sensor are a range that starts at 0.
+a CropTime at any position in the transform keeps one range of raw times. The raw coordinates inside the sensor are a range that starts at 0.
 
 Whole numbers up to `EXACT` and their sums are exact in float64. So integer and floating-point arithmetic have the same
 result; Tonic uses integers if all parameters are whole.
@@ -78,7 +78,10 @@ def _is_not_after(crop: CropTime, factors: Sequence[float]) -> Callable[[int], b
 
 
 def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
-    """Return the largest number from `low` to `high` for which `holds` is true, by bisection. `holds` must be true for `low`."""
+    """Return the largest number from `low` to `high` for which `holds` is true, by bisection.
+
+    `holds` must be true for `low`, and false for all numbers above one for which it is false.
+    """
     while low < high:
         middle = (low + high + 1) // 2
         if holds(middle):

@@ -29,8 +29,8 @@ def init(
 ) -> None:
     """Create a store in a folder. Without this command, the first build creates it.
 
-    With --shared group, the folders of the store get the setgid bit and group write permission, and everything written later is
-    readable by the group. If the store exists already, this option also changes the permissions of your own files in it.
+    With --shared group, the folders of the store get the setgid bit and group write permission, and the group can read every
+    file that is written later. If the store exists already, --shared also changes the permissions of your own files in it.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class UniformNoise(CheckedAugmentation):
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the single step of this augmentation for a batch."""
+        """Return the steps of this augmentation for a batch: a single step."""
         bits = batch.bits(self.seed, 15)
         return (AugmentationStep(NOISE, torch.stack([torch.full_like(bits, self.events), bits])),)
 
@@ -108,7 +108,7 @@ class CutMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the single step of this augmentation for a batch."""
+        """Return the steps of this augmentation for a batch: a single step."""
         bits = several(batch.bits(self.seed, 16), 5)
         partner = self._partners(bits[0], bits[1], self.probability, batch.labels)
         if self.region == "time":
@@ -146,7 +146,7 @@ class EventMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the single step of this augmentation for a batch."""
+        """Return the steps of this augmentation for a batch: a single step."""
         drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
         partner = self._partners(drawn[0], drawn[1], self.probability, batch.labels)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
@@ -168,9 +168,10 @@ class EventMix(_LabelMixture):
 class Blend(CheckedAugmentation):
     """Blend each sample with another sample of its class: each event of the two samples is kept or dropped independently.
 
-    The label stays. A list can have at most one Blend. In a list of this package's augmentations, `EventThinning` is
-    applied first, and Blend second. The reason: these two compute an event's random numbers from its place. If another
-    augmentation had moved counts from two places to one before, both counts would get the same random numbers.
+    The label stays. A list can have at most one Blend. If a list has only augmentations of this package, `EventThinning` is
+    applied first and Blend second, wherever they stand in the list, because these two compute an event's random numbers
+    from its place. If another augmentation were applied earlier and moved counts from two places to one, both counts
+    would get the same random numbers.
 
     Attributes
     ----------
@@ -204,7 +205,7 @@ class Blend(CheckedAugmentation):
         return self.align is not None
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the single step of this augmentation for a batch."""
+        """Return the steps of this augmentation for a batch: a single step."""
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
         partner = partners(chance, other, self.probability, batch.labels)
         drawn, number = torch.stack(events), event_threshold(1 - float(self.keep))

@@ -102,7 +102,7 @@ class AugmentationStep:
     kind : int
         One of the kinds listed above.
     drawn : int64 Tensor, shape (batch,) or (2, batch)
-        What each sample drew.
+        One or two numbers for each sample; `kind` determines their meaning.
     number : int
         Used by ``MIX_EVENTS`` and ``MIX_ALIGNED``, as described for ``MIX_EVENTS``.
     stride, size, height : int

@@ -98,14 +98,14 @@ def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
 
 @compiled
 def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> None:
-    """Fill `out` with whether 53 random bits are below `numbers`; `numbers` is repeated if it is shorter than `bits`."""
+    """Fill `out`: True where the highest 53 of the 64 random `bits`, as a whole number, are below `numbers`, which is repeated if it is shorter."""
     for place in range(len(bits)):
         out[place] = np.int64(np.uint64(bits[place]) >> _11) < numbers[place % len(numbers)]
 
 
 @compiled
 def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
-    """Fill `out` with numbers of at least 0 and below 1."""
+    """Fill `out` with one number for each of `bits`, at least 0 and below 1; see `uniform_number`."""
     for place in range(len(bits)):
         out[place] = uniform_number(bits[place])
 

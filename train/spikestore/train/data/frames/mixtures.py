@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians: a sample takes events from its partner where the density is high. Also labels of mixed samples.
+"""Regions of mixed samples, in which a sample takes the events of its partner: places with a high density of a mixture of Gaussians. Also the labels.
 
 Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
 """

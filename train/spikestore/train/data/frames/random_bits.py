@@ -119,7 +119,7 @@ def _shifted(key: Tensor, bits: int) -> Tensor:
 
 
 def mask_of(start: Tensor, width: Tensor) -> Tensor:
-    """Return masks, each of one run of adjacent time bins or sites, as the numbers ``start * 2**31 + width``: int64, shape (batch,)."""
+    """Return one mask for each sample, as the number ``start * 2**31 + width``: `width` adjacent time bins or sites from `start` on; int64, shape (batch,)."""
     return (start << 31) | width
 
 

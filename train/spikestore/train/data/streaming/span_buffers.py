@@ -1,9 +1,10 @@
-"""Memory for the columns of spans, the ranges of rows that a stream reads. The memory of a column is used again after the last reference to the column is gone.
+"""Memory for the columns of spans, the ranges of rows that a stream reads. After the last reference to a column is gone, another column gets its memory.
 
-The system clears and maps each page of fresh memory. This work takes a sixth of the processor time of a streamed epoch.
-So a stream keeps the memory of spans that it has dropped, also from one epoch to the next. All spans are in one large
-array, because NumPy asks Linux for pages of 2 MiB only for large arrays. The samples of a batch are in many spans. With
-pages of 4 KiB, the processor's cache of page addresses (TLB) would have only few of the pages of a batch.
+If a stream allocated fresh memory, the system would clear and map every page. This work would take a sixth of the processor
+time of a streamed epoch. So a stream keeps the memory of spans that it has dropped, also from one epoch to the next. All
+spans are in one large array, because NumPy asks Linux for pages of 2 MiB only for large arrays. Large pages are needed
+because the samples of a batch are in many spans: the processor's cache of page addresses (TLB) has too few entries for so
+many pages of 4 KiB.
 """
 
 from __future__ import annotations

@@ -113,10 +113,12 @@ def test_times_of_day_in_ns_keep_their_last_digit() -> None:
     assert times([start + 7000, start], time_unit="ns", offset="first_event") == [7, 0]
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float64])
 @pytest.mark.parametrize("bits", [23, 24, 32])
-def test_a_clock_that_starts_again_is_named_and_unwrapped(bits: int) -> None:
+def test_a_clock_that_starts_again_is_named_and_unwrapped(bits: int, dtype: type) -> None:
+    """MATLAB stores ticks as floats."""
     end = 2**bits
-    wrapped = [end - 30, end - 10, 5, 20, end // 2, end - 1, 0]
+    wrapped: Any = np.array([end - 30, end - 10, 5, 20, end // 2, end - 1, 0], dtype)
     with pytest.raises(
         ValueError,
         match=f"event 2: t falls from {end - 10} to 5, because a clock of {bits} bits started again: set clock_bits = {bits} ",

@@ -16,7 +16,7 @@ from tests.pipeline.format_writers import FILES, WRITERS, read, table_of
 from spikestore.pipeline.readers.formats.clean_events import clean_events
 from spikestore.pipeline.readers.formats.registry import format_named, format_of, formats
 from spikestore.store_schemas.errors import MissingExtraError, UnknownNameError
-from spikestore.store_schemas.specs.folder import Decoding
+from spikestore.store_schemas.specs.folder import Decoding, EventField
 
 
 @pytest.mark.parametrize("layout", WRITERS)
@@ -96,6 +96,14 @@ def test_bin_is_tonics(tmp_path: Path) -> None:
     assert ours.tolist() == [[int(event[field]) for field in "txyp"] for event in theirs]
 
 
+@pytest.mark.parametrize("first", [b"t,x\n", b"# t,x\n", b""])
+def test_a_byte_order_mark_is_no_part_of_the_text(first: bytes) -> None:
+    """Excel writes it at the start of a file. Before a number, it made the file unreadable."""
+    events = format_named("text").read(b"\xef\xbb\xbf" + first + b"1,2\n3,4\n")
+    columns = [events["t"], events["x"]] if isinstance(events, dict) else list(np.asarray(events).T)
+    assert [column.tolist() for column in columns] == [[1, 3], [2, 4]]
+
+
 @pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\r\r\n"])
 @pytest.mark.parametrize("header_only", [False, True])
 def test_lines_of_text_may_end_with_a_carriage_return(end: bytes, header_only: bool) -> None:
@@ -148,6 +156,32 @@ def test_an_old_dat_is_named() -> None:
         ValueError, match="the file has events of type 14 with 8 bytes, should have type 0 or 12 with 8"
     ):
         format_named("prophesee-dat").read(b"% Version 2\n\x0e\x08")
+
+
+@pytest.mark.parametrize("structured", [False, True])
+@pytest.mark.parametrize(
+    "names", [{"t": "clock", "x": "column", "p": "sign"}, {"p": "sign"}, {"t": "clock", "x": "ts"}]
+)
+def test_a_recipe_names_the_columns_of_hdf5_files(names: dict[EventField, str], structured: bool) -> None:
+    """Only the usual names were found."""
+    columns: dict[EventField, list[int]] = {"t": [5, 7], "x": [1, 2], "p": [0, 1]}
+    stored = {names.get(field, field): np.array(values) for field, values in columns.items()}
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file["note"], file["sizes"] = "a text", np.zeros(3)
+        if structured:
+            table = np.empty(2, [(name, "<i8") for name in stored])
+            for name, values in stored.items():
+                table[name] = values
+            file["events"] = table
+        else:
+            for name, values in stored.items():
+                file[f"events/{name}"] = values
+    events = format_named("hdf5").read(stream.getvalue())
+    cleaned = clean_events(events, Decoding(formats={"hdf5": 1}, fields=("t", "x", "p"), names=names))
+    assert [np.asarray(column).tolist() for column in (cleaned.t, cleaned.x, cleaned.p)] == [
+        *columns.values()
+    ]
 
 
 def test_two_groups_of_events_are_named() -> None:

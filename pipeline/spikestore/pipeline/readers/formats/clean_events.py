@@ -139,6 +139,10 @@ def _microseconds(values: npt.NDArray[Any], decoding: Decoding) -> npt.NDArray[n
         refuse(~np.isfinite(values), "t", values, "is not a time")
         if decoding.clock_bits is None:
             seconds = values.astype(np.float64)
+            if (np.abs(seconds) < _LATEST).all() and (
+                np.trunc(seconds) == seconds
+            ).all():  # as MATLAB stores ticks
+                _refuse_wrapped(seconds.astype(np.int64))
             if decoding.offset == "first_event" and len(seconds):
                 seconds = seconds - seconds.min()
             scaled = np.rint(seconds * (10**6 / _PER_SECOND[decoding.time_unit]))

@@ -8,6 +8,9 @@ Metavision                ``CD/events``, with the fields t, x, y, p
 one group                 t, x, y, p, all in one group: any group, also the top level of the file
 ========================  ======================================================================
 
+Further vectors of numbers in a group are read too, if they are as long as its columns, because a recipe can name them. If no place
+has columns with the usual names, the only group with vectors of one length, or the only dataset with fields, is read.
+
 A file that has events at more than one place is rejected.
 
 DSEC's ``t_offset`` is not added: times are those of ``events/t``.
@@ -17,7 +20,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,29 +64,51 @@ def read_hdf5(content: bytes) -> RawEvents:
 
 
 def _events(file: Any) -> RawEvents:
-    import h5py
-
-    found: list[tuple[str, RawEvents]] = []
+    found: list[_Place] = []
+    others: list[_Place] = []
 
     def visit(name: str, member: Any) -> None:
-        if isinstance(member, h5py.Group):
-            fields = {
-                one: member[one]
-                for one in member
-                if isinstance(member[one], h5py.Dataset) and member[one].ndim == 1
-            }
-            if {"t", "x"} <= {field_named(one) for one in fields}:
-                found.append((name, {one: np.asarray(member[one]) for one in fields if field_named(one)}))
-        elif member.dtype.names is not None and {"t", "x"} <= {
-            field_named(one) for one in member.dtype.names
-        }:
-            found.append((name, columns_of(np.asarray(member))))
+        place = _place(name, member)
+        if place is not None:
+            (found if {"t", "x"} <= {*map(field_named, place.columns)} else others).append(place)
 
     visit("/", file)
     file.visititems(visit)
+    if not found and len(others) == 1:
+        found = others  # perhaps the recipe names its columns
     if len(found) != 1:
-        where = f"in {', '.join(name for name, _ in found)}" if found else "in no group"
+        where = f"in {', '.join(place.name for place in found)}" if found else "in no group"
         raise ValueError(
             f"the file has events {where}: there should be one group with the datasets t, x, y, p, or one dataset with them"
         )
-    return found[0][1]
+    return found[0].read()
+
+
+class _Place(NamedTuple):
+    """A group or a dataset that may have events, and the names of its columns."""
+
+    name: str
+    columns: tuple[str, ...]
+    read: Callable[[], RawEvents]
+
+
+def _place(name: str, member: Any) -> _Place | None:
+    """Return the columns of a group with several vectors of numbers of one length, or of a structured dataset; None for other members."""
+    import h5py
+
+    if isinstance(member, h5py.Group):
+        vectors = {
+            one: each
+            for one in member
+            if isinstance(each := member[one], h5py.Dataset) and each.ndim == 1 and each.dtype.names is None
+        }
+        known = {one: each for one, each in vectors.items() if field_named(one)}
+        numbers = {one: each for one, each in vectors.items() if each.dtype.kind in "biuf"}
+        lengths = {len(each) for each in (known or numbers).values()}
+        columns = known | {one: each for one, each in numbers.items() if len(each) in lengths}
+        if len(columns) < 2 or (not known and len(lengths) > 1):
+            return None
+        return _Place(name, tuple(columns), lambda: {one: np.asarray(each) for one, each in columns.items()})
+    if member.dtype.names is None:
+        return None
+    return _Place(name, member.dtype.names, lambda: columns_of(np.asarray(member)))

@@ -37,6 +37,7 @@ def read_text(content: bytes) -> RawEvents:
 
     Columns of whole numbers are int64; all other columns are float64. Raises ValueError with a description of the fault.
     """
+    content = content.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of UTF-8, which Excel writes
     if b"\r" in content:  # lines may also end with a carriage return alone
         content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     comment, first, start = "", "", 0
@@ -123,4 +124,4 @@ def _split(line: str, delimiter: str | None) -> list[str]:
 
 
 def _decoded(line: bytes) -> str:
-    return line.decode("utf-8-sig", "replace")
+    return line.decode("utf-8", "replace")

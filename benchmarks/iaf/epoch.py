@@ -49,7 +49,7 @@ def epoch(bench: Bench) -> Row:
 
 
 def synthetic(bench: Bench, samples: int) -> Any:
-    """Build a set of different random samples, as dense as SSC's frames of 4 ms. Fragments are built in parallel."""
+    """Build a set of random samples; their share of non-zeros is that of SSC's frames of 4 ms."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store

@@ -1,4 +1,4 @@
-"""Decodes a recording in EVT3 with eventcv and counts it in frames of 10 ms, on processor core number CORE: ``python -m benchmarks.peers.eventcv_frames FILE CORE``."""
+"""Decodes an EVT3 file with eventcv and counts its events in frames of 10 ms: ``python -m benchmarks.peers.eventcv_frames FILE CORE``. CORE is the number of a processor core."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def threads_against_one(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Peak memory with all recordings minus that with an eighth of them, divided by the same difference of the non-zeros' bytes."""
+    """Growth of the peak memory from an eighth of the recordings to all recordings, divided by the growth of the non-zeros' bytes."""
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.recordings // 8
     if small < LEAST:

@@ -112,7 +112,7 @@ def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
 
 
 def _built(bench: Bench, recordings: int, workers: int, rows: int | None) -> Any:
-    """Build a set in this process, with the fragments that `workers` worker processes would build."""
+    """Build a set in this process; a fragment has `rows` rows, or, if `rows` is None, as many as a build by `workers` processes would choose."""
     from spikestore.pipeline.building.feature_build import BuildRequest, build_features, open_build
     from spikestore.pipeline.execution.schedulers import InProcess
     from spikestore.store import Store

@@ -116,8 +116,8 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its earlier set, and %s of the recordings of this set are now also in other splits of %s: build or copy this split too, as the "
-                "other splits, or remove it from the name with spikestore rm %s:%s",
+                "%s:%s keeps its earlier set, and %s of the recordings of this set are now also in other splits of %s: build or copy this split too, "
+                "or remove it from the name with spikestore rm %s:%s",
                 name,
                 split,
                 f"{len(shared):,}",

@@ -266,6 +266,11 @@ def test_the_classes_of_a_data_set_without_readable_items() -> None:
         source_of_dataset(dataset, version="1", split="train", on_error="skip")
 
 
+def test_a_data_set_without_readable_items() -> None:
+    with pytest.raises(RecordingError, match=r"no item of \S*Gestures can be read: pass on_error=\"raise\""):
+        source_of_dataset(Gestures(2, faults=(0, 1)), version="1", split="train", on_error="skip")
+
+
 def test_a_known_data_set_needs_no_version(tmp_path: Path) -> None:
     dataset = ssc(write_ssc(tmp_path / "data"))
     with pytest.raises(UsageError, match="is identified by its files: omit version="):

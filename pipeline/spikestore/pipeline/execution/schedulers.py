@@ -35,7 +35,8 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each task.
 
-        If a task fails, the result of the earlier task is still stored. If this cannot be stored either, the error of the earlier task is raised.
+        While a task is computed, the result of the task before it is stored. If the task fails, this storing is finished first; if
+        the storing fails too, its error is raised.
         """
         if not isinstance(job, TwoStepJob):
             for number in numbers:

@@ -138,7 +138,7 @@ def _shape(layout: Layout) -> tuple[object, ...]:
 
 
 def _reading(source: Source) -> tuple[object, ...]:
-    """Return what determines a stored row, apart from its transform and the content and format of its recording."""
+    """Return the members of a source that determine what is read from a recording of given content and format."""
     decoding = None
     if source.folder is not None:
         decoding = source.folder.decoding.model_copy(update={"formats": {}})

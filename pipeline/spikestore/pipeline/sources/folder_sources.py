@@ -149,7 +149,7 @@ def _warn_of_copies(located: Mapping[str, LocatedSource]) -> None:
 
 
 def locate_recorded(source: Source, folder: Path | str) -> LocatedSource:
-    """Return `source`, which is that of a stored set, with its files in `folder`: the same names, and hashes that are computed again.
+    """Find the files of a stored set's source in `folder`, by their names, and hash them again. If a hash differs, the returned source has another key.
 
     Raises
     ------

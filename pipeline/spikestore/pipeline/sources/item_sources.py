@@ -232,7 +232,8 @@ class _Builder:
                 f"the events of the data sets have different fields ({texts}): build a separate set for each data set"
             )
         if not fields:
-            raise RecordingError('no item can be read: set on_error="raise" to see the reason')
+            names = ", ".join(live.name for live in self._live.values())
+            raise RecordingError(f'no item of {names} can be read: pass on_error="raise" to see the reason')
         return fields.pop()
 
     def _open_files(self, leaf: Leaf, known: ConvertedDataset) -> _Files:

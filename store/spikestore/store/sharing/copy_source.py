@@ -69,7 +69,7 @@ class CopySource:
         return data
 
     def pieces(self, entry: ObjectEntry) -> Iterator[memoryview]:
-        """Yield the bytes of an object; if they are damaged, `DamagedError` is raised after the last piece."""
+        """Yield the bytes of an object. `DamagedError` is raised if the object is missing; or, after the last piece, if the bytes differ from the record."""
         path, sha256 = self.path(entry), hashlib.sha256()
         try:
             for piece in self._storage.pieces(path, limit=entry.size):

@@ -8,9 +8,9 @@ There are no locks, so the order of steps protects other processes (docs/integri
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
-- At the end, the manifest is checked once more. A builder or a push may have put it again: if this process listed the objects
-  before gc removed them, it did not notice that they are missing. If there is a manifest and objects are missing, gc deletes the
-  manifest again, so that a set is complete or absent.
+- At the end, the manifest is checked once more. A builder or a push may have stored the manifest again: a builder or push
+  that listed the objects before gc removed them did not notice that they are missing. If there is a manifest and objects are
+  missing, gc deletes the manifest again, so that a set is complete or absent.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def _remove_objects(storage: Storage, paths: list[str], tally: _Tally) -> None:
 
 
 def _uncommit_half_a_set(storage: Storage, address: Address, plan_id: str) -> None:
-    """Delete the manifest of a set without all its objects: another process may have committed the set while this process removed them."""
+    """Delete the manifest of a set if an object of the set is missing: another process may have committed the set while gc removed objects."""
     try:
         features = FeatureSet.open(storage, address)
     except StoreError:

@@ -1,7 +1,7 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and remove objects that do not belong to it.
 
-An object is replaced in one step, and only if its bytes do not have the SHA-256 in its record or in the manifest. The new bytes
-have this SHA-256. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
+A record or the manifest lists the SHA-256 of each object. An object is replaced in one step, and only if its bytes do not have
+the listed SHA-256; the new bytes have it. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
 
 Correct bytes come from, in this order:
 
@@ -207,7 +207,10 @@ class _Repair:
         return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return a fragment's record: from the store, the upstream, or the fragment's objects; None if none has the SHA-256 in the manifest."""
+        """Return the record of a fragment that has the SHA-256 in the manifest, or None if there is no such record.
+
+        If the store has no such record, it is copied from the upstream, or made from the fragment's objects, and then stored.
+        """
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
         with contextlib.suppress(DamagedError):

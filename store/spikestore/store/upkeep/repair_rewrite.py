@@ -51,7 +51,8 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Fragmen
     committed = build.commit(manifest.transform, manifest.source, manifest.provenance)
     if committed.digest != manifest.digest:
         raise ConflictError(
-            f"{address.folder} was rewritten with digest {committed.digest[:12]}, but had {manifest.digest[:12]}",
+            f"{address.folder} had the digest {manifest.digest[:12]}, but has the digest {committed.digest[:12]} after it was rewritten: "
+            "another process may have built other rows at the same time; otherwise report a bug",
             path=address.manifest,
         )
     return [*done, Repaired(address.manifest, "rewritten, with the same digest")]

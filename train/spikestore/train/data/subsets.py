@@ -297,13 +297,13 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
 
 
 def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the weights of `rows`: float64, shape (rows,).
+    """Return the weights of `rows`, divided by the largest of these weights: float64, shape (rows,).
 
     Raises
     ------
     UsageError
-        There is neither one weight for each row of the set nor one for each of `rows`; or a weight is not
-        a number, is negative or is not finite; or all weights are 0.
+        There is neither one weight for each row of the set nor one for each of `rows`; or a weight of `rows` is not
+        a number, is negative or is not finite; or all weights of `rows` are 0.
     """
     try:
         array = as_array(weights).astype(np.float64)

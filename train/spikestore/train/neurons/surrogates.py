@@ -143,7 +143,7 @@ def _bell(x: Tensor, mu: float, sigma: float) -> Tensor:
 
 
 def is_known(surrogate: Surrogate) -> bool:
-    """Return whether a surrogate is from this module or Sinabs, so that it has no side effects."""
+    """Return whether a surrogate is from this module or Sinabs; such a surrogate has no side effects."""
     kind = type(surrogate)
     return kind in _KINDS or kind.__module__.startswith("sinabs.activation")
 

@@ -141,7 +141,7 @@ class Ranks:
         return values
 
     def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
-        """Call `action` on one rank of each machine; the other ranks wait until these calls have finished on all machines."""
+        """Call `action` on one rank of each machine. All ranks return after these calls have finished on all machines."""
         if self.local == 0:
             action()
         if self.count > 1:

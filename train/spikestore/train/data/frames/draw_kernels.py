@@ -91,7 +91,7 @@ def uniform_number(bits: int) -> float:
 
 @compiled
 def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
-    """Fill `out` with whole numbers from 0, below `counts`; `counts` is repeated if it is shorter than `bits`."""
+    """Make whole numbers of at least 0 and below `counts` from random `bits`, and write them to `out`; `counts` is repeated if it is shorter than `bits`."""
     for place in range(len(bits)):
         out[place] = whole_number(bits[place], counts[place % len(counts)])
 

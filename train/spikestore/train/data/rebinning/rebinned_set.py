@@ -108,7 +108,7 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s may lack events: their recordings have %s in no time bin of the stored set, but a longer bin may contain "
+                "%r: %s of %s may lack events: the time bins of the stored set leave out %s of these samples, but longer bins may contain "
                 "such events. To include them, build a set with the longer bins: use spikestore preprocess",
                 self,
                 f"{np.count_nonzero(lost):,}",

@@ -335,7 +335,7 @@ class _HeldSpans:
 def _by_batch(spans: _Int64s, edges: _Int64s, count: int, *, first: bool) -> tuple[list[int], list[int]]:
     """Return the spans that have samples, sorted by their first sample if `first` is true, else by their last sample.
 
-    Also return, for each entry of `edges`, how many spans have this sample before the edge.
+    Also return one number for each edge: how many spans have their first (else last) sample before the edge.
 
     Parameters
     ----------

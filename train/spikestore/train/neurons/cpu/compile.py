@@ -73,7 +73,7 @@ def take(_context: Any, words: Any) -> Any:
 
 @intrinsic
 def add_to(_context: Any, words: Any, word: Any, amount: Any) -> Any:
-    """Add `amount` to ``words[word]`` atomically; `words` are the numbers in a job, the argument of a compiled task (module `job`)."""
+    """Add `amount` to ``words[word]`` atomically; `words` are the words of a job (module `job`)."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

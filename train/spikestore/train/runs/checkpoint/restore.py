@@ -70,7 +70,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     Parameters
     ----------
     loader : FeatureLoader
-        A loader of the same feature set.
+        Loader of the feature set on which the run of the checkpoint trains.
     checkpoint : Checkpoint
         Checkpoint to resume from.
     residence : {"auto", "host", "device", "stream"}

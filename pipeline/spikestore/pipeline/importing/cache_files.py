@@ -125,7 +125,7 @@ def read_sample(path: Path, transform: Transform) -> CachedSample:
 
 
 def _only_dataset(file: Any, name: str, path: Path) -> Any:
-    """Return the only array of a group; links to other files are not followed."""
+    """Return the only array of a group; raise an error if the group or the array is a link."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise _wrong(path, f"has no group {name}, so it is incomplete: {_REMEDY}")
     members = [*file[name]]

@@ -263,8 +263,7 @@ class _Builder:
     def _first_item(self, number: int) -> Item | None:
         """Return the first readable item of a data set, or None if it has no readable item.
 
-        If unreadable items are not to be skipped, the first one is an error. The returned item is read twice: if the two results
-        differ, `UsageError` is raised.
+        If unreadable items are not skipped, the first one is an error. `UsageError`: two reads of the item give different results.
         """
         live = self._live[number]
         for index in self._used(number).tolist():

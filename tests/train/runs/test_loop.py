@@ -162,6 +162,33 @@ def test_a_loss_that_is_not_finite_is_an_error(splits: dict[str, FeatureSet], tm
         config(optimiser={"learning_rate": 1e38})  # AdamW would end with an error of torch
 
 
+@pytest.mark.parametrize("change", [{"weight_decay": 1e300}, {"learning_rate": 1e-30, "clip_norm": None}])
+def test_weights_that_are_not_finite_are_not_saved(
+    splits: dict[str, FeatureSet], tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """After the last batch of an epoch no loss shows them; the run stops, and writes no checkpoint that could not be read."""
+    data = {"name": "small", "batch_size": 1000}
+    network = {"hidden": [12], "input_scale": 1e21 if "clip_norm" in change else 3.0}
+    wild = config(epochs=1, data=data, network=network, optimiser=change)
+    with pytest.raises(
+        TrainingError, match=r"after batch 1 in epoch 1, the parameter \S+, or what .* is not finite: lower"
+    ):
+        go(wild, splits, tmp_path)
+    with pytest.raises(TrainingError, match=r"after batch 1 in epoch 1, the parameter"):
+        go(
+            config(
+                epochs=1,
+                checkpoint_batches=1,
+                data={**data, "batch_size": 100},
+                network=network,
+                optimiser=change,
+            ),
+            splits,
+            tmp_path,
+        )
+    assert not [*tmp_path.glob("*.pt")]
+
+
 def test_clipping_bounds_the_gradient(splits: dict[str, FeatureSet]) -> None:
     """The gradient of all parameters together has at most the requested norm."""
     network = build_network(config().network, sites=10, classes=2)

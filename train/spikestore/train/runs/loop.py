@@ -36,7 +36,15 @@ from spikestore.train.runs.checkpoint.schema import FrameValues
 from spikestore.train.runs.class_names import check_sets
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
-from spikestore.train.runs.monitor import NOWHERE, SpikeCounts, TrainingError, first_not_finite, silent_layers
+from spikestore.train.runs.monitor import (
+    ADVICE,
+    NOWHERE,
+    SpikeCounts,
+    TrainingError,
+    first_not_finite,
+    refuse_not_finite,
+    silent_layers,
+)
 from spikestore.train.runs.precision import Arithmetic, Precision
 from spikestore.train.runs.ranks import ALONE, Ranks
 from spikestore.train.runs.step import accuracy, warm_up
@@ -107,7 +115,8 @@ def train(
         The network can't be built on this machine or for these frames; the two sets list their classes in different
         orders; or the training split has no events in any time bin.
     TrainingError
-        The loss is not finite; the message names the first layer or parameter with values that are not finite.
+        The loss is not finite, or the weights are not finite when a checkpoint is due; the message names the first layer or parameter with
+        values that are not finite.
     DamagedError
         A feature set is damaged, or `start` does not fit the network or the sets.
     StoreError
@@ -210,10 +219,12 @@ def train(
                     and number % config.checkpoint_batches == 0
                     and number < len(batches)
                 ):
+                    refuse_not_finite(network, optimiser, epoch, number)
                     position = replace(position, spikes=spikes.totals())
                     keep("last.pt")
                     if position.epoch == 0 and ranks.first:  # best.pt is that of a run before --restart
                         (folder / "best.pt").unlink(missing_ok=True)
+            refuse_not_finite(network, optimiser, epoch, position.batch)
             right = accuracy(network, valid, arithmetic=arithmetic, ranks=ranks)
             result = EpochResult(epoch + 1, position.loss_sum / position.samples, right, spikes.rates())
             spikes.clear()
@@ -297,7 +308,7 @@ def _not_finite(layers: list[str], epoch: int, number: int, precision: Precision
         advice = "this batch came before the first optimiser step, so the initial weights are too large: lower input_scale under [network]"
         advice += ", or set another precision" if precision == "float16" else ""
     else:
-        advice = "lower learning_rate, or set clip_norm, under [optimiser]"
+        advice = ADVICE
     return TrainingError(
         f"the loss of batch {number} in epoch {epoch + 1} is not finite (first seen in {first}): {advice}",
         epoch=epoch + 1,

@@ -18,6 +18,10 @@ NOWHERE = "the loss itself (all outputs are finite)"
 """Returned by `first_not_finite` for a network whose outputs are finite."""
 
 
+ADVICE = "lower learning_rate or weight_decay, or set a smaller clip_norm, under [optimiser]"
+"""What to do if numbers became infinite during training."""
+
+
 class TrainingError(SpikestoreError):
     """Training can't continue, for example because the loss is not finite."""
 
@@ -87,6 +91,33 @@ class SpikeCounts:
 def silent_layers(rates: dict[str, float]) -> list[str]:
     """Return the names of layers without a single spike."""
     return [name for name, rate in rates.items() if rate == 0]
+
+
+def refuse_not_finite(network: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, number: int) -> None:
+    """Raise an error if the weights, or the numbers that the optimiser keeps for them, are not finite; a checkpoint with these is unusable.
+
+    Parameters
+    ----------
+    network, optimiser
+        After batch `number`, counted from 1, of `epoch`, counted from 0.
+    epoch, number : int
+        For the message.
+
+    Raises
+    ------
+    TrainingError
+        The message names the first parameter.
+    """
+    for name, parameter in network.named_parameters():
+        kept = [value for value in optimiser.state.get(parameter, {}).values() if isinstance(value, Tensor)]
+        if not all(bool(torch.isfinite(value).all()) for value in (parameter, *kept)):
+            first = f"the parameter {name}, or what the optimiser keeps for it,"
+            raise TrainingError(
+                f"after batch {number} in epoch {epoch + 1}, {first} is not finite: {ADVICE}",
+                epoch=epoch + 1,
+                batch=number,
+                first=first,
+            )
 
 
 def first_not_finite(network: nn.Module, frames: Tensor) -> str:

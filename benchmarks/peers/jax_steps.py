@@ -20,7 +20,7 @@ WIDTH, SCALE = 0.5, 1.0
 
 
 def main(batch: str, device: str, unrolls: str) -> None:
-    """For each line of standard input, take three steps and print the samples/s of the fastest step."""
+    """Choose the fastest of `unrolls`. Then, for each line of standard input, take three steps and print the samples/s of the fastest step."""
     stream = answers()
     os.environ["JAX_PLATFORMS"] = device
     import jax

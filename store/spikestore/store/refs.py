@@ -56,7 +56,7 @@ def read(storage: Storage, name: str) -> Ref | None:
 
 
 def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
-    """Yield every name, sorted, with its newest entry or the error of reading it."""
+    """Yield every name that was not removed, sorted, with its newest entry or the error of reading it."""
     last: dict[str, int] = {}
     for listed in storage.list("refs"):
         if (match := _ENTRY.match(listed.path)) and NAME.match(match[1]):

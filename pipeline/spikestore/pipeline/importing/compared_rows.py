@@ -58,6 +58,8 @@ def compare_rows(
         `split` is not a split of the recordings.
     SourceError
         The cache has another number of items than there are recordings, or a row differs.
+    UsageError
+        `classes` gives a class another name than the recordings do.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

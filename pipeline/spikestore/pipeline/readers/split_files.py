@@ -91,7 +91,7 @@ class FileTree:
         return f"{self.folder}/{below}" if self.folder else below
 
     def find(self, root: Path) -> list[str]:
-        """Return the sorted paths of all files.
+        """Return the sorted paths of all files; an empty list if there are none.
 
         Raises
         ------

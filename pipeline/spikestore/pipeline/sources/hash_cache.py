@@ -50,7 +50,7 @@ class Hashes(Protocol):
 
 
 class HashCache:
-    """Cache of the SHA-256 of files, one document per file.
+    """Cache of the SHA-256 of files: one document for each file, or one document for many files (`table`).
 
     Any number of processes may use the cache: a document is always replaced as a whole, and no document depends on another
     document.

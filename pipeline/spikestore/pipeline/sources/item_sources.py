@@ -223,7 +223,15 @@ class _Builder:
         )
 
     def _fields(self, files: Sequence[_Files]) -> tuple[EventField, ...]:
-        """Return the fields that the events of all data sets have."""
+        """Return the fields of the events.
+
+        Raises
+        ------
+        UsageError
+            The fields are not the same in all data sets.
+        RecordingError
+            No item can be read.
+        """
         items = [self._first_item(number) for number in self._live]
         fields = {one.fields for one in files} | {item.fields for item in items if item is not None}
         if len(fields) > 1:

@@ -198,7 +198,8 @@ def identify_files(
     names : sequence of str
         Paths of the files, relative to the data set's folder.
     label : str
-        Name of this set of files, such as the split; the hash cache has one document per name.
+        Name of this set of files, such as the split. If there are many files, one document of the hash cache has the hashes of the
+        whole set.
     cache : pathlib.Path, optional
         Folder of the hash cache; by default the user's cache folder.
     progress : callable, optional

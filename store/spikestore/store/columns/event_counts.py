@@ -15,7 +15,10 @@ LOSSY_SHARE = 0.05
 
 
 def count_events(columns: SampleColumns) -> EventCounts:
-    """Return the numbers of events read, cropped and dropped, summed over some samples; a number is 0 if `columns` lacks the column for it."""
+    """Return the numbers of events read, cropped and dropped, summed over some samples, and the number of lossy samples.
+
+    A number is 0 if `columns` lacks a column for it.
+    """
     totals = {
         name: int(columns.extras[name].sum(dtype=np.int64))
         for name in EVENT_COLUMNS

@@ -101,7 +101,7 @@ def _scaled(time: int, factors: Sequence[float]) -> int:
 
 
 def scaled_times(table: npt.NDArray[np.int64], span: TimeSpan, factors: Sequence[float]) -> npt.NDArray[Any]:
-    """Return a table's times, multiplied by all `factors` in turn; each product is truncated: int64. Times outside `span` are clipped to it."""
+    """Return a table's times, first clipped to `span`, then multiplied by each factor in turn: int64, each product truncated."""
     times = np.clip(table, span.low, span.high)
     for factor in factors:
         times = (times * factor).astype(np.int64)

@@ -223,15 +223,7 @@ class _Builder:
         )
 
     def _fields(self, files: Sequence[_Files]) -> tuple[EventField, ...]:
-        """Return the fields of the events.
-
-        Raises
-        ------
-        UsageError
-            The fields are not the same in all data sets.
-        RecordingError
-            No item can be read.
-        """
+        """Return the fields of the events; raise `UsageError` unless all data sets have the same fields."""
         items = [self._first_item(number) for number in self._live]
         fields = {one.fields for one in files} | {item.fields for item in items if item is not None}
         if len(fields) > 1:

@@ -303,7 +303,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """``ls`` of many sets with four names and four transforms: the number of requests minus the number of sets."""
+    """``ls`` of a store with many sets, which have four names and four transforms in all: number of requests minus number of sets."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

@@ -37,7 +37,7 @@ DRAWN = 16
 
 
 def growing_end(scale: Scale) -> Row:
-    """Time of growing a set by recordings that come after its former recordings in the order of paths."""
+    """Time of growing a set by recordings whose paths sort after the paths of all former recordings."""
     row = Row("growing_end: time of growing ÷ time of a fresh build", target=0.10, better="lower")
     return _grown(scale, row, "z")
 

@@ -87,7 +87,7 @@ class PeerProcess:
 
 
 def refuse_missing(name: str) -> None:
-    """Raise unless a peer can be imported in its environment.
+    """Raise an error if a peer (another library) cannot be imported in its environment.
 
     Raises
     ------

@@ -89,7 +89,7 @@ def test_a_short_read_of_an_object_that_exists() -> None:
         result = effect()
         return result[:-1] if (verb, name) == ("get", path) and left and left.pop() else result
 
-    with pytest.raises(DamagedError, match="run again"):
+    with pytest.raises(DamagedError, match="run the build again"):
         SMALL.put(Build(WatchedStorage(storage, cut), build.plan), 0)
     assert verify(SMALL.build(storage), depth="deep") == []
 
@@ -114,7 +114,8 @@ def test_garbage_in_the_way() -> None:
     build = started(storage)
     storage.put_if_absent(f"{SMALL.address.data(build.plan.hash[:12])}/label/c/0", b"garbage")
     with pytest.raises(
-        DamagedError, match=r"cannot read .*data\.zarr \(fragment 0\): run again with --restart"
+        DamagedError,
+        match=r"cannot read .*data\.zarr \(fragment 0\) \(.*\): run the build again with --restart",
     ):
         SMALL.build(storage)
     assert_nothing_committed(storage)

@@ -311,7 +311,7 @@ class Build:
             equal = decoder.are_equal(fragment, mine, theirs)
         except StoreError as error:
             raise DamagedError(
-                f"cannot read {path}: run again with --restart ({error})", path=path
+                f"cannot read {path} ({error}): run the build again with --restart", path=path
             ) from error
         if not equal:
             raise ConflictError(
@@ -336,7 +336,7 @@ class Build:
         if wrong:
             raise DamagedError(
                 f"{wrong[0]} {'is missing' if wrong[0] not in sizes else 'has another size'} "
-                f"({plural(len(wrong), 'such object')}): run again with --restart",
+                f"({plural(len(wrong), 'such object')}): run the build again with --restart",
                 objects=tuple(wrong),
             )
 

@@ -101,7 +101,7 @@ class CommittedBuild:
         if isinstance(error, DamagedError):
             return DamagedError(f"{path} is damaged: {error}", objects=(path,))
         why = str(error) or type(error).__name__  # a MemoryError has no text
-        problem = f"cannot read {path} ({why}), though its stored bytes are those that were committed: free some memory, or report a bug"
+        problem = f"cannot read {path} ({why}), although its stored bytes are not damaged: free some memory, or report a bug"
         return StoreError(problem, path=path)
 
     def _objects_of(

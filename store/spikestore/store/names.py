@@ -221,7 +221,7 @@ def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
 
 
 def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
-    """Return why a name must not move from the set `pin` to another set of the same transform, or None if it may move."""
+    """Return why a name must not move from the set `pin` to the set `requested`, which has the same transform; None if it may."""
     if requested.digest is not None and requested.digest == pin.digest:
         return None  # equal samples
     address = Address(pin.transform_key, pin.source_key)

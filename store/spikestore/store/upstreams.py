@@ -154,7 +154,7 @@ class Upstreams:
         return False
 
     def sets_of_source(self, store: Store, source_key: str, *, label: str) -> Iterator[FeatureSet]:
-        """Yield the committed sets of a source, opened in the upstreams that have them; an upstream that is `store` itself is left out."""
+        """Yield the committed sets of a source from each upstream except `store` itself; a set in two upstreams is yielded twice."""
         for upstream in self._asked(store):
             try:
                 yield from sets_of_source(upstream.storage, source_key)

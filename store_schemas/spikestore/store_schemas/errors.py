@@ -6,18 +6,18 @@ Classes are grouped by what a handler does about them::
     ├── UsageError                also ValueError    change the request
     │   ├── SpecError                                a recipe or spec is wrong; ``problems`` lists every fault
     │   ├── UnsupportedTransformError                a transform that has no spec
-    │   ├── UnknownNameError      also LookupError   no such feature set, ref, split or command
+    │   ├── UnknownNameError      also LookupError   no such feature set, name, split, data set, …
     │   ├── SourceNotFoundError   also FileNotFoundError
     │   └── MissingExtraError     also ImportError   install an extra
     ├── SourceError               also ValueError    fix the raw data
     │   ├── LayoutError                              a file does not have the layout that its reader expects
     │   ├── RecordingError                           one recording is invalid
-    │   └── SourceChangedError                       a file changed while it was read
+    │   └── SourceChangedError                       a file changed after it was hashed
     └── StoreError                also OSError       check the store
         ├── MissingObjectError    also FileNotFoundError
         ├── DamagedError                             stored bytes differ from the committed bytes
         ├── NewerFormatError                         install a newer spikestore
-        ├── ConflictError                            two builds of the same feature set differ
+        ├── ConflictError                            two builds of a feature set, or two partitions of a name, differ
         ├── StorageFullError                         free some space and rerun
         └── ReadOnlyStoreError                       get write permission
 

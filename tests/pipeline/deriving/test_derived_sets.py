@@ -194,7 +194,7 @@ def test_a_forged_set_in_an_upstream_is_not_used(source: LocatedSource, fine: Pa
     [
         (
             "value/c/0",
-            "some rows of the finer set cannot be used, so their recordings were read (1 problem; the first: ",
+            "some rows of the finer set cannot be read, so they were computed from the recordings (1 problem; the first: ",
         ),
         ("n_bins/c/0", "is not derived from "),
     ],
@@ -233,7 +233,10 @@ def test_a_warning_about_a_derived_set_reads_no_recording(
     with opened(monkeypatch) as names:
         build(source, transform(700, 2000), tmp_path / "store")
     assert names == []
-    assert "fits into one time bin of 2,000,000 µs: the set was derived, so the times of" in caplog.text
+    assert (
+        "fits into one time bin of 2,000,000 µs: the set was computed from a finer set, so the times of"
+        in caplog.text
+    )
 
 
 @pytest.mark.slow

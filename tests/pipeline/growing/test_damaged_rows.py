@@ -55,7 +55,7 @@ def test_recordings_of_a_damaged_fragment_are_read(
     assert features.manifest.provenance["reused_recordings"] == 70 - 64
     (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert warning.startswith(
-        "folder all: some rows of a committed set cannot be used, so their recordings were read (1 problem; the first: "
+        "folder all: some rows of a committed set cannot be read, so they were computed from the recordings (1 problem; the first: "
     )
     assert name in warning
     assert is_as_fresh(folder / "data", features, tmp_path / "fresh")

@@ -126,7 +126,7 @@ def test_anything_that_a_decoder_raises_is_an_error_of_reading(
         raise error
 
     monkeypatch.setattr(DirectReader, "pieces", pieces)
-    intact = rf"\({str(error) or 'MemoryError'}\), though its stored bytes are those that were committed"
+    intact = rf"\({str(error) or 'MemoryError'}\), although its stored bytes are not damaged"
     expected = intact if open_rows is _of_set else "cannot decode fragment 0"
     with pytest.raises(StoreError, match=expected) as caught:
         _scan(rows)

@@ -263,7 +263,7 @@ class SetReview:
     def _times(self) -> str:
         """Return a text with the first and the last time of the events, for messages."""
         if not self._may_read:
-            return "the set was derived, so the times of its recordings are unknown"
+            return "the set was computed from a finer set, so the times of its recordings are unknown"
         with self._located.open() as reader:
             rows = np.unique(np.linspace(0, len(reader) - 1, min(SAMPLED, len(reader))).astype(int))
             first, last = np.inf, -np.inf

@@ -51,9 +51,9 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Positions of the new set's rows in committed sets. They determine the fragment size if `fragment_samples` is None and the
-        first of these sets has the transform of the new set: the new set gets the fragment size of that set. If this size is less
-        than half or more than twice the default, the new set gets the default.
+        Positions of the new set's rows in committed sets. If `fragment_samples` is None, and the first of these sets has the transform
+        of the new set, the new set gets the fragment size of that set. But if this size is less than half or more than twice the
+        default, the new set gets the default.
     """
 
     workers: int = 1
@@ -221,8 +221,8 @@ def _report_losses(features: FeatureSet, label: str) -> None:
         )
     if manifest.events.lossy_samples:
         logger.warning(
-            "%s: %s of %s lost more than %d %% of their events: the lost events are in no time bin, because Tonic "
-            "drops events %s; see column 'n_dropped'",
+            "%s: %s of %s lost more than %d %% of their events: as in Tonic, events %s are in no time bin and are "
+            "dropped; see column 'n_dropped'",
             label,
             f"{manifest.events.lossy_samples:,}",
             plural(manifest.samples, "recording"),

@@ -234,7 +234,7 @@ class TakenRows:
         """Log one warning if rows of committed sets could not be read."""
         if self._problems:
             logger.warning(
-                "%s: some rows of %s cannot be used, so their recordings were read (%s; the first: %s)",
+                "%s: some rows of %s cannot be read, so they were computed from the recordings (%s; the first: %s)",
                 self._label,
                 self._kind,
                 plural(len(self._problems), "problem"),

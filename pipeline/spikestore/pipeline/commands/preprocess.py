@@ -49,7 +49,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name, with the name of the --data folder added if this is a shipped recipe. In a sweep, the suffix of each variant is added.",
+        help="Name of the result; by default the recipe's name. If a shipped recipe gets another folder with --data, the folder's name is added. If the recipe has a sweep, the suffix of each variant is added.",
     ),
 ]
 LockOption = Annotated[

@@ -58,7 +58,7 @@ def recipe(
         typer.Option(
             "--sensor-size",
             metavar="X,Y,P",
-            help="Size of the sensor; CHANNELS,1,1 if it has channels. Not needed for data sets with a shipped recipe.",
+            help="Size of the sensor; CHANNELS,1,1 if it has channels instead of pixels. Not needed for data sets with a shipped recipe.",
         ),
     ] = None,
     size: Annotated[
@@ -87,7 +87,7 @@ def recipe(
         bool,
         typer.Option(
             "--schema",
-            help="Instead of a recipe, write the JSON schema with which editors check recipes to stdout.",
+            help="Write only the JSON schema of recipes to stdout; editors check recipes with it.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -53,7 +53,7 @@ def small_build(executor: ExecutorName = "fused") -> Finding:
             "small build",
             "problem",
             f"{RECORDINGS} recordings gave the digest {digest[:12]}, but other machines get {DIGEST[:12]}",
-            "do not share sets of this machine: report this problem, with the output of spikestore doctor --json",
+            "do not share sets that this machine built: report this problem, with the output of spikestore doctor --json",
         )
     return Finding(
         "small build",

@@ -188,9 +188,9 @@ def _computed(job: FragmentJob, fragment: int) -> Callable[[], FragmentReport]:
 
 @contextmanager
 def _unchanged(located: LocatedSource) -> Iterator[None]:
-    """Raise `SourceChangedError` if a file has changed since it was hashed.
+    """Return a context that raises `SourceChangedError` if a file has changed since it was hashed.
 
-    The files are compared before and after the ``with`` block. If the block raises an error of spikestore and a file has
+    The files are checked before and after the ``with`` block. If the block raises an error of spikestore and a file has
     changed, `SourceChangedError` replaces this error, because the change may have caused it.
     """
     check_unchanged(located.stamps)

@@ -70,7 +70,7 @@ def transform_rows(
 def transform_spans(
     job: TransformJob, reader: Reader, spans: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Return the rows of ascending spans, and the skipped rows; see `transform_rows`."""
+    """Read and transform the recordings of ascending spans; return their rows and the skipped rows, see `transform_rows`."""
     parts: list[SampleColumns] = []
     skipped: list[SkippedRow] = []
     with closing(transformed_blocks([job], reader, spans)) as blocks:

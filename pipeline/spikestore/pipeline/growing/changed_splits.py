@@ -21,7 +21,7 @@ def report_changed_splits(
     sources: Mapping[str, Source],
     advice: str = "",
 ) -> None:
-    """Log one warning if recordings change their split; recordings are compared by the content of their files.
+    """Log one warning if recordings of a name move to another split; files with the same content are the same recording.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def report_changed_splits(
     sources : mapping of str to Source
         Sources of the new sets, by split.
     advice : str
-        Advice for the user, as the end of the sentence.
+        Advice for the user, appended to the warning.
     """
     before: dict[str, set[str]] = {}
     for former in named:

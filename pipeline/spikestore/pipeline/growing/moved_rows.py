@@ -41,10 +41,10 @@ class _Run(NamedTuple):
 
 
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
-    """Return those of the rows `rows` of a new set that former sets have, one part for each run of consecutive rows.
+    """Return the parts of a new set's `rows` that former sets have: one part for each run of consecutive rows, by its first row.
 
-    The keys are the first rows of the runs in the new set. Returns None if there are more than `MOST_RUNS` runs, if per-sample
-    columns of a run are damaged, or if only Zarr can decode a run. `FormerRows.read` then returns the rows that can be read.
+    Returns None if there are more than `MOST_RUNS` runs, if per-sample columns of a run are damaged, or if only Zarr can decode a
+    run. After None, call `FormerRows.read`, which returns the rows that can be read.
     """
     runs = [*_runs(former.part(rows))]
     if len(runs) > MOST_RUNS:

@@ -1,6 +1,7 @@
-"""Tasks of an import: read a cache before anything is stored, then store its items, fragment by fragment.
+"""Tasks of an import. First all items of a cache are read and checked; then they are stored, fragment by fragment.
 
-Opening a file takes most of the time, and HDF5 opens one file at a time in a process. Therefore each worker is a process.
+Opening files takes most of the time. In one process, HDF5 opens one file after the other, even with several threads.
+Therefore each worker is a process.
 """
 
 from __future__ import annotations

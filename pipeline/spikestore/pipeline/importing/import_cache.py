@@ -224,7 +224,7 @@ def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
 
 
 def _processes(workers: int | None, seconds: float) -> int | None:
-    """Return `workers`; if it is None and workers would take longer than this process alone, which needs about `seconds`, return 0."""
+    """Return `workers`; instead of None, return 0 if this process alone, which needs about `seconds`, is faster than worker processes."""
     # Threads would wait for each other: HDF5 does one thing at a time in a process.
     if workers is None and seconds < CLUSTER_START + seconds / available_cores():
         return 0
@@ -244,7 +244,7 @@ class _Contents:
 def _look_into(
     reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
 ) -> _Contents:
-    """Read the files of all chunks except the first, whose contents are in `first`. So every fault is reported before the store changes."""
+    """Read all chunks of files except the first chunk, which is in `first`. So every fault is reported before the store changes."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
     keep = first.nbytes * reads.chunks <= left

@@ -52,7 +52,7 @@ class Raster:
 
 
 class Recordings(ClosesOnExit):
-    """The recordings of some splits, from files that are closed at the end of a ``with`` block.
+    """Reads the recordings of some splits from their files; at the end of a ``with`` block, it closes the files.
 
     Parameters
     ----------
@@ -171,7 +171,9 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
     """Return the events of a recording that reach the frames: times from the start of the first bin in ms, x, and polarity.
 
-    All three are as in the recording, except for the new events that event_downsampling makes: these have the x of the smaller sensor.
+    Times and x are those in the recording, before operations change them. Only the new events that event_downsampling makes have
+    the x of the smaller sensor.
+
     Operations of other packages are not applied, so that a report can be made if such a package is missing.
     """
     name = "the recording"

@@ -136,11 +136,10 @@ def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
 
 
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
-    """Return the samples of the sweep over bin widths: those to fit the read-out, and those to test it.
+    """Choose samples for the sweep over bin widths, which fits and tests a read-out for each bin width.
 
-    For each bin width, a read-out is fitted to samples of the first split, and tested with samples of ``test``, or of the last
-    split if there is no ``test``. If there is only one split, the read-out is tested with every third of the chosen samples,
-    and fitted to the other chosen samples.
+    The read-outs are fitted to samples of the first split, and tested with samples of ``test``, or of the last split if there is
+    no ``test``. If there is only one split, they are tested with every third of the chosen samples, and fitted to the others.
     """
     rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
     fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]

@@ -172,7 +172,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
 
 
 def leaf_of_object(dataset: Any) -> Leaf:
-    """Return the `Leaf` of a data set that contains no other data sets.
+    """Return a data set, which must contain no other data sets, as a `Leaf`.
 
     Raises
     ------

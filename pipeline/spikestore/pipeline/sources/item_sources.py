@@ -319,7 +319,7 @@ class _Builder:
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(
-                f"one target of {live.name} is {max(found):,}, so the targets are probably not class numbers: pass classes=, or target= if the "
+                f"one target of {live.name} is {max(found):,}, too large for a class number: pass classes=, or target= if the "
                 "label is a part of the target"
             )
         return _Labels(number=int(max(found)) + 1)
@@ -377,7 +377,7 @@ def _report_columns(columns: Sequence[tuple[str, ...]]) -> None:
     )
     if lost:
         logger.warning(
-            "not all data sets have the columns %s, so these columns are not stored", ", ".join(lost)
+            "the columns %s are not stored: not all of the combined data sets have them", ", ".join(lost)
         )
 
 

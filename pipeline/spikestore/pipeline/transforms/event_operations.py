@@ -96,7 +96,7 @@ class EventStep:
     def changed(self, events: Events, *, name: str) -> Events:
         """Return `events` after the operation has changed their values; the array `events` itself may be modified.
 
-        `events` has only the events that the operation keeps (`kept`). `name` is the name of the recording in messages.
+        `events` must have only the events that the method `kept` keeps. `name` is the name of the recording in messages.
         """
         operation = self.operation
         if isinstance(operation, Downsample):

@@ -48,8 +48,8 @@ class FrameBins:
         Parameters
         ----------
         times : array, shape (n_events,), or None
-            Sorted times in µs of at least one event; None for a recording without events. The duration of such a recording is
-            ``end_time - start_time``, or 0 if one of these two times is None.
+            Sorted times in µs of at least one event. None for a recording without events: its duration is ``end_time -
+            start_time`` of the transform, or 0 if one of these two is None.
         name : str
             Name of the recording in messages.
 

@@ -148,7 +148,7 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
 
 
 def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> npt.NDArray[np.int64]:
-    """Return the row of each item of a Tonic data set in the feature set that `preprocess` makes of it.
+    """Return, for each item of a Tonic data set, its row in the feature set that `preprocess` makes of the data set.
 
     If each recording is a file, the rows of the feature set are sorted by file name. The order of Tonic's items may depend on
     the file system.

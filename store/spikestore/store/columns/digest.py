@@ -1,7 +1,7 @@
 """Digest and check: hashes of the samples of a feature set.
 
 Digest and check are computed from the *canonical bytes* of each block of 64 rows of the whole set: column after column in canonical order,
-rows in order, little-endian, without padding or separators. ``start`` and ``check`` are not hashed.
+rows in order, little-endian, without padding or separators. The columns ``start`` and ``check`` are not hashed.
 
 - the **digest** is SHA-256 over the hash of a head (layout, number of samples, skipped rows) and the hashes of all blocks. It
   identifies the content: it does not depend on plan, codec, executor, number of workers and provenance;

@@ -35,7 +35,7 @@ _FIRST_LOOK = 4096
 
 
 class SiteRange:
-    """Tells whether indices, which are added piece by piece, have one site or several; `range` is exact only if they have one.
+    """Tells whether indices, which are added piece by piece, have one site or several: if it is one, both numbers in `range` are this site.
 
     Parameters
     ----------

@@ -240,7 +240,7 @@ class ShardEncoder:
 
 
 def packed_objects(build: Manifest | Plan, root: Mapping[str, Any]) -> dict[str, PackedObject] | None:
-    """Return the encoding of each array of a build, or None if only Zarr supports one of them.
+    """Return the encoding of each array of a build; None if at least one array has an encoding that only Zarr supports.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def has_whole_times(source: Source) -> bool:
 
 
 def sums_problem(fine: Transform, bins: int) -> str | None:
-    """Return why the frames of a coarser set are not sums of `bins` time bins of the set `fine`, or None if they are."""
+    """Return why each `bins` time bins of a set with the transform `fine` cannot be summed to one coarser bin, or None if they can."""
     if isinstance(fine.operations[-1], ClipCounts):
         return "its counts are limited by clip_counts"
     if fine.float_operation is not None:

@@ -101,9 +101,9 @@ def refuse_damaged_copy(
 
 
 def other_digest(existing: FeatureSet, features: FeatureSet) -> ConflictError:
-    """Return the error for two sets of one address with different digests."""
+    """Return the error that two stores have sets with the same address, but with different digests."""
     return ConflictError(
         f"{existing.address.manifest} has digest {existing.digest[:12]} in {existing.storage.url} and "
-        f"{features.digest[:12]} in {features.storage.url}, so the samples of one of these sets are wrong: verify both sets with --deep",
+        f"{features.digest[:12]} in {features.storage.url}, so the samples of one of these sets are wrong: run spikestore verify --deep on both sets",
         path=existing.address.manifest,
     )

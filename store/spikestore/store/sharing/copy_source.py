@@ -88,8 +88,8 @@ class CopySource:
             plan_of(features.address, data)
         except (DamagedError, MissingObjectError, NewerFormatError) as error:
             data = committed_plan(features.address, features.manifest, features.root).to_bytes()
-            message = "%s; the copy gets a plan computed from the manifest. To restore the plan in %s, run spikestore repair"
-            logger.warning(message, error, self._storage.url)
+            message = "%s; the copy gets a plan computed from the manifest. To restore this plan, run spikestore repair %s --store %s"
+            logger.warning(message, error, features.address.short, self._storage.url)
         return data
 
     def manifest(self) -> bytes:

@@ -14,7 +14,7 @@ class LocalStore(zarr.storage.LocalStore):
     """A folder that Zarr reads; the methods of this class call `guard` before they open a file.
 
     The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name. With this
-    codec pipeline, zarrs opens the files of chunks without these methods, so without `guard`.
+    codec pipeline, zarrs opens the files of chunks itself, so `guard` is not called for them.
 
     Parameters
     ----------

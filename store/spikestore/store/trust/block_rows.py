@@ -56,7 +56,7 @@ class BlockRows:
         )
 
     def checks(self, manifest: Manifest, seed: int) -> BlockChecks:
-        """Return unfinished hashes of the blocks of these rows; the per-sample columns are added already.
+        """Return unfinished hashes of the blocks; so far, only the per-sample columns are added to them.
 
         The caller adds ``index`` and ``value``, then calls `BlockChecks.finish`. `seed` is the result of `check_seed`.
         """

@@ -46,7 +46,7 @@ def refuse_untrue_rows(
     check : uint64 array, shape (blocks,)
         Stored hashes of the blocks.
     start : int
-        Position of the first row in the fragment.
+        Number of rows of the fragment before the first row of `columns`.
 
     Raises
     ------

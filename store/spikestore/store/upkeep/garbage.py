@@ -107,8 +107,8 @@ def find_garbage(
     unreferenced : bool
         Include feature sets without a name.
     age : timedelta
-        An unfinished build, an unused plan or an unnamed set is garbage only if its newest object is at least this old; a
-        temporary file, only if the file is.
+        An unfinished build, an unused plan or an unnamed set is garbage only if its newest object is at least this old. A
+        temporary file is garbage only if it is at least this old.
     now : datetime, optional
         Current time, UTC; for tests.
 

@@ -148,7 +148,7 @@ class _Verification:
         return self._total // len(self._features.manifest.fragments)
 
     def _look(self, fragments: range) -> _Checked:
-        """Compare the objects of some fragments with their records."""
+        """Compare the stored objects of some fragments with the sizes and hashes in the records of these fragments."""
         checked = _Checked()
         for fragment in fragments:
             self._look_at(fragment, checked)

@@ -273,7 +273,7 @@ def _members_with_defaults(model: type[BaseModel]) -> frozenset[str]:
 
 
 def _walk(location: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[str]]:
-    """Return the path of a fault in the user's document, and the names of the valid fields at this place.
+    """Return the path, in the user's document, of a fault that pydantic found at `location`, and the valid field names at this path.
 
     pydantic's path contains the tag of a discriminated union. The tag is removed, because the document's path has no tag.
     """

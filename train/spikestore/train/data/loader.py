@@ -350,9 +350,9 @@ class FeatureLoader(IterableDataset[Batch]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the position of a loader from its `state_dict`; the next pass resumes there.
 
-        An epoch that began in the order of another residence or window is finished in that order, so that each sample is
-        yielded once; later epochs have this loader's order. ``stream`` can finish an epoch of ``host`` or ``device`` in
-        bounded memory, but slowly: it reads a block of 64 samples for each sample that it yields.
+        If the epoch began with another `residence` or `window`, it is finished in the order of that loader, so that each sample is
+        yielded once; later epochs have this loader's order. A loader with the residence ``stream`` finishes an epoch of ``host``
+        or ``device`` slowly, because it reads a block of 64 samples for each sample that it yields.
 
         Raises
         ------

@@ -144,7 +144,7 @@ def _convolutions(
         if min(sides) < 1:
             raise UsageError(
                 f"convolutions[{number - 1}] is too large for frames of {frame[1]} × {frame[2]}: "
-                "use fewer layers, smaller kernels or padding"
+                "use fewer layers, smaller kernels or more padding"
             )
         layers[f"conv{number}"] = FoldedConv2d(
             channels,

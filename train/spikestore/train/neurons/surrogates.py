@@ -46,14 +46,15 @@ class SingleExponential:
 
 @dataclass(frozen=True)
 class PeriodicExponential:
-    """Surrogate with an exponential decay around each multiple of the threshold (Weidel and Sheik, 2021, WaveSense).
+    """Surrogate with an exponential decay around 1, 2, 3, … times the threshold (Weidel and Sheik, 2021, WaveSense).
 
     Attributes
     ----------
     grad_width : float
-        Distance over which the derivative falls to 1/e, in membrane potential.
+        Distance below the threshold over which the derivative falls to 1/e, in membrane potential. Above the threshold, the
+        derivative falls to 1/e over half of this distance from the nearest multiple of the threshold.
     grad_scale : float
-        Value of the derivative at multiples of the threshold.
+        Value of the derivative at 1, 2, 3, … times the threshold.
     """
 
     grad_width: float = 0.5

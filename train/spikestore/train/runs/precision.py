@@ -72,6 +72,6 @@ class Arithmetic:
         return self._scaler.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore the loss scale of a checkpoint."""
+        """Continue with the loss scale that a checkpoint contains."""
         if state and self._scaler.is_enabled():
             self._scaler.load_state_dict(state)

@@ -142,9 +142,9 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return the first of `places` in each row that has one, as (row in the block, event in the row, place).
+    """Return (row in the block, event in the row, place) for the first of `places` in each row; rows without one are left out.
 
-    `places` are positions in `column`, in ascending order.
+    `places` are ascending positions in `column`.
     """
     if not len(places):
         return []

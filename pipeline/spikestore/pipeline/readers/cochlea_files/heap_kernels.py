@@ -40,7 +40,10 @@ def _size(window: Bytes, at: int) -> Any:
 
 @compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
-    """For each object i of a heap collection, set ``where[i]`` to its start, and ``seen[i]`` to `walk`, the number of this call; return False if the collection is damaged."""
+    """Set ``where[i]`` to the start of object i, and ``seen[i]`` to `walk`, for each object of an HDF5 heap collection; return False if it is damaged.
+
+    `walk` must be another number at each call, so that ``seen`` need not be cleared.
+    """
     at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:
         number = np.int64(window[at]) | np.int64(window[at + 1]) << np.int64(8)

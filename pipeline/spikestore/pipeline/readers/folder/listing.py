@@ -94,6 +94,8 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     facts = _facts(root, files, settings, table)
     known = sorted({name for one in facts.values() for name in one})
     needed = [("label", settings.label), ("group", settings.group), *(("columns", name) for name in columns)]
+    if settings.split != "split":  # without a field of this default name, there are shares or only one split
+        needed.append(("split", settings.split))
     for use, field in needed:
         if field is not None and field not in known:
             raise UnknownNameError(
@@ -285,10 +287,6 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
                     path=file,
                 )
         return {file: values[settings.split] for file, values in facts.items()}
-    if settings.split != "split":
-        raise UnknownNameError(
-            f"there is no field {settings.split!r} for splits: correct the field split under [source.folder]"
-        )
     if settings.shares:
         group = settings.group
         return {

@@ -1,1 +1,1 @@
-"""Readers of recordings that an object in Python returns. A set may have such recordings, and recordings in files too."""
+"""Readers of recordings that an object in Python returns. In one set, some recordings may be from such an object, and others from files."""

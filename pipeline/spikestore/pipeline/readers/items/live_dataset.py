@@ -198,7 +198,7 @@ class LiveDataset:
 
 
 def name_of_class(dataset: object) -> str:
-    """Return the module and the name of the class of an object, in the form that keys contain; the module of a script is left out."""
+    """Return the class of an object as keys name it: ``MODULE.CLASS``, or only ``CLASS`` if a script (``__main__``) defines it."""
     kind = type(dataset)
     return kind.__qualname__ if kind.__module__ == "__main__" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -112,8 +112,8 @@ class LinearFit:
     classes : int
         Number of classes.
     hold_out : int
-        If it is not 0, the rows whose number is a multiple of `hold_out` are left out of the fit, and the accuracy is
-        measured with them.
+        If it is not 0, rows 0, `hold_out`, 2 · `hold_out` and so on are left out of the fit, and the accuracy is measured
+        with them.
     """
 
     def __init__(self, inputs: Inputs, classes: int, hold_out: int) -> None:

@@ -40,7 +40,7 @@ class SampleEvents:
 
 
 class SiteEvents:
-    """Sum over all samples and time bins of the values at each site: a (polarity, [y,] x) of the frames. For real numbers, the sum of the absolute values.
+    """Sums the values of all samples and time bins for each site (polarity, [y,] x). For real numbers, it sums the absolute values.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to a number of units, which must be at least 0.
+    """Return the float16 that is nearest to `units`, a number of `UNIT` that must be at least 0.
 
     If two float16 are equally near, return the even float16.
     """

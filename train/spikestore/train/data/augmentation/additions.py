@@ -196,7 +196,7 @@ class Blend(CheckedAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: the events of one non-zero are drawn one by one."""
+        """True: each event of a non-zero has random bits of its own."""
         return True
 
     @property

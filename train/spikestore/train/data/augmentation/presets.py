@@ -24,7 +24,7 @@ class Preset:
 
 _SPIKCOMMANDER = (
     "Wang and others, Efficient speech command recognition leveraging spiking neural network and progressive time-scaled "
-    "curriculum distillation (SpikeSCR), Neural Networks, 2025; SpikCommander by the same authors has the same masks"
+    "curriculum distillation (SpikeSCR), Neural Networks, 2025; the model SpikCommander by the same authors uses the same masks"
 )
 _EVENTMIX = (
     "Shen, Zhao and Zeng, EventMix: An efficient data augmentation strategy for event-based learning, Information Sciences 644, "

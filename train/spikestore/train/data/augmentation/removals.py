@@ -65,7 +65,7 @@ class EventThinning(ChanceAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: the events of one non-zero are drawn one by one."""
+        """True: each event of a non-zero has random bits of its own."""
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
@@ -205,5 +205,5 @@ class AreaMask(CheckedAugmentation):
 
 
 def _share(share: float, levels: int, bits: Tensor) -> Tensor:
-    """Return the share that is used for each sample: float64, shape (batch,); `bits` choose one of `levels` equal steps up to `share`."""
+    """Return a random share for each sample, float64, shape (batch,): one of ``share / levels``, ``2 * share / levels``, …, `share`."""
     return float(share) * (1 + whole(bits, levels)).to(torch.float64) / levels

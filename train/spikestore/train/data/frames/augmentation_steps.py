@@ -49,8 +49,8 @@ class Mixture:
         A place is in the region if its density is above the first column. The other columns are the parameters of
         `mixtures.density`.
     shift : int64 Tensor, shape (batch, 3), optional
-        How far the own events of each sample move with ``MIX_ALIGNED``, along time, y and x. The shift along time is the number
-        of time bins, multiplied by the number of sites; the shifts along y and x are in pixels. Events of the partner move as
+        How far ``MIX_ALIGNED`` moves each sample's own events along time, y and x. The shift along time is a number of time
+        bins, multiplied by the number of sites; the shifts along y and x are in pixels. The events of the partner move equally
         far in the opposite direction.
     """
 
@@ -172,7 +172,7 @@ class StepInput:
     centres: Tensor | None = None
 
     def bits(self, seed: int, kind: int) -> Tensor:
-        """Return 64 random bits for each sample; int64, shape (batch,). Each `kind` of draw has a number of its own."""
+        """Return 64 random bits for each sample; int64, shape (batch,). Each kind of draw passes another number as `kind`."""
         return sample_bits(self.rows, seed, self.epoch, kind)
 
 

@@ -126,7 +126,7 @@ def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out:
 
 @compiled
 def draw_cut_times(bits: _Int64s, lengths: _Int64s, masks: _Int64s, shares: _Float64s) -> None:
-    """Fill `masks` with the time bins to cut, and `shares` with the share of each sample's time that stays; both have the shape (samples,).
+    """Fill `masks` with the time bins to cut, as `mask_of` encodes them, and `shares` with the share of each sample's time that stays; both have the shape (samples,).
 
     The number of bins to cut is rounded down; the share is not rounded. `bits`, shape (2, samples), are the random bits for the size of the cut part and for its place.
     """

@@ -322,12 +322,13 @@ def fill_augmented(
 def _owners(
     are_mixing: npt.NDArray[np.bool_], partners: npt.NDArray[np.int64], size: int
 ) -> npt.NDArray[np.int64]:
-    """Return positions in the batch, int64, shape (reads, steps + 1, batch): for each step, the sample whose draws the step uses.
+    """Return positions of samples in the batch: int64, shape (reads, steps + 1, batch).
 
-    With k mixing steps, up to 2^k samples are mixed into one. So for each sample of the batch, the columns of 2^k samples are read.
+    With k mixing steps, up to 2^k samples are mixed into one. So there are 2^k reads for each sample of the batch. Each read
+    reads the columns of one sample, and applies all steps to them. A step uses the random numbers of one sample.
 
-    The last position along the second axis does not belong to a step: it is the sample whose columns are read. A position is -1
-    if there is no such sample, because a sample has no partner to mix with.
+    ``[read, step]`` has the samples whose random numbers the step uses; ``[read, -1]`` has the samples whose columns are read. A
+    position is -1 if there is no such sample, because a sample has no partner to mix with.
     """
     owners = np.empty((2 ** len(partners), len(are_mixing) + 1, size), np.int64)
     for read, owners_of_read in enumerate(owners):

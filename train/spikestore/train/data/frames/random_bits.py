@@ -67,7 +67,7 @@ def uniform(bits: Tensor) -> Tensor:
 
 
 def threshold(probability: float) -> int:
-    """Return the number t for which a number of 53 random bits is below t with this probability."""
+    """Return the whole number t such that 53 random bits, read as a number, are below t with this probability."""
     return int(probability * 2**53)
 
 

@@ -139,7 +139,7 @@ def move(
 
 @compiled
 def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Float64s, count: int) -> None:
-    """Apply ``JITTER`` or ``DROP`` of `AugmentationStep` to the first `count` non-zeros; `own` has the random bits of the sample."""
+    """Apply the step ``JITTER`` or ``DROP`` (see `AugmentationStep`) to the first `count` non-zeros; `own` are the random bits of the sample."""
     key, per_width, span = np.uint64(own), 1.0 / width, np.uint64(2 * number + 1)
     if kind == JITTER:
         for k in range(count):
@@ -157,7 +157,7 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """Of the events of the first `count` non-zeros, drop those whose 21 random bits are below `number`; if `keeps`, drop all others.
+    """Drop the events, of the first `count` non-zeros, whose 21 random bits are below `number`; if `keeps`, drop the events with other bits instead.
 
     64 random bits decide about three events. The loop decides about three events of each non-zero, then about three further
     events of each non-zero that has more than three, and so on. A loop that decides about all events of one non-zero before the
@@ -234,7 +234,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Remove the non-zeros outside of a mask of time bins; if `inside` is false, set the amounts inside to 0 instead. Return the new `count`. `at` must ascend."""
+    """Keep only the non-zeros in the time bins of `mask`, and return their number; if `inside` is false, set the amounts of these non-zeros to 0 instead. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
@@ -318,7 +318,7 @@ def _look_up(
     density: _Float64s,
     count: int,
 ) -> None:
-    """Write a region's density at bin ``time[k]`` and place ``site[k]`` to ``density[k]``, for each k below `count`; `tabulate` fills `tables`."""
+    """For each k below `count`, set ``density[k]`` to the region's density at time bin ``time[k]`` and site ``site[k]``; `tabulate` fills `tables`."""
     times, sites = tables[:, :bins], tables[:, bins:]
     # Numbers of places are unsigned: for signed ones, numba tests whether they count from the end.
     for k in range(count):

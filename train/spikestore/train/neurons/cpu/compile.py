@@ -62,7 +62,7 @@ def intrinsic(function: Any) -> Any:
 
 @intrinsic
 def take(_context: Any, words: Any) -> Any:
-    """Return the number of the next strip of a task that no thread has taken: the first of the job's `words`, to which 1 is added atomically."""
+    """Return ``words[0]``, the number of the next strip, and add 1 to it in the same atomic step: no two threads get the same strip."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, value=arguments[0])

@@ -1,6 +1,6 @@
-"""Rows of ``benchmarks.iaf`` that compare a linear layer and its neurons as one step with the same two layers as two steps.
+"""Rows of ``benchmarks.iaf`` for a linear layer and its neurons: computed in one step, against computed in two steps.
 
-Both sides have the same kernels for the neurons; the peer is ``nn.Sequential`` in place of ``SpikingSequential``.
+Both sides have the same kernels for the neurons. ``SpikingSequential`` computes both layers in one step, ``nn.Sequential`` in two.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.store.small_sets import SmallSet, memory_storage, small_set
 
 from spikestore.store import Store
-from spikestore.store.names import NamedSet, other_classes
+from spikestore.store.names import NamedSet, other_classes, refuse_other_classes
 from spikestore.store.storage import FolderStorage
 from spikestore.store_schemas import SourceFile
 from spikestore.store_schemas.errors import UsageError
@@ -188,3 +188,12 @@ def test_other_classes(first: list[str], second: list[str]) -> None:
     """Two lists of classes agree if no label has two names: one is the beginning of the other."""
     shared = min(len(first), len(second))
     assert (other_classes(first, second) is None) == (first[:shared] == second[:shared])
+
+
+def test_other_classes_after_a_shorter_list() -> None:
+    """Two lists that both begin with the first list are compared with each other."""
+    with pytest.raises(
+        UsageError, match=r"valid and test number .*: label 1 is 'no' in the first and 'maybe'"
+    ):
+        refuse_other_classes({"train": ["yes"], "valid": ["yes", "no"], "test": ["yes", "maybe"]})
+    refuse_other_classes({"train": ["yes"], "valid": ["yes", "no"], "test": []})

@@ -193,14 +193,16 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
     sets : mapping of str to sequence of str
         The keys are names of the sets, for messages. The values are the class names of each set: label i means the i-th name. One list may be the beginning of another.
     """
-    (first, known), *others = sets.items()
-    for label, classes in others:
+    first, known = next(iter(sets.items()))
+    for label, classes in sets.items():
         if why := other_classes(known, classes):
             raise UsageError(
                 f"{first} and {label} number their classes differently: {why}; use one order of class names for both "
                 "sets, number the labels in this order, and build again",
                 field="classes",
             )
+        if len(classes) > len(known):  # all lists so far are beginnings of the longest
+            first, known = label, classes
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:

@@ -65,7 +65,7 @@ class _RecipeSchema(GenerateJsonSchema):
         return written
 
     def float_schema(self, schema: core_schema.FloatSchema) -> dict[str, Any]:
-        """Return the schema of a real number. A recipe may state a real number as a fraction too."""
+        """Return the schema of a real number: a number, or a text with a fraction."""
         return {"anyOf": [super().float_schema(schema), _FRACTION]}
 
 

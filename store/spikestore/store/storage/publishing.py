@@ -59,7 +59,7 @@ class Publisher:
     def give_name(
         self, temporary: Path, target: Path, name: Callable[[Path, Path], bool], *, sync: bool = True
     ) -> bool:
-        """Give a temporary file the name `target` by calling `name` with both; return the result of `name`. Missing folders are created."""
+        """Create missing folders, then give a temporary file the name `target`: call ``name(temporary, target)`` and return its result."""
 
         def give() -> bool:
             self._make_folders([target.parent])

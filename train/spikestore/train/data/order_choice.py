@@ -23,7 +23,7 @@ from spikestore.train.data.streaming.stream_order import (
 
 
 class OrderChoice:
-    """The orders of a set's samples that belong to one seed, subset and kind of shuffling.
+    """Orders of a set's samples, for one seed, one subset and one kind of shuffling.
 
     Parameters
     ----------

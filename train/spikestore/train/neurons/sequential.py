@@ -106,7 +106,7 @@ def _packs(layer: nn.Linear, x: Tensor) -> bool:
 
 
 def _is_plain(layer: nn.Module) -> bool:
-    """Return whether a call of a layer runs the code of its class and nothing else, such as hooks."""
+    """Return whether a call of a layer runs only the code of its class: no replaced ``forward``, and no hooks except those of `watch_spikes`."""
     # Private names of torch; `nn.Module.__call__` makes the same check.
     own = (
         [hook for hook in layer._forward_hooks.values() if not isinstance(hook, _Watch)],

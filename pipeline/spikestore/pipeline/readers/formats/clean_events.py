@@ -181,7 +181,7 @@ def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _unwrapped(ticks: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
-    """Return ascending times from a clock that starts again from 0 after 2^bits ticks: for each restart, 2^bits is added."""
+    """Return the times of a clock that starts again from 0 after 2^bits ticks: wherever a time falls by more than half of 2^bits, 2^bits is added from there on."""
     period = 2**bits
     refuse((ticks < 0) | (ticks >= period), "t", ticks, f"does not fit into a clock of {bits} bits")
     if not len(ticks):

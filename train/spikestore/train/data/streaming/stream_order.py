@@ -207,7 +207,7 @@ class WindowOrder:
     samples : EpochSamples
         Rows in use, and the seed.
     cut : SpanCut
-        Division of the same rows.
+        Division of the rows of `samples` into spans.
     fragment_samples : int
         Rows of a fragment of the set. If the cut was made for fragments of another size, `scattered` is true: a span of the cut may
         be in two fragments, so spans can't be read one by one.

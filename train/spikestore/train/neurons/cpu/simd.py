@@ -1,4 +1,4 @@
-"""Products of a sparse vector and a matrix, computed in SIMD registers: rows of the matrix whose element in the vector is 0 are skipped."""
+"""Products of a sparse vector and a matrix, computed in SIMD registers. A row of the matrix is skipped if the vector has 0 at its place."""
 
 from __future__ import annotations
 

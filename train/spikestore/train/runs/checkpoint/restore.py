@@ -99,11 +99,11 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 
 
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
-    """Return the residence with which an epoch began, for a checkpoint without the state of a loader.
+    """Return the residence that the loader had when the epoch of a checkpoint began, if the checkpoint has no loader state.
 
     Checkpoints of version 0.1.0.dev0 have no loader state, but they have the configuration of the run. If the residence in
-    that configuration is ``auto``, the checkpoint does not tell which residence the run had; then `residence` is used, which
-    is that of the current configuration.
+    that configuration is ``auto``, the checkpoint does not tell which residence the loader had; then `residence`, the
+    residence in the current configuration, is returned.
 
     Raises
     ------

@@ -205,7 +205,7 @@ def copies(bench: Bench) -> list[Row]:
 
 
 def verification(bench: Bench) -> list[Row]:
-    """``verify``, against sha256sum of the same files; ``verify --deep``, against reading the set once."""
+    """Compare the speed of ``verify`` with sha256sum of the same files, and ``verify --deep`` with reading the set once."""
     from spikestore.store import verify
 
     megabytes = bench.stored / 1e6

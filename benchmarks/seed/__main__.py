@@ -5,8 +5,8 @@ tables. Batches have 128 samples, and a smaller last batch is left out. The netw
 forward, cross entropy and backward, without an optimiser step. Each round runs every cell, in an order that rotates; a ratio
 compares two cells of the same round. Cells of fused neurons, and the cell of naive loading with Sinabs, run whole
 epochs. With ``full`` on a CPU, the other cells run only some batches, because they are slow, and the time is scaled up with
-the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result of each cell states the
-number of batches that were run.
+the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result of
+each cell states the number of batches that were run.
 
 ``--page FOLDER`` writes a page, the bar plot of the post, and the plot of one dense sample.
 """

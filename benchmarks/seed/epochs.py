@@ -78,7 +78,7 @@ def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: in
 
 
 def step(network: Any, frames: Any, labels: Any) -> None:
-    """Make one training step as in the blog post (the seed): forward, cross entropy of outputs summed over time, backward."""
+    """Run forward, cross entropy of the outputs summed over time, and backward, as the blog post does; no optimiser updates the weights."""
     from torch.nn.functional import cross_entropy
 
     from spikestore.train import forget_states

@@ -231,7 +231,7 @@ def draw_bars(cells: dict[str, Any], path: Path) -> None:
 
 
 def draw_sample(dataset: Any, path: Path) -> None:
-    """Save a plot of the first sample, made as in the blog post (the seed): event counts over time steps and channels."""
+    """Save the plot of the blog post in docs/seed.md for the first sample: event counts over time steps and channels."""
     plt = _pyplot()
     frames, label = dataset[0]
     figure, axes = plt.subplots(figsize=(7, 3), layout="constrained")

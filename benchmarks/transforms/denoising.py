@@ -1,4 +1,4 @@
-"""Transforms that remove single events, each followed by frames, against the same transforms of Tonic."""
+"""Transforms that remove some of the events, each followed by frames: compares their speed with that of Tonic's transforms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def denoise(scale: Scale) -> Row:
 
 
 def refractory_period(scale: Scale) -> Row:
-    """``refractory_period`` and frames of 10 ms, against Tonic's classes."""
+    """Compare the speed of ``refractory_period`` and frames of 10 ms with that of Tonic's classes."""
     from tonic import transforms
 
     part = transforms.RefractoryPeriod(1_000)
@@ -34,7 +34,7 @@ def refractory_period(scale: Scale) -> Row:
 
 
 def center_crop(scale: Scale) -> Row:
-    """``center_crop`` to 96 x 96 pixels, then frames of 10 ms, against Tonic's classes."""
+    """Compare the speed of ``center_crop`` to 96 x 96 pixels and frames of 10 ms with that of Tonic's classes."""
     from tonic import transforms
 
     part = transforms.CenterCrop((SIDE, SIDE, 2), 96)

@@ -119,8 +119,11 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
     store.storage.delete(TRAIN.address.manifest)
     twin = SmallSet(TRAIN.transform, TRAIN.source, TRAIN.layout, VALID.n_events, VALID.truth, VALID.skipped)
     twin.build(store.storage, restart=True)
-    with pytest.raises(DamagedError, match="demo:train refers to digest"):
+    advice = rf"to use the new set, run spikestore tag {TRAIN.address.short} demo --move$"
+    with pytest.raises(DamagedError, match=f"demo:train refers to digest .* was replaced .*: {advice}"):
         store["demo:train"]
+    store.tag(TRAIN.address.short, "demo", move=True)  # as the advice says
+    assert is_set(store["demo:train"], twin)
 
 
 def test_a_name_moves(store: Store) -> None:

@@ -101,7 +101,8 @@ class Selection:
             ) from error
         if selected.digest not in (None, features.digest):
             raise DamagedError(
-                f"{selected.label} refers to digest {selected.digest[:12]}, but the set has {features.digest[:12]}",
+                f"{selected.label} refers to digest {selected.digest[:12]}, but the set in {url} was replaced and has {features.digest[:12]}: "
+                f"to use the new set, run spikestore tag {address.short} {self.name} --move",
                 objects=(address.manifest,),
             )
         return features

@@ -29,8 +29,7 @@ def bin_widths(
     -------
     dict
         ``from``: "recordings" or "bins"; ``results``: a list of mappings, one for each bin width, with the fields of `BinWidth`;
-        ``missing``: None, or the reason
-        why there are no results.
+        ``missing``: None, or the reason why there are no results.
     """
     transform = facts[rows.fitted.split].features.manifest.transform
     sites = facts[rows.fitted.split].features.layout.sites

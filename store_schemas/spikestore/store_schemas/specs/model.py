@@ -18,7 +18,7 @@ from spikestore.store_schemas.wording import did_you_mean
 
 
 def fraction(value: object) -> object:
-    """Return the quotient of a fraction such as ``"100/700"`` as a float; return any other value unchanged."""
+    """Return the quotient of a text such as ``"100/700"`` as a float; report any other text as an error. Return a value that is no text unchanged."""
     if not isinstance(value, str):
         return value
     numerator, _, denominator = value.partition("/")  # a quoted number without a slash is rejected

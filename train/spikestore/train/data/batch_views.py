@@ -70,7 +70,7 @@ def plot_batch(
 
 
 def label_text(label: Tensor, classes: tuple[str, ...] | None) -> str:
-    """Return the name of a class, or the parts of a mixed label; without `classes`, the number of the class."""
+    """Return the name of a class, or the weights and names of a mixed label, such as ``0.70 yes + 0.30 no``; without `classes`, names are ``class 0``, ``class 1`` and so on."""
     names = classes or tuple(
         f"class {number}" for number in range(int(label) + 1 if label.ndim == 0 else len(label))
     )

@@ -109,8 +109,9 @@ class TrainingStep:
     """Takes the same training steps as `training_step`, and replays them as CUDA graphs if a replay gives the same result.
 
     A step is recorded when a batch shape occurs for the fourth time, for at most `MOST_SHAPES` shapes. Batches of other shapes, such
-    as a shorter last batch, get plain steps. After a step, loss, gradients, membrane potentials and weights are
-    in the same places as after a plain step; the next step overwrites gradients and membrane potentials.
+    as a shorter last batch, get plain steps. After a step, gradients, membrane
+    potentials and weights are in the attributes of parameters and layers, as after a plain step; the next step overwrites
+    gradients and membrane potentials.
 
     Parameters
     ----------

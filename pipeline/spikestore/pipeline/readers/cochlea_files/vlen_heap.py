@@ -181,7 +181,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return True if the descriptors and values of a dataset are in the dataset's own file, and their types need no conversion."""
+    """Return True if the descriptors and values of a dataset are uncompressed in the dataset's own file, and their types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

@@ -88,7 +88,7 @@ def _center_crop(
     p: Array,
     numbers: Array,
 ) -> Any:
-    """Write the events inside the crop to `t`, `x`, `y` and `p`.
+    """Write the events inside the crop to `t`, `x`, `y` and `p`, with coordinates from the corner of the crop; return their number.
 
     Unlike the other operations, ``center_crop`` does not change its input. As the first operation, it needs no copy of the
     recording.

@@ -80,7 +80,7 @@ def _is_not_after(crop: CropTime, factors: Sequence[float]) -> Callable[[int], b
 def _last(low: int, high: int, holds: Callable[[int], bool]) -> int:
     """Return the largest number from `low` to `high` for which `holds` is true, by bisection.
 
-    `holds` must be true for `low`, and false for all numbers above one for which it is false.
+    `holds` must be true from `low` up to the result, and false above it.
     """
     while low < high:
         middle = (low + high + 1) // 2

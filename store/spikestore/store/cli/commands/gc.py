@@ -1,4 +1,4 @@
-"""``spikestore gc``: remove unfinished builds and unreferenced feature sets."""
+"""``spikestore gc``: remove abandoned unfinished builds and, with --unreferenced, feature sets without a name."""
 
 from __future__ import annotations
 

@@ -344,7 +344,7 @@ def _owners(
 
 
 def _sent_together(arrays: Sequence[npt.NDArray[np.int64]], device: torch.device) -> list[Tensor]:
-    """Copy arrays to a device in one transfer, and return them as flat tensors.
+    """Copy arrays to a device in one transfer, and return them as flat tensors; an array of an odd size gets one 0 more at its end.
 
     Each tensor begins at an even position, so that its address is a multiple of 16 bytes in every call. If this were true in one
     call and false in another, Triton would compile the kernel again.

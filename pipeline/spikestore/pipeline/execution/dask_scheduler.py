@@ -60,7 +60,7 @@ class DaskScheduler:
     coming : int
         Number of local workers that were started. Some of them may not be connected yet.
     processes : WorkerProcesses, optional
-        Processes of the local workers; they show when all workers have ended.
+        Processes of the local workers; `run` raises `WorkerError` when all of them have ended and are not started again.
     """
 
     def __init__(self, client: Any, coming: int = 0, processes: WorkerProcesses | None = None) -> None:

@@ -107,7 +107,7 @@ def refuse_giant_frames(
     needed, limit : int
         Bytes that the frames take, and their limit (`frame_byte_limit`).
     samples : int
-        Samples of the batch, each padded to the length of the longest sample.
+        Number of samples in the batch; each is padded to the length of the longest sample.
     padded_to : int
         Time bins to which the user pads; the message is about the padding if the frames without it do not exceed the limit.
     """

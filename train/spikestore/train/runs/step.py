@@ -128,9 +128,9 @@ def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT3
 def accuracy(
     network: nn.Module, loader: FeatureLoader, *, arithmetic: Arithmetic = _FLOAT32, ranks: Ranks = ALONE
 ) -> float:
-    """Return the share of samples classified correctly, by outputs summed over time; exact for any number of ranks.
+    """Return the share of samples that the network classifies correctly, over all ranks.
 
-    The samples are those of the loader's next pass, so samples that ``drop_last`` leaves out do not count. The network is in evaluation mode
+    The network's answer is the class whose output, summed over time, is largest. The samples are those of the loader's next pass, so samples that ``drop_last`` leaves out do not count. The network is in evaluation mode
     afterwards.
 
     Raises

@@ -84,7 +84,7 @@ def test_a_lock_that_contradicts_the_store_is_refused(run: Run, tmp_path: Path, 
         ('{"format": 2, "splits": {}}', 1, ["format 2", "newer"]),
         ('{"format": 1, "splits": {"train": {"digest": 7}}}', 2, ["splits.train"]),
         ("\udcff", 2, ["is not a lock"]),
-        (None, 2, ["is not a lock"]),
+        (None, 2, ["cannot read the lock", "Is a directory"]),
     ],
 )
 def test_a_lock_that_is_none(

@@ -92,7 +92,8 @@ def test_plans_and_parts_end_with_the_error_of_preprocess_if_the_lock_has_anothe
         answer = run(*words)
         assert (answer.status, answer.out) == (1, "")
         assert (
-            f"other.lock has train with digest {'0' * 12}, but the store has {right[:12]} under" in answer.err
+            f"other.lock has train with digest {'0' * 12}, but the store has {right[:12]} for the same"
+            in answer.err
         )
     shutil.move(data, tmp_path / "elsewhere")
     answer = run("plan", *wrong)

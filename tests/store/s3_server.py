@@ -141,7 +141,8 @@ def _wait(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
             break
         try:
             urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 - our own loopback URL
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()  # Python 3.14 warns about an open answer
             return  # the server answers: without credentials it rejects the request, as it should
         except OSError:
             time.sleep(0.05)

@@ -256,7 +256,7 @@ def test_can_run_says_which_transforms(frames: ToFrame, has_y: bool, can: bool) 
     if can:
         FusedChain(transform, has_y=has_y)
     else:
-        with pytest.raises(ValueError, match="does not support this transform: call can_run"):
+        with pytest.raises(ValueError, match=r"does not support this transform \(can_run is false\)"):
             FusedChain(transform, has_y=has_y)
 
 

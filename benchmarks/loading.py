@@ -340,9 +340,9 @@ def memory(bench: Bench) -> Row:
     """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
 
     Samples are shuffled within windows of 256 samples. Two windows and the reads in progress are smaller than an eighth of
-    the set, so they need the same memory in both cases. One process reads an eighth of the set, and another process reads
-    the whole set. Both take the same number of batches, because the loader allocates a further buffer if all buffers are
-    in use, and this is more likely in a longer loop.
+    the set, so they need the same memory in both cases. One process reads an eighth of the set eight times as often as another
+    process reads the whole set, so both take the same number of batches. With more batches, it would be more likely that all
+    buffers are in use at some time and the loader allocates another one.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

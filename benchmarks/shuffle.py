@@ -1,11 +1,10 @@
 """Accuracy with a windowed shuffle: ``python -m benchmarks.shuffle [--size small|full] [--data DIR] [--json FILE]``.
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each random seed: once with a full shuffle (residence
-``host``), and once streamed with a window of about an eighth of the split ``train``. The default window is the same
-share of the split ``train`` of SSC. The two runs of a seed start with the same weights, so the runs are compared as a
+``host``), and once streamed with a window of about an eighth of the split ``train``. The two runs of a seed start with the same weights, so the runs are compared as a
 pair. Accuracy is that of the last epoch, on all other splits together (``valid`` and ``test``).
 
-In the demo file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance, a
+The demo recordings have 35 classes. In their file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance, a
 full shuffle does not, and balanced batches train faster. To make the comparison fair, the demo recordings of the split
 ``train`` are first put into a random order.
 """

@@ -51,7 +51,7 @@ class Bench:
     def folder(self) -> Path:
         """Return the path of a folder that does not exist yet.
 
-        Earlier folders are removed first. All pending writes reach the disk before the return, so they do not slow down the
+        The folders of earlier calls are removed first. All pending writes reach the disk before the return, so they do not slow down the
         next measurement.
         """
         for old in self.scratch.glob("copy-*"):

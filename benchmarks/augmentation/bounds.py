@@ -27,9 +27,9 @@ def _fill_halves(
     first: int,
     last: int,
 ) -> int:
-    """Write frames from every second non-zero of a sample and every second non-zero of the next sample; return -1.
+    """Write frames from every second non-zero of a sample and every second non-zero of the next sample.
 
-    There are no random numbers and no checks.
+    There are no random numbers and no checks, so the result is always -1: no fault.
     """
     for sample in range(first, last):
         row = frames[sample]

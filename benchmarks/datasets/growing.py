@@ -3,7 +3,7 @@
 Start-up is not measured: all builds run in one process, after its code was loaded and compiled and the files were hashed. The
 fresh build goes into an empty store. For the grown set, the store with the former set is copied first, and the grown set goes
 into this copy. A value is the time of growing, divided by the time of the
-fresh build. In the two rows of bounds, it is the least time that growing can take, divided by the time of the fresh build.
+fresh build. The two rows of bounds have instead of the time of growing the least time that growing needs for the former rows.
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
 
 @contextmanager
 def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
-    """Yield one pair: the former set, and a function that builds the larger set and returns the seconds of this build.
+    """Yield the former set, and a function that builds the larger set and returns the seconds of this build.
 
-    The function takes the folder of the store to build in; by default, it builds in a new, empty store. It removes the store
-    after the build.
+    The argument of the function is the folder of the store in which it builds; by default, this is a new, empty store. After
+    the build, the function removes the store, also a given one.
     """
     from spikestore.pipeline import BuildOptions, preprocess
 

@@ -22,7 +22,7 @@ def joint_vs_apart(bench: Bench) -> Row:
 
 
 def kept_vs_apart(bench: Bench) -> Row:
-    """Bytes that the network keeps for the backward pass, parameters and frames included, against the same layers run one by one."""
+    """Bytes that the network keeps for the backward pass, divided by those of the same layers run one by one; parameters and frames are included in both."""
     row = Row("bytes_kept_joint_vs_apart", better="lower")
     x = frames(bench.device, bench.batch)
     ours, apart = (bytes_kept(network, x) for network in _networks(bench))

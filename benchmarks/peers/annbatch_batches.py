@@ -20,7 +20,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch: str, window: str, run: str, threads: str, cache: str) -> None:
-    """For each line of standard input, go through all batches and print the samples/s.
+    """Go through all batches once for each line of standard input, whatever it contains, and print the samples/s.
 
     Samples are read in runs of `run` consecutive samples, and `window` samples at a time are shuffled among each other. If
     `cache` is "cold", the system forgets the files' pages before each pass.

@@ -51,7 +51,7 @@ def fill_cache(bench: Bench, folder: Path) -> float:
 def timed_on_clean_disk(work: Callable[[], object]) -> float:
     """Write all pending data to the disk, then return the seconds that `work` takes.
 
-    Peers never call fsync. So without the first step, our fsyncs would also write the data that a peer left pending.
+    Peers never call fsync: if data of a peer were still pending, our fsyncs would have to write them too.
     """
     os.sync()
     return timed(work)

@@ -140,7 +140,7 @@ Cell = tuple[str, str]
 def choose_cells(wanted: str | None, device: Any) -> tuple[list[Cell], list[Row]]:
     """Return two lists: the cells to run, which always include `BASE`; and a row for each backend that can't run on this machine.
 
-    A cell is a pair of a way of loading and a backend.
+    A cell is a combination of a way of loading with a backend.
     """
     absent: list[Row] = []
     for backend in BACKENDS:
@@ -222,7 +222,7 @@ def whole_epoch(found: dict[Cell, list[Epoch]]) -> Row:
 
 
 def ratios(found: dict[Cell, list[Epoch]], slow: Cell, fast: Cell) -> list[float]:
-    """Return, for each round, the epoch time of `slow` divided by that of `fast`. A cell is a pair of a way of loading and a backend."""
+    """Return, for each round, the epoch time of `slow` divided by that of `fast`. A cell is a combination of a way of loading with a backend."""
     return [a.seconds / b.seconds for a, b in zip(found[slow], found[fast], strict=True)]
 
 

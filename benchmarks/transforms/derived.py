@@ -28,7 +28,7 @@ WIDTHS = (2000, 4000, 5000, 8000, 10_000)
 
 
 def derive(scale: Scale) -> Row:
-    """A set of 4 ms × 100 channels, derived from a set of 1 ms × 700 channels, against a build of the same set from the recordings."""
+    """Deriving a set of 4 ms × 100 channels from a set of 1 ms × 700 channels, against building it from the recordings."""
     data, count = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     fine, coarse = (_recipe(data, channels, (width,)) for channels, width in (FINE, COARSE))
     row = Row("derive 4 ms x 100 from 1 ms x 700 vs build it", 0.8)

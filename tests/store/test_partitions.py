@@ -61,7 +61,7 @@ def test_verify_compares_it_with_its_source(
     document = unseal(place.read_bytes(), path="part.json")
     place.write_bytes(seal({**document, "samples": 2**50}))
     status, written = run(capsys, "verify", "--store", forged.root)
-    assert (status, f"divides {2**50:,} rows, but the source has 140" in written) == (1, True)
+    assert (status, f"it is a partition of {2**50:,} rows, but the source has 140" in written) == (1, True)
 
 
 def test_ls(forged: Forgery, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

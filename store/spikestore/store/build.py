@@ -318,7 +318,9 @@ class Build:
                 f"two builds of the same feature set differ in {path}: check whether a recording changed during the build, or report a bug",
                 path=path,
             )
-        logger.info("%s: another builder stored the same values in another encoding, which is kept", path)
+        logger.info(
+            "%s: another builder stored the same values in another encoding; its object is kept", path
+        )
 
     def _record(self, fragment: int) -> tuple[Record, str]:
         path = self.address.record(self._id, fragment)

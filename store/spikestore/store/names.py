@@ -128,13 +128,13 @@ def _warn_of_recordings_in_two_splits(
 
 
 def _files_of_recordings(features: FeatureSet) -> set[str]:
-    """Return the hashes of a set's files if each file is one recording; otherwise an empty set of hashes."""
+    """Return the SHA-256 of the files of a feature set if each file is one recording; otherwise no hashes."""
     files = features.manifest.source.files
     return {file.sha256 for file in files} if len(files) == len(features) else set()
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise `UsageError` if `point` would refuse to move a name to these sets; see `Store.refuse_move`."""
+    """Raise `UsageError` if `point` would refuse to let `name` refer to `sets`, a set for each split; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
         # Splits whose keys stay the same are left out: builds and copies report other content under equal keys.
@@ -206,7 +206,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
 
 
 def warn_of_other_classes(sets: Mapping[str, FeatureSet]) -> None:
-    """Log a warning if the sets of a name number their classes differently. Such a name can be read, but `point` refuses to write one."""
+    """Log a warning if the sets of a name number their classes differently. `point` refuses such sets, but a stored name may have them."""
     try:
         refuse_other_classes({label: features.classes for label, features in sets.items()})
     except UsageError as error:
@@ -275,7 +275,7 @@ def _lost(before: Source, after: Source) -> str | None:
 def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
     """Return a text about items of `before` that `after` may lack, or None if `after` has all of them.
 
-    Only items with hashes can be compared.
+    Items are compared by their hashes. If some parts have no hashes, the result is a text.
     """
     hashes = []
     for content in (before, after):

@@ -160,7 +160,7 @@ def refuse_unknown_name(storage: Storage, text: str) -> None:
 
 
 def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
-    """Yield the addresses below ``features/``, committed or not, whose transform key begins with `transform`, sorted.
+    """Yield the addresses of all sets of a store, also of unfinished ones, whose transform key begins with `transform`, sorted.
 
     Folders whose names are not keys are left out: `odd_entries` reports them.
     """

@@ -223,6 +223,9 @@ class Upstreams:
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return the path of a folder that the file `origin` lists; relative paths are relative to the folder of that file."""
+    """Return the path of `folder`, which is named in the file `origin`: a relative path is relative to the place of this file.
+
+    If `origin` is None, a relative path stays as it is.
+    """
     named = expand_home(folder)
     return named if named.is_absolute() or origin is None else origin.parent / named

@@ -159,7 +159,9 @@ def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
         dataset_files("SSC", "train", tmp_path / "nowhere")
     with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):
         find_dataset(tmp_path / "nowhere")
-    with pytest.raises(SourceNotFoundError, match="is not a folder: pass its parent folder"):
+    with pytest.raises(
+        SourceNotFoundError, match="is not a folder: pass the folder that contains the recordings"
+    ):
         dataset_files("SSC", "train", file)
 
 

@@ -195,7 +195,7 @@ def build_features(
 
 
 def report_resumed(label: str, done: int, plan: Plan) -> None:
-    """Log one line if an interrupted build has stored samples."""
+    """Log one line if an interrupted build has stored samples; `done` is their number."""
     if done:
         logger.info(
             "%s: %s of %s %s stored already; the build resumes with fragments of %s, as before",

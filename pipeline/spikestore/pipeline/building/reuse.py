@@ -39,12 +39,12 @@ class Reuse:
     name : str, optional
         Name of the new sets.
     requested : collection of Address
-        The new sets. If another set of `name` is missing or damaged, this class logs a warning. It logs no warning for a new
-        set, because the build itself restores or reports such a set.
+        The new sets. If another set of `name` is missing or damaged, this class logs a warning. It logs no warning if a new
+        set is missing or damaged, because the build of this set builds or reports it.
     enabled : bool
         If False, no rows are copied from other sets that have the transform of the new set and some of its recordings.
     derive : bool
-        If False, no set is derived from a finer set: a set of the same recordings with shorter time bins or more sites.
+        If False, no set is derived from a finer set. A finer set has the same recordings, but shorter time bins or more sites.
     committing : bool
         If True, all rows are stored already, so no rows are taken or derived.
     upstreams : Upstreams, optional
@@ -97,7 +97,8 @@ class Reuse:
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
         """Return what is known about a new set's source before recordings are read, and the rows that stored sets provide.
 
-        Stored sets provide a row if they contain it, or if it can be computed from a finer set. If all rows can be computed from a finer set, no file of the source is opened. A second call for the same set returns the same
+        A stored set provides the rows that it contains; a finer set also provides the rows that can be computed from its rows.
+        If a finer set provides all rows, no file of the source is opened. A second call for the same set returns the same
         objects.
         """
         if wanted.address not in self._looked:

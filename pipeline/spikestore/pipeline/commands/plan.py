@@ -41,7 +41,8 @@ def plan(
     takes the recording's sample from this set instead of reading the recording. The estimate takes into account that this is
     faster.
 
-    If the recipe's lock has another digest for a stored set, `plan` ends with the same error as `preprocess`, and the exit status is 1.
+    If a stored set does not have the digest that the recipe's lock file states, `plan` ends with the same error as `preprocess`,
+    and the exit status is 1.
 
     Examples
     --------

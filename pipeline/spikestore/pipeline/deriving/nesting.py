@@ -27,7 +27,7 @@ MOST_SITES = 2**24
 
 
 def rebinning_of(fine: Transform, coarse: Transform, *, has_y: bool) -> Rebinning | str:
-    """Return how the cells of the fine set are summed, or why sums do not give the coarse set."""
+    """Return how rows of the fine set are summed to rows of the coarse set, or a text that says why sums do not give these rows."""
     fine_frame, frame = fine.to_frame, coarse.to_frame
     bins = 1
     if isinstance(fine_frame, ToFrame) and isinstance(frame, ToFrame):

@@ -128,7 +128,7 @@ class DaskScheduler:
 
 
 class _Absence:
-    """Detects that a cluster has had no worker for too long.
+    """Detects that a cluster has had no worker for `_WITHOUT_WORKERS` seconds.
 
     Parameters
     ----------

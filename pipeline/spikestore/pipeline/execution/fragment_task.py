@@ -203,7 +203,7 @@ def _unchanged(located: LocatedSource) -> Iterator[None]:
 
 
 class _Result(NamedTuple):
-    """A fragment, and where its rows come from."""
+    """A fragment, and how many of its rows were taken from former sets."""
 
     content: EncodedFragment
     skipped: Sequence[SkippedRow]
@@ -283,7 +283,10 @@ def _streamed(
 def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
-    """Read rows from their recordings. Return parts with consecutive rows, in a dict with the first row of each part as key; and the skipped rows."""
+    """Read rows from their recordings. Return the part of each range, and the skipped rows.
+
+    Keys of the dict are the numbers of the first row of each range.
+    """
     rows, skipped = _missing_rows(job, reader, missing)
     return {first: NewPart(columns, job.plan.layout) for first, columns in rows.items()}, skipped
 
@@ -320,7 +323,10 @@ def _with_missing_rows(
 def _missing_rows(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, SampleColumns], list[SkippedRow]]:
-    """Read rows from their recordings. Return their columns, with the stored dtypes, in a dict with the first row of each range as key; and the skipped rows."""
+    """Read rows from their recordings. Return the columns of each range, with the stored dtypes, and the skipped rows.
+
+    Keys of the dict are the numbers of the first row of each range.
+    """
     if not missing:
         return {}, []
     columns, skipped = transform_spans(job, reader, missing)

@@ -13,7 +13,7 @@ class Job(Protocol[Result_co]):
     """Inputs of numbered tasks, such as one for each fragment of a build."""
 
     def only(self, number: int, /) -> Self:
-        """Return a copy that contains what one task needs, to send to a worker."""
+        """Return a copy that contains only what task `number` needs, to send to a worker."""
 
     def run(self, number: int, /) -> Result_co:
         """Do a task and return its result."""

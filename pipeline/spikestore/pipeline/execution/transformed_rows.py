@@ -130,7 +130,7 @@ def _hint(job: TransformJob, error: RecordingError, *, has_y: bool) -> str:
     remedy = (
         'fix the recording, or set on_error = "skip" under [source] to skip such recordings'
         if job.located.source.items is None
-        else 'fix the item, or pass source_of_dataset(…, on_error="skip") to preprocess to skip such items'
+        else 'fix the item, or skip such items: pass source_of_dataset(…, on_error="skip") to preprocess'
     )
     if "max_bins" in error.details:
         return f"if this duration is right, use longer time bins or a larger max_bins; otherwise {remedy}"

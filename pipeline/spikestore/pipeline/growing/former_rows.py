@@ -147,7 +147,7 @@ def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
 
 
 def _runs(columns: SampleColumns, new: npt.NDArray[np.int64], old: npt.NDArray[np.int64]) -> Iterator[RowRun]:
-    """Yield the rows `old` of `columns` in runs: consecutive rows whose numbers `new` in the new set are consecutive too."""
+    """Yield runs of rows of `columns`. `old` has their numbers there, `new` their numbers in the new set; in a run, both are consecutive."""
     breaks = np.flatnonzero((np.diff(new) != 1) | (np.diff(old) != 1)) + 1
     for begin, end in itertools.pairwise([0, *breaks.tolist(), len(new)]):
         run = columns.rows(int(old[begin]), int(old[end - 1]) + 1)

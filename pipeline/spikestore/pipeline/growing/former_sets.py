@@ -146,7 +146,7 @@ def _reading(source: Source) -> tuple[object, ...]:
 
 
 def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
-    """Return the row of each recording of a set; skipped rows are left out."""
+    """Return the recordings of a set with their rows; skipped recordings are left out."""
     manifest = features.manifest
     rows = {
         recording: row

@@ -66,7 +66,7 @@ class FormerPart:
                 yield own
 
     def finish(self) -> None:
-        """Compare the values with their hashes; see `RowPart`."""
+        """Raise `StoreError` if the values that were read do not match their hashes."""
         self._rows.finish()
 
 

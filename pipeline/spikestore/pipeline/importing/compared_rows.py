@@ -95,8 +95,8 @@ def compare_rows(
                 name = classes[sample.target] if isinstance(sample.target, int) else as_text
                 if name != as_text and name in reader.classes:
                     raise UsageError(
-                        f"class {label} is called {name!r}, but {reader.name_of(row)} has the label {as_text!r}: pass the classes in the order "
-                        f"of the recordings, {','.join(reader.classes)}"
+                        f"class {label} is called {name!r}, but {reader.name_of(row)} has the label {as_text!r}: pass the classes in this "
+                        f"order: {','.join(reader.classes)}"
                     )
                 continue
             what = "another label than" if same else "other frames than"

@@ -128,7 +128,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
 def _load(name: str) -> Dataset:
     """Return a data set of another package.
 
-    The name of its reader begins with the name of the package, so sets of two packages never have the same key.
+    The name of the package is put before the name of its reader, so sets of two packages never have the same key.
     """
     entry, *others = _entry_points()[name]
     package = package_of(entry)
@@ -298,7 +298,7 @@ def existing_folder(folder: Path | str) -> Path:
         ) from error
     if not is_folder:
         what = (
-            "is not a folder: pass its parent folder"
+            "is not a folder: pass the folder that contains the recordings"
             if exists
             else "does not exist: correct --data, or data under [source]"
         )

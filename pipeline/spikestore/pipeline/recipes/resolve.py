@@ -209,7 +209,7 @@ class OpenedRecipe:
         Parameters
         ----------
         name : str, optional
-            Name that takes precedence over `result_name`; with ``[[sweep]]`` the suffix of each variant is added.
+            Name of the result; by default `result_name`. With ``[[sweep]]``, the suffix of each variant is added to it.
 
         Raises
         ------

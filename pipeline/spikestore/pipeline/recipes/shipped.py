@@ -133,7 +133,7 @@ def choose_recipe(
         return named[recipe] if recipe in named and not Path(recipe).is_file() else Path(recipe)
     if data is None:
         raise UsageError(
-            f"no recipe and no recordings: pass a recipe (shipped: {', '.join(shipped)}), "
+            f"neither a recipe nor recordings were given: pass a recipe (shipped: {', '.join(shipped)}), "
             f"or --data FOLDER with files of {_or(DATASETS)}"
         )
     try:

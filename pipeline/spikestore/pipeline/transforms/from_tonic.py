@@ -1,12 +1,13 @@
 """Conversion of Tonic's transforms and data sets to specs.
 
-A user passes a ``tonic.transforms.Compose`` or a ``tonic.datasets.SSC`` from a training script. Transforms become specs, whose
-parameters can be hashed and stored. A transform without a spec is rejected; the error states its name and the reason. For
+A user passes an object of a training script, for example a ``tonic.transforms.Compose`` or a ``tonic.datasets.SSC``. Of a data
+set, this module returns name, split, folder and transform. A transform becomes a spec, whose parameters can be hashed and
+stored. A transform without a spec is rejected; the error states its name and the reason. For
 example, a random operation has no spec, because with stored results every epoch would get the same result. An operation that
 infers a parameter from the first recording has no spec either, because its results depend on the order of access.
 
-Only exact classes are accepted: a subclass may compute anything. This module does not import Tonic; a caller with a Tonic
-object has imported it.
+Only exact classes are accepted: a subclass may compute anything. This module does not import Tonic: if the
+caller has an object of Tonic, Tonic is already imported.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class NumpyChain:
     def _applied(
         self, events: Events, step: EventStep, kept: npt.NDArray[np.bool_] | None, *, name: str
     ) -> Events:
-        """Return the events after an operation; `kept` is true for the events that the operation keeps, or None if it drops no event."""
+        """Return the events after an operation: those for which `kept` is true (all if it is None), changed by the operation."""
         return step.changed(events if kept is None else events[kept], name=name)
 
     def _ranges(self, events: Events) -> tuple[Ints, Ints]:

@@ -106,7 +106,8 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
         return (ClipCounts(max=1),)
     if dtype.kind not in "iuf" or dtype.itemsize < 2 or dtype == np.float16:
         raise unsupported(
-            name, f"with {dtype} changes large counts: remove this transform, or clip the counts in a recipe"
+            name,
+            f"with {dtype} changes large counts: remove this transform, or limit the counts with clip_counts in a recipe",
         )
     return ()
 

@@ -336,7 +336,7 @@ class FragmentDecoder:
         )
 
     def reader(self, fragment: int, objects: Mapping[str, bytes]) -> ColumnReader:
-        """Return a reader of a fragment; for the arguments see `read`. Call this method and use the reader in a ``with`` block of `read_errors`."""
+        """Return a reader of a fragment; for the arguments see `read`. The call and each use of the reader must be in a ``with read_errors(…)`` block."""
         if isinstance(self._build, Manifest):
             refuse_giant_fragment(self._build, fragment)
         return column_reader(self._build, self._root, _Memory(objects))

@@ -1,8 +1,9 @@
 """Rows of a coarse feature set, computed from the rows of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
-each coarse count is a sum of fine counts. Events outside of all fine bins are not stored; if such an event is inside of a coarse
-bin, the coarse row lacks it. `Rebinning.has_all_events` says which rows certainly lack no event.
+each coarse count is a sum of fine counts. An event that is in no fine bin, for example
+after the last complete one, is not stored. If its time belongs to a coarse bin, the coarse row lacks the event.
+`Rebinning.has_all_events` tells which rows certainly lack no event.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Rebinning:
         return np.where(fine > 0, np.maximum(complete // self.bins, 1), 0)
 
     def has_all_events(self, n_bins: npt.NDArray[Any], n_dropped: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return whether the fine set has all events of the coarse rows: bool array, shape (rows,).
+        """Return, for each row, True if the coarse row certainly has all events, False if it may lack some: bool array, shape (rows,).
 
         Parameters
         ----------

@@ -75,12 +75,12 @@ def refuse_other_content(
 def refuse_damaged_copy(
     existing: FeatureSet, source: FeatureSet, label: str, progress: Progress | None
 ) -> None:
-    """Decode the set that the destination has already, and raise `DamagedError` if it is damaged.
+    """Decode a set that is not copied, because the destination has it already; raise `DamagedError` if it is damaged there.
 
     Parameters
     ----------
     existing, source : FeatureSet
-        The set in the destination and in the source, with equal digests.
+        The set in the destination, and the same set in the source; their digests are equal.
     label : str
         Name of the set in messages and progress.
     progress : callable, optional
@@ -95,7 +95,7 @@ def refuse_damaged_copy(
         raise DamagedError(
             f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({plural(len(damages), 'such object')}). "
             f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if this command finds "
-            f"nothing to repair, delete {existing.address.folder} in {url} and pull again",
+            f"nothing to repair, delete {existing.address.folder} in {url} and copy the set again",
             objects=tuple(damage.path for damage in damages),
         )
 

@@ -181,7 +181,7 @@ class FolderStorage:
         path : str
             Path of the object in the store.
         follow : bool
-            If False, the object itself may be a link; only the folders in its path are checked.
+            If False, the object itself may be a link to any place: only the folders in its path are checked.
 
         Raises
         ------
@@ -206,8 +206,9 @@ class FolderStorage:
     def _open(self, path: str) -> int:
         """Return a handle to an object. An object that is no regular file is not opened, because opening a device may have side effects.
 
-        To check links, the system is asked for the path of the open file, in which all links are resolved. This takes one system
-        call. Resolving links before opening would take one system call for each folder, and a training run opens many objects.
+        No link may lead out of the store, unless `follow_links` is set. To check this after opening, one system call returns the path
+        of the open file without links. Resolving links before opening would take one system call for each folder, and a
+        training run opens many objects.
         """
         # A training run opens thousands of objects, and paths of pathlib would take longer than these calls.
         place = os.path.join(self.url, *path_parts(path))  # noqa: PTH118

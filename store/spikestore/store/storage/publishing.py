@@ -87,7 +87,8 @@ class Publisher:
     def _make_folders(self, folders: Iterable[Path]) -> int | None:
         """Create folders and their parents.
 
-        If a group shares the store (its top folder is setgid and group-writable), return the permissions of the top folder, else None.
+        If a group shares the store (its top folder is setgid and group-writable), return the permissions of the top folder, from
+        which those of new files are made; else None.
         """
         if not self._root.is_dir():
             self.make_root()

@@ -111,8 +111,8 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     Raises
     ------
     DamagedError
-        The record is damaged, belongs to another fragment, lists other objects than the fragment has, or contradicts
-        numbers of the manifest.
+        The record is damaged, belongs to another fragment, does not list exactly the objects of the fragment, or contradicts
+        the manifest.
     """
     path = address.record(manifest.plan_id, fragment)
     record, row = Record.from_bytes(data, path=path), manifest.fragments[fragment]
@@ -141,7 +141,8 @@ def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int,
     Raises
     ------
     DamagedError
-        The record is damaged, belongs to another fragment or plan, or lists other objects than the fragment has.
+        The record is damaged, belongs to another fragment or plan, does not list exactly the objects of the fragment, or
+        contradicts the plan.
     """
     path = address.record(plan_hash[:12], fragment)
     record = Record.from_bytes(data, path=path)

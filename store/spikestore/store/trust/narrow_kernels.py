@@ -92,18 +92,18 @@ def take_index(
 
 @_compiled
 def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.NDArray[Any]) -> bool:
-    """Copy a piece of ``value`` to its place; return whether each value is positive and at most `most`.
+    """Copy a piece of ``value`` into `out`; return whether it fits there, and each value is positive and at most `most`.
 
     Parameters
     ----------
     piece : unsigned integer array
-        Consecutive values of the column, beginning with value number `begins`.
+        Consecutive values of the column; at least one.
     begins : int
-        Number of the piece's first value.
+        Position of the piece's first value in `out`.
     most : uint64
         Largest value that is allowed.
     out : unsigned integer array
-        Output: the values from place `begins` on, in the dtype of this array.
+        Receives the values, in its own dtype.
     """
     if begins < 0 or begins + len(piece) > len(out) or not len(piece):
         return False

@@ -91,7 +91,7 @@ class NarrowReader:
     def read(
         self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
     ) -> NarrowRows | None:
-        """Return rows with ``index`` and ``value`` in narrower dtypes; None if a check fails.
+        """Return rows with ``index`` and ``value`` in narrower dtypes; None if a check fails. `CheckedReader.read` then says what is wrong.
 
         Parameters
         ----------

@@ -27,8 +27,6 @@ from spikestore.store_schemas.errors import DamagedError, StoreError
 class ScannedRows:
     """Reads and checks rows of one fragment of a committed set, chunk by chunk.
 
-    `of_objects` and `feature_set.scanned` return such objects.
-
     Parameters
     ----------
     address, manifest
@@ -45,7 +43,7 @@ class ScannedRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,), checked; they are shared and must not be changed.
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's non-zeros, and the end of the last row's, counted from the first non-zero of all these rows.
+        Start of each row's non-zeros, counted from the first non-zero of all these rows. The last element is their end.
     """
 
     def __init__(

@@ -355,7 +355,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Return whether `builds` has the build to which the plan of the set belongs. True for a plan that cannot be read, so that gc keeps it."""
+    """Return whether `builds` has the build that follows the plan of the set. Also True if the plan cannot be read, so that gc keeps this plan."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:

@@ -42,9 +42,7 @@ def verify_partitions(
             if isinstance(partition, StoreError):
                 damages.append(damage_of(partition, path))
             elif partition.samples != samples.get(source_key, partition.samples):
-                detail = (
-                    f"divides {plural(partition.samples, 'row')}, but the source has {samples[source_key]:,}"
-                )
+                detail = f"it is a partition of {plural(partition.samples, 'row')}, but the source has {samples[source_key]:,}"
                 damages.append(Damage(path, detail))
     return damages
 

@@ -309,7 +309,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the set keeps its digest with the rewritten rows; only this check covers rows whose record is damaged."""
+        """Return whether the set keeps its digest with the rewritten rows. Rows whose record is damaged have no other check than this one."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:
@@ -333,7 +333,8 @@ class _Repair:
     ) -> tuple[dict[str, bytes], bytes]:
         """Return the objects and the record that a builder would write for a fragment.
 
-        `objects` are stored objects of the fragment, by path. They are returned unchanged, and the record lists their hashes.
+        `objects` are stored objects of the fragment, by path; they are kept as they are, and only the others are made anew.
+        The record lists the hashes of all.
         """
         from obstore.store import MemoryStore
 

@@ -114,7 +114,7 @@ def repair_manifest(
     storage, address : Storage, Address
         The feature set.
     upstream : Storage
-        A store that has the set.
+        The other store.
     digest : str, optional
         The digest that a name pins.
 

@@ -1,4 +1,4 @@
-"""Rewriting of fragments, for repairs in which the codecs of this installation encode equal rows as bytes that differ from the committed bytes."""
+"""Rewriting of fragments, for repairs with codecs that do not encode the committed rows as the committed bytes."""
 
 from __future__ import annotations
 

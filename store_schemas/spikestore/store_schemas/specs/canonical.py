@@ -85,7 +85,7 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def unseal(data: bytes, *, path: str) -> dict[str, Any]:
-    """Check a sealed document and return it without ``self``.
+    """Compare a document with its member ``self``, the hash of the other members, and return it without this member.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def unseal(data: bytes, *, path: str) -> dict[str, Any]:
 
 
 def _without(data: bytes, member: re.Match[bytes]) -> bytes:
-    """Return the bytes of a sealed document without its member ``self``."""
+    """Return the bytes of a document without its member ``self``, the hash of the other members."""
     rest = data[: member.start()] + data[member.end() :]
     if member.start() == 1:  # the first member: remove the comma after it too
         rest = rest[:1] + rest[2:] if rest[1:2] == b"," else rest

@@ -36,7 +36,7 @@ def evaluate(
         typer.Option(
             "--max-frame-bytes",
             min=1,
-            help="Bytes that the dense frames of a batch may take; by default as in the run.",
+            help="Bytes that the dense frames of a batch may take; by default as in the training run.",
         ),
     ] = None,
     as_json: JsonOption = False,

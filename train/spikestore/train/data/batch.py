@@ -98,7 +98,7 @@ class SparseBatch:
     Attributes
     ----------
     index, value : Tensor, shape (non-zeros,)
-        As in `PackedColumns`; unsigned 16 and 32 bit columns as signed views.
+        As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits.
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
@@ -146,7 +146,7 @@ class SparseBatch:
         return replace(self, **{name: getattr(self, name).pin_memory() for name in _TENSORS})
 
     def stored(self) -> StoredSamples:
-        """Return the batch as a `StoredSamples`: the same columns, with the start and the end of each sample in them."""
+        """Return the batch as a `StoredSamples`: the same columns, and where each sample starts and ends in them."""
         own = self.labels, self.lengths, self.samples
         return StoredSamples(self.index, self.value, self.offsets[:-1], self.offsets[1:], *own)
 

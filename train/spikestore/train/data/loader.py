@@ -369,7 +369,7 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(
-                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}, so the state is damaged"
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}: pass a state as state_dict() returned it"
             )
         order = self._orders.named(state.get("order"))
         if order is None:

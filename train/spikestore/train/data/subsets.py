@@ -344,7 +344,7 @@ def _table_of(features: FeatureSet | Items) -> _Table:
 
 
 def _numbers(table: _Table, column: str, values: Any) -> list[Any]:
-    """Return the values to look for in a column; class names become labels."""
+    """Return the values to look for in a column; class names become class numbers."""
     if isinstance(values, Iterable) and not isinstance(values, str | np.ndarray | Tensor):
         values = [
             as_array(value).item() if isinstance(value, np.ndarray | Tensor) and not value.ndim else value

@@ -19,9 +19,9 @@ class Neuron:
     threshold : Tensor
         Float32, shape ().
     reset : float or None
-        If `to_zero` is false: amount that a spike subtracts from the membrane potential; None for the threshold. If `to_zero`
-        is true, this is Sinabs' ``reset_value``, usually 0: each step sets the potentials of neurons that spiked to zero, and
-        then adds this number to the potentials of all neurons.
+        If `to_zero` is false: number that a spike subtracts from the membrane potential; None means the threshold. If `to_zero`
+        is true: Sinabs' ``reset_value``, usually 0. Each step first sets the potentials of the neurons that spiked to zero. Then
+        it adds this number to the potentials of all neurons, as Sinabs does.
     to_zero : bool
         Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None

@@ -25,7 +25,7 @@ class Launched:
     local : int, optional
         Number of this process on its machine, if the launcher sets it.
     meeting_point : str
-        ``address:port`` at which the processes connect to each other; used only in texts of messages.
+        ``address:port`` at which the processes connect to each other; used only in messages.
     """
 
     rank: int

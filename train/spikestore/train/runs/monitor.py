@@ -35,8 +35,8 @@ class SpikeCounts:
     ----------
     network : nn.Module
         The network; its spikes are counted in training mode only.
-    before : mapping of str to (spikes, neurons × bins), optional
-        Counts of an earlier run, from `totals`.
+    before : mapping of str to (float, float), optional
+        Counts of an earlier run by name of layer, as `totals` returned them.
     ranks : Ranks
         Processes whose counts are summed; all of them must call `totals` and `rates`.
     """

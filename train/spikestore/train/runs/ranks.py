@@ -6,8 +6,8 @@ summed loss of the share by the number of ranks, and divides the product by the 
 batch, even if shares differ in size. Numbers such as that of the correctly classified samples are summed over ranks, so that all
 ranks make the same decisions.
 
-When a rank fails, it reports the cause. The other ranks lose their connection, see that another rank failed first, and
-end without a message.
+When a rank fails, it reports the cause. The other ranks lose their connection and see that another rank failed first: they
+raise `AnotherRankError`, for which ``spikestore train`` prints nothing.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def _write(file: IO[str], writer: dict[str, Any] | None) -> None:
 
 
 def _has_ended(writer: dict[str, Any]) -> bool:
-    """Return whether the writer is a process of this machine that has ended."""
+    """Return whether `writer`, the last process that wrote to a run folder, ran on this machine and has ended."""
     process = writer.get("process")
     if writer.get("host") != socket.gethostname() or type(process) is not int or sys.platform == "win32":
         return False

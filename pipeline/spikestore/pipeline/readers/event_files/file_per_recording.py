@@ -213,7 +213,7 @@ class FileReader(ClosesOnExit, ABC):
 
 
 class FilePerRecording(FileReader):
-    """Base class of readers of data sets in which the path of a file determines its class.
+    """Base of the readers for data sets with one file per recording, whose path determines the class number.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Reader of N-MNIST: each file, such as ``Train/5/00001.bin``, is one digit in front of an event camera that moves three times.
+"""Reader of N-MNIST: each file, such as ``Train/5/00001.bin``, is the recording of one digit by an event camera that moves three times.
 
 Events are those of `tonic.io.read_mnist_file` (`spikestore.pipeline.readers.formats.mnist_bin`). An event outside the sensor is an
 error.

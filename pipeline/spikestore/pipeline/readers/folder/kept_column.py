@@ -31,7 +31,7 @@ class KeptColumn:
         ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all values are finite numbers of 64 bits; else
         ``text``.
     size : int
-        A text is stored in several columns of whole numbers (`parts`); this is their number. 0 for the other kinds.
+        Number of columns of whole numbers in which texts are stored (see `parts`); 0 if `kind` is not ``text``.
     """
 
     name: str

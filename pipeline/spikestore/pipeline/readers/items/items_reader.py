@@ -142,8 +142,7 @@ class ItemsReader(ClosesOnExit):
     def time_types(self) -> set[TimeType]:
         """Return the types of the times (`EventBlock.time_type`) of all parts. Each part is read up to its first recording with events.
 
-        A part without events adds no type. `refuse_mixed_times` needs the types: a block has one type, so the times of a recording
-        may be converted because of another recording in its block.
+        A part without events adds no type. `refuse_mixed_times` rejects types that must not be mixed.
         """
         types: set[TimeType] = set()
         for part in np.unique(self._part_of):

@@ -33,9 +33,9 @@ class SiteGroups(NamedTuple):
 
 
 def site_groups(sites: tuple[int, ...], most: int) -> SiteGroups:
-    """Return groups of neighbouring sites.
+    """Return the group of each site, and the number of groups.
 
-    A group never has sites of two polarities. There are at most `most` groups, unless there are more polarities than `most`.
+    A group consists of neighbouring sites of one polarity. There are at most `most` groups, unless there are more polarities than `most`.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Inputs:
     sites : tuple of int
         Sizes (polarity, [y,] x).
     bins_per_part : int
-        Number of time bins of a part; the last part takes all later bins.
+        Number of time bins of a part. There are `PARTS` parts; the last part takes all later bins.
     """
 
     def __init__(self, sites: tuple[int, ...], bins_per_part: int) -> None:

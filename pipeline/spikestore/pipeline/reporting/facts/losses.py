@@ -1,4 +1,4 @@
-"""What binning lost, and how often each value occurs."""
+"""Numbers of events that are not in the frames, and how often the non-zeros have each value."""
 
 from __future__ import annotations
 

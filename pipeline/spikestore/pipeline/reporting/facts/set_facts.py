@@ -69,7 +69,7 @@ def kept_rows(features: FeatureSet) -> npt.NDArray[np.bool_]:
 def bin_ms(transform: Transform) -> float | None:
     """Return the time from the start of a bin to the start of the next bin, in ms; None if this time differs between samples.
 
-    Times are those of the recordings, before ``downsample`` and ``time_skew``.
+    It is measured in the times of the recordings, before ``downsample`` and ``time_skew`` change them.
     """
     axis = time_axis(transform)
     return axis.step if axis.unit == "ms" else None

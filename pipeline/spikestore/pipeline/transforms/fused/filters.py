@@ -85,11 +85,9 @@ class Filters:
         self._numbers = frozen(np.array([_numbers(operation) for operation in operations], np.float64))
 
     def __call__(self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8]) -> Filtered | None:
-        """Return the events that operations keep.
+        """Return the events that the operations keep; None if compiled code does not support the columns.
 
-        Recordings for which `is_ordinary` is false are marked in `state`, and have no events in the result.
-
-        The result is None if compiled code does not support the columns.
+        A recording for which `is_ordinary` is false is marked in `state`, and has no events in the result.
         """
         if columns.y is None or block.time_table is not None:
             return None

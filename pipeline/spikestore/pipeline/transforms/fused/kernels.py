@@ -100,7 +100,8 @@ def _emit(
 ) -> Any:
     """Append the non-zero sites of one word of 64 sites, and their counts; return the new end of the output.
 
-    The bits of the non-zero sites are 1 in `mask`. Each pass of the loop appends `at_once` sites.
+    The bits of the non-zero sites are 1 in `mask`. `word` is the number of the word in the time bin, and `base` is the index of
+    the bin's first site. Each pass of the loop appends `at_once` sites.
     """
     after = filled + ones(mask)
     first = _U64(word) << _SIX

@@ -22,7 +22,13 @@ def tag(
     new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
     store: StoreOption = None,
     move: Annotated[
-        bool, typer.Option("--move", "--force", "-f", help="Move NEW even if it refers to other sets.")
+        bool,
+        typer.Option(
+            "--move",
+            "--force",
+            "-f",
+            help="Also allowed if NEW refers to other sets: it then refers to these sets instead.",
+        ),
     ] = False,
 ) -> None:
     """Add a second name to feature sets, without copying them.

@@ -26,7 +26,7 @@ class FrameBase(Spec):
 
     @property
     def mode(self) -> str:
-        """Name of the way in which a recording is divided into bins: the name of the operation."""
+        """Name of the operation; it also names the way in which a recording is divided into bins."""
         return self.op
 
     @property

@@ -9,7 +9,7 @@ from spikestore.store_schemas.specs.operations.frame_base import FrameBase
 
 
 class _SpikingJellyFrames(FrameBase):
-    """Base of `FixedDuration` and `FixedFramesNumber`. The parameters of `ToFrame` that divide a recording are None here."""
+    """Base of `FixedDuration` and `FixedFramesNumber`, which have no ``time_window`` and no ``n_time_bins``, unlike `ToFrame`."""
 
     @property
     def time_window(self) -> float | None:

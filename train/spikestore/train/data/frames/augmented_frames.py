@@ -86,7 +86,7 @@ def _part_to_read(
     """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span, in time order.
 
     `index` must ascend. The non-zeros before, between and after the two spans are not read, because masks of time bins drop
-    them. Only masks that are applied before any step moves non-zeros are considered.
+    them. Only masks before the first step that moves or adds non-zeros are considered.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

@@ -122,7 +122,7 @@ class Assembly:
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
     ) -> PendingBatch:
-        """Return the batch of these samples; the work may still be in progress.
+        """Return the batch of these samples; the work may still be in progress until `PendingBatch.taken` returns.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class Assembly:
         epoch : int
             Epoch, on which the augmentation depends.
         pool : Executor, optional
-            Threads that do the work.
+            Threads that help to make the batch; None for the calling thread only.
 
         Raises
         ------

@@ -112,9 +112,9 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 
 @compiled
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with a mask of adjacent time bins or sites for each sample.
+    """Fill `out` with a random mask for each sample: adjacent time bins or sites, as many as in `widths`, out of those in `sizes`.
 
-    Each mask is one number, made by `mask_of` from its first place and its width. A mask is empty with the chance
+    Each mask is one number, as `mask_of` makes it from the first time bin or site and the width. A mask is empty with the chance
     1 - `number` / 2^53.
     """
     for sample in range(len(bits)):
@@ -288,7 +288,7 @@ def factor_at(place: int, centre: float, inverse: float) -> float:
 
 @compiled
 def density_at(region: _Float64s, bin: int, row: int, column: int) -> float:
-    """Return the density of a mixture of Gaussians at a time bin, row and column; `density` describes `region`."""
+    """Return the density of a mixture of Gaussians at a time bin, row and column; `mixtures.density` describes `region`."""
     total = 0.0
     for first in range(1, len(region), 7):
         if region[first] == 0.0:

@@ -118,7 +118,7 @@ def find_centres(
     Parameters are those of `fill_frames`, and:
 
     sites : tuple of int
-        Number of places of a time bin, size of y, and size of x.
+        Number of sites of a time bin, size of y, and size of x.
     centres : int64 array, shape (batch, 3)
         Filled by the call with 2^16 times the means, rounded down; -1 for a sample without events and for an invalid sample
         (see `fill_frames`).

@@ -91,7 +91,7 @@ def checked_padding(
 
 
 def truncated(columns: _Columns, bins: int | None, site_count: int) -> _Columns:
-    """Return the columns with each sample cut after `bins` time bins; the same object if `bins` is None.
+    """Return the samples with only their first `bins` time bins; if `bins` is None, return the object `columns` itself.
 
     Parameters
     ----------

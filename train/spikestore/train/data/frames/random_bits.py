@@ -124,7 +124,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return a random mask for each sample: `width` adjacent places out of `size`; with the chance 1 - `probability`, no place."""
+    """Return a random mask for each sample: `width` adjacent places out of `size`. The mask is empty with the chance 1 - `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )

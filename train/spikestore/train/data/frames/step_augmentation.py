@@ -31,14 +31,14 @@ _Augmentation = TypeVar("_Augmentation")
 
 
 class StepAugmentation(ABC):
-    """An augmentation made of `AugmentationStep`; on the CPU, a compiled loop applies the steps while it writes the frames."""
+    """An augmentation that consists of steps (`AugmentationStep`). On the CPU, a compiled loop applies them while it writes the frames."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """What is mixed. ``"events"``: events of samples of one class; ``"labels"``: events and labels of samples of any class; ``""``: nothing."""
 
     @property
     def counts_events(self) -> bool:
-        """Whether the augmentation draws random numbers for each event of a count. Then each place must have only one non-zero."""
+        """Whether the augmentation draws random numbers for each event that a non-zero counts. If so, a sample must not have two non-zeros at one place."""
         return False
 
     @property
@@ -153,7 +153,7 @@ class Augmentations:
 
     @property
     def mixes_labels(self) -> bool:
-        """Whether an augmentation of this package replaces class numbers by weights of all classes; callables of the user do not count."""
+        """Whether an augmentation of this package replaces class numbers by weights of all classes; callables of the user are ignored."""
         return any(isinstance(one, StepAugmentation) and one.mixes == "labels" for one in self._augment)
 
     def check_labels(self, labels: npt.NDArray[np.int64]) -> None:

@@ -81,7 +81,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Move or drop the first `count` non-zeros as `AugmentationStep` says; a, b, c: stride, size, height; own, second: `drawn` of the sample."""
+    """Move or drop the first `count` non-zeros as `AugmentationStep` says, with its stride `a`, size `b` and height `c`, and the sample's numbers `own` and `second` in the rows of its `drawn`."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -249,7 +249,7 @@ def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float6
 def align(
     shift: _Float64s, sign: int, b: int, c: int, end: int, at: _Int64s, amount: _Float64s, count: int
 ) -> None:
-    """Move the first `count` non-zeros by ``sign * shift`` (time, y, x; whole numbers), see ``MIX_ALIGNED``; `sign` is -1 for a partner's events."""
+    """Move the first `count` non-zeros by ``sign * shift`` (``MIX_ALIGNED``), and drop those that leave the sample. `b` and `c` are the sizes of x and y; `sign` is -1 for events of a partner."""
     per_size, per_height = 1.0 / b, 1.0 / c
     time, y, x = sign * int(shift[0]), sign * int(shift[1]), sign * int(shift[2])
     for k in range(count):
@@ -333,7 +333,7 @@ def _look_up(
 
 @compiled
 def _has_near(density: _Float64s, border: float, count: int) -> bool:
-    """Return whether one of the densities is too near to `border` to tell on which side it is (see `NEAR`)."""
+    """Return whether one of the first `count` densities is so near to `border` that its error decides on which side it is (see `NEAR`)."""
     below: Any = 0
     for k in range(count):
         below |= np.int64(abs(density[k] - border) <= NEAR * border)
@@ -344,7 +344,7 @@ def _has_near(density: _Float64s, border: float, count: int) -> bool:
 def _select(
     density: _Float64s, border: float, is_partner: bool, amount: _Float64s, count: int
 ) -> tuple[int, int]:
-    """Set to 0 the amounts that a mixture drops; return the number of events outside the region, and the number inside."""
+    """Keep only the events in the region (density above `border`) if `is_partner` is true, else only the others; return the numbers of events outside and inside of it."""
     outside: Any = 0
     within: Any = 0
     for k in range(count):

@@ -65,8 +65,8 @@ class Stream:
     rows : int64 array, shape (samples,)
         Rows in use, ascending.
     order : BatchOrder
-        Order of the loader's epochs. The memory is planned for this order, but `batches` also takes other orders: those of
-        epochs that another loader began.
+        Order of the loader's epochs, for which the memory is planned. `batches` also accepts another order, to finish an epoch
+        that another loader began.
     share : RankShare
         This process's share of each batch.
     threads : int
@@ -77,7 +77,7 @@ class Stream:
     Raises
     ------
     UsageError
-        Samples are shuffled, and there are more ranks than lanes: each rank needs a lane, a sequence of spans of rows.
+        Samples are shuffled, and there are more ranks than lanes. A lane is a sequence of spans of rows; each rank needs one.
     DamagedError
         The set's metadata are damaged.
     """
@@ -315,7 +315,7 @@ class _HeldSpans:
         future.add_done_callback(lambda _: ended.put(span))
 
     def _collect(self, span: int) -> None:
-        """Keep a span whose read has ended; raise the error of the read."""
+        """Take over the rows of a span whose read has ended, or raise the error of the read."""
         self._store(span, *self._coming.pop(span).result())
 
     def _store(self, span: int, columns: NarrowRows, table: _Int64s) -> None:

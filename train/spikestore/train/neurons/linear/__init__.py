@@ -11,7 +11,7 @@ recomputes them.
     s(t), v'(t)                    fires and resets
 
 Outputs equal those of the two separate layers bit for bit if torch's own results are repeatable. They are repeatable on the
-same processor with the same number of threads. This step stores x and s as bytes, W, b and v'(0). Separate layers store x, v
+same processor with the same number of threads. This step stores W, b, v'(0), and x and s as bytes. Separate layers store x, v
 and s as float32.
 
 **Backward.** From the gradient g(t) of the spikes, in one loop over a row of the batch and its time steps::
@@ -27,18 +27,19 @@ Most counts are 0, and sums over few non-zeros take less time than reading float
 potentials must equal the potentials from torch's matrix product bit for bit, because a steep surrogate enlarges each
 difference from step to step. So after each forward pass, some rows are recomputed and compared with torch's product.
 
-The gradient of W is a matrix product, and potentials are stored, in each of these cases:
+The gradient of W is a matrix product, and potentials are stored, if one of these conditions holds:
 
 - the input does not consist of counts;
 - the share of non-zeros in the input exceeds a limit;
 - there are few time steps, or W is large.
 
-In all other cases, the gradient of W is a sum over non-zeros. Potentials are then stored only in these cases:
+Otherwise, the gradient of W is a sum over non-zeros. Potentials are then stored only if one of these conditions holds:
 
 - the share of non-zeros in the input exceeds a second, lower limit;
 - the compared rows differ;
 - the surrogate is not a single exponential;
-- a count of spikes is above 254. No spikes are then stored as bytes: the next linear layer stores its input as float32.
+- a neuron spikes more than 254 times in a step. Spikes are then not stored as bytes, and the next linear layer stores its
+  input as float32.
 
 ``cpu_autograd`` has the limits; decisions 22, 39 and 53 have the reasons.
 

@@ -130,9 +130,9 @@ def weight_gradient_task() -> Any:
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). Adds
-        the gradient of each group of rows to ``weight_gradient``, shape (groups, inputs, padded neurons); the batch is
-        divided into groups of ``group`` rows.
+        Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). The
+        batch is divided into groups of ``group`` samples. Adds the gradient of each group to ``weight_gradient``, shape
+        (groups, inputs, padded neurons).
     """
 
     def weight_gradient(data: Any) -> None:

@@ -37,7 +37,8 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
     neuron : Neuron
         Parameters of the neurons.
     link : Link
-        The linear layer, and `x` as spike counts. The call replaces ``link.counts`` by the counts of the returned spikes.
+        The linear layer, and the spike counts of which `x` consists, if it does (`Link.counts`). The call replaces
+        ``link.counts`` by the counts of the returned spikes.
     """
     fired: list[Counts | PackedSpikes | None] = []  # autograd functions return tensors only
     spikes, v_mem = _joint_functions(x)[0].apply(

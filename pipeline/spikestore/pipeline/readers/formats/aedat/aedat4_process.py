@@ -15,7 +15,7 @@ import numpy as np
 
 
 def main() -> None:
-    """Answer each line of stdin, until stdin ends."""
+    """Decode the file that each line of stdin names, and write its events or an error to stdout, until stdin ends."""
     for line in sys.stdin.buffer:
         answer = _answer(bytes.fromhex(line.decode("ascii")).decode("utf-8", "surrogateescape"))
         sys.stdout.buffer.write(answer)

@@ -92,7 +92,7 @@ class Bench:
 
     @cached_property
     def sparse(self) -> list[Any]:
-        """Samples as a list of sparse tensors on the device, as in the blog post in docs/seed.md."""
+        """At most 2,000 samples as a list of sparse tensors on the device, as in the blog post in docs/seed.md."""
         from spikestore.train import FeatureDataset, pack
 
         columns = pack(self.features)

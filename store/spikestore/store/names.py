@@ -239,7 +239,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return a text that names recordings of `before` that `after` lacks, or None if `after` has all of them."""
+    """Return why `after` is no extension of `before`: it lacks recordings, or reads them in another way. None if it is one."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):

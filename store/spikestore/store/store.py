@@ -177,7 +177,7 @@ class Store:
         return ref
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if the name may move to these sets only with ``move=True``, see `point`; the sets need not be built yet."""
+        """Raise `UsageError` if `point` would refuse to point the name at these sets without ``move=True``. The sets need not be built yet."""
         refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:
@@ -186,8 +186,8 @@ class Store:
         Raises
         ------
         UsageError
-            The new name is invalid; the new name refers to other sets, and `move` is false; or the sets number their
-            classes differently.
+            The new name is invalid; the new name refers to other sets, and `move` is false; or the sets of the old name
+            number their classes differently.
         UnknownNameError, DamagedError
             The old name does not exist, or is damaged.
         """

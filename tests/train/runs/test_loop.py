@@ -327,7 +327,8 @@ def test_a_run_selects_on_the_speaker_split(tmp_path: Path) -> None:
     plain = config(epochs=1, data={**data, "valid": "train"})
     run(plain, store, tmp_path / "plain", device="cpu", progress=silent)
     with pytest.raises(
-        UsageError, match=r'was trained on all speakers of train, .* train with valid = "shd-speaker"'
+        UsageError,
+        match=r'was trained on all speakers of train, .* train another network with valid = "shd-speaker"',
     ):
         evaluate(tmp_path / "plain" / "last.pt", store, split="shd-speaker", progress=silent)
 

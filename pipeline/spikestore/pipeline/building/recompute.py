@@ -31,7 +31,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     Raises
     ------
     SourceNotFoundError
-        The folder has no recordings of the set.
+        The folder has no recordings of the set, or the set was not built from files of recordings.
     SourceError
         A file does not have the content from which the set was built.
     """

@@ -69,7 +69,7 @@ class FragmentJob:
         return self.build.plan
 
     def only(self, fragment: int) -> FragmentJob:
-        """Return a copy that contains the recordings of one fragment only, to send to a worker."""
+        """Return a copy of this job that can build only one fragment, to send to a worker."""
         rows = self.plan.rows(fragment)
         former = None if self.former is None else self.former.part(rows)
         return replace(self, located=self.located.part(rows), former=former)
@@ -96,7 +96,7 @@ class SweepJob:
     jobs: tuple[FragmentJob, ...]
 
     def only(self, fragment: int) -> SweepJob:
-        """Return a copy that contains the recordings of one fragment only, to send to a worker."""
+        """Return a copy of this job that can build only one fragment, to send to a worker."""
         return SweepJob(tuple(job.only(fragment) for job in self.jobs))
 
     def run(self, fragment: int) -> FragmentReport:

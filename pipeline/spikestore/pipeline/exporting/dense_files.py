@@ -88,7 +88,7 @@ def _entry(name: str, content: bytes) -> bytes:
 
 
 def _dense_samples(features: FeatureSet) -> Iterator[DenseSample]:
-    """Yield all samples, compressed on all cores; only the frames of a few samples are in memory at a time."""
+    """Yield all samples except skipped rows, each as a compressed ``.npz``. All cores compress; only a few samples are in memory at a time."""
     threads = available_cores()
     for kept in kept_samples(features):
         per_sample = kept.per_sample()

@@ -19,7 +19,11 @@ class SplitFiles(Protocol):
     """Protocol of the files of one split; ``str()`` returns their names for messages."""
 
     def find(self, root: Path) -> list[str]:
-        """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if any file is missing."""
+        """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if the split is not there.
+
+        A split of files with fixed names is there if all of them exist. Raises `SourceNotFoundError` if a folder tree lacks one of
+        the folders that it must have.
+        """
 
     def present(self, root: Path) -> list[Path]:
         """Return some existing paths of the split; an empty list if the split is not there."""

@@ -68,7 +68,7 @@ _LAUNCHERS = (
 
 
 def launched(environment: Mapping[str, str]) -> Launched | None:
-    """Return the rank of this process and the number of processes; None if this process is the only one.
+    """Return how a launcher started this process together with others (`Launched`); None if this process is the only one.
 
     Parameters
     ----------

@@ -182,8 +182,8 @@ def evaluate(
     data = checkpoint.config.data
     if split == SHD_SPEAKER != data.valid:
         raise UsageError(
-            f"{path} was trained on all speakers of {data.train}, so {split} contains samples that it was trained on: "
-            f'train with valid = "{split}"'
+            f"{path} was trained on all speakers of {data.train}, so also on the samples of {split}: "
+            f'train another network with valid = "{split}"'
         )
     stored = data.stored_split(split)
     features = _features(store, name or data.name, (stored,))[stored]

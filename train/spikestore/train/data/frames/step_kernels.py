@@ -234,7 +234,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep only the non-zeros in the time bins of `mask`, and return their number; if `inside` is false, set the amounts of these non-zeros to 0 instead. `at` must ascend."""
+    """Keep only the non-zeros in the time bins of `mask`, and return the new `count`; if `inside` is false, keep all, but set the amounts of these to 0. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0

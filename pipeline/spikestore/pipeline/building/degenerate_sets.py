@@ -134,11 +134,13 @@ class SetReview:
         length = next((numbers[name] for name in ("time_window", "duration", "dt") if name in numbers), None)
         if manifest.n_bins == 1 and length is not None and manifest.samples > 1:
             name = "dt" if isinstance(frame, ToTimesurface) else "duration"
-            advice = f"If the unit of these times is not µs, set {name} of {frame.op} in their unit"
+            advice = (
+                f"If the unit of these times is not µs, set {name} of {frame.op} in the unit of the times"
+            )
             if isinstance(frame, ToFrame):
                 advice = (
                     "If the unit of these times is not µs, scale them with time_factor of downsample, or set time_window of "
-                    "to_frame in their unit"
+                    "to_frame in the unit of the times"
                 )
             logger.warning(
                 "%s: every recording fits into one time bin of %s µs: %s. %s",

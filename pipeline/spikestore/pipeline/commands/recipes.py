@@ -7,7 +7,7 @@ from spikestore.store.cli.console import print_json, stdout_console
 
 
 def recipes(as_json: JsonOption = False) -> None:
-    """List the shipped recipes: their names for `preprocess`, their data sets, and the publications whose preprocessing they reproduce.
+    """List the shipped recipes. For each recipe: its name for `preprocess`, its data set, and the publication whose preprocessing it reproduces.
 
     Examples
     --------

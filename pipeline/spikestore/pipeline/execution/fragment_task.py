@@ -234,7 +234,7 @@ def _transformed(jobs: Sequence[FragmentJob], reader: Reader, fragment: int) -> 
 
 
 def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
-    """Return a fragment with rows of former sets, which were committed before; rows that these sets lack are computed.
+    """Return a fragment with rows of former (earlier committed) sets; rows that these sets lack are computed from the recordings.
 
     Returns None if no former set has a row of the fragment.
     """

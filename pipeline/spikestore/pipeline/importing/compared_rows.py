@@ -71,8 +71,8 @@ def compare_rows(
     with located.open() as reader:
         if len(reader) != len(names):
             raise SourceError(
-                f"{root} has {plural(len(names), 'item')}, but {split} in {data} has {plural(len(reader), 'recording')}: fill the cache completely, or choose "
-                "other recordings",
+                f"{root} has {plural(len(names), 'item')}, but {split} in {data} has {plural(len(reader), 'recording')}: fill the cache completely, or pass "
+                "the split and the recordings with which it was filled",
                 path=str(root),
             )
         small = make_plan(

@@ -270,7 +270,7 @@ def _look_into(
 
 
 def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -> None:
-    """Raise `LayoutError` if the number of axes or the kind of target (number or text) differs from that of the first item."""
+    """Raise `LayoutError` if an item differs from the first item in the number of axes or in the kind of target (number or text)."""
     for name, with_y, target in zip(reads.names, has_y, targets, strict=True):
         path = reads.root / name
         if with_y != has_y[0]:

@@ -93,7 +93,7 @@ class _Checked:
 
 
 def _batches(fragments: range, size: int, depth: Depth) -> Iterator[range]:
-    """Divide fragments, each of about `size` bytes, into groups that are large enough to be a task of a thread."""
+    """Divide fragments, each of about `size` bytes, into groups; a thread verifies one group at a time."""
     most = _BATCH_BYTES // (4 if depth == "deep" else 1)
     count = min(max(1, most // max(size, 1)), _BATCH_FRAGMENTS)
     for start in range(0, len(fragments), count):

@@ -166,9 +166,9 @@ class SparseBatch:
     def dense(self, pad_to: int | None = None) -> Tensor:
         """Return frames: float32, shape (batch, time, polarity, [y,] x), on the batch's device.
 
-        The result is the same on every device, because a place is written at most once, or holds a sum of counts, which
-        is exact in any order. There is one exception: if an augmentation moves several real numbers to the same place,
-        the rounding of their sum depends on the order.
+        The result is the same on every device, because each element of the frames is written at most once, or is a
+        sum of counts, which is exact in any order. There is one exception: if an augmentation moves several real numbers
+        to the same element, the rounding of their sum depends on the order.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None

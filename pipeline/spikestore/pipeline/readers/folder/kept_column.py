@@ -1,4 +1,4 @@
-"""A requested column of a folder: the type of its values, and the values as the source stores them."""
+"""A column of a folder that the recipe requests: the type of its values, and how the source stores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of each column in comparison with its entropy, and the memory that each way of loading a set needs."""
+"""For each column, its stored bytes and its entropy; for each way of loading a set, the memory that it needs."""
 
 from __future__ import annotations
 

@@ -12,6 +12,11 @@ _TOKEN = re.compile(r"\{(?P<name>[^{}]*)\}|(?P<star>\*+)|(?P<text>[^{}*]+)")
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
+def is_field(name: str) -> bool:
+    """Return whether a pattern may have a field of this name."""
+    return _FIELD.fullmatch(name) is not None
+
+
 class Pattern:
     """A pattern of paths with named fields.
 
@@ -65,7 +70,7 @@ class Pattern:
                 expression += "[^/]*"
             else:
                 name = token["name"]
-                if _FIELD.fullmatch(name) is None:
+                if not is_field(name):
                     raise ValueError(
                         f"in the pattern {self._text!r}, {{{name}}} must be a name of letters, digits and _"
                     )

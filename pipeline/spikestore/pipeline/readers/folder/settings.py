@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from spikestore.pipeline.readers.folder.pattern import Pattern
+from spikestore.pipeline.readers.folder.pattern import Pattern, is_field
 from spikestore.store_schemas.specs.folder import ClockBits, EventField, TimeUnit
 from spikestore.store_schemas.specs.model import AsTuple, Name, Real, Spec
 
@@ -62,6 +62,11 @@ class FolderSettings(Spec):
     def _consistent(self) -> Self:
         for text in (*self.exclude, *([self.pattern] if self.pattern is not None else ())):
             Pattern(text)
+        if self.pattern is None and self.table is None and not is_field(self.label):
+            raise ValueError(
+                f"label must start with a letter, and consist of letters, digits and _, because the default pattern has a field of this name; got {self.label!r}: "
+                "correct label, or set pattern or table too"
+            )
         used = [field for field in self.fields if field != _NOT_USED]
         if self.fields and (
             not {"t", "x"} <= set(used) <= {"t", "x", "y", "p"} or len(set(used)) < len(used)

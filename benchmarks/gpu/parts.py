@@ -92,7 +92,7 @@ def all_parts(device: str) -> list[Part]:
     Parameters
     ----------
     device : {"cuda", "cpu"}
-        ``cpu`` runs the same parts in small sizes, without a GPU.
+        ``cpu`` runs the same parts in small sizes, without a GPU; the tests are only collected.
     """
     on, size = ("--device", device), ("--size", "full" if device == "cuda" else "small")
     dry = device == "cpu"

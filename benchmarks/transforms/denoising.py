@@ -65,9 +65,10 @@ def _cropped(block: EventBlock) -> EventBlock:
 def _against_tonic(
     name: str, part: object, side: int, scale: Scale, kept: Callable[[EventBlock], EventBlock] | None = None
 ) -> Row:
-    """Return the comparison of our side with Tonic: both apply the Tonic transform `part`, then make frames.
+    """Return the comparison of our side with Tonic. Both sides apply the Tonic transform `part`, then make frames.
 
-    With `kept`, our side applies no filter: it makes frames of the events that `kept` returns, and the time of `kept` does not count.
+    If `kept` is given, our side does not apply `part`: it makes frames of the events that `kept` returns, and the time of `kept`
+    does not count.
     """
     from tonic import transforms
 

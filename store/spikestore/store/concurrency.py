@@ -101,7 +101,7 @@ class ByteBudget:
 
     @contextlib.contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Wait until `size` bytes are available, and hold them until the ``with`` block ends."""
+        """Wait until `size` bytes are available or no bytes are held; then hold `size` bytes until the ``with`` block ends."""
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + size <= self._size)
             self._held += size

@@ -158,7 +158,7 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
 def forget(storage: Storage, name: str, split: str | None = None) -> tuple[str, ...]:
     """Remove a name, or one split of it, and return the removed splits; an empty tuple if the name or the split does not exist.
 
-    A name whose newest entry is damaged can only be removed as a whole.
+    A name whose newest entry is damaged can only be removed as a whole; the result is then ``("a damaged entry",)``.
     """
     lost: list[str] = []
 

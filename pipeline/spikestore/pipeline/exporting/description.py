@@ -70,7 +70,7 @@ def describe(features: FeatureSet) -> dict[str, Any]:
 
 
 def terms(source: Source) -> tuple[str, str]:
-    """Return licence and citation of the recordings."""
+    """Return licence and citation of the recordings, or `UNKNOWN` in place of each that is not known here."""
     try:
         dataset = dataset_named(source.dataset)
     except UsageError:  # of a package that is not installed here

@@ -84,7 +84,7 @@ def find_former_rows(
 
 
 def _other_sets(store: Store, transform: Transform, named: Sequence[FormerSet]) -> Iterator[FormerSet]:
-    """Yield sets of a transform that are not in `named`. Sets that cannot be opened are left out."""
+    """Yield at most `OTHER_SETS` sets of a transform that are not in `named`. Sets that cannot be opened are left out."""
     seen = {former.features.address for former in named}
     addresses = (each for each in all_addresses(store.storage, transform.key) if each not in seen)
     for address in itertools.islice(addresses, OTHER_SETS):

@@ -382,7 +382,7 @@ def _report_columns(columns: Sequence[tuple[str, ...]]) -> None:
 
 
 def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str, ...]:
-    """Return the classes of a source; raise `UsageError` if its data sets (`leaves`) have different classes."""
+    """Return the classes of a source; raise `UsageError` if its data sets (`leaves`) have different classes, or a target has no class."""
     named = [(one.names, leaf.name) for one, leaf in zip(labels, leaves, strict=True) if one.names]
     count = max(one.number for one in labels)
     if not named:

@@ -65,7 +65,7 @@ def table_of_set(features: ShownSet) -> str:
 
 
 def table_of_store(store: ShownStore) -> str:
-    """Return a table with one row for each named set; a set that cannot be read is shown with the reason."""
+    """Return a table with one row for each named set, at most `MOST_SETS`; a set that cannot be read is shown with the reason."""
     rows: list[Sequence[str]] = []
     for name, ref in store.refs().items():
         if isinstance(ref, StoreError):

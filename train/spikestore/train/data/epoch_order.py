@@ -84,7 +84,7 @@ class EpochSamples:
         return self.rows[epoch_order(len(self.rows), seed=self.seed, epoch=epoch, digest=self.digest)]
 
     def drawn(self, weights: npt.NDArray[np.float64], epoch: int) -> Rows:
-        """Return as many rows as there are samples, drawn in proportion to `weights`; see `weighted_order`."""
+        """Return as many rows as there are samples, drawn with replacement, in proportion to `weights`; see `weighted_order`."""
         return self.rows[weighted_order(weights, seed=self.seed, epoch=epoch, digest=self.digest)]
 
 

@@ -48,7 +48,7 @@ def copy_objects(
     first: int,
     *_: Any,
 ) -> tuple[int, int, int]:
-    """Copy the data of objects into a column; parameters and results are the same as those of `heap_kernels.copy_objects`."""
+    """Copy the data of objects into a column, without compiled code; parameters and results are the same as those of `heap_kernels.copy_objects`."""
     walked = -1
     objects: dict[int, int] = {}
     for i in range(first, len(addresses)):

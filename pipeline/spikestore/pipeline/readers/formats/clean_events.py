@@ -64,7 +64,7 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
 
 
 def name_fields(raw: RawEvents, decoding: Decoding) -> dict[EventField, npt.NDArray[Any]]:
-    """Return the columns of a file by field: t and x, and, if the file has them, y and p. Raise ValueError if the fields are ambiguous."""
+    """Return the columns of a file by field: t and x, and, if the file has them, y and p. Raise ValueError if a field is missing or two columns can be the same field."""
     named = raw if isinstance(raw, Mapping) else columns_of(raw)
     if not isinstance(named, Mapping):
         if named.ndim != 2:

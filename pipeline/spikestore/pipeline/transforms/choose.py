@@ -123,8 +123,8 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
 
 def _missing_tonic(module: str) -> MissingExtraError:
     return MissingExtraError(
-        f'executor = "tonic" needs {module}, which is not installed: run {INSTALL_TONIC}, or omit executor; the frames '
-        "are the same",
+        f'executor = "tonic" needs {module}, which is not installed: run {INSTALL_TONIC}, or omit executor, which '
+        "gives the same frames",
         extra="tonic",
         module=module,
     )

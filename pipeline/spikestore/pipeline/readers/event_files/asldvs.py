@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?:.*/)?(?P<letter>[a-z])/[^/]+")
 
 
 class ASLDVSReader(DecodedAlone):
-    """Reader of ASL-DVS; recordings are sorted by file."""
+    """Reader of ASL-DVS; recordings are sorted by the paths of their files."""
 
     name = "asldvs-mat"
     version = 1

@@ -37,7 +37,7 @@ _NAME = re.compile(r"[^/]+/user(?P<user>[0-9]{1,9})_[^/]*/(?:[^/]+/)*(?P<label>[
 
 
 class DVSGestureReader(DecodedAlone):
-    """Reader of one split of DVSGesture, sorted by file; it has the column ``user`` on request."""
+    """Reader of one split of DVSGesture; recordings are sorted by the paths of their files. The column ``user`` is read on request."""
 
     name = "dvsgesture-npy"
     version = 1

@@ -31,7 +31,7 @@ _WORDS = (
 
 
 class DVSLipReader(DecodedAlone):
-    """Reader of one split of DVS-Lip; recordings are sorted by file."""
+    """Reader of one split of DVS-Lip; recordings are sorted by the paths of their files."""
 
     name = "dvslip-npy"
     version = 1

@@ -37,7 +37,7 @@ _CLASSES = (
 
 
 class NCaltech101Reader(FilePerRecording):
-    """Reader of N-Caltech101; recordings are sorted by file."""
+    """Reader of N-Caltech101; recordings are sorted by the paths of their files."""
 
     name = "ncaltech101-bin"
     version = 1

@@ -17,7 +17,7 @@ _FOLDERS = ("background", "cars")
 
 
 class NCarsReader(DecodedAlone):
-    """Reader of one split of N-CARS; recordings are sorted by file."""
+    """Reader of one split of N-CARS; recordings are sorted by the paths of their files."""
 
     name = "ncars-dat"
     version = 1

@@ -23,7 +23,7 @@ _NAME = re.compile(r"[^/]+/(?P<label>[0-9])/[^/]+")
 
 
 class NMNISTReader(FilePerRecording):
-    """Reader of one split of N-MNIST; recordings are sorted by file, as in Tonic."""
+    """Reader of one split of N-MNIST; recordings are sorted by the paths of their files, as in Tonic."""
 
     name = "nmnist-bin"
     version = 1

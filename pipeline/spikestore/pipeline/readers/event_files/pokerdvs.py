@@ -19,7 +19,7 @@ _FOLDERS = ("cl", "he", "di", "sp")
 
 
 class PokerDVSReader(DecodedAlone):
-    """Reader of one split of POKER-DVS; recordings are sorted by file."""
+    """Reader of one split of POKER-DVS; recordings are sorted by the paths of their files."""
 
     name = "pokerdvs-npy"
     version = 1

@@ -23,7 +23,7 @@ _SENSORS = _SIDE * _SIDE
 
 
 class STMNISTReader(DecodedAlone):
-    """Reader of ST-MNIST; recordings are sorted by file."""
+    """Reader of ST-MNIST; recordings are sorted by the paths of their files."""
 
     name = "stmnist-mat"
     version = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,22 @@ def test_a_loss_that_needs_classes_says_so(
     assert type(copy.deepcopy(batch.labels)) is torch.Tensor
     torch.save(batch.labels, tmp_path / "labels.pt")
     assert torch.equal(torch.load(tmp_path / "labels.pt"), batch.labels)
+
+
+def test_class_numbers_are_not_compared_with_weights(features: FeatureSet) -> None:
+    """With as many samples as classes, torch would compare each number with a row of weights; labels can be compared with weights."""
+    classes = len(features.classes)
+    labels = next(iter(FeatureLoader(features, classes, augment=CutMix()))).labels
+    guessed = labels.argmax(1)
+    assert labels.shape == (classes, classes)
+    for compare in (torch.eq, torch.ne, operator.eq, operator.ne, torch.Tensor.eq):
+        for pair in ((guessed, labels), (labels, guessed.int())):
+            with pytest.raises(
+                UsageError, match=r"class numbers cannot be compared with .* labels\.argmax\(1\)"
+            ):
+                compare(*pair)
+    assert (labels == labels.clone()).all()
+    assert (labels != 2).all()
 
 
 def test_seeds_of_tables() -> None:

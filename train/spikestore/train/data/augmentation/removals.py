@@ -173,7 +173,8 @@ class AreaMask(CheckedAugmentation):
     """Drop all events in a rectangle of the sensor. The sides of the rectangle are a share of the sensor's width and height.
 
     Sides are rounded down to whole pixels, and one pixel is added, as in the code of the EventDrop paper. With a share of 0, nothing is
-    dropped. The centre of the rectangle is drawn uniformly for each sample. The rectangle is cut at the edges of the sensor.
+    dropped. The centre of the rectangle is drawn uniformly for each sample. As in that code, a rectangle beyond the left or upper edge is moved to the edge, and
+    a rectangle beyond the right or lower edge is cut there.
 
     Attributes
     ----------

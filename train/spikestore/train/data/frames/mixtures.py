@@ -108,11 +108,18 @@ def soft_labels(labels: Tensor, classes: int) -> Tensor:
     return soft
 
 
+_COMPARISONS = {"eq", "ne", "__eq__", "__ne__"}
+
+
+def _are_class_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim > 0 and value.dtype in (torch.int64, torch.int32)
+
+
 class MixedLabels(Tensor):
     """Weights of all classes, as a tensor. Torch functions that need class numbers raise `UsageError`.
 
-    These functions are `one_hot`, `nll_loss` and `multi_margin_loss`. All other functions behave as with a plain
-    `Tensor`, and copies are plain tensors.
+    These functions are `one_hot`, `nll_loss`, `multi_margin_loss`, and ``==`` or ``!=`` with a tensor of whole numbers. All other functions
+    behave as with a plain `Tensor`, and copies are plain tensors.
     """
 
     @classmethod
@@ -129,6 +136,12 @@ class MixedLabels(Tensor):
             raise UsageError(
                 "one_hot needs class numbers, but the labels of this batch are weights of all classes already, because CutMix or EventMix "
                 "mixes them: use the labels without one_hot"
+            )
+        # As many samples as classes would be compared, with a wrong result.
+        if getattr(func, "__name__", "") in _COMPARISONS and any(map(_are_class_numbers, args)):
+            raise UsageError(
+                "class numbers cannot be compared with the labels of this batch, which are weights of all classes, because CutMix or EventMix "
+                "mixes them: compare with labels.argmax(1)"
             )
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))

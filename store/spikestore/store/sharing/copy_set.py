@@ -4,14 +4,14 @@
    Nothing is written before this comparison.
 2. Plan and Zarr metadata are put.
 3. For each fragment, its objects are put before its record. So all objects that a stored record lists exist.
-4. All objects are listed with their sizes, and the manifest is put.
+4. The destination is listed: it must have all objects with the right sizes. Then the manifest is put.
 
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
 or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
 
-The source is not trusted: strict models check its documents, and objects above their size limit are not read. If the destination
-has a record already, the objects of this record are not copied again, because they were put before it. Their sizes are taken from
-a listing of the destination. If the destination is a folder, they are also hashed again, which needs no transfer
+The source is not trusted: strict models check its documents, and objects above their size limit are not read. Objects
+that the destination has already are not copied again, but compared with their hashes. To avoid a transfer, only their sizes are
+compared if the destination is no folder and has their record: they were put before it, so they were compared then
 (docs/decisions/0010-copies-are-builds.md).
 """
 

@@ -1,7 +1,7 @@
 """Random bits of augmentations, made by a hash (SplitMix64).
 
-The bits of a sample are a hash of (seed, epoch, kind, row); `kind` is a number of the augmentation. They depend on nothing else, so they are the same for every device,
-thread and batch size. They are computed on the host.
+The bits of a sample are a hash of (seed, epoch, kind, row), where each augmentation has a number `kind` of its own. The bits
+depend on nothing else, so they are the same for every device, thread and batch size. They are computed on the host.
 
 The bits of a non-zero are made from its index and the bits of its sample, on the device that holds the non-zeros. Therefore
 `whole`, `below`, `mixed`, `event_is_below` and `mask_of` accept tensors on any device. All other functions accept tensors on

@@ -101,9 +101,9 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return how many strides (``time_window - overlap``) there are from the end of the first window to the end of time; not rounded.
+        """Return how many strides (``time_window - overlap``) there are from the end of the first window to the last time; not rounded.
 
-        The end of time is `end_time`, by default the time of the last event. If times are floating-point numbers, the result is a scalar of their dtype.
+        The last time is `end_time`, by default the time of the last event. If times are floating-point numbers, the result is a scalar of their dtype.
         """
         # NumPy's scalars, not Python's: Tonic divides in the type of the times.
         first = times[0] if times is not None else 0

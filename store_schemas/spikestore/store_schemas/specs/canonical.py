@@ -85,7 +85,7 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def unseal(data: bytes, *, path: str) -> dict[str, Any]:
-    """Compare a document with its member ``self``, the hash of the other members, and return it without this member.
+    """Check a document against its member ``self``, the hash of its other members, and return it without this member.
 
     Parameters
     ----------

@@ -162,7 +162,7 @@ def _microseconds(values: npt.NDArray[Any], decoding: Decoding) -> npt.NDArray[n
 
 
 def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return `ticks` unchanged; raise ValueError if they fall as those of a clock do that starts again from 0."""
+    """Return `ticks` unchanged; raise ValueError if they look like times of a clock that started again from 0."""
     if len(ticks) > 1 and ticks.min() >= 0:
         for bits in _CLOCKS:
             margin = 2 ** (bits - 7)

@@ -27,7 +27,7 @@ def tag(
             "--move",
             "--force",
             "-f",
-            help="Also allowed if NEW refers to other sets: it then refers to these sets instead.",
+            help="Let NEW refer to these sets even if it refers to other sets now.",
         ),
     ] = False,
 ) -> None:

@@ -333,7 +333,7 @@ def _look_up(
 
 @compiled
 def _has_near(density: _Float64s, border: float, count: int) -> bool:
-    """Return whether one of the first `count` densities is so near to `border` that its error decides on which side it is (see `NEAR`)."""
+    """Return whether one of the first `count` densities is so near to `border` that its error could put it on the other side (see `NEAR`)."""
     below: Any = 0
     for k in range(count):
         below |= np.int64(abs(density[k] - border) <= NEAR * border)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.store.damage import OTHER_SOURCE, OTHER_TRANSFORM, SMALL
+from tests.store.small_sets import small_set
 
 from spikestore.store import Store
 from spikestore.store.cli.main import main
@@ -42,6 +43,19 @@ def test_json(store: str, capsys: pytest.CaptureFixture[str]) -> None:
     [document] = json.loads(capsys.readouterr().out)["sets"]
     assert document["equal"] is False
     assert {"where": "to_frame.time_window", "first": 4000.0, "second": 5000.0} in document["differences"]
+
+
+def test_json_of_samples_with_other_numbers_of_bins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The number of equal samples became a NumPy number, which JSON does not have."""
+    store = Store(tmp_path / "store")
+    for name, skipped in (("one", (3, 130)), ("two", (3,))):
+        made = small_set(140, time_window=1000.0 * len(skipped), skipped=skipped)
+        store.point(name, {"train": made.build(store.storage)})
+    assert main(["diff", "one", "two", "--store", store.storage.url, "--json"]) == 1
+    [document] = json.loads(capsys.readouterr().out)["sets"]
+    assert (document["samples"]["recordings"], document["samples"]["equal"] < 140) == (140, True)
 
 
 def test_a_name_that_is_not_there(store: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,7 @@ class _Samples:
         """Return whether a sample has the same number of bins and the same non-zeros in both sets."""
         ours, theirs = (slice(one.begins[number], one.ends[number]) for one in (self, other))
         return (
-            self.bins[number] == other.bins[number]
+            bool(self.bins[number] == other.bins[number])
             and np.array_equal(self.columns.index[ours], other.columns.index[theirs])
             and np.array_equal(self.columns.value[ours], other.columns.value[theirs])
         )

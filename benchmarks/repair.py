@@ -3,7 +3,7 @@
     python -m benchmarks.repair                        # demo recordings, 2,000 and 8,000 of them
     python -m benchmarks.repair --data ~/data/SSC      # the first recordings of real files
 
-Without `repair`, a user takes the commit back: the user removes the manifest, and the record and the objects of the
+Without `repair`, a user undoes the commit: the user removes the manifest, and the record and the objects of the
 damaged fragment. Then `pull` or `preprocess` resumes the build. Rounds are interleaved, each on a fresh copy of the
 damaged set. The table has the bytes written, and the medians of CPU time (all threads), of wall time, and of the time
 without a manifest, in which no reader can open the set.

@@ -40,7 +40,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Reading spans of 128 rows and converting them to smaller dtypes: chunk by chunk, against whole columns; one thread each."""
+    """Rate of reading spans of 128 rows and converting them to smaller dtypes chunk by chunk, divided by the rate with whole columns; both with one thread."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features = bench.features

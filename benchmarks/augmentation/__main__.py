@@ -3,11 +3,12 @@
 Each measurement is an epoch of a loader with residence ``host`` and two threads. The loader shuffles, and makes dense float32 batches
 of 128 samples. The samples are random: 250 bins and 100 channels, as the blog post in docs/seed.md uses for SSC. 2 % of the cells
 are filled; in the demo recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows
-of cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
+for cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 
 Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
 copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop
-that reads the columns of two samples and writes every second non-zero of both; no mixture can be faster than this loop.
+that reads the columns of two samples and writes every second non-zero of both; no augmentation
+that mixes two samples can be faster than this loop.
 With ``--device cuda``, a GPU holds the columns, as with residence ``device``; there are no rows of papers and no
 targets.
 """

@@ -1,4 +1,4 @@
-"""Upper bound of the throughput of mixtures: a compiled loop that only reads two samples and writes half of each."""
+"""Upper bound of the throughput of augmentations that mix two samples: a compiled loop that only reads two samples and writes half of each."""
 
 from __future__ import annotations
 

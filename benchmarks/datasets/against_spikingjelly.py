@@ -22,7 +22,7 @@ def nmnist_spikingjelly_filling(scale: Scale) -> Row:
 
 
 def gesture_spikingjelly_filling(scale: Scale) -> Row:
-    """DVSGesture: building from Tonic's files with two warm workers, against SpikingJelly's preprocessing of ``.npz`` files with two threads."""
+    """DVSGesture: rate of building from Tonic's files with two warm workers, divided by the rate at which SpikingJelly fills frame folders from ``.npz`` files with two threads."""
     return _filling(scale, GESTURE, Row("gesture_spikingjelly_filling: build vs filling frame folders", 5))
 
 
@@ -51,7 +51,7 @@ def gesture_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
 
 
 def nmnist_spikingjelly_loading(scale: Scale) -> Row:
-    """N-MNIST: dense batches, against frame folders in the page cache, with two workers."""
+    """N-MNIST: rate of loading dense batches, divided by the rate from SpikingJelly's frame folders, which are in the page cache, with two workers."""
     return _loading(scale, NMNIST, Row("nmnist_spikingjelly_loading: loader vs warm frame folders", 10))
 
 

@@ -51,7 +51,7 @@ def growing_middle(scale: Scale) -> Row:
 def growing_bound(scale: Scale) -> Row:
     """Least time that growing must spend on the rows of the former set, divided by the time of a fresh build.
 
-    Each of these rows must be decoded and compared with its stored hashes. Then the hashes for the new key, and the digests, are computed.
+    The least work is to decode these rows, to compare them with their stored hashes, and to compute their hashes for the new key and their digests.
     """
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):
@@ -166,7 +166,7 @@ def _transform() -> Any:
 
 
 def _files(events: int) -> Iterator[bytes]:
-    """Yield the contents of files that all differ: in each file, a blob circles on the sensor around another place."""
+    """Yield the contents of files that all differ: in each file, a blob circles around a point of the sensor that differs between files."""
     rng = np.random.default_rng(1)
     drawn = [_circling(rng, events) for _ in range(DRAWN)]
     for number in itertools.count():

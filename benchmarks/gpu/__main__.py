@@ -119,7 +119,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _machine(environment: dict[str, str]) -> tuple[dict[str, Any], str | None]:
-    """Return a description of the machine, and the reason why torch does not work; None if it works."""
+    """Return two results: a description of the machine, and the reason why torch does not work, or None if it works."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     machine: dict[str, Any] = {"cores": cores, "Python": platform.python_version()}
     try:

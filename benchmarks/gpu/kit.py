@@ -57,7 +57,7 @@ def unpack(kit: Path, site: Path) -> str | None:
 
 
 def environment_of_parts(site: Path) -> dict[str, str]:
-    """Return the environment variables of the parts: the checkout's code takes precedence over an installed wheel.
+    """Return the environment variables for the parts of ``benchmarks.gpu``: the checkout's code takes precedence over an installed wheel.
 
     Nevertheless, the kit contains a wheel of the project, because the command line finds its sub-commands in the
     wheel's metadata.

@@ -126,6 +126,6 @@ def _first_working(pythons: tuple[str, ...]) -> str:
 
 
 def _installed() -> list[Distribution]:
-    """Return the installed distributions, one of each name, without spikestore, pip and setuptools."""
+    """Return the installed distributions without spikestore, pip and setuptools, sorted by name; of equal names, only one."""
     found = {one.name.lower(): one for one in distributions() if one.name}
     return [one for name, one in sorted(found.items()) if name not in ("spikestore", "pip", "setuptools")]

@@ -52,7 +52,7 @@ def main(batch: str, device: str, unrolls: str) -> None:
 
 
 def _steps(jax: Any, layers: Any, x: Any, labels: Any, unroll: int) -> tuple[Callable[[], float], float]:
-    """Run one training step. Return a function that runs the next step and returns its duration in s, and the loss of the first step.
+    """Run one training step. Return two results: a function that runs the next step and returns its duration in s; and the loss of the first step.
 
     `layers` has weight and bias of each linear layer; `unroll` is the argument of ``lax.scan`` in the loop over time.
     """

@@ -54,9 +54,9 @@ def against_annbatch_cold_200_mb(bench: Any) -> Row:
 
 
 def against_annbatch_cold_20_mb(bench: Any) -> Row:
-    """Compare `stream` with annbatch, both from a disk that is limited to 20 MB/s, without the page cache.
+    """Compare `stream` with annbatch; both read from a disk that is limited to 20 MB/s, and nothing is in the page cache.
 
-    Both wait for the disk, so the ratio of their rates cannot exceed the ratio of their stored bytes.
+    Both wait for the disk, so the ratio of their rates is at most annbatch's stored bytes divided by ours.
     """
     return _on_slow_disk(bench, Row("stream_vs_annbatch_cold_20_MB/s"), 20_000_000)
 

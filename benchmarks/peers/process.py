@@ -53,7 +53,7 @@ class PeerProcess:
         self.facts: dict[str, Any] = json.loads(self._answer())
 
     def rate(self) -> float:
-        """Make the peer run its work once; return its rate.
+        """Make the peer run its work once; return the rate that it reports.
 
         Raises
         ------

@@ -1,7 +1,8 @@
 """Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
 Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
-the indices of their shards, divided by the order-0 entropy of (gap, value). The first table shows feature sets as they are
+the lists of inner chunks in their shards, divided by the order-0 entropy of the pairs (gap, value). A gap is the difference of
+neighbouring indices. The first table shows feature sets as they are
 built. The second table compares sizes of inner chunks, and three ways to fill up the last chunk (docs/decisions/0060).
 """
 

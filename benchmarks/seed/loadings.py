@@ -1,4 +1,4 @@
-"""Ways of loading, compared with the same samples: all yield shuffled, dense batches on the device, without a smaller last batch.
+"""Ways of loading the same samples. All yield shuffled, dense batches on the device, without a smaller last batch.
 
 Some ways are those of the blog post in docs/seed.md: a DataLoader with ``PadTensors`` and persistent worker processes, and a list
 of sparse tensors on the device, without workers. The other ways are the residences of spikestore's loader, and ``nothing``, which

@@ -96,7 +96,7 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
     status, written = run(capsys, "repair", "small", "--store", forged.root)
     assert status == 1
     assert (
-        "pass a store that has a copy (--from URL), or delete this object and call keep_partition again"
+        "pass a store that has this partition (--from URL), or delete this object and call keep_partition again"
         in written
     )
     status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)

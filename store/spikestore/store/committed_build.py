@@ -129,19 +129,18 @@ class CommittedBuild:
 
     def _removed(self) -> StoreError | None:
         """Return the error for a set that was removed or replaced after it was opened, else None."""
-        event = "was removed from"
+        event, advice = "was removed from", "Build or copy the set again, and open it again"
         try:
             manifest = manifest_of(self.address, self.storage.get(self.address.manifest))
             if manifest.plan == self.manifest.plan:
                 return None
-            event = "was replaced by another build in"
+            event, advice = "was replaced by another build in", "Open the set again"
         except MissingObjectError:
             pass
         except StoreError:  # a damaged manifest does not show a removal
             return None
         return MissingObjectError(
-            f"{self.address.folder} {event} {self.storage.url} while it was read; earlier reads are valid. Build or copy "
-            "the set again, and open it again",
+            f"{self.address.folder} {event} {self.storage.url} while it was read; earlier reads are valid. {advice}",
             path=self.address.manifest,
         )
 

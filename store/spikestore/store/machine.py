@@ -134,9 +134,9 @@ def physical_memory_bytes() -> int | None:
 
 
 def free_memory_bytes() -> int | None:
-    """Return the memory in bytes that is available without swapping; None if it is unknown.
+    """Return the memory in bytes that is available without swapping.
 
-    Linux and Windows report this number. On other systems, the result is half of the physical memory.
+    Linux and Windows report this number. On other systems, the result is half of the physical memory, or None if that is unknown.
     """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -110,7 +110,7 @@ def point(
 def _warn_of_recordings_in_two_splits(
     name: str, splits: Mapping[str, FeatureSet], kept: Mapping[str, FeatureSet]
 ) -> None:
-    """Log a warning for each split that keeps its set, if this set shares recordings with the new sets of the other splits."""
+    """Log a warning for each set in `kept` that shares recordings with the new sets in `splits`; both are sets of one name, by split."""
     new = set().union(*map(_files_of_recordings, splits.values()))
     for split, features in kept.items():
         shared = new & _files_of_recordings(features)
@@ -280,7 +280,7 @@ def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
     hashes = []
     for content in (before, after):
         if not all(isinstance(part, HashPart) for part in content.parts):
-            return "its recordings are identified by other files, another version or other rows"
+            return "it has other files, another version or other rows than the new set"
         all_hashes = [each for part in content.parts if isinstance(part, HashPart) for each in part.hashes]
         hashes.append([all_hashes[row] for row in content.row_numbers])
     return "it has other recordings" if Counter(hashes[0]) - Counter(hashes[1]) else None

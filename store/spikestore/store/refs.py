@@ -1,6 +1,6 @@
 """Refs as logs of immutable entries; the newest entry is the value of a name.
 
-The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …, each put-if-absent. An update reads the highest number and
+The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …; an entry that exists is never overwritten. An update reads the highest number and
 puts an entry with the next number. If another writer was faster, the update begins again. So no update is lost, and no lock is
 needed.
 

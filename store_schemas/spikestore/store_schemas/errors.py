@@ -131,7 +131,7 @@ class UnsupportedTransformError(UsageError):
 
 
 class UnknownNameError(UsageError, LookupError):
-    """A feature set, ref, split, dataset or command that does not exist."""
+    """A feature set, ref, split, dataset or command does not exist."""
 
     kind = "unknown-name"
 

@@ -233,7 +233,10 @@ def test_a_reader_in_mid_epoch() -> None:
     ):
         next(epoch)
     SMALL.build(storage, 128)
-    with pytest.raises(MissingObjectError, match="was replaced by another build in memory://test"):
+    with pytest.raises(
+        MissingObjectError,
+        match=r"was replaced by another build in memory://test.*valid\. Open the set again",
+    ):
         features.read()
     with pytest.raises(MissingObjectError, match="was replaced by another build"):
         FeatureSet(storage, features.address, features.manifest).read()

@@ -1,4 +1,4 @@
-"""Options of a build. They do not change the resulting feature set."""
+"""Options of a build. They do not change the samples of the resulting feature set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """Options of a build. They do not change the resulting feature set.
+    """Options of a build. They do not change the samples of the resulting feature set.
 
     Attributes
     ----------

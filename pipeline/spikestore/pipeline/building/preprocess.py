@@ -99,7 +99,7 @@ def preprocess(
     version : str, optional
         Identifies the recordings of a dataset without known files. If the recordings change, the version must change.
     hash_events : bool
-        Identify the recordings of a dataset without known files by a hash of all events, instead of by `version`.
+        If True, a hash of all events identifies the recordings of a dataset without known files, instead of `version`.
     split : str, optional
         Name of the split of a dataset; by default the split of the Tonic dataset, else ``all``.
     store : Store, str or Path, optional

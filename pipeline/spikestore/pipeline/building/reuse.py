@@ -161,7 +161,7 @@ class Reuse:
         return RequestedSet(wanted.split, located, wanted.transform, wanted.digest, notes)
 
     def former_rows(self, wanted: RequestedSet, look: SourceLook) -> FormerRows | None:
-        """Return which rows of a new set are already in committed sets, and in which of these sets; log one line. If there are none, return None."""
+        """Return which rows of a new set are in committed sets, and in which sets, and log one line; return None if there are no such rows."""
         if not self._enabled or self._committing or not look.is_file_per_recording:
             return None
         from spikestore.pipeline.growing.former_sets import find_former_rows
@@ -190,7 +190,7 @@ class Reuse:
 
 
 def _look_of(finer: FinerRows) -> SourceLook:
-    """Return the properties of the source of a new set, taken from the finer set; the finer set must have all rows of the new set."""
+    """Return what `look_into` returns for the source of a new set, but from the finer set; the finer set must have all rows of the new set."""
     from spikestore.pipeline.building.source_look import SourceLook
 
     return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False, False)

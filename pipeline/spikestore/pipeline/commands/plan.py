@@ -137,7 +137,7 @@ def _begun(store: Store, wanted: RequestedSet) -> str:
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return a text with the state of a set. If stored sets have rows of the set, their number follows: ``to compute, 64 reused``."""
+    """Return a text with the state of a set. If stored sets have rows of this set, the number of these rows follows: ``to compute, 64 reused``."""
     for how in ("reused", "derived"):
         if row.get(f"{how}_recordings"):
             return f"{row['state']}, {row[f'{how}_recordings']:,} {how}"

@@ -110,7 +110,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def how_it_ended(returncode: int) -> str:
-    """Return a text that describes how a process ended. Linux ends a process with signal 9 if memory runs out."""
+    """Return a text that describes how a process ended. For signal 9, it suggests lack of memory, because Linux then sends this signal."""
     if returncode >= 0:
         return f"status {returncode}"
     return f"signal {-returncode}{': out of memory?' if -returncode == _SIGKILL else ''}"

@@ -59,7 +59,7 @@ def transform_rows(
     columns : SampleColumns
         One row for each of `rows`; `Build.put_fragment` validates them and converts them to stored dtypes.
     skipped : list of SkippedRow
-        Rows without a sample, with the reason.
+        The rows without a sample, and the reason for each.
     events : EventCounts
         Numbers of all, cropped and dropped events.
     """

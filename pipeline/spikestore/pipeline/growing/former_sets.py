@@ -67,7 +67,7 @@ def find_former_rows(
     store : Store
         The store.
     named : sequence of FormerSet
-        The sets to which the name refers before the new set is built. The set of the same split as the new set is searched
+        The sets to which the name of the new set refers before the build. The set of the same split as the new set is searched
         first. If no set in `named` has rows of the new set, other sets of the store are searched.
     source, transform, layout : Source, Transform and Layout
         Source, transform and layout of the new set. In the source, each recording is one file.
@@ -123,7 +123,7 @@ def _find(
 
 
 def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, layout: Layout) -> bool:
-    """Return whether `features` and the new set have equal rows for equal recordings; labels and requested columns may differ."""
+    """Return whether equal recordings have equal rows in `features` and in the new set, except for labels and requested columns."""
     if features.address.transform_key != transform.key:
         return False
     return _shape(features.layout) == _shape(layout) and _reading(features.manifest.source) == _reading(
@@ -132,7 +132,7 @@ def _is_read_alike(features: FeatureSet, source: Source, transform: Transform, l
 
 
 def _shape(layout: Layout) -> tuple[object, ...]:
-    """Return axes, sites and columns of a layout, without the optional columns whose values come from the reader."""
+    """Return axes, sites and columns of a layout; of the optional columns, only those in `EVENT_COLUMNS`."""
     given = set(layout.extras) - set(EVENT_COLUMNS)
     return layout.axes, layout.sites, tuple(column for column in layout.columns if column[0] not in given)
 

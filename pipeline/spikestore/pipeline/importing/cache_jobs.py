@@ -59,7 +59,7 @@ class ReadJob:
     transform : Transform
         The transform that filled the cache.
     keep : bool
-        Whether results contain the items, and not only facts about them.
+        Whether results contain the items in addition to facts about them.
     first : int
         Number of the first item of `names`: 0, or the first item of the chunk if `only` returned this job.
     """

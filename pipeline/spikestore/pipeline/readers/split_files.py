@@ -65,7 +65,7 @@ class NamedFiles:
 
 @dataclass(frozen=True, slots=True)
 class FileTree:
-    """A split with one file per recording: all files with one suffix in the sub-folders of a folder.
+    """A split with one file per recording: all files with the suffix `suffix` in the sub-folders of a folder.
 
     Files in the folder itself do not count. Names that start with a dot do not count either: archives that were packed on a
     Mac contain files such as ``._0.npy``.

@@ -73,7 +73,7 @@ class LockedSet:
 
     @property
     def address(self) -> Address | None:
-        """Address of the set in any store; None if the lock does not pin this set, or pins it with another transform than the recipe's."""
+        """Address of the set, the same in every store; None if the lock does not pin this set with the transform of the recipe."""
         pin = self.pin
         if pin is None or pin.transform_key != self.transform.key:
             return None

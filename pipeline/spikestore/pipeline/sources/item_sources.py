@@ -141,7 +141,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
         raise UsageError("pass only one of version= and hash_events=True; version= must not be empty")
     if not live and (version is not None or hash_events):
         names = ", ".join(leaf.name for leaf in leaves)
-        raise UsageError(f"{names} is identified by its files: omit version= and hash_events=")
+        raise UsageError(f"files identify the recordings of {names}: omit version= and hash_events=")
     for leaf in live:
         if version is None and not hash_events:
             how = (
@@ -191,7 +191,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the member ``items`` of the source; raise `UsageError` if a data set's classes differ from the argument `classes`."""
+        """Return the source's member ``items``; raise `UsageError` if one of its data sets has other classes than the argument `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]
@@ -263,7 +263,7 @@ class _Builder:
     def _first_item(self, number: int) -> Item | None:
         """Return the first readable item of a data set, or None if it has no readable item.
 
-        If unreadable items are not skipped, the first one is an error. `UsageError`: two reads of the item give different results.
+        Raise an error at an unreadable item, unless such items are skipped, and if two reads of the returned item differ.
         """
         live = self._live[number]
         for index in self._used(number).tolist():

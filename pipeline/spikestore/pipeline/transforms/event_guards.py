@@ -54,7 +54,7 @@ class Origin:
     order: npt.NDArray[np.int64] | None = None
 
     def number(self, place: int) -> int:
-        """Return the position in the file, from 0, of the event at index `place`."""
+        """Return the number of an event in the file, from 0; `place` is its index in the sorted events."""
         return place if self.order is None else int(self.order[place])
 
     def numbers(self, count: int) -> npt.NDArray[np.int64]:
@@ -256,7 +256,7 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
 
 
 def check_times(events: Events, *, origin: Origin) -> None:
-    """Raise if a time of sorted events is infinite or beyond ±`LATEST_TIME`.
+    """Check that all times of sorted events are finite and within ±`LATEST_TIME`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Operations from events to events in NumPy, and the conditions that events must meet for each operation."""
+"""NumPy implementation of the operations that return events, and the conditions that events must meet for each operation."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Frames of real numbers from the columns of a block, for ordinary recordings.
+"""Frames of real numbers, computed from the columns of an `EventBlock`, but only for recordings that pass one compiled check.
 
-`NumpyChain` checks and copies the events of a recording several times, which takes longer than making the frames. For an
-ordinary recording, one compiled check is enough: times are whole, sorted and within ± `EXACT`, and the events are inside the sensor.
-`NumpyChain` computes the other recordings, so a rejected recording has the same message as without this module.
+The check is that times are whole, sorted and within ± `EXACT`, and that events are inside the sensor. `NumpyChain` instead checks
+and copies the events of a recording several times, which takes longer than making the frames. `NumpyChain` still computes the
+recordings that fail the check, so a rejected recording has the same message as without this module.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def progress(unit: str = "samples") -> Iterator[Progress]:
     Yields
     ------
     Progress
-        The callback. The rate of a label does not include the count in the first call for this label, because a resumed build
-        begins with the work of earlier builds.
+        The callback. It shows a rate for each label. The count in the first call with a label is left out of the rate, because
+        a resumed build begins with the work of earlier builds.
     """
     if not logging.getLogger("spikestore").isEnabledFor(logging.INFO):
         yield lambda done, total, label: None

@@ -9,7 +9,7 @@ __all__ = ["limit_reached"]
 
 _FEWER_WORKERS = "or use fewer --workers, if the command has this option"
 _MEMORY = (
-    f"not enough memory: free some, raise the limit (ulimit -v, or the limit of the job), {_FEWER_WORKERS}"
+    f"not enough memory: free memory, raise the limit (ulimit -v, or the limit of the job), {_FEWER_WORKERS}"
 )
 _BATCHES = (
     "not enough memory for a batch or the network: lower batch_size under [data] (the run then needs --restart, and starts from the beginning), use a smaller "

@@ -1,4 +1,4 @@
-"""Size of a set in memory; ``index`` and ``value`` have the narrowest dtypes that hold their numbers."""
+"""Size of a set in memory, where ``index`` and ``value`` have the narrowest dtypes that can hold their values."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ Apply = Callable[..., Iterable[None]]
 def read_errors(describe: Callable[[BaseException], StoreError]) -> Iterator[None]:
     """Raise ``describe(error)`` for every error of the ``with`` block, because decoding a damaged object may raise anything.
 
-    The block should only read and decode: an error of other code would be reported as damage, too.
+    The block should only read and decode: errors of any other code in it would be reported as damage, too.
     """
     try:
         yield
@@ -72,7 +72,7 @@ class ObjectSource(Protocol):
         """Return bytes `start` to `stop` (exclusive) of an object."""
 
     def sizes(self, fragment: int) -> Mapping[str, int]:
-        """Return the sizes of a fragment's objects in bytes, by path; objects of unknown size are left out."""
+        """Return a mapping from the path of each object of a fragment to its size in bytes; objects of unknown size are left out."""
 
     def zarr_store(self) -> StorePath:
         """Return ``data.zarr`` as a path in a read-only Zarr store."""

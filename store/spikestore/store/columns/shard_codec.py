@@ -68,7 +68,7 @@ class PackedObject:
     dtype : numpy.dtype
         Dtype of the values, little-endian.
     fill : int or float
-        Value that fills up the last chunk.
+        Value that fills up a chunk with too few values.
     values : int
         Values per object.
     chunk : int
@@ -141,12 +141,12 @@ class PackedObject:
         return self.values // self.chunk * ENTRY_BYTES + CRC_BYTES
 
     def extents(self, table: bytes | memoryview, size: int) -> list[Extent]:
-        """Return the byte range of each inner chunk, which the index of a shard lists.
+        """Return the byte range of each inner chunk of a shard.
 
         Parameters
         ----------
         table : bytes
-            The last ``self.table_bytes`` bytes of the object.
+            The index of the shard, which lists the ranges: the last ``self.table_bytes`` bytes of the object.
         size : int
             Size of the whole object, in bytes.
 

@@ -30,7 +30,7 @@ class Finding:
     what : str
         What was checked, such as ``"Python"``.
     state : {"ok", "absent", "problem"}
-        Whether what was checked works; see `State`.
+        Result of the check; see `State`.
     detail : str
         What was found.
     remedy : str, optional

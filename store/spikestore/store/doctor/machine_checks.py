@@ -66,7 +66,7 @@ def _open_files() -> Iterator[Finding]:
 
 
 def _writable(what: str, folder: Path, remedy: str) -> Finding:
-    """Return a finding on whether files can be written to a folder; if the folder does not exist, to its nearest parent that exists."""
+    """Return a finding: whether files can be written to a folder, or to its nearest existing parent if it does not exist."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing) as file:

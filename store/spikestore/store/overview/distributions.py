@@ -89,7 +89,7 @@ def distributions(features: FeatureSet) -> Distributions:
 
 
 def _blocks(features: FeatureSet) -> list[tuple[int, int]]:
-    """Return start and stop of the rows to read: whole blocks, at equal distances."""
+    """Return pairs (start, stop) of rows to read; each pair is a block, and the blocks are evenly spaced over the set."""
     samples = len(features)
     blocks = -(-samples // BLOCK)
     of_a_block = max(1, features.manifest.nnz // blocks)

@@ -68,7 +68,7 @@ def centres_of_frames(width: int, frames: int) -> list[float]:
 
 
 def _coloured(counts: Image) -> Image:
-    """Return counts of shape (polarity, height, width) as an image; more than two polarities are added up."""
+    """Return counts of shape (polarity, height, width) as an image in colour; if there are not two polarities, return their sum."""
     if len(counts) != len(COLOURS):
         added: Image = counts.sum(axis=0)
         return added

@@ -81,7 +81,7 @@ class Links:
         )
 
     def refuse_outside(self, place: Path | str, path: str) -> None:
-        """Raise `DamagedError` if the links in `place` lead out of the root; `path` is the path of the object in the store, for the message."""
+        """Raise `DamagedError` if a link in the file path `place` leads out of the root; the message names the object `path` of the store."""
         if self._follow:
             return
         # os.path and not Path.resolve, which costs ten times as much.

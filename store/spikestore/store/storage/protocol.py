@@ -91,7 +91,7 @@ class Storage(Protocol):
         """Remove an object if it exists."""
 
     def zarr_store(self, prefix: str) -> StorePath:
-        """Return the folder `prefix` as a read-only path for Zarr."""
+        """Return a `StorePath` with which Zarr can read, but not write, the folder `prefix`."""
 
     def free_bytes(self) -> int | None:
         """Return the free space in bytes, or None for a storage without a limit."""

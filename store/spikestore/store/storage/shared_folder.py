@@ -69,6 +69,9 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
                 left.append(path)
     if not storage.root.stat().st_mode & stat.S_ISGID:  # chmod clears it silently for users outside the group
         name = storage.root.stat().st_gid
-        raise StoreError(f"cannot share {storage.url}: you are not in its group {name}", path=storage.url)
+        raise StoreError(
+            f"cannot share {storage.url}: you are not in its group {name}; join this group, or choose another one with --group",
+            path=storage.url,
+        )
     sync_all()
     return left

@@ -1,7 +1,7 @@
 """System calls that Linux, macOS or Windows lacks, each with a replacement.
 
-The rest of the store uses only calls that all three systems have. A test on Linux removes the calls that macOS or Windows
-lacks. The code was never run on macOS or Windows, and Windows is not supported (``docs/guarantees.md``, "Operating systems").
+The rest of the store uses only calls that all three systems have. A test on Linux runs the store without the calls that macOS or
+Windows lacks. The code was never run on macOS or Windows, and Windows is not supported (``docs/guarantees.md``, "Operating systems").
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def repair_partitions(
             left.append(damage)
             continue
         name = damage.path.rpartition("/")[2].removesuffix(".json")
-        why = "pass a store that has a copy (--from URL)"
+        why = "pass a store that has this partition (--from URL)"
         if upstream is not None:
             try:
                 partition = load_partition(upstream, source_key, name)

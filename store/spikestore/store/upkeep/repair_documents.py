@@ -1,6 +1,6 @@
 """Repair of documents: the plan, the zarr.json documents and the manifest.
 
-The root zarr.json is in the plan, can be computed from the manifest, or is copied from another store; the other zarr.json documents
+The root zarr.json is taken from the plan, computed from the manifest, or copied from another store. The other zarr.json documents
 are computed from the root zarr.json. The plan is computed from the manifest and the root zarr.json together. A manifest can only be
 copied from another store.
 """

@@ -205,7 +205,7 @@ class _Verification:
         return [f"{self._features.data_path}/{name}/c/{fragment}" for name in names]
 
     def _without_record(self, fragment: int, record: str) -> Iterator[Damage]:
-        """Check a fragment whose record is damaged: read its rows, which compares them with the hashes in the array ``check``."""
+        """Check a fragment whose record is damaged: `FeatureSet.read` compares its rows with the hashes in the array ``check``."""
         rows = self._features.manifest.fragments[fragment]
         start = fragment * self._features.manifest.fragment_samples
         try:

@@ -284,7 +284,7 @@ def test_what_a_callable_of_the_user_returns_is_checked(features: FeatureSet) ->
             [Blend(), CutMix(), CutMix(), CutMix()],
             "at most 3 augmentations of a loader can mix samples, got 4",
         ),
-        ([Blend(), Blend()], "Blend can be used only once in a list of augmentations: remove the others"),
+        ([Blend(), Blend()], "a list of augmentations can have only one Blend: remove the other ones"),
         (
             [CutMix(), lambda batch, _epoch: batch, Blend()],
             "Blend must be applied before CutMix and EventMix, .* put Blend before CutMix and EventMix",

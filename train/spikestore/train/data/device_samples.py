@@ -78,7 +78,7 @@ class DeviceSamples:
         return self.table.labels[self.first : self.last]
 
     def stored(self) -> StoredSamples:
-        """Return the samples as ranges of the set's columns on the device."""
+        """Return the samples: the columns of the set on the device, and the range of each sample in these columns."""
         starts, ends, *own = self.table.sent()[:, self.first : self.last].unbind()
         return StoredSamples(*self.table.columns.tensors, starts, ends, *own)
 
@@ -119,7 +119,7 @@ class SampleTable:
     def sent(self) -> Tensor:
         """Return the table on the device: int64, shape (5, samples): start, end, label, time bins, row of each sample.
 
-        Each CUDA stream has its own copy of the table: a stream does not wait until another stream has copied the table.
+        Each CUDA stream has its own copy of the table, so that it need not wait until another stream has copied the table.
         """
         host, device = self.columns.host, self.columns.device
         stream = current_stream(device)

@@ -384,10 +384,10 @@ class FeatureLoader(IterableDataset[Batch]):
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order
         else:
-            logger.info("the resumed epoch %d keeps its former order, %r", epoch + 1, order.name)
+            logger.info("the resumed epoch %d keeps the order with which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info(
-                    "reading is slow until the end of the resumed epoch: in the order with which it began, each sample needs a read of 64 samples"
+                    "reading is slow until the end of the resumed epoch: in its order, each sample needs a read of 64 samples"
                 )
         self._go_to(epoch, batch, order)
         self._ended = ended

@@ -12,7 +12,7 @@ from spikestore.train.neurons import IAF
 
 
 def train_checks() -> Iterator[Finding]:
-    """Yield findings on torch, its GPUs, Triton, Sinabs and EXODUS, and on whether neurons work on this machine."""
+    """Yield findings on torch, GPUs, Triton, Sinabs and EXODUS, and on whether a small network runs on this machine."""
     yield from versions("torch", "sinabs", "tensorboard")
     yield Finding("threads", "ok", f"torch uses {torch.get_num_threads()}")
     yield from _gpus()

@@ -66,7 +66,7 @@ def make_neurons(
         return fused
     if backend == "exodus" and minimum is not None:
         raise UsageError(
-            "the backend 'exodus' bounds membrane potentials before neurons spike, not after. This changes gradients and "
+            "the backend 'exodus' applies min_v_mem before neurons spike, not after. This changes gradients and "
             "may change spikes: leave min_v_mem out, or use the backend 'fused'",
             field="min_v_mem",
         )

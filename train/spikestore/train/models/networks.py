@@ -116,7 +116,9 @@ def build_network(
     inputs = sites
     if spec.convolutions:
         if polarities is None or height is None or width is None:
-            raise UsageError("convolutions need frames of (time, polarity, y, x), but these frames have no y")
+            raise UsageError(
+                "convolutions need frames of (time, polarity, y, x), but these frames have no y: omit convolutions"
+            )
         inputs = _convolutions(layers, spec, neurons, (polarities, height, width))
     layers["flatten"] = nn.Flatten(start_dim=2)
     for number, outputs in enumerate(spec.hidden, len(spec.convolutions) + 1):

@@ -25,7 +25,7 @@ class IAF(MembraneState):
     """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
     Membrane potentials persist between calls until `reset_states`, and gradients flow back into earlier calls. If the shape of batch and neurons
-    changes between calls, all potentials start at 0. In this case, Sinabs draws rows of the old state at random.
+    changes between calls, all potentials start at 0. Sinabs instead takes randomly chosen rows of the old state.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class IAF(MembraneState):
     ----------
     v_mem : Tensor
         Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Assign it to set the initial
-        state. It is in ``state_dict()`` and moves with the layer, but it is not in ``buffers()``. The reason is that
-        its shape depends on the batch, and code that pairs the buffers of two networks (``AveragedModel``,
-        ``DistributedDataParallel``) needs equal shapes. Loading a state dict without ``v_mem`` leaves the state
+        state. It is in ``state_dict()`` and moves with the layer. Its shape depends on the batch, so it is not in
+        ``buffers()``: ``AveragedModel`` and ``DistributedDataParallel`` combine the buffers of two networks only if their
+        shapes are equal. Loading a state dict without ``v_mem`` leaves the state
         unchanged.
     """
 

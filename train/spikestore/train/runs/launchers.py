@@ -107,10 +107,10 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 
 
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
-    """Raise an error if only one of rank and count is set, unless the value that is set means that this process is alone.
+    """Raise an error if only one of rank and count is set, and its value suggests several processes.
 
-    srun's variables are not checked: in batch scripts and interactive allocations, SLURM sets some of them too. If only
-    mpirun's rank is set and it is 0, this process counts as alone.
+    A count above 1 and a rank above 0 suggest several processes; ``RANK`` does so with any value. srun's variables are not
+    checked: in batch scripts and interactive allocations, SLURM sets some of them too.
     """
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)
     if launcher.name == "srun" or bool(rank) == bool(count):

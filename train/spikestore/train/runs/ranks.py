@@ -87,7 +87,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this rank writes checkpoints and logs."""
+        """Whether this is rank 0, which writes checkpoints and logs."""
         return self.rank == 0
 
     def parallel(self, network: nn.Module) -> nn.Module:

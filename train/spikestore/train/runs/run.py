@@ -130,7 +130,7 @@ def run(
 def _own_folder(folder: Path, epochs: int, restart: bool, ranks: Ranks) -> Iterator[None]:
     """Lock the folder of a run during the ``with`` block, unless the run has all its epochs.
 
-    If the block created the folder and wrote nothing into it, the folder is removed at the end.
+    A new folder is removed after the block if the block wrote nothing into it.
     """
     with ExitStack() as held:
 
@@ -225,7 +225,7 @@ def evaluate(
 
 
 def _same_shape(checkpoint: Checkpoint, features: FeatureSet) -> dict[str, int]:
-    """Return the `network_shape` of a set; raise an error if it differs from the shape in training."""
+    """Return the `network_shape` of a set; raise an error if the checkpoint was trained with another shape."""
     shape = network_shape(features, checkpoint.config.network)
     if shape != checkpoint.shape:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Conversion of the stored columns of cochlea recordings to an `EventBlock`, with an error for each invalid recording.
+"""Conversion of the stored columns of cochlea recordings to an `EventBlock`, which has an error for each invalid recording.
 
 1. Each check runs on the whole block at once; only rows that fail are checked again one by one.
 2. The error of a row is its first problem, in this order: unreadable, lengths, label, further columns, times, channels.
@@ -118,10 +118,10 @@ def float16_table() -> npt.NDArray[np.int64]:
 def _in_microseconds(
     seconds: npt.NDArray[Any],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, npt.NDArray[np.int64]]:
-    """Return the times as an `EventBlock` stores them, and the positions of invalid times (infinite, not a number, or beyond int64).
+    """Return the times and the time table as an `EventBlock` stores them, and the positions of invalid times (infinite, not a number, or beyond int64).
 
-    For float16, the first result has the bit patterns of the times as uint16, and the second result is a table with the time in µs of each
-    bit pattern. For other types, the first result has the times in µs as int64, and the second result is None.
+    For float16, the times are bit patterns (uint16), and the table has the time in µs of each bit pattern. For other types, the times
+    are in µs (int64), and the table is None.
     """
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)

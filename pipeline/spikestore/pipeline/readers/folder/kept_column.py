@@ -115,7 +115,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
     # First, because bytes of a file name that are not UTF-8 cannot be encoded.
     if not text.isprintable():
         raise LayoutError(
-            f"{file!r} has {name} = {text!r}, which has a character that is not printable, or is not UTF-8: remove this character, or do not list "
+            f"{file!r} has {name} = {text!r}, which is not UTF-8 or has a character that is not printable: correct the value, or do not list "
             f"{name} in columns under [source]",
             path=file,
         )
@@ -129,7 +129,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if some values of a column are numbers and some are not: all are stored as texts. The cause may be a typing error."""
+    """Log one line if only some values of a column are numbers, because all are then stored as texts. The cause may be a typo in a number."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

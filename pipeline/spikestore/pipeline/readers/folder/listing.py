@@ -153,7 +153,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             by_format.setdefault(known.name, []).append(file)
     if other:
         logger.info(
-            "%s: %s not read (endings or names: %s)",
+            "%s: %s not read, because of the format (endings or names: %s)",
             root,
             plural(sum(other.values()), "file"),
             ", ".join(sorted(other)[:10]),

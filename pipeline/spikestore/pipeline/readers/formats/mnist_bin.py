@@ -63,7 +63,7 @@ def fields_of(
 
 
 def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
-    """Return a description of the fault for each file with an invalid size, by the number of the file."""
+    """Return a description of the fault of each file with an invalid size; the keys are positions in `contents`."""
     problems = {}
     for place, content in enumerate(contents):
         if not content:

@@ -361,7 +361,7 @@ def label_number(label: int | str, classes: Sequence[str]) -> int:
 def rows_of_content(
     content: ItemContent, located: Sequence[LocatedPart], rows: slice
 ) -> tuple[ItemContent, tuple[LocatedPart, ...]]:
-    """Return the content and the places of some rows, to send to a task. The files and hashes of other rows are left out.
+    """Return the content and the located parts of some rows, to send them to a task. The files and hashes of other rows are left out.
 
     If a data set has several recordings in one file, all files of this data set are kept.
     """

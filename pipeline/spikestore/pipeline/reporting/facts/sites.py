@@ -67,7 +67,7 @@ def mean_seconds(splits: Mapping[str, SetFacts]) -> float | None:
 
 
 def pooled(values: npt.NDArray[np.float64], most: int) -> tuple[npt.NDArray[np.float64], int]:
-    """Return a smaller picture (y, x) and the side of a group; each value of the picture is the mean of a square group of pixels.
+    """Replace square groups of pixels by their means; return the smaller picture (y, x), and the side of a group in pixels.
 
     The groups are so large that no side of the smaller picture has more than `most` values.
     """

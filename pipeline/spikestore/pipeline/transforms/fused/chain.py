@@ -108,7 +108,7 @@ def _parameters_of_bins(spec: FrameOperation) -> dict[str, Any]:
 class _TimeTable(NamedTuple):
     """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
-    The times of codes 0 to `rising` never decrease. `source` is the table that was passed, and `raw` is a copy of it, in µs.
+    The times of codes 0 to `rising` never decrease. `source` is the block's own table, in µs, and `raw` is a copy of it.
     `scaled` has the times after all time factors. But if the operation's rule needs the float16 times that the files store,
     `scaled` has these float16 times: as multiples of 2^-24 ms for ``fixed_duration``, and of 2^-24 s for ``fixed_frames_number``.
     """

@@ -1,7 +1,7 @@
 """Compiled operations that drop events, on a copy of the events of a block.
 
-Each operation overwrites the events that it has read with those that it keeps. Times are computed in float64, as
-in Tonic's arrays of the last time of each pixel; float64 represents whole times up to `EXACT` exactly.
+Each operation overwrites the events that it has read with those that it keeps. Times are computed in float64, because
+Tonic keeps the last time of each pixel in a float64 array. float64 represents whole times up to `EXACT` exactly.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def fixed_ranges(
         Tables for the rule `HALF_DURATION`. All times in these tables are times after the first event, as multiples of `UNIT`. ``edges[k]`` is
         the smallest time of an event in bin k. If the time of the last event is at least ``counts[k]``, there are more than k bins.
     t : array
-        Times of the events as they were read, in µs; with `table`, codes of times.
+        Times of the events as they were read, in µs. If `table` is given, codes of these times instead.
     table : int64 array or None
         Time of each code, after all time factors.
     factors : float64 array

@@ -135,7 +135,7 @@ def _count_bin(
     value: Array,
     filled: Any,
 ) -> Any:
-    """Append the non-zeros of one bin, which has the events `behind` to `until` - 1; return the new end of the output.
+    """Append the non-zeros of one bin; return the new end of the output. The events of the bin have the positions `behind` to `until` - 1.
 
     All elements of `counts`, `marks` and `summary` are 0 before and after the call. The dtype of `counts` must be large enough
     for all counts.

@@ -58,7 +58,7 @@ class ToVoxelGrid(FrameBase):
 class ToTimesurface(FrameBase):
     """Make a frame every `dt`; each value is exp(-age / tau) for the last event at its place, like ``tonic.transforms.ToTimesurface``.
 
-    A place is a (polarity, y, x). Frame i shows the time (i + 1) · `dt` after the first event, and ages are measured at this
+    A place is a (polarity, y, x). Frame i belongs to the time (i + 1) · `dt` after the first event, and ages are measured at this
     time. An event counts in all later frames, until another event comes at the same place. Events after the last whole `dt` are
     in no frame. Times are truncated to whole µs before the age is computed.
     """

@@ -31,8 +31,8 @@ class FixedDuration(_SpikingJellyFrames):
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same name
     in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
-    float16 times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs; bins are
-    computed in this dtype.
+    float16 times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs, and
+    their bins are computed in the dtype of the times.
     """
 
     op: Literal["fixed_duration"] = "fixed_duration"

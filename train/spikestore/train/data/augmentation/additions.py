@@ -40,7 +40,7 @@ class UniformNoise(CheckedAugmentation):
     events : int
         Number of events to add.
     seed : int
-        Another seed draws other places.
+        With another seed, other places are drawn.
     """
 
     events: int
@@ -96,7 +96,7 @@ class CutMix(_LabelMixture):
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
-        Another seed draws other parts and partners.
+        With another seed, other parts and partners are drawn.
     other_class : bool
         True: the other sample is of another class. If the batch has no sample of another class, the sample is not mixed.
         False: the other sample may be of any class.
@@ -135,7 +135,7 @@ class EventMix(_LabelMixture):
     probability : float
         Chance of a sample to be mixed; from 0 to 1.
     seed : int
-        Another seed draws other regions and partners.
+        With another seed, other regions and partners are drawn.
     other_class : bool
         True: the other sample is of another class. If the batch has no sample of another class, the sample is not mixed.
         False: the other sample may be of any class.
@@ -180,7 +180,7 @@ class Blend(CheckedAugmentation):
     probability : float
         Chance of a sample to be blended; from 0 to 1.
     seed : int
-        Another seed draws other events and partners.
+        With another seed, other events and partners are drawn.
     align : {"centre"}, optional
         Before the two samples are blended, they are moved to their common centre. Each sample moves by half of the
         distance between the mean places of the two samples' events, along time, x and y. Moves are whole bins and

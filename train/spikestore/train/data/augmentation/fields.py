@@ -35,7 +35,7 @@ class ChanceAugmentation(CheckedAugmentation):
     probability : float
         From 0 to 1.
     seed : int
-        Another seed draws other samples or events.
+        With another seed, other samples or events are drawn.
     """
 
     probability: float

@@ -51,7 +51,7 @@ class TimeShift(CheckedAugmentation):
     bins : int
         Largest shift.
     seed : int
-        Another seed draws other shifts.
+        With another seed, other shifts are drawn.
     """
 
     bins: int
@@ -74,7 +74,7 @@ class ChannelJitter(CheckedAugmentation):
     channels : int
         Largest move.
     seed : int
-        Another seed draws other moves.
+        With another seed, other moves are drawn.
     """
 
     channels: int
@@ -98,7 +98,7 @@ class ChannelShift(CheckedAugmentation):
     axis : {"x", "y"}
         Axis of the shift; "y" needs a sensor with y.
     seed : int
-        Another seed draws other shifts.
+        With another seed, other shifts are drawn.
     """
 
     channels: int
@@ -132,7 +132,7 @@ class SpatialFlip(CheckedAugmentation):
     axis : {"x", "y"}
         Axis to flip; "y" needs a sensor with y.
     seed : int
-        Another seed flips other samples.
+        With another seed, other samples are flipped.
     """
 
     probability: float = 0.5
@@ -186,7 +186,7 @@ class TimeStretch(CheckedAugmentation):
     strength : float
         Largest difference of the factor from 1; from 0 to 1.
     seed : int
-        Another seed draws other factors.
+        With another seed, other factors are drawn.
     """
 
     strength: float
@@ -208,7 +208,7 @@ class Translate(CheckedAugmentation):
     pixels : int
         Largest shift along each axis.
     seed : int
-        Another seed draws other shifts.
+        With another seed, other shifts are drawn.
     """
 
     pixels: int
@@ -237,7 +237,7 @@ class Rotate(CheckedAugmentation):
     degrees : float
         Largest angle, from 0 to 180.
     seed : int
-        Another seed draws other angles.
+        With another seed, other angles are drawn.
     """
 
     degrees: float
@@ -261,7 +261,7 @@ class Roll(CheckedAugmentation):
     pixels : int
         Largest shift along each axis; each shift is drawn uniformly from -pixels to pixels.
     seed : int
-        Another seed draws other shifts.
+        With another seed, other shifts are drawn.
     """
 
     pixels: int
@@ -289,7 +289,7 @@ class Shear(CheckedAugmentation):
     degrees : float
         Largest angle, from 0 to 80.
     seed : int
-        Another seed draws other angles.
+        With another seed, other angles are drawn.
     """
 
     degrees: float

@@ -37,7 +37,7 @@ from spikestore.train.data.frames.random_bits import (
 
 @dataclass(frozen=True)
 class EventDrop(ChanceAugmentation):
-    """Drop each non-zero, with all its events, with the given probability. `EventThinning` drops single events."""
+    """Drop each non-zero with the given probability. All events of the non-zero are dropped; `EventThinning` drops single events."""
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
         """Return the steps of this augmentation for a batch: a single step."""
@@ -89,7 +89,7 @@ class TimeMask(CheckedAugmentation):
     bins : int, optional
         Largest number of bins.
     seed : int
-        Another seed draws other masks.
+        With another seed, other masks are drawn.
     probability : float
         Chance of a sample to have a mask; from 0 to 1.
     share : float, optional
@@ -146,7 +146,7 @@ class ChannelMask(CheckedAugmentation):
     channels : int
         Largest number of channels; frames must have more channels than this.
     seed : int
-        Another seed draws other masks.
+        With another seed, other masks are drawn.
     probability : float
         Chance of a sample to have a mask; from 0 to 1.
     """
@@ -184,7 +184,7 @@ class AreaMask(CheckedAugmentation):
         Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
         `share`. For example, 3 levels with the share 0.9 are 0.3, 0.6 and 0.9.
     seed : int
-        Another seed draws other rectangles.
+        With another seed, other rectangles are drawn.
     """
 
     share: float

@@ -55,7 +55,7 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
     name : str
         A name such as ``snn-delays``.
     seed : int
-        Another seed draws other numbers.
+        With another seed, other numbers are drawn.
 
     Raises
     ------

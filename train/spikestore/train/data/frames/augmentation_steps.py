@@ -188,7 +188,7 @@ class StepColumns(NamedTuple):
     partners : int64 array, shape (mixing steps, batch)
         Position in the batch of each sample's partner; see `Mixture`.
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
-        The field `region` of each mixture; with ``MIX_ALIGNED``, the first three columns have the field `shift` instead.
+        The field `region` of each mixture; with ``MIX_ALIGNED``, the first three of the 29 values are the field `shift` instead.
     totals : float64 array, shape (mixing steps, batch, 2, 2)
         Filled by the loop for ``MIX_REGION``: numbers of events of the sample and of its partner, outside and inside of the region.
     """

@@ -233,8 +233,8 @@ def find_shifts(centres: _Int64s, partners: _Int64s, stride: int, out: _Int64s) 
     """Fill `out`, shape (samples, 3), with half of the way (time, y, x) from each sample's centre to its partner's centre.
 
     If a sample has no partner, or one of the two samples has no centre, the sample's row is 0. `centres` are those of
-    `StepInput`. The results are whole bins and pixels, rounded towards 0; then those of time are multiplied by `stride`, the
-    number of places of a time bin.
+    `StepInput`. The results are whole bins and pixels, rounded towards 0. Then bins are multiplied by `stride`, the number of
+    places in a time bin.
     """
     for sample in range(len(centres)):
         partner = partners[sample]
@@ -281,7 +281,7 @@ def exp_of_negative(value: float) -> float:
 
 @compiled
 def factor_at(place: int, centre: float, inverse: float) -> float:
-    """Return the factor that one axis contributes to a Gaussian at a place; `inverse` is 1 / (2 · variance)."""
+    """Return the value at `place` of a Gaussian along one axis, relative to its value at `centre`; `inverse` is 1 / (2 · variance)."""
     far = float(np.int32(place)) - centre
     return exp_of_negative(far * far * inverse)
 
@@ -311,7 +311,7 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
 
 @compiled
 def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with ``weight * factor_at(place, centre, inverse)`` for each place of an axis; the errors are smaller than `NEAR`."""
+    """Fill `out` with ``weight * factor_at(place, centre, inverse)`` for the places 0, 1, … of an axis; rounding errors are below `NEAR`."""
     for first in range(0, len(out), _SPAN):
         _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
 

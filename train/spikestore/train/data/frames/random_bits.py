@@ -72,7 +72,7 @@ def threshold(probability: float) -> int:
 
 
 def event_threshold(probability: float) -> int:
-    """Return the whole number t such that the random bits of an event are below t with this probability; see `events_below`."""
+    """Return the whole number t for which an event's random bits are below t with the given probability; see `events_below`."""
     return int(probability * 2**kernels.EVENT_BITS)
 
 
@@ -188,5 +188,5 @@ def _array(number: int | Tensor) -> npt.NDArray[np.int64]:
 
 
 def is_on_cpu(tensor: Tensor) -> bool:
-    """Return whether compiled loops can process a tensor."""
+    """Return whether a tensor is on the CPU, so that compiled loops can process it."""
     return tensor.is_cpu

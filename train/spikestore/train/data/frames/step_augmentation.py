@@ -122,7 +122,7 @@ class Augmentations:
                 f"at most {MOST_MIXES} augmentations of a loader can mix samples, got {len(kinds)}: remove some"
             )
         if kinds.count("events") > 1:
-            raise UsageError("Blend can be used only once in a list of augmentations: remove the others")
+            raise UsageError("a list of augmentations can have only one Blend: remove the other ones")
         if kinds != sorted(kinds):  # "events" come before "labels"
             raise UsageError(
                 "Blend must be applied before CutMix and EventMix, but this list has CutMix or EventMix, then a callable of your own, "

@@ -214,7 +214,7 @@ def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, c
 
 @compiled
 def position(index: npt.NDArray[Any], place: int) -> int:
-    """Return how many values of `index`, which must ascend, are below `place`."""
+    """Return the number of values in `index` that are below `place`; `index` must ascend."""
     low, high = 0, len(index)
     while low < high:
         middle = (low + high) >> 1
@@ -227,7 +227,7 @@ def position(index: npt.NDArray[Any], place: int) -> int:
 
 @compiled
 def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
-    """Return start and stop in `index` of the non-zeros in the time bins that `mask` encodes (`random_bits.mask_of`). A time bin has `stride` places; `index` must ascend."""
+    """Return the range of `index` (start, stop) whose time bins are in `mask` (`random_bits.mask_of`). A time bin has `stride` places; `index` must ascend."""
     start = (mask >> 31) * stride
     return position(index, start), position(index, start + (mask & 0x7FFFFFFF) * stride)
 
@@ -273,9 +273,9 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Set `amount` to 0 for the non-zeros that a mix by masks drops from a sample or its partner.
+    """Set `amount` to 0 for the non-zeros that ``MIX_MASK`` or ``MIX_BOX`` drops from a sample, or from its partner if `is_partner`.
 
-    The partner (`is_partner`) keeps only non-zeros inside the masks, and the sample keeps only non-zeros outside.
+    The partner keeps only non-zeros inside the masks, and the sample keeps only non-zeros outside.
     """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:
@@ -372,7 +372,7 @@ def mix_region(
     memory: _Int64s,
     density: _Float64s,
 ) -> tuple[int, int]:
-    """Drop events of a sample or its partner as ``MIX_REGION`` says; return how many of its events were outside and inside the region.
+    """Drop events of a sample, or of its partner if `is_partner`, as ``MIX_REGION`` says; return the former numbers of events outside and inside the region.
 
     Parameters
     ----------
@@ -380,8 +380,8 @@ def mix_region(
         Number of places in a time bin (a), along x (b), and along y (c).
     region : float64 array, shape (29,)
         See `Mixture`.
-    tables, gaussians : float64 array; int
-        What `tabulate` has filled; what it has returned.
+    tables, gaussians : float64 array, int
+        The array that `tabulate` has filled, and the number that it has returned.
     bins : int
         Time bins in `tables`.
     memory, density : int64 array of shape (3, non-zeros); float64 array of shape (non-zeros,)

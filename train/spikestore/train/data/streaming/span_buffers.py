@@ -56,7 +56,10 @@ class SpanBuffers:
         return array
 
     def _take(self, size: int) -> tuple[npt.NDArray[np.uint8], int] | None:
-        """Reserve `size` bytes in the smallest free part that is large enough; return the whole memory and the start of these bytes, or None."""
+        """Reserve `size` bytes in the smallest free part of the memory that is large enough.
+
+        Return the whole memory and the start of these bytes in it; None if no free part is large enough.
+        """
         with self._lock:
             while self._returned:
                 self._give_back(*self._returned.popleft())

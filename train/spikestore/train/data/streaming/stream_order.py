@@ -159,7 +159,7 @@ def _used_spans(samples: int, rows: _Int64s, span_rows: int, size: int) -> tuple
 
 
 def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
-    """Return the order of an epoch; `cut` is the result of `cut_spans` for the same rows."""
+    """Return the order of the samples in an epoch; `cut` is the result of `cut_spans` for the rows of `samples`."""
     rows, seed, digest = samples.rows, samples.seed, samples.digest
     spans = len(cut.starts)
     turn = np.empty(spans, np.int64)

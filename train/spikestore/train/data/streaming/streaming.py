@@ -210,9 +210,8 @@ class Stream:
 class _HeldSpans:
     """The spans that are in memory or being read, and the addresses of their samples.
 
-    The constructor computes, for the whole pass, which batch is the first and which batch is the last to need each
-    span. So a batch causes work only for spans that it is the first or the last to need, not for all spans of its
-    samples.
+    The constructor computes the first and the last batch that need each span, for the whole pass. So the work for a
+    batch is limited to new spans and to spans that no later batch needs.
     """
 
     def __init__(

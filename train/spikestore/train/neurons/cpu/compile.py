@@ -99,7 +99,7 @@ floats, octets, int64s = _pointer_to(types.float32), _pointer_to(types.uint8), _
 
 @intrinsic
 def _power_of_two(_context: Any, shifted: Any) -> Any:
-    """Return 2^n as float32, given the float32 `_ROUND` + n, whose lowest bits are those of n."""
+    """Return 2^n as float32. The argument is `_ROUND` + n as float32, so its lowest bits are the lowest bits of n."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         word = ir.IntType(32)

@@ -49,7 +49,10 @@ def forward(
 def backward(
     kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron, out: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients w.r.t. the input (written to `out` if given) and w.r.t. the initial membrane potentials."""
+    """Return the gradients w.r.t. the input (written to `out` if given) and w.r.t. the initial membrane potentials.
+
+    `spikes` and `v_mem` are the gradients w.r.t. the spikes and the last membrane potentials.
+    """
     spikes, v_mem = spikes.contiguous(), v_mem.clone(memory_format=torch.contiguous_format)
     x = torch.empty_like(kept) if out is None else out
     exponential = as_single_exponential(neuron.surrogate)
@@ -129,7 +132,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the arguments with which `forward_task` returns the forward pass of a neuron, in the order of its parameters."""
+    """Return the arguments of `forward_task`, in its order, for the forward pass of `neuron`."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

@@ -32,7 +32,11 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Emit a loop over the rows of the matrix `rows` that `active` lists. Yield values for the body of the loop: a vector filled with the element of `factors` for the row, and a pointer to the row."""
+        """Emit a loop over some rows of the matrix `rows`: `active` lists their numbers.
+
+        Yield two values for the body of the loop: a vector whose elements all equal the row's entry in `factors`, and a pointer to the
+        row.
+        """
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:
             k = builder.load(builder.gep(active, [loop.index]))

@@ -29,7 +29,7 @@ RECOMPUTE = True
 class LinearIAF(torch.autograd.Function):
     """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, packed x or None, notes).
 
-    The packed spikes are appended to the list `notes`.
+    The packed output spikes are appended to the list `notes`.
     """
 
     @staticmethod

@@ -295,7 +295,7 @@ def forward(
 def forward_packing(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[NeuronOutput, Tensor | None, PackedSpikes]:
-    """Return the result of `forward`, and the spike counts as bytes. Overwrites `x`, which must be float32 and contiguous."""
+    """Return the result of `forward`, and its spikes as `PackedSpikes`. Overwrites `x`, which must be float32 and contiguous."""
     # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x)  # type: ignore[call-overload]
     v_mem, last = v_mem.contiguous(), torch.empty_like(v_mem, memory_format=torch.contiguous_format)

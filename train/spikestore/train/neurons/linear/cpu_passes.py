@@ -30,7 +30,7 @@ _EDGE, _MIDDLE = 32, 64
 
 
 class Recomputed(NamedTuple):
-    """Arrays from which membrane potentials are recomputed.
+    """Arrays from which the backward pass recomputes membrane potentials, so that these are not stored.
 
     Attributes
     ----------

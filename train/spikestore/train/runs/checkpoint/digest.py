@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def content_digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of plain values and tensors: their types, shapes, numbers, names and order.
+    """Return the SHA-256 of plain values and tensors. It covers their types, shapes, numbers, names and order.
 
     The digest depends neither on how torch writes the values to a file nor on the device of the tensors.
 

@@ -85,7 +85,7 @@ class FragmentJob:
 
 @dataclass(frozen=True, slots=True)
 class SweepJob:
-    """Inputs of tasks for several sets of one source. Task i builds fragment i of every set, and reads the recordings of this fragment once.
+    """Inputs of tasks for several sets of one source. Task i builds fragment i of every set that lacks it, and reads the recordings of this fragment once.
 
     Attributes
     ----------

@@ -129,8 +129,8 @@ def preprocess(
     ------
     UsageError
         The recipe or a parameter is wrong (`SpecError`, `UnknownNameError`, `SourceNotFoundError`); a part of the
-        transform has no spec (`UnsupportedTransformError`); the name refers to another set; or the splits list their
-        classes in different orders.
+        transform has no spec (`UnsupportedTransformError`); the name refers to another set; or a class number
+        means different classes in two splits.
     SourceError
         The recordings cannot be used, or no time bin has an event.
     StoreError

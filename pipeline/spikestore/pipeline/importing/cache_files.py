@@ -56,7 +56,7 @@ def list_cache(folder: Path) -> list[str]:
     Raises
     ------
     SourceNotFoundError
-        The folder does not exist.
+        `folder` does not exist, or is not a folder.
     LayoutError
         The folder is not a cache, an item is missing, or there are several copies of an item.
     """

@@ -207,7 +207,7 @@ def _is_new(path: Path | str, status: os.stat_result, started_ns: int) -> bool:
 
 
 def _load(entry: Path, largest: int) -> dict[str, Any]:
-    """Return the content of a cache document; an empty dict if the document is missing, damaged or too large."""
+    """Return the content of a cache document; an empty dict if the document is missing, damaged, too large or not readable."""
     try:
         with os.fdopen(open_to_read(entry), "rb") as file:
             # Neither a pipe nor a device is read: it might never end.

@@ -170,7 +170,7 @@ class _Loops:
     def take_index(
         self, pieces: _Pieces, blocks: BlockRows, checks: BlockChecks, out: npt.NDArray[Any]
     ) -> bool:
-        """Copy the pieces to `out`; return whether the index ascends in each row and stays inside the row's frames."""
+        """Copy the pieces to `out`, and update `checks` with them. Return False if a piece has another dtype than the column, or if the index does not ascend in a row or leaves the row's frames."""
         n_bins = blocks.samples["n_bins"].astype(np.uint64)
         before = np.uint64(0)
         for begins, piece in pieces:

@@ -70,7 +70,8 @@ def seal(document: dict[str, Any]) -> bytes:
     Raises
     ------
     SpecError
-        The document has no canonical form, or has a member ``self`` that holds a SHA-256, on any level.
+        The document has no canonical form, or a member ``self`` below its top level holds a SHA-256. A member ``self`` on the top
+        level is replaced.
     """
     # Cutting the member out again takes less time than a second canonical form of a large document.
     blank = canonical_json({**document, "self": _BLANK})

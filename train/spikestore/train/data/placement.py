@@ -41,12 +41,14 @@ def pick_device(device: str | torch.device) -> torch.device:
 
 
 def named_device(device: str | torch.device) -> torch.device:
-    """Return the torch device of a name without using the device, because a GPU reserves memory for each process that uses it.
+    """Return the torch device of a name; for ``auto``, CUDA if torch sees a GPU, else the CPU.
+
+    The device is not used, because a GPU reserves memory for each process that uses it.
 
     Raises
     ------
     UsageError
-        No network can train on the device, or torch sees no GPU.
+        The name is not that of a device, no network can train on the device, or torch sees no GPU.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

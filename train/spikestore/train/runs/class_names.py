@@ -28,7 +28,7 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
     Raises
     ------
     UsageError
-        The two sets list their classes in different orders, or the set to train on has no non-zeros.
+        A class number means different classes in the two sets, or the set to train on has no non-zeros.
     """
     splits = dict.fromkeys((data.train, data.valid))
     refuse_other_classes({f"{data.name}:{split}": features[split].classes for split in splits})

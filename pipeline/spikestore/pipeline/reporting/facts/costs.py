@@ -52,7 +52,7 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 
 
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return, for each split, the bytes of the columns in memory, and the bytes of dense float32 frames for comparison.
+    """Return, for each split, the bytes of the columns in memory, and for comparison the bytes of dense float32 frames, of a batch and of the set.
 
     The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps the columns of two windows:
     the current window and the next window.

@@ -71,8 +71,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     Raises
     ------
     UsageError
-        `rows` has numbers that are not rows of the set, has duplicates, or selects no sample; a transform is not
-        callable; or an argument belongs to torch's DataLoader.
+        `rows` has numbers that are not rows of the set, has duplicates, or selects no sample; `rebin` or a
+        number of time bins does not fit the set; a transform is not callable; or an argument belongs to torch's DataLoader.
     DamagedError
         Stored data differ from the committed data; the message names the object.
 

@@ -16,7 +16,7 @@ _FRAGMENT = 1024
 
 
 def epoch(bench: Bench) -> Row:
-    """Seconds of a training epoch, including AdamW, on a CPU or a GPU. The samples are in the memory of this device, and no two are equal."""
+    """Seconds of a training epoch, including AdamW, on a CPU or a GPU. The samples are random, and in the memory of this device."""
     from spikestore.train import FeatureLoader
 
     on_gpu = bench.device.type == "cuda"

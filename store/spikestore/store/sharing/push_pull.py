@@ -152,7 +152,8 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
             if partition.samples != len(features):
                 raise DamagedError(
                     f"it has {plural(partition.samples, 'row')}, but the set {features.address.short} has {len(features):,}; restore "
-                    f"the partition with `spikestore repair {features.address.short} --from URL`, or create it again"
+                    f"the partition with `spikestore repair {features.address.short} --store {features.storage.url} --from URL`, or create "
+                    "it again"
                 )
             put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:

@@ -196,7 +196,7 @@ class Assembly:
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
-        """Return the kernel that augments a batch with these values while it writes the dense frames; None if it must be augmented before."""
+        """Return the kernel that augments a batch with these values while it writes the dense frames; None if one kernel does not do both."""
         by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 

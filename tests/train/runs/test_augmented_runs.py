@@ -154,6 +154,12 @@ def test_seeds_of_tables() -> None:
             {"op": "time_mask", "bin": 3},
             r"no field 'bin', did you mean 'bins'\? fields are bins, seed, probability, share",
         ),
+        ({"op": ["blend"]}, r"augment\[0\]: unknown op \['blend'\].* use one of"),
+        (
+            {"preset": ["eventmix", "event-drop"]},
+            r"augment\[0\]: unknown preset \['eventmix', 'event-drop'\].* use one of",
+        ),
+        ({"op": "one_of", "choices": [{"op": {}}]}, r"augment\[0\]: choices\[0\]: unknown op \{\}"),
         ({"preset": "snn-delay"}, r"unknown preset 'snn-delay', did you mean 'snn-delays'\? use one of"),
         (
             {"op": "one_of", "choices": [{"op": "time_mask"}]},

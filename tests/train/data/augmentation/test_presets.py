@@ -324,5 +324,7 @@ def test_every_preset_is_in_the_tests_and_has_a_paper() -> None:
     known |= {"eventprop", "event-drop", "nda-cifar10-dvs", "nda-ncaltech101"}
     assert PRESETS.keys() == known
     assert all(one.citation and checked_tables({"preset": name}) for name, one in PRESETS.items())
+    with pytest.raises(UsageError, match="seed must be a whole number, got '1'"):
+        preset("eventmix", seed="1")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="unknown preset 'event-mix', did you mean 'eventmix'"):
         preset("event-mix")

@@ -10,6 +10,7 @@ from typing import Any
 
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import did_you_mean
+from spikestore.train.data.arguments import whole_number
 from spikestore.train.data.augmentation.additions import Blend, CutMix, EventMix, UniformNoise
 from spikestore.train.data.augmentation.choice import OneOf
 from spikestore.train.data.augmentation.fields import CheckedAugmentation
@@ -60,9 +61,9 @@ def preset(name: str, seed: int = 0) -> tuple[CheckedAugmentation, ...]:
     Raises
     ------
     UsageError
-        No preset has that name.
+        No preset has that name, or the seed is not a whole number.
     """
-    return augmentations_of(checked_tables({"preset": name}), seed)
+    return augmentations_of(checked_tables({"preset": name}), whole_number("seed", seed))
 
 
 def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -78,7 +79,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "preset" not in table:
         return [_checked(table)]
     name, seed = table["preset"], {key: value for key, value in table.items() if key != "preset"}
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UsageError(
             f"unknown preset {name!r}{did_you_mean(str(name), PRESETS) or ';'} use one of {', '.join(PRESETS)}"
         )
@@ -96,7 +97,7 @@ def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, A
 
 def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
     name = table.get("op")
-    if name not in OPERATIONS:
+    if not isinstance(name, str) or name not in OPERATIONS:
         if name is None:
             raise UsageError(
                 f"a table must have the field op or the field preset; their known values are {', '.join((*OPERATIONS, *PRESETS))}"

@@ -84,6 +84,21 @@ def test_other_exceptions_of_a_finaliser_are_reported_as_by_python() -> None:
     assert "ValueError: seen" in done.stderr
 
 
+def test_finalisers_that_fail_after_ctrl_c_print_nothing() -> None:
+    """An interrupt inside of a constructor of llvmlite left an object whose finaliser failed, with a traceback after the one line."""
+    interrupted = (
+        "from spikestore.store.cli import main\n"
+        "class Incomplete:\n"
+        "    def __del__(self): raise AttributeError('never set')\n"
+        "def run(*_):\n"
+        "    kept = Incomplete()\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "main._run = run\n"
+    )
+    done = _run(interrupted)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", _ONE_LINE)
+
+
 def test_a_second_ctrl_c_after_the_command_prints_no_traceback() -> None:
     """Functions that run when the interpreter ends, such as torch's, were interrupted."""
     twice = (

@@ -13,7 +13,7 @@ import threading
 from types import FrameType
 from typing import Never
 
-__all__ = ["end_at_next_interrupt", "raise_dropped_interrupt", "remember_interrupts"]
+__all__ = ["end_at_next_interrupt", "end_quietly", "raise_dropped_interrupt", "remember_interrupts"]
 
 _LATER_S = 0.05
 
@@ -46,6 +46,15 @@ def raise_dropped_interrupt() -> None:
         raise KeyboardInterrupt
 
 
+def end_quietly() -> None:
+    """Report no more exceptions that Python drops: an interrupt leaves incomplete objects, whose finalisers fail.
+
+    Without `remember_interrupts`, such as in a process that is not a command, nothing happens.
+    """
+    if sys.unraisablehook is _repeat_interrupt:
+        sys.unraisablehook = _ignore
+
+
 def end_at_next_interrupt() -> None:
     """Let another Ctrl-C end the process at once.
 
@@ -68,6 +77,10 @@ def _repeat_interrupt(dropped: sys.UnraisableHookArgs) -> None:
     later = threading.Timer(_LATER_S, _interrupt)  # not now: the exception would be dropped again
     later.daemon = True
     later.start()
+
+
+def _ignore(_: sys.UnraisableHookArgs) -> None:
+    pass
 
 
 def _interrupt() -> None:

@@ -33,7 +33,7 @@ import typer
 from spikestore.store.cli.commands.completion import VARIABLE
 from spikestore.store.cli.console import logs_on_stderr, say
 from spikestore.store.cli.help import help_text
-from spikestore.store.cli.interrupts import raise_dropped_interrupt
+from spikestore.store.cli.interrupts import end_quietly, raise_dropped_interrupt
 from spikestore.store.cli.limits import limit_reached
 from spikestore.store.cli.streams import lenient_streams
 from spikestore.store_schemas.errors import MissingExtraError, SpecError, SpikestoreError, UsageError
@@ -129,6 +129,7 @@ def _status(arguments: list[str], command: str | None) -> int:
         say("aborted")
         return 1
     except KeyboardInterrupt:
+        end_quietly()
         say("interrupted; run the same command again to resume")
         return 130
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Rows in the table of ``benchmarks.iaf`` that time forward and backward, most of them against Sinabs.
+"""Rows in the table of ``benchmarks.iaf`` that measure the time of the forward and the backward pass, most of them against Sinabs.
 
 Sinabs is used as it is shipped, or with one line changed: `benchmarks.networks.unbound` says which line.
 """

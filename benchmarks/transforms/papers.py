@@ -155,7 +155,7 @@ def cochlea_recordings(count: int) -> EventBlock:
 
 
 def _ours(block: EventBlock, operation: Operation) -> Callable[[], object]:
-    """Return a function that runs the fused pass, after a first run that compiles it."""
+    """Run the fused pass once, which compiles it, and return a function that runs the compiled pass."""
     chain = FusedChain(Transform(operations=(operation,)), has_y=block.y is not None)
 
     def run() -> object:

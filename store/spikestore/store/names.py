@@ -178,7 +178,7 @@ def _refuse(name: str, url: str, requested: Iterable[Move]) -> None:
     if refused:
         why = f"the name {name!r} in {url} already refers to other feature sets: {', '.join(refused)}"
         raise UsageError(
-            f"{why}; choose another name (preprocess --name, or spikestore tag {name} NEW before push), or move this name "
+            f"{why}; choose another name (preprocess --name; or, before you push, spikestore tag {name} NEW), or move this name "
             "(--move; move=True in Python)",
             name=name,
             why=why,

@@ -230,9 +230,9 @@ def _spec(transform: object) -> Transform:
 
 
 def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
-    """Return the folder with a recipe's recordings, which need not exist: `data`, or else the folder in the recipe, or else None.
+    """Return the folder with a recipe's recordings: `data`, or else the folder that the recipe names, or else None.
 
-    A relative folder in the recipe is relative to the folder of the recipe's file, `origin`.
+    The folder need not exist. A relative folder in the recipe is relative to the folder of the recipe's file, `origin`.
     """
     if data is not None:
         return Path(data)

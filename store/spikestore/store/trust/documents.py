@@ -215,7 +215,7 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
 
 
 def ref_path(name: str, number: int) -> str:
-    """Return the path of an entry of a name, below the store's root."""
+    """Return the path, below the store's root, of the entry with this number of a name."""
     return f"refs/{name}/{number:08d}.json"
 
 

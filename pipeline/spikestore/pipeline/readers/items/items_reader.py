@@ -129,7 +129,7 @@ class ItemsReader(ClosesOnExit):
         return any(reader is None or reader.estimates_events for reader in self._readers)
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording: what the reader of its part returns, or an estimate if its part has no reader."""
+        """Return the number of events of each recording, or an estimate where the data set that contains the recording has no reader."""
         counts = np.empty(len(self._numbers), np.int64)
         for part in np.unique(self._part_of):
             own, reader = self._part_of == part, self._readers[part]

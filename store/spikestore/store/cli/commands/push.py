@@ -62,7 +62,8 @@ def copy_each(
 ) -> tuple[dict[str, Copied], StoreError | None]:
     """Copy the sets of each name. Return the copied sets by label, and the first error of a damaged set, if any.
 
-    Damage of one name does not stop the copies of the other names. A set that several names select is reported as at its first copy.
+    Damage of one name does not stop the copies of the other names. If several names select a set, the result of its first copy
+    is returned.
     """
     from spikestore.store_schemas.errors import DamagedError, NewerFormatError
 

@@ -15,7 +15,6 @@ from spikestore.store_schemas.documents.ref import Pin
 from spikestore.store_schemas.errors import SpecError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Name, Real, Size, Spec
 from spikestore.store_schemas.specs.transform import Transform
-from spikestore.store_schemas.wording import plural
 from spikestore.train.runs.config import TrainConfig
 
 
@@ -98,8 +97,8 @@ def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
             raise ValueError(f"data: the split {split!r} is missing")
     if position.samples != position.batch * data.batch_size:
         raise ValueError(
-            f"position: has {plural(position.samples, 'sample')}, but {plural(position.batch, 'batch')} of {data.batch_size:,} have "
-            f"{position.batch * data.batch_size:,}"
+            f"position.samples is {position.samples:,}, but position.batch is {position.batch:,}, and so many batches of {data.batch_size:,} "
+            f"samples have {position.batch * data.batch_size:,}"
         )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:

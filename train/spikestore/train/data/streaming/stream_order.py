@@ -118,7 +118,7 @@ _NAME = re.compile(r"delayed (\d{1,9})x(\d{1,9})x(\d{1,9})(?: of (\d{1,9}))?")
 
 
 def named_spans(samples: int, fragment_samples: int, rows: _Int64s, name: str) -> SpanCut | None:
-    """Return the division of a set into spans (runs of rows) and lanes (sequences of spans) that `name` describes; None if it describes none.
+    """Return the division that `name` describes: the spans (runs of rows) of a set and the lanes (sequences of spans). None if `name` describes no division.
 
     A name contains the size of the set's fragments at the time when the name was made; their present size may differ. Names made by
     version 0.1.0.dev0 do not contain this size; for them, the present size is used.

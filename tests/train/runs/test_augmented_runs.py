@@ -121,6 +121,8 @@ def test_class_numbers_are_not_compared_with_weights(features: FeatureSet) -> No
                 UsageError, match=r"class numbers cannot be compared with .* labels\.argmax\(1\)"
             ):
                 compare(*pair)
+    with pytest.raises(UsageError, match="class numbers cannot be compared"):
+        torch.eq(input=labels, other=guessed)  # type: ignore[call-overload]
     assert (labels == labels.clone()).all()
     assert (labels != 2).all()
 

@@ -138,7 +138,9 @@ class MixedLabels(Tensor):
                 "mixes them: use the labels without one_hot"
             )
         # As many samples as classes would be compared, with a wrong result.
-        if getattr(func, "__name__", "") in _COMPARISONS and any(map(_are_class_numbers, args)):
+        if getattr(func, "__name__", "") in _COMPARISONS and any(
+            map(_are_class_numbers, (*args, *(kwargs or {}).values()))
+        ):
             raise UsageError(
                 "class numbers cannot be compared with the labels of this batch, which are weights of all classes, because CutMix or EventMix "
                 "mixes them: compare with labels.argmax(1)"

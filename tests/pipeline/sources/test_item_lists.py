@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.pipeline.folders import draw
@@ -123,3 +124,20 @@ def test_more_items_than_memory_can_list(tmp_path: Path) -> None:
                 assert len(reader.n_events()) == 2
             for row, events in enumerate(expected):
                 np.testing.assert_array_equal(features.frames(row), frames_transform()(events.copy()))
+
+
+@pytest.mark.parametrize("indices", [[0.7, 1.9], np.array([True, False]), ["1"], [None]])
+def test_an_index_that_is_not_an_integer_is_refused(indices: Any) -> None:
+    """The data set itself raises a TypeError, but floats were truncated."""
+    dataset: Any = Gestures(3)
+    with pytest.raises(
+        UsageError, match=r"a Subset has the index .*, but an index must be an integer: correct"
+    ):
+        list_items(Subset(dataset, indices))
+
+
+def test_integers_of_numpy_and_torch_are_indices() -> None:
+    lists: list[Any] = [np.array([2, 0], np.uint8), torch.tensor([2, 0]), [np.int64(2), 0], range(2, -1, -2)]
+    dataset: Any = Gestures(3)
+    for indices in lists:
+        assert list_items(Subset(dataset, indices)).row_of.tolist() == [2, 0]

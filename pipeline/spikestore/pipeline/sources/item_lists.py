@@ -5,6 +5,7 @@ A subclass of `Subset` or of `ConcatDataset` may return any items, so it counts 
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -114,7 +115,7 @@ class _Walk:
             return self._of_parts(dataset.datasets, wanted)
         if kind == "Subset":
             length = self._count(dataset.dataset)
-            chosen = np.asarray([int(index) for index in dataset.indices], np.int64)
+            chosen = np.asarray([_position(index) for index in dataset.indices], np.int64)
             wrong = (chosen < -length) | (chosen >= length)
             if wrong.any():
                 raise UsageError(
@@ -159,6 +160,17 @@ class _Walk:
             self.leaves.append(leaf_of_object(dataset))
             self._numbers[id(dataset)] = len(self.leaves) - 1
         return self._numbers[id(dataset)]
+
+
+def _position(index: Any) -> int:
+    """Return an index of a `Subset` as an int; raise `UsageError` if it is not a whole number, because the data set would refuse it too."""
+    try:
+        return operator.index(index)
+    except TypeError:
+        raise UsageError(
+            f"a Subset has the index {index!r}, but an index must be an integer: correct the indices of the Subset (of a mask, pass the positions: "
+            "numpy.flatnonzero(mask))"
+        ) from None
 
 
 def _refuse_more_than_memory(dataset: Any, length: int) -> None:

@@ -122,7 +122,7 @@ def test_class_numbers_are_not_compared_with_weights(features: FeatureSet) -> No
             ):
                 compare(*pair)
     with pytest.raises(UsageError, match="class numbers cannot be compared"):
-        torch.eq(input=labels, other=guessed)  # type: ignore[call-overload]
+        torch.eq(input=labels, other=guessed)
     assert (labels == labels.clone()).all()
     assert (labels != 2).all()
 

@@ -10,8 +10,15 @@ import torch
 from sinabs.layers import IAF
 from torch import nn
 
-from spikestore.store_schemas.errors import SpecError
-from spikestore.train import NetworkSpec, build_network, forget_states
+from spikestore.store_schemas.errors import SpecError, UsageError
+from spikestore.train import (
+    Batch,
+    NetworkSpec,
+    TrainingStep,
+    build_network,
+    forget_states,
+    training_step,
+)
 from spikestore.train.models.backends import Backend
 from spikestore.train.models.networks import load_weights, spiking_layers, weights
 
@@ -100,3 +107,25 @@ def test_nonsense_is_refused() -> None:
     """The error lists all problems of a spec."""
     with pytest.raises(SpecError, match=r"2 problems\n.*hidden.*\n.*spike_threshold"):
         NetworkSpec(hidden=(), spike_threshold=0.0)
+
+
+@pytest.mark.parametrize("backend", ["sinabs", "fused"])
+def test_sparse_frames_are_refused_in_one_line(backend: Backend) -> None:
+    """The layers of these networks compute with dense frames only; a network of the user may accept sparse ones."""
+    network = build_network(NetworkSpec(backend=backend, hidden=(8,)), sites=10, classes=2)
+    frames = torch.randint(0, 3, (4, 6, 1, 10)).float()
+    labels = torch.zeros(4, dtype=torch.int64)
+    sparse = Batch(frames.to_sparse_coo(), labels, torch.full((4,), 6), torch.arange(4))
+    words = r"the network does not accept sparse frames \(torch: .*\): pass frames='dense' to FeatureLoader"
+    optimiser = torch.optim.SGD(network.parameters(), 0.1)
+    with pytest.raises(UsageError, match=words):
+        training_step(network, optimiser, sparse)
+    step = TrainingStep(network, optimiser)
+    with pytest.raises(UsageError, match=words):
+        step(sparse)
+
+    class Dense(nn.Module):
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            return cast("torch.Tensor", network(given.to_dense()))
+
+    assert training_step(Dense(), optimiser, sparse).isfinite()

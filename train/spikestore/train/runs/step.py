@@ -84,9 +84,14 @@ def loss_and_gradients(
     -------
     Tensor
         The loss, detached, shape ().
+
+    Raises
+    ------
+    UsageError
+        The network does not accept sparse frames.
     """
     with arithmetic.cast():
-        outputs = network(frames)
+        outputs = _outputs(network, frames)
     outputs = outputs.float().sum(1)
     if share is None:
         loss = cross_entropy(outputs, labels)
@@ -94,6 +99,18 @@ def loss_and_gradients(
         loss = cross_entropy(outputs, labels, reduction="sum") * share
     arithmetic.backward(loss)
     return loss.detach()
+
+
+def _outputs(network: nn.Module, frames: Tensor) -> Tensor:
+    try:
+        outputs: Tensor = network(frames)
+    except RuntimeError as error:
+        if not frames.is_sparse:
+            raise
+        raise UsageError(
+            f"the network does not accept sparse frames (torch: {error}): pass frames='dense' to FeatureLoader"
+        ) from error
+    return outputs
 
 
 def warm_up(network: nn.Module, frames: Tensor, arithmetic: Arithmetic = _FLOAT32) -> None:
@@ -136,7 +153,7 @@ def accuracy(
     Raises
     ------
     UsageError
-        The loader has an augmentation that mixes labels; or its next pass has no batch.
+        The loader has an augmentation that mixes labels; its next pass has no batch; or the network does not accept sparse frames.
     """
     if loader.mixes_labels:
         raise UsageError(
@@ -149,7 +166,7 @@ def accuracy(
         bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))
         seen += samples
         with arithmetic.cast():
-            outputs = network(ranks.padded(batch.frames, bins))
+            outputs = _outputs(network, ranks.padded(batch.frames, bins))
         correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
     if not seen:
         raise UsageError(

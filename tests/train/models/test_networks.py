@@ -129,3 +129,5 @@ def test_sparse_frames_are_refused_in_one_line(backend: Backend) -> None:
             return cast("torch.Tensor", network(given.to_dense()))
 
     assert training_step(Dense(), optimiser, sparse).isfinite()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        training_step(Dense(), optimiser, sparse._replace(frames=torch.zeros(4, 6, 1, 9).to_sparse_coo()))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import tonic.io
 from tests.pipeline.event_files import OVERFLOW, pack
 from tests.pipeline.folders import draw
@@ -182,6 +184,29 @@ def test_a_recipe_names_the_columns_of_hdf5_files(names: dict[EventField, str], 
     assert [np.asarray(column).tolist() for column in (cleaned.t, cleaned.x, cleaned.p)] == [
         *columns.values()
     ]
+
+
+def test_links_that_lead_nowhere_do_not_damage_an_hdf5_file() -> None:
+    """The events of the file are complete."""
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file["events/t"], file["events/x"] = np.array([5, 7]), np.array([1, 2])
+        file["events/y"], file["picture"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("nowhere.h5", "/x")
+    events = format_named("hdf5").read(stream.getvalue())
+    assert {name: column.tolist() for name, column in dict(events).items()} == {"t": [5, 7], "x": [1, 2]}
+
+
+@pytest.mark.parametrize("shape", [(1, 0), (0, 1), (0, 0), (0,)])
+@pytest.mark.parametrize("suffix", ["npz", "mat"])
+def test_vectors_without_events_have_any_shape_of_matlab(shape: tuple[int, ...], suffix: str) -> None:
+    """Vectors of shape (1, 0) and (0, 1) were refused."""
+    file = io.BytesIO()
+    columns: dict[str, Any] = {field: np.zeros(shape, np.int32) for field in "txyp"}
+    if suffix == "mat":
+        scipy.io.savemat(file, columns)
+    else:
+        np.savez(file, **columns)
+    assert len(read(f"a.{suffix}", file.getvalue())) == 0
 
 
 def test_two_groups_of_events_are_named() -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from spikestore.pipeline.readers.formats import mat, mnist_bin, npy, prophesee_dat
 from spikestore.pipeline.readers.formats.aedat.aedat import read_aedat
 from spikestore.pipeline.readers.formats.aedat.aedat4 import read_aedat4
+from spikestore.pipeline.readers.formats.events import is_vector
 from spikestore.pipeline.readers.formats.format import Format, RawEvents, columns_of
 from spikestore.pipeline.readers.formats.hdf5_events import read_hdf5
 from spikestore.pipeline.readers.formats.prophesee_raw import read_raw
@@ -69,9 +70,7 @@ def _mat(content: bytes) -> RawEvents:
     if len(variables) == 1:
         (array,) = variables.values()
         return array
-    return {
-        name: value.ravel() if value.size == max(value.shape) else value for name, value in variables.items()
-    }
+    return {name: value.ravel() if is_vector(value) else value for name, value in variables.items()}
 
 
 BUILT_IN = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spikestore.pipeline.readers.formats.events import EventColumns, refuse
+from spikestore.pipeline.readers.formats.events import EventColumns, is_vector, refuse
 from spikestore.pipeline.readers.formats.format import RawEvents, columns_of
 from spikestore.store_schemas.specs.folder import Decoding, EventField
 
@@ -107,7 +107,7 @@ def _in_order(
 
 
 def _vector(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    if values.size != max(values.shape, default=0):
+    if not is_vector(values):
         raise ValueError(f"{name} has the shape {values.shape}, should have (events,)")
     return values.ravel()
 

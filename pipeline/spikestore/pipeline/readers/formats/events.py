@@ -28,6 +28,11 @@ class EventColumns(NamedTuple):
     p: npt.NDArray[Any] | None
 
 
+def is_vector(values: npt.NDArray[Any]) -> bool:
+    """Return whether an array is a vector, perhaps with further axes of length 1, as MATLAB stores it; also if it has no values."""
+    return values.size == max(values.shape, default=0) or sum(size != 1 for size in values.shape) == 1
+
+
 def refuse(wrong: npt.NDArray[np.bool_], field: str, values: npt.NDArray[Any], problem: str) -> None:
     """Raise ValueError with the number of the first event for which `wrong` is true, its value, and `problem`."""
     if wrong.any():

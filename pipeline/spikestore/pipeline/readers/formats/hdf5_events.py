@@ -100,7 +100,9 @@ def _place(name: str, member: Any) -> _Place | None:
         vectors = {
             one: each
             for one in member
-            if isinstance(each := member[one], h5py.Dataset) and each.ndim == 1 and each.dtype.names is None
+            if isinstance(each := member.get(one), h5py.Dataset)
+            and each.ndim == 1
+            and each.dtype.names is None
         }
         known = {one: each for one, each in vectors.items() if field_named(one)}
         numbers = {one: each for one, each in vectors.items() if each.dtype.kind in "biuf"}

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from spikestore.pipeline.readers.formats.events import is_vector
+
 _HEADER = 128
 _LARGEST = 2**33
 """Largest size of a variable after decompression, in bytes."""
@@ -132,7 +134,7 @@ def read_vectors(content: bytes, names: Sequence[str]) -> list[npt.NDArray[Any]]
     if missing:
         raise ValueError(f"the file has no numeric variable {' or '.join(missing)}")
     for name in names:
-        if variables[name].size != max(variables[name].shape, default=0):
+        if not is_vector(variables[name]):
             raise ValueError(
                 f"the variable {name} has the shape {variables[name].shape}, but must be a vector"
             )

@@ -109,6 +109,25 @@ def test_repair(forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.Cap
     assert "does not have this partition" in written
 
 
+def test_a_folder_in_its_place(
+    forged: Forgery, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is not empty cannot be replaced; the other partition is repaired, and a line says what to do."""
+    store_partition(Store(forged.root).storage, KEY, "second", 140, {"train": np.arange(100)})
+    Store(forged.root).push("small", tmp_path / "other")
+    second = place.with_name("second.json")
+    whole = second.read_bytes()
+    flip(second)
+    place.unlink()
+    place.mkdir()
+    (place / "file").touch()
+    status, written = run(capsys, "repair", "small", "--from", tmp_path / "other", "--store", forged.root)
+    assert status == 1
+    assert f"partitions/{KEY}/second.json: from the upstream" in written
+    assert second.read_bytes() == whole
+    assert "it is a folder that is not empty instead of a file" in written
+
+
 def test_odd_names_hide_no_others(forged: Forgery, place: Path) -> None:
     """Files that can't be partitions by their names are ignored."""
     for name in ("part", "Part.json", "a b.json", ".part.json"):

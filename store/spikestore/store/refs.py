@@ -1,8 +1,8 @@
 """Refs as logs of immutable entries; the newest entry is the value of a name.
 
-The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …; an entry that exists is never overwritten. An update reads the highest number and
-puts an entry with the next number. If another writer was faster, the update begins again. So no update is lost, and no lock is
-needed.
+The entries are ``refs/<name>/00000001.json``, ``00000002.json`` …; an entry that exists is never overwritten, unless it is damaged
+(`replace_older`). An update reads the highest number and puts an entry with the next number. If another writer was faster, the update
+begins again. So no update is lost, and no lock is needed.
 
 If an entry were deleted, an older entry would become valid again. So entries are never deleted. To remove a name, a further
 entry is added (`Ref.forgotten`).
@@ -50,7 +50,13 @@ Check = Callable[[Pins, Pins], None]
 
 
 def read(storage: Storage, name: str) -> Ref | None:
-    """Return the newest entry of a name, or None if the name does not exist or was removed."""
+    """Return the newest entry of a name, or None if the name does not exist or was removed.
+
+    Raises
+    ------
+    DamagedError, NewerFormatError
+        The newest entry is damaged, or has a newer format.
+    """
     ref = _entry(storage, name, _last(storage, name))
     return None if ref is None or ref.forgotten else ref
 
@@ -71,7 +77,8 @@ def read_all(storage: Storage) -> Iterator[tuple[str, Ref | StoreError]]:
         except StoreError as error:
             return error
 
-    for name, entry in zip(last, in_order(newest, last), strict=True):
+    names = sorted(last)  # a listing has the folder "a-b" before the folder "a"
+    for name, entry in zip(names, in_order(newest, names), strict=True):
         if entry is not None and not (isinstance(entry, Ref) and entry.forgotten):
             yield name, entry
 
@@ -109,7 +116,9 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
     Raises
     ------
     UsageError
-        A name is invalid, or the sets have different transforms.
+        A name is invalid; there is no set; the sets have different transforms; or other writers were always faster.
+    DamagedError, NewerFormatError
+        The newest entry is damaged, or has a newer format.
     """
     transform = _transform(name, pins)
     dropped: set[str] = set()
@@ -139,7 +148,9 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     Raises
     ------
     UsageError
-        The errors of `update`; or the name refers to other sets, and `move` is false.
+        The name refers to other sets, and `move` is false.
+    UsageError, DamagedError, NewerFormatError
+        The errors of `update`.
     """
     _transform(name, pins)
 

@@ -28,6 +28,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.errors import (
     ConflictError,
     DamagedError,
+    NewerFormatError,
     StorageFullError,
     StoreError,
     UnknownNameError,
@@ -245,6 +246,18 @@ def test_names_at_the_destination(
     source.push(f"{SMALL.transform.key[:8]}/{SMALL.source.key[:8]}", keyless)
     assert keyless.names() == []
     assert len([*keyless.feature_sets()]) == 1
+
+
+def test_a_newer_split_does_not_stop_the_others(source: Store, destination: Storage) -> None:
+    """If the destination has one of the sets in a newer format, the other split is copied before the error is raised."""
+    there = Store(destination)
+    source.push("demo:train", there)
+    path = SMALL.address.manifest
+    document = unseal(destination.get(path), path=path)
+    destination.replace(path, seal({**document, "format": 2}))
+    with pytest.raises(NewerFormatError, match="has store format 2"):
+        source.push("demo", there)
+    assert there.find(VALID.address) is not None
 
 
 def test_refusals(source: Store, destination: Storage) -> None:

@@ -199,6 +199,7 @@ def test_neither_links_nor_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("call", "number", "error", "words"),
     [
         ("write", errno.ENOSPC, StorageFullError, "no space left for features/"),
+        ("write", errno.EFBIG, StorageFullError, "is larger than the largest file that is allowed"),
         ("write", errno.EDQUOT, StorageFullError, "quota exhausted for features/"),
         ("link", errno.EDQUOT, StorageFullError, "quota exhausted for features/"),
         ("fsync", errno.EIO, StoreError, "(Input/output error): mount it"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spikestore.store.storage import FolderStorage
+from spikestore.store_schemas.errors import DamagedError
 
 
 def test_a_folder_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,3 +23,18 @@ def test_a_folder_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.Mon
     storage = FolderStorage(tmp_path)
     assert [*storage.list("features")] == []
     assert storage.folders("refs") == []
+
+
+def test_zarr_follows_no_link_without_an_event_loop(tmp_path: Path) -> None:
+    """`get_sync` checks links too."""
+    (tmp_path / "secret").touch()
+    group = tmp_path / "store" / "group"
+    group.mkdir(parents=True)
+    (group / "inside").write_bytes(b"1")
+    (group / "outside").symlink_to(tmp_path / "secret")
+    place = FolderStorage(tmp_path / "store").zarr_store("group")
+    inside = (place / "inside").get_sync()
+    assert inside is not None
+    assert inside.to_bytes() == b"1"
+    with pytest.raises(DamagedError, match="is a link that leads out of the store"):
+        (place / "outside").get_sync()

@@ -149,7 +149,16 @@ def test_a_store_that_becomes_shared(folder: Path, capsys: pytest.CaptureFixture
     assert modes(root) == {("folder", "2775", TEAM), ("file", "644", TEAM)}
     with pytest.raises(UsageError, match="no group 'no-such-group'"):
         make_shared(FolderStorage(root), group="no-such-group")
+    for number in (2**32 - 1, 2**32, 10**30):
+        with pytest.raises(UsageError, match=f"no group '{number}'"):
+            make_shared(FolderStorage(root), group=str(number))
     assert "cannot share" in become(BOB, root, "make_shared(storage)")
+    stray = root / "features" / "stray"
+    stray.touch(mode=0o644)
+    stray.chmod(0o644)
+    os.chown(stray, EVE, EVE)
+    assert become(ADA, root, "print(make_shared(storage))") == "[]"
+    assert "stray" in become(ADA, root, f"print(make_shared(storage, group='{TEAM}'))")
     assert main(["init", str(folder / "new"), "--private"]) == 2
     assert main(["init", "s3://bucket/x", "--shared", "group"]) == 2
     assert main(["init", str(folder / "new")]) == 0

@@ -14,6 +14,7 @@ from spikestore.store.progress import Progress
 from spikestore.store.selection import Selection
 from spikestore.store.sharing.copy_set import Copied, copy_set
 from spikestore.store.storage import Storage
+from spikestore.store.trust.documents import partition_path
 from spikestore.store_schemas.errors import (
     ConflictError,
     DamagedError,
@@ -80,6 +81,8 @@ def copy_named(
 ) -> dict[str, Copied]:
     """Copy the sets that a name or a key selects, and point the same name in the destination at the copies.
 
+    The partitions of the sets' sources are copied too. A partition that cannot be copied is reported in a warning.
+
     Parameters
     ----------
     source, destination : NamedSets
@@ -129,7 +132,7 @@ def copy_named(
             done[selected.label] = copy_set(
                 features, destination.storage, label=selected.label, deep=deep, progress=progress
             )
-        except DamagedError as error:  # the other splits are still copied
+        except (DamagedError, NewerFormatError) as error:  # the other splits are still copied
             damaged.append(error)
             continue
         _copy_partitions(features, destination)
@@ -152,8 +155,8 @@ def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
             if partition.samples != len(features):
                 raise DamagedError(
                     f"it has {plural(partition.samples, 'row')}, but the set {features.address.short} has {len(features):,}; restore "
-                    f"the partition with `spikestore repair {features.address.short} --store {features.storage.url} --from URL`, or create "
-                    "it again"
+                    f"the partition with `spikestore repair {features.address.short} --store {features.storage.url} --from URL` (a store that has a copy), "
+                    f"or delete {partition_path(features.address.source_key, name)} and call keep_partition again"
                 )
             put_partition(destination.storage, partition)
         except (ConflictError, DamagedError, NewerFormatError) as error:

@@ -18,7 +18,7 @@ from spikestore.store_schemas.errors import (
     StoreError,
 )
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _LOST = error_numbers(
     "ESTALE", "ENOTCONN", "EIO", "ENODEV", "ENXIO", "ETIMEDOUT", "EHOSTDOWN", "EREMOTEIO"
@@ -90,6 +90,12 @@ def _named(url: str, error: OSError, path: str, verb: str) -> StoreError:
         return StorageFullError(
             f"{reason} for {path} in {url} ({error.strerror}): free some space and run the command again; "
             "finished fragments are kept",
+            path=path,
+        )
+    if error.errno == errno.EFBIG:
+        return StorageFullError(
+            f"{path} in {url} is larger than the largest file that is allowed: raise the limit of this process (ulimit -f), or use a file "
+            "system that allows larger files; finished fragments are kept",
             path=path,
         )
     if error.errno in _LOST:

@@ -17,6 +17,9 @@ from spikestore.store_schemas.errors import StoreError, UsageError
 
 _FOLDER, _FILE = 0o2775, 0o644
 
+_NO_GROUP = 2**32 - 1
+"""``chown`` takes this number for "no change", and no larger number."""
+
 
 def make_shared(storage: FolderStorage, *, group: str | None = None, private: bool = False) -> list[Path]:
     """Give a group access to those files of a store that belong to this user.
@@ -33,7 +36,7 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     Returns
     -------
     list of Path
-        Files and folders of other users, who must change the permissions themselves.
+        Files and folders of other users that have other permissions, or another group than `group`; their owners must change them.
 
     Raises
     ------
@@ -44,6 +47,8 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     """
     if not HAS_OWNERS:
         raise UsageError("--shared needs the groups of Unix, which this system lacks: omit --shared")
+    if group is not None and group.isdecimal() and int(group) >= _NO_GROUP:
+        raise UsageError(f"no group {group!r} on this machine")
     mask = 0o2770 if private else 0o7777
     storage.make()
     (storage.root / TEMPORARY).mkdir(exist_ok=True)
@@ -65,7 +70,9 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
                     "group",
                     path=storage.url,
                 ) from error
-            if stat.S_IMODE(path.stat().st_mode) != permissions:
+            status = path.stat()
+            other_group = group is not None and status.st_gid != storage.root.stat().st_gid
+            if other_group or stat.S_IMODE(status.st_mode) != permissions:
                 left.append(path)
     if not storage.root.stat().st_mode & stat.S_ISGID:  # chmod clears it silently for users outside the group
         name = storage.root.stat().st_gid

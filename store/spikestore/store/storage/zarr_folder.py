@@ -38,6 +38,17 @@ class LocalStore(zarr.storage.LocalStore):
         self._guard(self.root / key)
         return await super().get(key, prototype, byte_range)
 
+    def get_sync(
+        self,
+        key: str,
+        *,
+        prototype: BufferPrototype | None = None,
+        byte_range: ByteRequest | None = None,
+    ) -> Buffer | None:
+        """Return what `get` returns, without an event loop; the oldest supported version of Zarr has no such method."""
+        self._guard(self.root / key)
+        return super().get_sync(key, prototype=prototype, byte_range=byte_range)
+
     async def get_partial_values(
         self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
     ) -> list[Buffer | None]:

@@ -9,7 +9,7 @@ from spikestore.store.storage import Storage
 from spikestore.store.trust.documents import partition_path
 from spikestore.store.upkeep.repair_documents import Repaired
 from spikestore.store.upkeep.verify import Damage, damage_of
-from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.errors import DamagedError, StoreError, UsageError
 from spikestore.store_schemas.wording import plural
 
 Samples = Mapping[str, int]
@@ -75,8 +75,14 @@ def repair_partitions(
                 why = f"{upstream.url} does not have this partition ({error})"
             else:
                 if partition.samples == samples:
-                    storage.replace(damage.path, partition.to_bytes())
-                    repaired.append(Repaired(damage.path, "from the upstream"))
+                    try:
+                        storage.replace(damage.path, partition.to_bytes())
+                    except (
+                        DamagedError
+                    ) as error:  # such as a folder that is not empty, in the place of the document
+                        left.append(damage_of(error, damage.path))
+                    else:
+                        repaired.append(Repaired(damage.path, "from the upstream"))
                     continue
                 why = f"{upstream.url} has this partition for {plural(partition.samples, 'row')}, but the source has {samples:,}"
         advice = f"{why}, or delete this object and call keep_partition again"

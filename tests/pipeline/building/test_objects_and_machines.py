@@ -77,6 +77,32 @@ def test_a_copy_that_reads_other_files_is_noticed() -> None:
         copied(live).read(0)
 
 
+class LostFiles(Gestures):
+    """A data set whose copy in another process cannot read item 3."""
+
+    is_copy = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.is_copy = True
+
+    def __getitem__(self, index: int) -> Any:
+        if self.is_copy and index == 3:
+            raise FileNotFoundError(errno.ENOENT, "gone")
+        return super().__getitem__(index)
+
+
+def test_a_copy_that_reads_no_files_is_noticed() -> None:
+    """The first process could read the item, so this is no fault of the item, which on_error = "skip" would skip."""
+    live = LiveDataset(LostFiles())
+    item = live.read(3)
+    live.probe = (3, hash_of(item, str(item.label)))
+    with pytest.raises(
+        UsageError, match=r"worker process gets other events of .*LostFiles: item 3 .* pass workers=0"
+    ):
+        copied(live).read(0)
+
+
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ESTALE, errno.EIO])
 def test_a_fault_of_the_machine_skips_nothing(tmp_path: Path, code: int) -> None:
     """Even with on_error = "skip", such a fault is an error: otherwise the item would be lost for ever."""
@@ -169,6 +195,9 @@ def test_advice_is_for_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RecordingError, match="give the array the fields t, x, y and p") as caught:
         build(dataset, tmp_path)
     assert "source.folder" not in str(caught.value)
+    dataset.recordings = [np.zeros(3, [("0", "i8"), ("1", "i4")]), draw(1)]
+    with pytest.raises(RecordingError, match="have no names: give the array the fields t, x, y and p"):
+        build(dataset, tmp_path)
     write_nmnist(tmp_path / "data")
     files = tonic_dataset("NMNIST", "train", tmp_path / "data", monkeypatch)
     with pytest.raises(UsageError, match=r"NMNIST is read from its files: omit time_unit= and target="):

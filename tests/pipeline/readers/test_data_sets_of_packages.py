@@ -110,6 +110,30 @@ def changed(installed: Path, folder: Path, **files: str) -> Path:
     return site
 
 
+STICKS = """
+from dataclasses import replace
+from spikestore.pipeline.readers import FileTree
+from wand_lab import WANDS
+STICKS = replace(WANDS, name="Sticks", splits={"train": FileTree("Train", ".stick", ())})
+"""
+
+
+def test_recordings_alone_select_no_recipe(installed: Path, folder: Path) -> None:
+    """A data set of a package has no shipped recipe: the error says how to write one, and this works."""
+    site = changed(installed, folder, points="Sticks = other_lab:STICKS", module=STICKS)
+    both = Path(os.pathsep.join([str(site), str(installed)]))
+    (folder / "sticks/Train/left").mkdir(parents=True)
+    (folder / "sticks/Train/left/0.stick").write_bytes(bytes(8))
+    done = spikestore(folder, both, "preprocess", "--data", "sticks", "--store", "store")
+    assert done.returncode == 2, done.stderr
+    message = " ".join(done.stderr.split())
+    assert "sticks has files of the data set Sticks, for which there is no shipped recipe" in message
+    advice = "recipe --dataset Sticks --data sticks --sensor-size "
+    assert f"run: spikestore {advice}X,Y,P" in message
+    done = spikestore(folder, both, *f"{advice}16,16,2".split())
+    assert (done.returncode, "wrote sticks-16x16-10ms.toml" in done.stdout + done.stderr) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("points", "module", "message"),
     [

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import shlex
 import tomllib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,9 @@ from tests.store.small_sets import BINS, SITES, SmallSet, memory_storage, small_
 
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.reporting.facts import scan
-from spikestore.pipeline.reporting.facts.identity import recipe_text
+from spikestore.pipeline.reporting.facts.identity import identity, recipe_text
 from spikestore.pipeline.reporting.report import Report, make_report
-from spikestore.store import FeatureSet, SampleColumns
+from spikestore.store import FeatureSet, SampleColumns, Store
 from spikestore.store_schemas.errors import UsageError
 
 EXTRAS = ("speaker", "n_events", "n_cropped", "n_dropped")
@@ -207,6 +209,19 @@ def test_the_recipe_gives_the_same_key(sets: dict[str, FeatureSet]) -> None:
     recipe = Recipe.from_mapping(tomllib.loads(text), origin="report")
     assert recipe.transform_spec().key == sets["train"].address.transform_key
     assert recipe.source.dataset == "SSC"
+
+
+def test_a_report_on_a_key_has_a_recipe(sets: dict[str, FeatureSet]) -> None:
+    """A key is not a valid name of a recipe."""
+    document = identity("/".join(sets["train"].address), {"train": sets["train"]})
+    recipe = Recipe.from_mapping(tomllib.loads(document["recipe"]), origin="report")
+    assert recipe.transform_spec().key == sets["train"].address.transform_key
+
+
+def test_the_command_of_a_report_runs_in_a_shell(tmp_path: Path) -> None:
+    features = small_set(extras=EXTRAS).build(Store(tmp_path / "my store").storage)
+    command = identity("small", {"train": features})["command"]
+    assert shlex.split(command)[-2:] == ["--store", str(tmp_path / "my store")]
 
 
 def test_one_split_holds_out_samples(sets: dict[str, FeatureSet]) -> None:

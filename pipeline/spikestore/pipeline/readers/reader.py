@@ -111,7 +111,11 @@ class Reader(ClosesOnExit, Protocol):
         LayoutError
             A file is damaged, so that none of its recordings can be used.
         SourceChangedError
-            A file changed after it was opened.
+            A file changed or was deleted after it was hashed or opened.
+        SourceError
+            A file cannot be read.
+        MissingExtraError
+            A library that a file needs is not installed.
         IndexError
             The rows do not exist.
         """
@@ -133,6 +137,6 @@ class Reader(ClosesOnExit, Protocol):
 
         Raises
         ------
-        LayoutError, SourceChangedError, IndexError
+        LayoutError, SourceChangedError, SourceError, MissingExtraError, IndexError
             The same errors as those of `read`.
         """

@@ -95,7 +95,7 @@ def dataset_named(name: str) -> Dataset:
 
 
 def readable_datasets() -> list[Dataset]:
-    """Return all data sets. If a data set of another package cannot be loaded, it is reported and skipped."""
+    """Return all data sets except ``folder``. If a data set of another package cannot be loaded, it is reported and skipped."""
     datasets = list(DATASETS.values())
     for name in _entry_points():
         try:
@@ -156,6 +156,8 @@ def splits_of(dataset: str) -> tuple[str, ...]:
     ------
     UnknownNameError
         The data set does not exist.
+    UsageError
+        The package that registers the data set cannot be loaded, or two packages register it.
     """
     return tuple(dataset_named(dataset).splits)
 
@@ -171,7 +173,7 @@ def find_dataset(folder: Path | str) -> str:
     Raises
     ------
     SourceNotFoundError
-        The folder has no files of a known data set.
+        The folder does not exist, or has no files of a known data set.
     UsageError
         The folder has files of several data sets; the message lists them.
     """
@@ -228,8 +230,10 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
     ------
     UnknownNameError
         The data set or the split does not exist.
+    UsageError
+        The package that registers the data set cannot be loaded, or two packages register it.
     SourceNotFoundError
-        The folder or a file does not exist; the message lists the folders that were searched.
+        The folder or a file does not exist; if it is a file, the message lists the folders that were searched.
     SourceError
         A folder cannot be listed.
     """
@@ -267,7 +271,7 @@ def open_reader(source: Source, root: Path, *, first_row: int = 0) -> Reader:
     UnknownNameError
         The data set does not exist.
     UsageError
-        The source was created for another version of the reader.
+        The source was created for another reader or version, or the package that registers the data set cannot be loaded.
     SourceNotFoundError
         A file is missing.
     SourceChangedError

@@ -22,7 +22,8 @@ class SplitFiles(Protocol):
         """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if the split is not there.
 
         A split of files with fixed names is there if all of them exist. Raises `SourceNotFoundError` if a folder tree lacks one of
-        the folders that it must have.
+        the folders that it must have, and
+        `SourceError` if a folder cannot be listed.
         """
 
     def present(self, root: Path) -> list[Path]:
@@ -81,7 +82,7 @@ class FileTree:
     folders : tuple of str
         Sub-folders that must each have at least one file, for example the folders of the classes.
     sign : str
-        Pattern of files below `folder` by which the data set is detected; by default any file in a sub-folder.
+        Pattern of files below `folder` by which the data set is detected; by default any file with `suffix` in a sub-folder.
     """
 
     folder: str

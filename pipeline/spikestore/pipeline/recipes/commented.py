@@ -30,7 +30,7 @@ _OPERATIONS: dict[str, type[BaseModel]] = {
 
 
 def commented_recipe(stated: Mapping[str, Any], header: Sequence[str]) -> str:
-    """Return the text of a recipe with a comment for each field, including the fields that the recipe does not state.
+    """Return the text of a recipe with a comment for each field of its tables, including the fields that the recipe does not state.
 
     Parameters
     ----------

@@ -96,7 +96,7 @@ class LockFile:
         return LockFile(self.path.with_stem(f"{self.path.stem}-{suffix}"), self.writable)
 
     def read(self) -> RecipeLock | None:
-        """Return the lock, or None if the file does not exist."""
+        """Return the lock, or None if there is no file. Errors are those of `read_lock`."""
         return read_lock(self.path) if self.path is not None else None
 
     def refuse_other_digests(self, lock: RecipeLock | None, pins: Mapping[str, Pin]) -> None:
@@ -117,6 +117,8 @@ class LockFile:
 
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
         """Write `pins` to the lock if the pins changed and the lock is writable; log a warning for each pin that is replaced.
+
+        If the lock cannot be written, a warning is logged.
 
         If `keep_others` is true, the pins of other splits with the same transform stay in the lock.
         """

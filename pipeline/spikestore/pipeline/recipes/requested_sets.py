@@ -82,9 +82,11 @@ def sets_of_recipe(
     Raises
     ------
     SpecError
-        The data set or a split does not exist; the message names the nearest valid name.
+        The data set, a split or a column does not exist; the message lists the valid names.
     SourceNotFoundError
         The folder has no recordings, or neither the recipe nor the caller names a folder.
+    LayoutError, SourceChangedError, SourceError, UsageError
+        See `make_source` and `make_folder_sources`.
     """
     where = str(origin) if origin is not None else "the recipe"
     source = recipe.source

@@ -178,6 +178,8 @@ class OpenedRecipe:
             The recipe does not exist.
         SpecError
             The recipe or its lock is invalid.
+        NewerFormatError
+            A newer version of spikestore wrote the lock.
         UsageError
             `lock` is a folder, or its parent folder does not exist.
         """
@@ -193,6 +195,8 @@ class OpenedRecipe:
         ------
         SpecError
             The values of a variant, or a lock, are invalid.
+        NewerFormatError
+            A newer version of spikestore wrote a lock.
         """
         if not self.recipe.sweep:
             return (self,)
@@ -217,6 +221,8 @@ class OpenedRecipe:
             A name is invalid.
         SpecError
             The values of a variant, or a lock, are invalid.
+        NewerFormatError
+            A newer version of spikestore wrote a lock.
         """
         variants = self.variants()
         names = [variant.result_name for variant in variants]
@@ -255,7 +261,7 @@ class OpenedRecipe:
         Raises
         ------
         SpecError
-            The data set or a split does not exist.
+            The data set, a split or a column does not exist.
         SourceNotFoundError
             The recordings are missing, and their sets cannot be taken from a lock: the recipe has none, or the caller passed `data`.
         """

@@ -79,7 +79,7 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
     """Return the default name of the result of a recipe.
 
     The default name is the name in the recipe. For a shipped recipe with other recordings, the name of their folder is
-    appended: ``ssc-100ch-4ms-birdsong``.
+    appended: ``ssc-100ch-4ms-birdsong``. The name is cut after 63 characters.
 
     Parameters
     ----------
@@ -122,9 +122,10 @@ def choose_recipe(
     Raises
     ------
     UsageError
-        Neither `recipe` nor `data` was given, or the files fit several data sets and the user chose none of them.
+        Neither `recipe` nor `data` was given; the files fit several data sets, and the user chose none of them; or there is no shipped
+        recipe for the data set, because another package adds it.
     SourceNotFoundError
-        The folder has no files of a known data set.
+        The folder does not exist, or has no files of a known data set.
     """
     shipped = shipped_recipes()
     if recipe is not None:
@@ -147,6 +148,11 @@ def choose_recipe(
         if answer.lower() not in by_lower:
             raise UsageError(f"the data set must be {_or(candidates)}, got {answer!r}") from None
         dataset = by_lower[answer.lower()]
+    if dataset.lower() not in shipped:
+        raise UsageError(
+            f'{data} has files of the data set {dataset}, for which there is no shipped recipe: pass a recipe with dataset = "{dataset}"; '
+            f"to write one, run: spikestore recipe --dataset {dataset} --data {data} --sensor-size X,Y,P"
+        )
     return shipped[dataset.lower()]
 
 

@@ -28,7 +28,7 @@ def bin_widths(
     Returns
     -------
     dict
-        ``from``: "recordings" or "bins"; ``results``: a list of mappings, one for each bin width, with the fields of `BinWidth`;
+        ``from``: "recordings" or "bins", None if there are no results; ``results``: a list of mappings, one for each bin width, with the fields of `BinWidth`;
         ``missing``: None, or the reason why there are no results.
     """
     transform = facts[rows.fitted.split].features.manifest.transform

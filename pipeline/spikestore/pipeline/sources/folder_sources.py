@@ -64,6 +64,8 @@ def make_folder_sources(
         The folder, its table or a file does not exist.
     LayoutError
         Files, labels or fields do not fit the settings.
+    MissingExtraError
+        A library that a file needs is not installed.
     SourceChangedError, SourceError, SpecError
         See `spikestore.pipeline.sources.source_files.make_source`.
     """

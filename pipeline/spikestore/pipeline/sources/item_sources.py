@@ -80,7 +80,7 @@ def source_of_dataset(
         If True, the recordings of a data set without known files are identified by a hash of all events, instead of by
         `version`. All recordings are then read at each call.
     split : str, optional
-        Name of the split; by default the split of the Tonic data sets, else ``all``.
+        Name of the split; by default the split of the Tonic data sets, if all data sets are Tonic's and from one split, else ``all``.
     classes : sequence of str, optional
         Class names in the order of the class numbers; by default ``dataset.classes``, else the numbers or names of all targets.
     time_unit : {"us", "s", "ms", "ns"}
@@ -191,7 +191,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the source's member ``items``; raise `UsageError` if one of its data sets has other classes than the argument `classes`."""
+        """Return the source's member ``items``; raise `UsageError` if a data set with known files has other classes than the argument `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]
@@ -223,7 +223,7 @@ class _Builder:
         )
 
     def _fields(self, files: Sequence[_Files]) -> tuple[EventField, ...]:
-        """Return the fields of the events; raise `UsageError` unless all data sets have the same fields."""
+        """Return the fields of the events; raise `UsageError` unless all data sets have the same fields, and `RecordingError` if no item can be read."""
         items = [self._first_item(number) for number in self._live]
         fields = {one.fields for one in files} | {item.fields for item in items if item is not None}
         if len(fields) > 1:

@@ -39,7 +39,7 @@ class LocatedSource:
     root : pathlib.Path
         Folder of the data set; the names in ``source.files`` are relative to it.
     stamps : tuple of FileStamp
-        Path and status of each file in ``source.files``.
+        Path and status of each file in ``source.files``, or in the parts of ``source.items``.
     first_row : int
         Row of the first recording, counted in the whole source. It is 0, except in a result of `part`.
     parts : tuple of LocatedPart
@@ -144,6 +144,8 @@ def make_source(
     ------
     UnknownNameError
         The data set, the split or a column does not exist.
+    UsageError
+        The package that registers the data set cannot be loaded, or two packages register it.
     SourceNotFoundError
         The folder or a file does not exist.
     SourceChangedError

@@ -42,7 +42,7 @@ class Origin:
     Attributes
     ----------
     name : str
-        Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
+        Name of the recording in messages, such as ``ssc_train.h5: recording 17``.
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
@@ -93,7 +93,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Raises
     ------
     RecordingError
-        `events` is not a structured array; a field is missing or not numeric; a value exceeds int64; a polarity is fractional;
+        `events` is not a structured array; a field is missing or not numeric; there is a ``y`` without `has_y`; a value exceeds int64; a polarity is fractional;
         or coordinates are floating-point numbers, with which Tonic's ``ToFrame`` cannot index.
     """
     array: object = events  # callers may pass other types
@@ -137,7 +137,7 @@ def put_in_order(
     Raises
     ------
     RecordingError
-        A time is NaN or infinite, or is earlier than the time before it.
+        A time is NaN or infinite; or, without `sort`, a time is earlier than the time before it.
     """
     t, origin = events["t"] if times is None else times, Origin(name, events)
     if t.dtype.kind == "f" and not (finite := np.isfinite(t)).all():
@@ -215,7 +215,8 @@ def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin)
     Raises
     ------
     RecordingError
-        A time is not an integer or is out of range, an event is outside the sensor, or the recording is shorter than a step.
+        A time is not an integer or is out of range, an event is outside the sensor, or, with ``differentiator_time_bins``, the
+        recording is shorter than a step.
     """
     if events["t"].dtype.kind == "f":
         problem = f"{origin.name}: {spec.op} needs whole times in µs, got {events['t'].dtype}"

@@ -152,6 +152,7 @@ BAD: dict[str, Case] = {
     "an empty file as table": ({"table": "labels.csv"}, (), "", "labels.csv has no columns: its first line must name them"),
     "an absolute path": ({"table": "labels.csv"}, (), "file,label\n/data/a.npy,x\n", "labels.csv: line 2 lists /data/a.npy, which is not a path inside the data folder"),
     "a path out of the folder": ({"table": "labels.csv"}, (), "file,label\na/../../a.npy,x\n", "labels.csv: line 2 lists a/../../a.npy, which is not a path inside the data folder"),
+    "a line after a value of two lines": ({"table": "labels.csv"}, (), 'file,label\na/1.npy,"x\ny"\n\nb/2.npy\n', "has 1 value in line 5, but the first line names 2 columns"),
     "a column twice": ({"table": "labels.csv"}, (), "file,a,a\n", "names the column 'a' twice"),
     "an empty table": ({"table": "labels.csv"}, (), "file,label\n", "has no line with a recording"),
     "a field twice": ({"table": "labels.csv", "pattern": "{label}/**"}, (), TABLE + "c/d/3.npy,y\n", "label is a field of the pattern and a column of"),

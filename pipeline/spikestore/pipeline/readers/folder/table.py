@@ -35,13 +35,16 @@ class Table:
     ------
     SourceNotFoundError
         The file does not exist.
+    SourceError
+        The file cannot be read.
     LayoutError
-        The file is not a table; a column is missing; a recording has two lines; or a line has too few or too many values.
+        The file is not a table, lists no recording, or has more than 2^28 bytes; a column is missing or named twice; a recording
+        has two lines; or a line has no path of a recording, or too few or too many values.
     """
 
     def __init__(self, root: Path, name: str, file_column: str) -> None:
         self.path = root / name
-        header, *lines = self._lines() or [[]]
+        (_, header), *lines = self._lines() or [(1, [])]
         names = [one.strip() for one in header]
         if not any(names):
             raise self._wrong("has no columns: its first line must name them")
@@ -57,7 +60,7 @@ class Table:
         self.columns = tuple(one for one in names if one != file_column)
         self.rows: dict[str, dict[str, str]] = {}
         numbers: dict[str, int] = {}
-        for number, values in enumerate(lines, 2):
+        for number, values in lines:
             if not any(values):
                 continue
             if len(values) != len(names):
@@ -80,10 +83,11 @@ class Table:
         self._numbers = numbers
 
     def line_of(self, file: str) -> int:
-        """Return the number of a recording's line, counted from 1."""
+        """Return the number of a recording's line in the file, counted from 1; of its first line, if a value contains a line break."""
         return self._numbers[file]
 
-    def _lines(self) -> list[list[str]]:
+    def _lines(self) -> list[tuple[int, list[str]]]:
+        """Return the values of each line, with the number of the line in the file."""
         try:
             if self.path.stat().st_size > _LARGEST:
                 raise self._wrong(f"has more than {_LARGEST:,} bytes, the limit for a table of recordings")
@@ -99,10 +103,16 @@ class Table:
             raise self._wrong(f"is not UTF-8 text ({error})") from None
         first = text.partition("\n")[0]
         delimiter = max(",;\t", key=first.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        lines: list[tuple[int, list[str]]] = []
+        before = 0
         try:
-            return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+            for values in reader:
+                lines.append((before + 1, values))
+                before = reader.line_num  # a quoted value may contain line breaks
         except csv.Error as error:
             raise self._wrong(f"is not CSV ({error})") from None
+        return lines
 
     def _wrong(self, what: str) -> LayoutError:
         return LayoutError(f"the table {self.path} {what}", path=str(self.path))

@@ -43,7 +43,8 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
     Raises
     ------
     ValueError
-        A field is missing, or a value is invalid; the message names the event.
+        A field is missing, is in two columns, or is not a vector of numbers; fields differ in length; the clock of the times started
+        again, and `decoding` does not say so; or a value is invalid, and the message names its event.
     """
     columns = name_fields(raw, decoding)
     for field, values in columns.items():

@@ -45,7 +45,7 @@ class Format:
     Raises
     ------
     UsageError
-        The name or the version cannot be stored, or a suffix does not start with a dot or is not in lower case.
+        The name or the version cannot be stored, there is no suffix, or a suffix does not start with a dot or is not in lower case.
     """
 
     name: str

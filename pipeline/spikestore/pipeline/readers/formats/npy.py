@@ -54,7 +54,7 @@ def read_header(content: bytes) -> NpyHeader:
     Raises
     ------
     ValueError
-        The file is not a NumPy array, or contains Python objects.
+        The file is not a NumPy array of format 1.0 or 2.0, has a damaged header, or contains Python objects.
     """
     file = io.BytesIO(content)
     try:

@@ -129,7 +129,7 @@ class ItemsReader(ClosesOnExit):
         return any(reader is None or reader.estimates_events for reader in self._readers)
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, or an estimate where the data set that contains the recording has no reader."""
+        """Return the number of events of each recording; an estimate where the data set of the recording has no reader, or its reader estimates."""
         counts = np.empty(len(self._numbers), np.int64)
         for part in np.unique(self._part_of):
             own, reader = self._part_of == part, self._readers[part]
@@ -158,7 +158,7 @@ class ItemsReader(ClosesOnExit):
         return types
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`. Raises `UsageError` too: see `LiveDataset.read`."""
         if not self._first <= start <= stop <= len(self):
             raise IndexError(
                 f"rows {start} to {stop - 1} do not exist: this reader has the recordings {self._first} to {len(self) - 1}"

@@ -1,4 +1,4 @@
-"""A data set in Python whose class is not from Tonic: its items are pairs (events, target).
+"""A data set in Python without known files: its items are pairs (events, target).
 
 Only one thread at a time reads items, because objects of users are rarely thread-safe. A worker process gets a pickled copy.
 """
@@ -113,6 +113,8 @@ class LiveDataset:
             The item cannot be read, or is not a recording; the message describes the fault.
         SourceError
             The system failed, for example because too many files are open; the item itself has no fault.
+        UsageError
+            This is a worker process, and its copy of the data set cannot be loaded or gives other events than the first process.
         """
         self._open()
         return self._read(index)
@@ -168,8 +170,14 @@ class LiveDataset:
         if self.probe is None:
             return
         index, wanted = self.probe
-        item = self._read(index)
-        if hash_of(item, str(item.label)) != wanted:
+        try:
+            item = self._read(index)
+            differs = hash_of(item, str(item.label)) != wanted
+        except ValueError as error:  # not a fault of the item: the first process could read it
+            if isinstance(error, PASSED_ON):
+                raise
+            differs = True
+        if differs:
             raise UsageError(
                 f"a worker process gets other events of {self.item_name(index)} than this process: pass workers=0 to read all items in this "
                 "process"
@@ -242,7 +250,7 @@ def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading
 def _advice_for_objects(message: str) -> str:
     """Return a message of `clean_events` in which the advice about a recipe is replaced, because an object in Python has no recipe."""
     fault, _, setting = message.partition(": set ")
-    if setting.startswith("names"):
+    if setting.startswith(("names", "fields")):
         return f"{fault}: give the array the fields t, x, y and p"
     return f"{fault}: correct the times in the data set" if setting else message
 

@@ -8,7 +8,7 @@ from typing import Any
 from spikestore.store_schemas.wording import plural
 
 LOST_SHARE = 0.05
-"""If more than this share of events is cropped or in no bin, a sentence is written. The same share makes a sample lossy."""
+"""If more than this share of events is cropped, or more than this share is in no bin, a sentence is written."""
 
 UNEVEN = 3.0
 """If the largest class of a split has more than this many times the samples of the smallest class, a sentence is written."""

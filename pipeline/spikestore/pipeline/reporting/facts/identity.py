@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from spikestore.store import FeatureSet
 from spikestore.store_schemas.redaction import redacted
 
 MOST_FILES = 20
-"""Number of source files that are listed."""
+"""Maximum number of source files that are listed."""
 
 
 def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
     manifest = first.manifest
     licence, citation = terms(manifest.source)
     how, store = manifest.provenance, redacted(first.storage.url)
-    recipe = recipe_text(name.partition(":")[0], splits)
+    recipe = recipe_text("rebuilt" if "/" in name else name.partition(":")[0], splits)  # a key is not a name
     return {
         "name": name,
         "store": store,
@@ -59,7 +60,7 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
         "recipe": recipe,
         "command": None
         if recipe is None
-        else f"spikestore preprocess recipe.toml --data FOLDER --store {store}",
+        else f"spikestore preprocess recipe.toml --data FOLDER --store {shlex.quote(store)}",
     }
 
 

@@ -16,10 +16,10 @@ MOST_SITES = 128
 """Maximum number of groups of sites for the read-out of a whole set; neighbours are summed until there are at most this many groups."""
 
 PENALTY = 0.1
-"""Penalty of the squared weights, as a share of the mean variance of the inputs; constant, so that reports can be compared."""
+"""Penalty of the squared weights, as a share of the mean diagonal element of XᵀX for centred inputs X, or of X·Xᵀ in the dual form; constant, so that reports can be compared."""
 
 MOST_HELD_OUT = 4096
-"""Maximum number of held-out samples; their inputs stay in memory."""
+"""Approximate maximum number of held-out samples; their inputs stay in memory."""
 
 _Floats = npt.NDArray[np.float64]
 

@@ -92,7 +92,7 @@ def read_aedat2(content: bytes) -> RawEvents:
 
 
 def _end_of_header(content: bytes) -> int:
-    """Return the position of the first event: after the last line of text that begins with ``#``."""
+    """Return the position of the first event: after the line ``#End Of ASCII Header``, else after the last line of text that begins with ``#``."""
     at = 0
     while content[at : at + 1] == b"#":
         end = content.find(b"\n", at)

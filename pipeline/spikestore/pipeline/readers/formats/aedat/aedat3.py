@@ -43,7 +43,7 @@ def read_aedat3(content: bytes) -> RawEvents:
     Raises
     ------
     ValueError
-        The file is compressed, is damaged or truncated, or has events of several sensors.
+        The file is compressed, is damaged or truncated, or has events of several sensors or of another size than 8 bytes.
     """
     at = _end_of_header(content)
     parts: list[npt.NDArray[np.void]] = []

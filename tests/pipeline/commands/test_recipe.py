@@ -101,6 +101,9 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys, "stdin", Terminal("\n\n\n"))
     assert main(["recipe", "--dataset", "SHD", "--bins", "5", "--max-ms", "0"]) == 0
     assert load_recipe("shd-100ch-5bins.toml").transform_spec().bins == 5
+    monkeypatch.setattr(sys, "stdin", Terminal("\n\n"))
+    assert main(["recipe", "--dataset", "SHD", "--bins", "5", "--max-ms", "0", "--name", "own"]) == 0
+    assert load_recipe("own.toml").name == "own"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.wording import plural
 
 CHECKED_ROWS = 8
-"""Number of rows that are read again, spread evenly over the set."""
+"""Maximum number of rows that are read again, spread evenly over the rows that a version identifies."""
 
 OTHER_SETS = 20
 """Maximum number of other sets that are opened to look for the same version with another length."""

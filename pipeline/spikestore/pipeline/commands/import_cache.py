@@ -43,7 +43,7 @@ def import_cache(
         typer.Option(
             "--data",
             metavar="DIR",
-            help="Folder with the recordings. With this option, 64 rows are compared with the recordings.",
+            help="Folder with the recordings. With this option, at most 64 rows are compared with the recordings.",
         ),
     ] = None,
     compare_all: Annotated[bool, typer.Option("--all", help="With --data, compare all rows.")] = False,

@@ -65,8 +65,10 @@ def plan(
         addresses = [wanted.address for wanted in requested if wanted.address is not None]
         reuse = Reuse(opened, result, addresses, upstreams=upstreams)
         size = variant.recipe.build.fragment_samples
+        processes = variant.recipe.build.workers if workers is None else workers
         rows += [
-            {"name": result, **_row(opened, wanted, resolution, workers, reuse, size)} for wanted in requested
+            {"name": result, **_row(opened, wanted, resolution, processes, reuse, size)}
+            for wanted in requested
         ]
     free = opened.storage.free_bytes()
     if as_json:
@@ -113,7 +115,7 @@ def _row(
     cost = estimate(
         store.storage,
         wanted,
-        workers=workers or available_cores(),
+        workers=available_cores() if workers is None else max(1, workers),  # 0: this process alone
         reuse=reuse,
         fragment_samples=fragment_samples,
     )

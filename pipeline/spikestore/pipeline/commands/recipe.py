@@ -66,7 +66,7 @@ def recipe(
         typer.Option(
             "--size",
             metavar="X[,Y]",
-            help="Channels or pixels of the frames; by default as in the shipped recipe. Without a shipped recipe, all channels or pixels.",
+            help="Channels or pixels of the frames; without Y, pixels are X,X. By default as in the shipped recipe; without a shipped recipe, or with --sensor-size, all channels or pixels.",
         ),
     ] = None,
     bin_ms: Annotated[float | None, typer.Option("--bin-ms", help="Length of a time bin in ms.")] = None,
@@ -92,7 +92,7 @@ def recipe(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented recipe; on a terminal, ask for each value that no flag gives.
+    """Write a commented recipe; on a terminal, ask for data, sizes, bins, latest time and name, where no flag gives them.
 
     If there is a shipped recipe for the data set, it gives the values that you do not choose.
 
@@ -137,9 +137,10 @@ def recipe(
     defaults = default_choices(dataset)
     if asks:
         chosen = _asked(chosen, defaults)
-    name = name or default_name(dataset, chosen, defaults)
-    if asks:
-        name = str(typer.prompt("Name of the result", default=name, err=True))
+    if name is None:
+        name = default_name(dataset, chosen, defaults)
+        if asks:
+            name = str(typer.prompt("Name of the result", default=name, err=True))
     path = Path(out or f"{name}.toml")
     source: dict[str, Any] = {"dataset": dataset}
     if data is not None:

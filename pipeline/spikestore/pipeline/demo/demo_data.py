@@ -30,7 +30,7 @@ from spikestore.store_schemas.wording import size_text
 __all__ = ["write_demo_data"]
 
 VERSION = 1
-"""Version of the contents of the files; files of an older version are rewritten."""
+"""Version of the contents of the files; files of another version are rewritten."""
 
 _SPLITS = ("train", "valid", "test")
 _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
@@ -63,9 +63,9 @@ def write_demo_data(
     train, valid, test : int
         Number of recordings in each split, at least 1. A split with at least 35 recordings has every class.
     seed : int
-        Seed of the voices, the labels and the recordings; not negative. The words and their class numbers are the same for all seeds.
+        Seed of the voices, the labels and the recordings, from 0 to 2^63 - 1. The words and their class numbers are the same for all seeds.
     progress : callable, optional
-        Called as ``progress(recordings_written, recordings_total)``.
+        Called as ``progress(recordings_done, recordings_total)``; recordings in kept files are counted too.
 
     Returns
     -------
@@ -80,6 +80,8 @@ def write_demo_data(
         The folder cannot be written to.
     StorageFullError
         No space is left.
+    StoreError
+        The operating system reports another error.
     """
     counts = {"train": train, "valid": valid, "test": test}
     for split, count in counts.items():

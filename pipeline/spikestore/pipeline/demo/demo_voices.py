@@ -98,7 +98,7 @@ _SOUNDS = {
 }
 _HISS = 3
 _WIDTHS = (0.024, 0.030, 0.034, 0.085)
-"""Half width of each resonance, as a fraction of the cochlea's length."""
+"""Distance from the centre of each resonance to a quarter of its height, as a fraction of the cochlea's length."""
 
 _ROW = 0.005
 """Duration of one row of the rate map, in s."""
@@ -214,7 +214,7 @@ def draw_recording(rng: np.random.Generator, word: str, voice: Voice) -> Recordi
     Returns
     -------
     Recording
-        About 8,000 events (3,000 to 16,000). The time of the last event, 0.8 to 1.2 s, is the end of the recording.
+        About 8,000 events (from 2,700 to 17,400). The time of the last event, 0.8 to 1.2 s, is the end of the recording.
     """
     duration = float(rng.uniform(0.805, 1.195))
     rates, voicing = _draw_rates(rng, WORDS[word], voice, duration)

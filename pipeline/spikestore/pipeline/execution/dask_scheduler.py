@@ -45,7 +45,7 @@ _NOISY = ("distributed", "distributed.client", "distributed.gc", "tornado", "tor
 
 
 class WorkerError(SpikestoreError):
-    """Workers died, or the cluster cannot be reached."""
+    """Workers died or cannot be started, or the cluster cannot be reached."""
 
     kind = "worker"
 
@@ -77,7 +77,8 @@ class DaskScheduler:
         Raises
         ------
         WorkerError
-            Several workers died in the same task, or the cluster cannot be reached.
+            Several workers died in the same task; the local workers end repeatedly; the cluster cannot be reached; or it had no
+            worker for `_WITHOUT_WORKERS` seconds.
         """
         import distributed
         from distributed.client import FutureCancelledError

@@ -45,8 +45,8 @@ def stored_contents(features: FeatureSet, fragments: Sequence[int]) -> list[Frag
 
     Raises
     ------
-    DamagedError
-        Stored data differ from the committed data.
+    StoreError
+        Stored data cannot be read, are missing, or differ from the committed data.
     """
     if not fragments:
         return []
@@ -63,8 +63,8 @@ def stored_sites(features: FeatureSet, fragment: int) -> tuple[int, int] | None:
 
     Raises
     ------
-    DamagedError
-        Stored data differ from the committed data.
+    StoreError
+        Stored data cannot be read, are missing, or differ from the committed data.
     """
     rows, sites = features.manifest.rows(fragment), SiteRange(features.layout.site_count)
     sites.add(features.read(rows.start, rows.stop).index)

@@ -133,13 +133,13 @@ class FragmentReport(NamedTuple):
     seconds: float
     """Time of the task; about 0 if another builder had stored the fragment."""
     content: FragmentContent | None = None
-    """Summary of the samples; None if another builder had stored the fragment."""
+    """Summary of the samples; None if another builder had stored the fragment, or if the task made several sets (see `variants`)."""
     taken: int = 0
     """Number of rows that were taken from former sets."""
     problems: tuple[str, ...] = ()
     """Reasons why rows of former sets could not be read; their recordings were read instead."""
     variants: tuple[FragmentContent | None, ...] = ()
-    """`content` of each set of a `SweepJob`."""
+    """For a `SweepJob`: the summary of each set in the order of its jobs; None for a set that had the fragment. Empty for other jobs."""
 
 
 def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
@@ -151,6 +151,10 @@ def build_fragment(job: FragmentJob, fragment: int) -> FragmentReport:
         A recording cannot be transformed, and ``on_error`` of the source is not ``"skip"``.
     SourceChangedError
         A file changed after it was hashed.
+    SourceError
+        A file cannot be read.
+    UsageError
+        The samples do not fit into the columns of the set.
     StoreError
         The fragment cannot be stored.
     """

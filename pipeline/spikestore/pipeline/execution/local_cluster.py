@@ -40,7 +40,7 @@ _REPLACEMENTS = 20
 """Maximum number of replacements of one worker: Dask limits how often it retries a fragment, but not failed starts of workers."""
 
 _WARNED_ENDS = 3
-"""Number of unexpected ends of one worker that are logged as warnings; later ends are not logged, because they may follow quickly."""
+"""Number of unexpected ends of one worker that are logged as warnings; later ends are logged at level DEBUG, because they may follow quickly."""
 
 _FOR_LONG_TASKS = {
     # Tasks are few and long: no profile with a hundred stacks a second.

@@ -62,6 +62,13 @@ def transform_rows(
         The rows without a sample, and the reason for each.
     events : EventCounts
         Numbers of all, cropped and dropped events.
+
+    Raises
+    ------
+    RecordingError
+        A recording cannot be read or transformed, and ``on_error`` of the source is not ``"skip"``.
+    SourceError
+        A file cannot be read, is damaged, or changed.
     """
     columns, skipped = transform_spans(job, reader, [rows])
     return columns, skipped, count_events(columns)
@@ -70,7 +77,7 @@ def transform_rows(
 def transform_spans(
     job: TransformJob, reader: Reader, spans: Sequence[range]
 ) -> tuple[SampleColumns, list[SkippedRow]]:
-    """Read and transform the recordings of ascending spans; return their rows and the skipped rows, see `transform_rows`."""
+    """Read and transform the recordings of ascending spans; return their rows and the skipped rows; see `transform_rows`, also for errors."""
     parts: list[SampleColumns] = []
     skipped: list[SkippedRow] = []
     with closing(transformed_blocks([job], reader, spans)) as blocks:
@@ -87,7 +94,8 @@ def transformed_blocks(
 
     An entry has the columns of all rows of the block, and the rows that were skipped.
 
-    All jobs have the same recordings, which are read once. The next block is read while the current block is transformed.
+    All jobs have the same recordings, which are read once. The next block is read while the current block is transformed. Errors
+    are those of `transform_rows`.
     """
     source = jobs[0].located.source
     chains = [block_chain(job.transform, job.executor, has_y=reader.has_y) for job in jobs]

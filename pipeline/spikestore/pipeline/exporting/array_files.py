@@ -17,7 +17,7 @@ _AXIS = {"index": "nonzero", "value": "nonzero", "offsets": "edge"}
 
 
 def write_zarr(split: SplitToWrite) -> None:
-    """Write ``SPLIT.zarr``: arrays in chunks of 2^20 values, compressed with Zstandard; the attributes of the group describe the set."""
+    """Write ``SPLIT.zarr``: arrays in chunks of at most 2^20 values, compressed with Zstandard; the attributes of the group describe the set."""
     import zarr
     from zarr.codecs import ZstdCodec
 
@@ -39,12 +39,16 @@ def write_zarr(split: SplitToWrite) -> None:
 
 
 def write_hdf5(split: SplitToWrite) -> None:
-    """Write ``SPLIT.h5``: data sets in chunks of 2^20 values, compressed with gzip; the attributes of the file describe the set.
+    """Write ``SPLIT.h5``: data sets in chunks of at most 2^20 values, compressed with gzip.
+
+    The attributes of the file describe the set, without the skipped rows. The data set ``classes`` has the class names.
 
     Raises
     ------
     MissingExtraError
         h5py is not installed.
+    OSError
+        A write failed.
     """
     try:
         import h5py

@@ -14,7 +14,7 @@ from spikestore.store.progress import UnlabelledProgress
 from spikestore.store_schemas.specs.column_values import array_of, kind_of
 
 CHUNK = 2**20
-"""Number of values in a chunk."""
+"""Maximum number of values in a chunk."""
 
 
 class Array(Protocol):

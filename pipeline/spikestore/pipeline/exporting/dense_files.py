@@ -19,7 +19,7 @@ from spikestore.store.concurrency import in_order
 from spikestore.store.machine import available_cores
 
 SHARD_SAMPLES = 1000
-"""Approximate number of samples in a shard."""
+"""Approximate number of samples in a shard, if `MOST_SHARDS` shards suffice; else shards are larger."""
 MOST_SHARDS = 200
 """Maximum number of shards: all are open at the same time, and systems limit the number of open files."""
 _LONGEST_NAME = 100
@@ -45,7 +45,7 @@ def write_class_folders(split: SplitToWrite) -> None:
 
 
 def class_folders(classes: tuple[str, ...]) -> list[str]:
-    """Return the name of the folder of each class: its number, and its name in letters that are legal on every system."""
+    """Return the name of the folder of each class: its number, and at most the first 100 letters of its name, in letters that are legal on every system."""
     width = len(str(len(classes) - 1))
     return [
         f"{number:0{width}d}-{quote(name, safe=' +,=@()')[:_LONGEST_NAME].rstrip('. ')}"
@@ -88,7 +88,7 @@ def _entry(name: str, content: bytes) -> bytes:
 
 
 def _dense_samples(features: FeatureSet) -> Iterator[DenseSample]:
-    """Yield all samples except skipped rows, each as a compressed ``.npz``. All cores compress; only a few samples are in memory at a time."""
+    """Yield all samples except skipped rows, each as a compressed ``.npz``. All cores compress; only a few dense samples are in memory at a time."""
     threads = available_cores()
     for kept in kept_samples(features):
         per_sample = kept.per_sample()

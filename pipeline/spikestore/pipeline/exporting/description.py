@@ -99,7 +99,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
     known = {name: text for name, text in _EXTRAS.items() if name not in own}
     per_sample = {
         "label": "class number: position in classes, from 0",
-        "row": "row of the sample in the feature set of spikestore; skipped recordings are not exported, so some numbers are missing",
+        "row": "row of the sample in the feature set of spikestore; skipped recordings are not exported, so their numbers are missing",
         "n_bins": "time bins of the sample",
         **{
             name: known.get(name, "additional column that describes the recordings")

@@ -113,11 +113,14 @@ def export(
     Raises
     ------
     UsageError
-        The form does not exist; the folder is not empty, or is a URL; or the frames of a sample are too large for a dense form.
+        The form does not exist; `features` has another type; the folder is not empty, is a file or a URL, or cannot be replaced;
+        another export into the folder is running or was interrupted; or the frames of a sample are too large for a dense form.
     MissingExtraError
         The form is ``hdf5``, and h5py is not installed.
-    DamagedError
-        A stored object differs from the committed one; nothing is exported.
+    StoreError
+        A stored object is damaged or missing, or cannot be read; nothing is exported.
+    OSError
+        A file cannot be written, for example because the disk is full; nothing is exported.
     """
     given: object = features  # callers may pass other types
     sets = {features.manifest.source.split: features} if isinstance(features, FeatureSet) else features

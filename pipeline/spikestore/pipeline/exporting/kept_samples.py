@@ -75,8 +75,8 @@ def kept_samples(features: FeatureSet) -> Iterator[KeptSamples]:
 
     Raises
     ------
-    DamagedError
-        A stored object differs from the committed one; the message names the object.
+    StoreError
+        A stored object is damaged or missing, or cannot be read; the message names the object.
     """
     first = 0
     of_source = {name: features.column(name) for name in features.manifest.source_columns}

@@ -40,7 +40,7 @@ class RowRun(NamedTuple):
     first: int
     """Number of the first row in the new set."""
     columns: SampleColumns
-    """The rows; labels and the reader's columns are those of the former set."""
+    """The rows. In results of `FormerRows.read`, labels and the reader's columns are those of the former set."""
 
     @property
     def rows(self) -> range:

@@ -43,7 +43,7 @@ class _Run(NamedTuple):
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
     """Return the parts of a new set's `rows` that former sets have: one part for each run of consecutive rows, by its first row.
 
-    Returns None if there are more than `MOST_RUNS` runs, if per-sample columns of a run are damaged, or if only Zarr can decode a
+    The result is empty if former sets have none of the rows. It is None if there are more than `MOST_RUNS` runs, if per-sample columns of a run are damaged, or if only Zarr can decode a
     run. After None, call `FormerRows.read`, which returns the rows that can be read.
     """
     runs = [*_runs(former.part(rows))]

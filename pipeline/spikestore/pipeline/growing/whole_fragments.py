@@ -27,8 +27,8 @@ def whole_fragment(
 ) -> EncodedFragment | None:
     """Return a fragment of a new set, copied from a fragment of a former set that has exactly the same rows in the same order.
 
-    Returns None if no former set has such a fragment, if the two sets encode ``index`` or ``value`` in different ways, or if the
-    fragment is damaged. If the result is None, `FormerRows.read` returns the rows that can still be taken from former sets.
+    Returns None if no former set has such a fragment, if the two sets encode ``index`` or ``value`` in different ways, if only Zarr
+    supports their codecs, or if the fragment cannot be read or is damaged. If the result is None, `FormerRows.read` returns the rows that can still be taken from former sets.
 
     Parameters
     ----------

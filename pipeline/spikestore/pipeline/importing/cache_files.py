@@ -103,7 +103,7 @@ def read_sample(path: Path, transform: Transform) -> CachedSample:
     Raises
     ------
     LayoutError
-        The file is damaged or incomplete, has no frames, or has frames that the transform cannot have made.
+        The file is damaged or incomplete, has no frames or no label, or has frames that the transform cannot have made.
     SourceNotFoundError, SourceError
         The file cannot be read.
     """

@@ -23,7 +23,7 @@ from spikestore.store.columns.samples import SampleColumns
 from spikestore.store_schemas.specs.transform import Transform
 
 CHUNK_ITEMS = 64
-"""Number of items that a task reads: the number of samples in a block."""
+"""Maximum number of items that a task reads: the number of samples in a block."""
 
 
 class ChunkContents(NamedTuple):
@@ -137,7 +137,9 @@ class StoreJob:
         Raises
         ------
         SourceChangedError
-            A file changed after it was hashed.
+            A file that was read again changed after it was hashed.
+        LayoutError, SourceNotFoundError, SourceError
+            A file cannot be read again; see `read_sample`.
         StoreError
             The fragment cannot be stored.
         """

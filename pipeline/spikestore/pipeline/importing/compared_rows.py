@@ -57,9 +57,9 @@ def compare_rows(
     UnknownNameError
         `split` is not a split of the recordings.
     SourceError
-        The cache has another number of items than there are recordings, or a row differs.
+        The cache has another number of items than there are recordings; a row differs; or a row or a recording cannot be read.
     UsageError
-        `classes` gives a class another name than the recordings do.
+        The targets are numbers, and `classes` has the class names of the recordings in another order.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:

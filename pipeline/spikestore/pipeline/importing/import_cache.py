@@ -47,7 +47,7 @@ READER = "tonic-disk-cache"
 _VERSION = 1
 
 COMPARED = 64
-"""Number of rows that are compared with the recordings, unless all rows are compared."""
+"""Maximum number of rows that are compared with the recordings, unless all rows are compared."""
 
 MOST_KEPT_BYTES = 2**30
 """Maximum size of the non-zeros that stay in memory from the check to the storing, in bytes; also at most a quarter of the free memory. If they need more, all files are read twice."""
@@ -87,10 +87,10 @@ def import_cache(
         numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
         names are part of the key.
     data : str or Path, optional
-        Folder with the recordings. With this folder, some rows are compared with frames and labels that are computed from the
+        Folder with the recordings. With this folder, at most 64 rows are compared with frames and labels that are computed from the
         recordings.
     compare_all : bool
-        Compare all rows, not only some; needs `data`.
+        Compare all rows; needs `data`.
     workers : int, optional
         Number of worker processes that read the cache and store its items; if it is 0, this process does the work. By default,
         one worker process per core, or none if this process alone is expected to finish sooner.
@@ -104,9 +104,11 @@ def import_cache(
     SourceError
         A row differs from the recordings, a file changed during the import, or all frames are empty.
     UsageError
-        The recipe or a parameter is wrong, or the name refers to another set.
+        The recipe or a parameter is wrong, the cache does not exist, or the name refers to another set.
     StoreError
-        The store cannot be written to.
+        The store cannot be read or written to, or has an unfinished build of other items.
+    WorkerError
+        The worker processes cannot be started, or end repeatedly.
     """
     root = Path(cache)
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)

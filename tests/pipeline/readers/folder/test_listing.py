@@ -132,7 +132,7 @@ BAD: dict[str, Case] = {
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
     "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, which does not exist (1 such line)"),
-    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, which has no known format"),
+    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, which is not read: its format is not known"),
     "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings has no line in"),
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label: write a label into the table"),
@@ -213,6 +213,42 @@ def test_an_empty_folder(tmp_path: Path) -> None:
         SpikestoreError, match=r"no recording in .*: there are only \.jpg files: convert them to a format"
     ):
         listing(tmp_path)
+
+
+def test_shares_with_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    """Such a file has a split too; its name is refused later, with one line, when the files are hashed."""
+    name = os.fsdecode(b"\xff.npy")
+    try:
+        write_tree(tmp_path, *(f"a/{number}.npy" for number in range(40)), f"a/{name}")
+    except OSError:
+        pytest.skip("the file system has only names in UTF-8")
+    found = listing(tmp_path, shares={"train": 0.5, "test": 0.5})
+    assert f"a/{name}" in {file for split in found.splits.values() for file in split.files}
+
+
+def test_why_no_file_is_a_recording(tmp_path: Path) -> None:
+    """The message says which field leaves the files out: a folder with files is not empty, and files in a known format need no conversion."""
+    write_tree(tmp_path, "a/1.npy")
+    with pytest.raises(SpikestoreError, match=r"exclude .* leaves out all files, such as a/1.npy"):
+        listing(tmp_path, exclude=["**"])
+    with pytest.raises(
+        SpikestoreError, match=r"it has \.npy files, but formats .* are aedat4: correct formats"
+    ):
+        listing(tmp_path, formats=["aedat4"])
+    write_table(tmp_path / "a", "file,label\n1.npy,x\n")
+    (tmp_path / "a/1.npy").unlink()
+    with pytest.raises(SpikestoreError, match=r"the table .*labels.csv is the only file: add the recordings"):
+        listing(tmp_path, table="a/labels.csv")
+
+
+def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
+    write_tree(tmp_path, "a/1.npy", "a/2.npy")
+    (tmp_path / "a/3.csv").write_text("t,x\n")
+    write_table(tmp_path, "file,label\na/1.npy,x\na/2.npy,x\na/3.csv,x\n")
+    with pytest.raises(
+        SpikestoreError, match=r"lists a/3\.csv, which is not read: its format is not known or not in formats"
+    ):
+        listing(tmp_path, table="labels.csv", formats=["npy"], exclude=["labels.csv"])
 
 
 @pytest.mark.parametrize(

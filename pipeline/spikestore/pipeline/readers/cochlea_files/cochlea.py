@@ -65,7 +65,9 @@ class CochleaReader(HDF5Reader):
     SourceNotFoundError
         The file does not exist.
     LayoutError
-        The file is not HDF5, is truncated, has no recordings, or has another layout.
+        The file is not HDF5, is damaged or truncated, has no recordings, or has another layout.
+    SourceError
+        The system cannot read the file.
     """
 
     name = "cochlea-hdf5"
@@ -113,7 +115,7 @@ class CochleaReader(HDF5Reader):
         return f"{self._path.name}: recording {row}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, int64, shape (len(self),): the lengths of ``spikes/units``, without reading the units."""
+        """Return the number of events of each recording, int64, shape (len(self),): the lengths of ``spikes/units``. The units are read only if the file does not state these lengths in a form that can be read without them."""
         try:
             lengths = vlen_lengths(self._units, self._count)
         except HDF5_ERRORS as error:
@@ -168,7 +170,8 @@ class CochleaReader(HDF5Reader):
     ) -> list[Sequences]:
         """Read recordings one by one, after reading all at once has failed; add the unreadable recordings to `unreadable`.
 
-        If no recording with events can be read, the whole file is treated as damaged or truncated.
+        If no recording with events can be read, or if each recording can be read alone, the whole file is treated as damaged or
+        truncated.
         """
         rows: list[list[Sequences]] = []
         for row in range(start, stop):

@@ -59,9 +59,9 @@ def open_hdf5(path: Path, *, expected: str, remedy: str) -> Any:
     Raises
     ------
     SourceNotFoundError
-        The file does not exist.
+        The file does not exist, or is not a file.
     LayoutError
-        The file is empty, compressed, truncated or not HDF5.
+        The file is empty, compressed, damaged, truncated or not HDF5.
     SourceError
         The system cannot read the file, for example because another process locks it or permission is missing.
     """
@@ -94,7 +94,7 @@ def _what_is_wrong(path: Path, error: Exception, expected: str, remedy: str) -> 
 
 
 def fault_of_system(path: Path, error: Exception) -> SourceError | None:
-    """Return the error for a file that the operating system cannot read; None if the fault is in the file's content.
+    """Return the error for a file that the operating system cannot read; None for any other error.
 
     Parameters
     ----------

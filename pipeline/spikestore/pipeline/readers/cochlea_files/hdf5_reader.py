@@ -28,7 +28,9 @@ class HDF5Reader(ClosesOnExit):
     SourceNotFoundError
         The file does not exist.
     LayoutError
-        The file is not HDF5, or is truncated.
+        The file is not HDF5, or is damaged or truncated.
+    SourceError
+        The system cannot read the file.
     """
 
     def __init__(self, path: Path, *, expected: str, remedy: str) -> None:
@@ -39,7 +41,7 @@ class HDF5Reader(ClosesOnExit):
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
-        """Close the file if the code of the ``with`` block fails; raise a `LayoutError` for an error of HDF5."""
+        """Close the file if the code of the ``with`` block fails; raise a `SourceError`, usually a `LayoutError`, for an error of HDF5."""
         try:
             yield
         except SpikestoreError:

@@ -40,7 +40,9 @@ class NTIDigitsReader(HDF5Reader):
     SourceNotFoundError
         The file does not exist.
     LayoutError
-        The file is not HDF5, is truncated, or has another layout.
+        The file is not HDF5, is damaged or truncated, or has another layout.
+    SourceError
+        The system cannot read the file.
     """
 
     name = "ntidigits-hdf5"

@@ -49,7 +49,7 @@ def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
     dataset : h5py.Dataset, shape (n,)
         A dataset of a variable-length type.
     start, stop : int
-        Rows, ``0 <= start < stop <= n``.
+        Rows, ``0 <= start <= stop <= n``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Lengths of the sequences in a variable-length HDF5 dataset, without reading the sequences.
+"""Lengths of the sequences in a variable-length HDF5 dataset, without reading the sequences if possible.
 
 Such a dataset stores a 16-byte descriptor for each sequence: length (uint32), address of a heap collection (uint64), and number
 in the collection (uint32), all little-endian (HDF5 file format, "Variable-length data"). The sequences themselves are in the
@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("place", "<u4")])
 _BLOCK = 512
-"""Number of recordings per block, if the descriptors cannot be read."""
+"""Number of sequences per block, if the descriptors cannot be read."""
 
 
 def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
-    """Return the lengths of the first `count` sequences.
+    """Return the lengths of the first `count` sequences; the sequences are read only if there is no other way.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 
     Raises
     ------
-    OSError
-        The file is damaged.
+    HDF5_ERRORS
+        The file is damaged; see `spikestore.pipeline.readers.cochlea_files.hdf5.HDF5_ERRORS`.
     """
     lengths = stored_lengths(dataset, count)
     return lengths_by_reading(dataset, count) if lengths is None else lengths

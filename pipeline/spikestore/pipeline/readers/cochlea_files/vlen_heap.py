@@ -5,7 +5,7 @@ The HDF5 library converts each sequence separately, under a lock, and copies it 
 1. A dataset stores a 16-byte descriptor for each sequence: its length, the address of a heap collection, and its number in the
    collection. If the descriptors are contiguous, they are read from the file. If they are in chunks, they are read through
    h5py, which knows all kinds of chunk indexes.
-2. The collections are read in large windows, in the order of their addresses, and each byte is read once. A loop copies the
+2. The collections are read in large windows, in the order of their addresses; most bytes are read only once. A loop copies the
    sequences to their positions. The loop is compiled and needs no lock (`heap_kernels`); for small sets, it runs in Python
    (`heap_objects`).
 
@@ -13,7 +13,7 @@ Windows are read with ``pread``. A memory map would save one copy. But if a file
 read a page, a process with a memory map is killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only
 returns fewer bytes.
 
-For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are unknown versions of the
+For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are, for example, unknown versions of the
 superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (one kind is a cache image, which may be newer than
 the rest of the file), filters, types that need a conversion, and sequences that were never written. Certain damage is an error here, because HDF5
 cannot handle it safely. If the free space of a collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look
@@ -38,7 +38,7 @@ from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, eleme
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("number", "<u4")])
 _UNDEFINED = b"\xff" * 8
 _WINDOW = 2**18
-"""Size of a window in bytes; it fits into the L2 cache until its objects are copied."""
+"""Size of a window in bytes, unless a collection is larger; it fits into the L2 cache until its objects are copied."""
 _LARGEST = 2**28
 """Largest collection that is read here, in bytes; h5py reads larger ones, to limit memory."""
 _ALIGNMENT = 64

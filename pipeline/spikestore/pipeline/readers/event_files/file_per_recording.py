@@ -69,6 +69,11 @@ def decode_each(
         Called with each file; returns t in µs, x, y, p in the dtypes of `event`. Raises ValueError with a description of the fault.
     event : dtype
         Dtype of an event, with fields t, x, y, p.
+
+    Raises
+    ------
+    UsageError
+        `columns` raised it, for example because a library is not installed.
     """
     no_events: FourColumns = tuple(np.empty(0, event[field]) for field in ("t", "x", "y", "p"))  # type: ignore[assignment]
     problems: dict[int, str] = {}

@@ -34,7 +34,7 @@ class STMNISTReader(DecodedAlone):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the digit in the name of a file's folder."""
+        """Return the digit, which is the name of a file's folder."""
         if (match := _NAME.fullmatch(name)) is None:
             raise misplaced(
                 name,

@@ -36,7 +36,8 @@ class FolderReader(FileReader):
     Raises
     ------
     UsageError
-        The source states another version of a format, or a format of a package that is not installed.
+        The source lacks the member ``folder``, states another version of a format, or states a format of a package that is
+        not installed.
     """
 
     name = NAME

@@ -28,7 +28,7 @@ class KeptColumn:
     name : str
         Name of the field.
     kind : {"whole", "real", "text"}
-        ``whole`` if all values are whole numbers of 32 bits; else ``real`` if all values are finite numbers of 64 bits; else
+        ``whole`` if all values are whole numbers of 32 bits (without the smallest, -2^31); else ``real`` if all values are finite numbers of 64 bits; else
         ``text``.
     size : int
         Number of columns of whole numbers in which texts are stored (see `parts`); 0 if `kind` is not ``text``.

@@ -56,7 +56,7 @@ class Listing:
     formats : tuple of str
         Names of the formats of the files, sorted.
     splits : dict of str to FolderSplit
-        Splits: ``train``, ``valid`` and ``test`` first, then the other splits, sorted by name.
+        Splits: ``train``, ``valid``, ``validation``, ``val`` and ``test`` first, then the other splits, sorted by name.
     """
 
     classes: tuple[str, ...]
@@ -81,13 +81,14 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     SourceNotFoundError
         The folder has no recordings; or the table, or a file that the table lists, does not exist.
     LayoutError
-        A file does not fit the pattern or the table, has no label, or has a value that cannot be stored; `settings`
-        lists no formats, but the files have several; a split has no recording; or, because of links, a file is in the folder
-        twice.
+        A file does not fit the pattern or the table, has no label, or has a name or a value that cannot be stored; `settings`
+        lists no formats, but the files have several; the table is not valid, or has a column with the name of a field of the
+        pattern; there are both shares and a field with splits; the name of a split is not valid; a split has no recording;
+        or, because of links, a file is in the folder twice.
     UnknownNameError
         `settings` or `columns` name a format or a field that does not exist.
     SourceError
-        A folder cannot be listed.
+        A folder cannot be listed, or the table cannot be read.
     """
     table = None if settings.table is None else Table(root, settings.table, settings.file)
     files, formats = _files(root, settings, table)
@@ -141,10 +142,12 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
     excluded = [Pattern(text) for text in settings.exclude]
     by_format: dict[str, list[str]] = {}
     other: Counter[str] = Counter()
+    left_out = ""
     for file in walk(root):
-        if (table is not None and root / file == table.path) or any(
-            one.fit(file) is not None for one in excluded
-        ):
+        if table is not None and root / file == table.path:
+            continue
+        if any(one.fit(file) is not None for one in excluded):
+            left_out = file
             continue
         known = format_of(file)
         if known is None or (wanted and known.name not in wanted):
@@ -159,16 +162,18 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             ", ".join(sorted(other)[:10]),
         )
     if not by_format:
-        raise SourceNotFoundError(
-            f"no recording in {root}: "
-            + (
-                f"there are only {', '.join(sorted(other)[:10])} files: convert them to a format that spikestore reads, such as .npy with "
-                "the fields t, x, y and p"
-                if other
-                else "it is empty"
-            ),
-            path=str(root),
-        )
+        names = ", ".join(sorted(other)[:10])
+        if other and wanted:
+            why = f"it has {names} files, but formats under [source.folder] are {', '.join(wanted)}: correct formats"
+        elif other:
+            why = f"there are only {names} files: convert them to a format that spikestore reads, such as .npy with the fields t, x, y and p"
+        elif left_out:
+            why = f"exclude under [source.folder] leaves out all files, such as {left_out}: correct exclude"
+        elif table is not None:
+            why = f"the table {table.path} is the only file: add the recordings"
+        else:
+            why = "it is empty"
+        raise SourceNotFoundError(f"no recording in {root}: {why}", path=str(root))
     if table is not None and settings.unlisted == "ignore":
         by_format = {
             name: kept
@@ -191,8 +196,8 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
 def walk(root: Path) -> list[str]:
     """Return the paths of all files below a folder: relative to it, with ``/``, sorted. Names that start with a dot are left out.
 
-    Links to folders are followed. Raises `LayoutError` if a folder would be read twice or a name cannot be stored. Raises
-    `SourceError` if a folder cannot be listed.
+    Links to folders are followed. Raises `LayoutError` if a folder would be read twice, or if a name has a backslash
+    or a control character. Raises `SourceError` if a folder cannot be listed.
     """
     files: list[str] = []
     seen: dict[tuple[int, int], str] = {}
@@ -249,7 +254,8 @@ def _facts(
             )
         if (root / missing[0]).is_file():
             raise LayoutError(
-                f"{line}, which has no known format or matches exclude: correct the line", path=missing[0]
+                f"{line}, which is not read: its format is not known or not in formats, a part of its path starts with a dot, or it matches exclude. Correct the line",
+                path=missing[0],
             )
         raise SourceNotFoundError(
             f"{line}, which does not exist ({plural(len(missing), 'such line')}): correct or remove the lines, or add the files",

@@ -1,7 +1,7 @@
 """Patterns of paths with named fields, such as ``{split}/{label}/user{user}_*.npy``.
 
 ``{name}`` matches one or more characters except ``/``. ``*`` matches any number of characters except ``/``. The part ``**``
-matches any number of folders. A pattern must match the whole path.
+matches any number of folders, and at the end of a pattern also the name of the file. A pattern must match the whole path.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Pattern:
                 name = token["name"]
                 if not is_field(name):
                     raise ValueError(
-                        f"in the pattern {self._text!r}, {{{name}}} must be a name of letters, digits and _"
+                        f"in the pattern {self._text!r}, {{{name}}} must be a name that starts with a letter, and has only letters, digits and _"
                     )
                 if name in names:
                     raise ValueError(f"in the pattern {self._text!r}, {{{name}}} is used twice")

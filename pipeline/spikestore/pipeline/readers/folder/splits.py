@@ -25,7 +25,8 @@ def split_of(group: str, shares: Mapping[str, float]) -> str:
     >>> [split_of(f"user {number}", {"train": 0.5, "test": 0.5}) for number in range(4)]
     ['train', 'train', 'train', 'test']
     """
-    place = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
+    # Names of files that are not UTF-8 are refused later, with one line.
+    place = int.from_bytes(hashlib.sha256(group.encode(errors="surrogateescape")).digest()[:8], "big") / 2**64
     added = 0.0
     for name, share in shares.items():
         added += share

@@ -41,8 +41,29 @@ def shift(events, *, by=-1):
 
 SHIFT = EventFunction(shift, version=3)
 NOT_ONE = shift
+
+class InC:
+    @property
+    def __signature__(self):
+        raise ValueError("no signature found for builtin")
+
+    def __call__(self, events):
+        return events
+
+IN_C = EventFunction(InC(), version=1)
 """
-POINTS = ("random", "fails", "a_list", "fewer_fields", "more", "backwards", "shift", "not_one", "gone")
+POINTS = (
+    "random",
+    "fails",
+    "a_list",
+    "fewer_fields",
+    "more",
+    "backwards",
+    "shift",
+    "not_one",
+    "in_c",
+    "gone",
+)
 
 
 def write_package(site: Path, name: str, module: str, points: dict[str, str]) -> None:
@@ -142,6 +163,14 @@ def test_coordinates_of_a_function_are_checked(site: Path) -> None:
     shifted = chain(own("fault-lab.shift", 3, by=348), Downsample(spatial_factor=(2.0, 1.0)), FRAMES)
     with pytest.raises(RecordingError, match=message):
         shifted(EVENTS, name=NAME)
+
+
+def test_a_function_without_a_signature_is_applied(site: Path) -> None:
+    """Some functions in C have none; parameters that such a function does not take are an error of its first call."""
+    sample = chain(own("fault-lab.in_c"), FRAMES)(EVENTS, name=NAME)
+    np.testing.assert_array_equal(sample.index, chain(FRAMES)(EVENTS, name=NAME).index)
+    with pytest.raises(RecordingError, match=r"fault-lab.in_c failed with TypeError: .*'by'"):
+        chain(own("fault-lab.in_c", by=1), FRAMES)(EVENTS, name=NAME)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from spikestore.store import FeatureSet
-from spikestore.train import CutMix, FeatureLoader
+from spikestore.train import CutMix, FeatureLoader, Rotate
 from spikestore.train.data.augmentation.moves import ChannelJitter
 from spikestore.train.data.device_samples import SampleTable, TensorColumns
+from spikestore.train.data.frames.augmentation_steps import StepInput
 from spikestore.train.data.frames.collate import Assembly
 from spikestore.train.data.frames.padding import Padding
 from spikestore.train.data.frames.step_augmentation import Augmentations
@@ -79,6 +80,18 @@ def test_defaults_of_the_caller_change_nothing(
         for one, other in zip(batch, wanted, strict=True)
     )
     assert table.device.type == "cpu"
+
+
+def test_angles_of_rotations_are_on_the_host() -> None:
+    """A loader computes steps in a thread, which has not the default device of the thread that made the loader."""
+    torch.set_default_device("meta")
+    try:
+        Rotate(7.0).check((1, 4, 4), 5, 2)
+    finally:
+        torch.set_default_device(None)
+    one = torch.zeros(1, dtype=torch.int64)
+    (step,) = Rotate(7.0).steps(StepInput(one, one, one, (1, 4, 4), 0))
+    assert step.drawn.device.type == "cpu"
 
 
 @pytest.mark.parametrize("only_starts", [False, True])

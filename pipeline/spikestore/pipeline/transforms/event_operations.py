@@ -82,7 +82,7 @@ class EventStep:
             guards.check_pixels(events, LARGEST_COORDINATE, origin=origin)
 
     def kept(self, events: Events) -> npt.NDArray[np.bool_] | None:
-        """Return which events the operation keeps, as a bool array; None if it drops no event."""
+        """Return which events the operation keeps, as a bool array; None if it drops no event, or if it makes new events."""
         operation = self.operation
         with np.errstate(all="ignore"):
             if isinstance(operation, CropTime):
@@ -97,6 +97,7 @@ class EventStep:
         """Return `events` after the operation has changed their values; the array `events` itself may be modified.
 
         `events` must have only the events that the method `kept` keeps. `name` is the name of the recording in messages.
+        Errors are those of `CheckedFunction`, if the operation is an `OwnOperation`.
         """
         operation = self.operation
         if isinstance(operation, Downsample):

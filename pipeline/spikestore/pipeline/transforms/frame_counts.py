@@ -13,7 +13,8 @@ Ints = npt.NDArray[np.int64]
 """One-dimensional int64 array."""
 
 _BLOCK = 2**22
-"""Number of events per block of the sparse count. If bins overlap, an event counts once for each of its bins."""
+"""Largest number of events of a block of the sparse count; a bin with more events is a block of its own. If bins overlap, an event counts
+once for each of its bins."""
 
 
 def count_covered(starts: Ints, ends: Ints, n_events: int) -> int:

@@ -61,13 +61,13 @@ class ConvertedDataset:
 
 
 def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS) -> Transform:
-    """Return the spec of a ``tonic.transforms.Compose``, nested or not, or of a single ``ToFrame``.
+    """Return the spec of a ``tonic.transforms.Compose``, nested or not, or of a single transform that makes frames.
 
     Parameters that Tonic ignores in the chosen slicing mode are omitted, because they do not change the result.
 
     Parameters
     ----------
-    transform : tonic.transforms.Compose or tonic.transforms.ToFrame, or sequence of transforms
+    transform : tonic.transforms.Compose, a transform such as tonic.transforms.ToFrame, or sequence of transforms
         The transform; not modified.
     max_bins : int
         Maximum number of time bins of a recording; a recording with more bins is an error.
@@ -75,9 +75,10 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
     Raises
     ------
     UnsupportedTransformError
-        A part has no spec, because it is random, infers parameters from the data, is not from Tonic, or is not supported yet.
+        A part has no spec, because it is random, infers parameters from the data, is not from Tonic, is not supported yet, or has
+        parameters that its operation does not allow.
     SpecError
-        The parts are not a valid transform; for example, no part makes frames.
+        The parts are not a valid transform, for example because no part makes frames; or `max_bins` is not valid.
     """
     operations: list[Operation] = []
     for part in _flat(transform):
@@ -108,6 +109,8 @@ def dataset_from_tonic(dataset: object) -> ConvertedDataset:
         One of these is true: `dataset` is a class instead of an object; it is a cached or sliced data set; its class has no
         reader, or is a subclass of a class with a reader; it has options that change its events, a transform of its targets,
         or a modified list of files.
+    SourceNotFoundError
+        Each recording is a file, and the folder has no such files any more.
     """
     name = class_name(dataset)
     if isinstance(dataset, type):
@@ -167,7 +170,7 @@ def rows_of_items(dataset: Any, converted: ConvertedDataset | None = None) -> np
 
     Raises
     ------
-    UnsupportedTransformError
+    UnsupportedTransformError, SourceNotFoundError
         See `dataset_from_tonic`.
     """
     converted = dataset_from_tonic(dataset) if converted is None else converted

@@ -1,6 +1,6 @@
 """A transform in plain NumPy, for single recordings; it rejects events for which Tonic's result is not defined.
 
-For valid recordings the frames equal Tonic's, integer for integer; invalid recordings raise an error. `FusedChain` calls
+For valid recordings the frames equal Tonic's, or SpikingJelly's for its operations; invalid recordings raise an error. `FusedChain` calls
 this chain for recordings that its compiled pass marks as unusual. Frames that have a fixed number of events each are always computed here. The steps:
 
 1. Check and widen the events (`event_guards`); no array of the caller changes.
@@ -45,8 +45,9 @@ class NumpyChain:
     Raises
     ------
     UsageError
-        The transform fits no recording of this kind: its sensor has several values of y, but events have no ``y``; or all
-        recordings have the same number of bins, which is above ``max_bins``.
+        The transform fits no recording of this kind: its sensor has several values of y, or an operation needs ``y``, but events
+        have no ``y``; or all recordings have the same number of bins, which is above ``max_bins`` or too large for an index. Or
+        the function of another package is missing or cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:
@@ -90,19 +91,21 @@ class NumpyChain:
         Parameters
         ----------
         events : structured array, shape (n_events,)
-            Fields ``t`` (µs), ``x``, ``y`` (if `has_y`) and ``p``, integers of any width; ``t`` may be floating point.
+            Fields ``t`` (µs), ``x``, ``y`` (if `has_y`) and ``p``, integers of any width; ``t`` may be floating point, and ``p`` bool or
+            whole numbers in floating point.
         name : str
             Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         seconds : float16 array, shape (n_events,), optional
-            Times in s as the file stores them, if it has float16 times; ``fixed_duration`` and ``fixed_frames_number`` compute
-            with these times.
+            Times in s as the file stores them, if it has float16 times; ``fixed_duration``, and ``fixed_frames_number`` by time,
+            compute with these times.
 
         Raises
         ------
         RecordingError
-            The recording is ill-formed or has more than ``max_bins`` bins.
+            The recording is ill-formed or has more than ``max_bins`` bins, the values of its frames are not defined, or a function
+            of another package failed.
         UsageError
             A function of another package breaks a rule of operations; see `CheckedFunction`.
         """

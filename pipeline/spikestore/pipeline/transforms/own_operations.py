@@ -38,7 +38,8 @@ class EventFunction:
         Called with the events of a recording, and the parameters of the recipe as keyword arguments. The events are a
         structured array with ``t`` (µs, int64 or a floating-point type), ``x``, ``y`` if the sensor has it, and ``p`` (int64).
         There is at least one event, and events are in the order of time. The function returns events of the same dtype in the
-        order of time, and not more events than it got. It may change the array that it gets.
+        order of time, without negative coordinates or polarities, and not more events than it got. It may change the array
+        that it gets.
     version : int
         Version of the results. If the same events and parameters give other events than before, the version must be a new
         number.
@@ -68,8 +69,8 @@ class CheckedFunction:
     UnknownNameError
         No installed package registers this operation.
     UsageError
-        The package cannot be loaded, the function has another version than `operation` states, or the function does not take
-        the parameters in `operation`.
+        The package cannot be loaded, the function has another version than `operation` states, or the signature of the function
+        does not have the parameters in `operation`.
     """
 
     def __init__(self, operation: OwnOperation) -> None:
@@ -87,6 +88,8 @@ class CheckedFunction:
             raise UsageError(
                 f"the operation {operation.name} does not take these parameters: {error}"
             ) from None
+        except ValueError:
+            pass  # some functions in C have no signature: the first call then checks the parameters
         self._repeated = 0
 
     def __call__(self, events: Events, *, name: str) -> Events:

@@ -1,8 +1,8 @@
 """Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
-Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once. Then, for an
-event and a pixel, bisection finds the last event of this pixel that comes before the event. The results equal Tonic's, including rounding, because times are
-float64 as in Tonic's table.
+Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once, so the last
+event of the same pixel is the one before. For ``denoise``, bisection finds the last event of each neighbouring pixel. The results equal
+Tonic's, including rounding, because times are float64 as in Tonic's table.
 """
 
 from __future__ import annotations

@@ -167,6 +167,7 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: Blend(align="mean"), "align must be 'centre', got 'mean'"),
         (lambda: CutMix(other_class=1), "other_class must be true or false, got 1"),  # type: ignore[arg-type]
         (lambda: OneOf(TimeShift(3)), "choices must be a tuple of augmentations, got TimeShift"),  # type: ignore[arg-type]
+        (lambda: OneOf((TimeShift(3), "roll")), "a choice must be an augmentation, .* got 'roll'"),  # type: ignore[arg-type]
         (lambda: OneOf((OneOf((TimeShift(3),)),)), "a choice cannot be a OneOf: put its choices into"),
         (
             lambda: OneOf((TimeShift(3), EventThinning(0.5))),

@@ -193,7 +193,8 @@ def add_surfaces(
     t, x, y : float32, int64 and int64 array, shape (events,)
         `t`: times of the events in µs, sorted. `x`, `y`: coordinates of the events.
     window : float32
-        The surface around an event is computed from the events that are at most this many µs earlier, and from the event itself.
+        The surface around an event is computed from the events that are at most this many µs earlier, and from the event itself. As
+        in Tonic, earlier events with a time below 0 do not count.
     tau : float32
         If `is_linear`, the age in µs at which the decay reaches 0; otherwise the age at which the decay is 1/e.
     is_linear : bool

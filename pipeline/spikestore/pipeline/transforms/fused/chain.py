@@ -52,7 +52,7 @@ MOST_SITES = 2**24
 up to 96 MiB in total."""
 
 _MOST_BINS = 2**32 - 2
-"""Largest number of bins that the column of bins can store."""
+"""Largest number of bins that the pass computes; the column of bins, uint32, can store it."""
 
 _NO_TABLE = frozen(np.zeros(0, np.int64))
 

@@ -1,7 +1,7 @@
 """Conversion of the columns of an `EventBlock` to the few dtypes that the compiled pass supports.
 
 The pass supports few dtypes, because numba compiles the pass separately for each dtype. Columns of common dtypes are views,
-without a copy; other columns are converted. A value that does not fit becomes the largest value of the dtype. The pass then
+without a copy; other columns are converted. A value that does not fit becomes one above `Column.last`. The pass then
 reports the recording as unusual, and `FusedChain` transforms the unchanged recording with `NumpyChain`.
 """
 
@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 
 
 def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
-    """Return the columns of a block; None if the compiled pass does not support a dtype, or `has_y` does not fit the block."""
+    """Return the columns of a block; None if the compiled pass does not support a dtype or a time of 2^63 µs or more, or `has_y` does not fit the block."""
     if (block.y is not None) != has_y:
         return None
     t = _codes(block) if block.time_table is not None else _microseconds(block.t)

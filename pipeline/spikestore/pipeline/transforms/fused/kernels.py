@@ -233,7 +233,8 @@ def bin_recordings(
     all_t : int64 or uint16 array, shape (events,)
         Raw times in µs as int64, or codes as uint16. A code is the bit pattern of a float16, and a position in the two tables.
     raw_table, scaled_table : int64 array, shape (65536,), or None
-        The raw time of each code, and its time after all scalings, in µs; None if `all_t` has no codes.
+        The raw time of each code, and its time after all scalings, in µs; None if `all_t` has no codes. For the rules `HALF_DURATION`
+        and `HALF_BY_TIME`, the second table has the float16 times, as multiples of `UNIT`.
     rising : int
         The times of the codes 0 to `rising` never decrease.
     all_x, all_y : uint16 array, shape (events,); `all_y` may be None

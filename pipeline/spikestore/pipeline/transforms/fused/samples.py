@@ -20,12 +20,11 @@ class FusedSamples:
 
     Attributes
     ----------
-    index : uint32 or uint64 array, shape (non-zeros,)
+    index : uint32, uint64 or int64 array, shape (non-zeros,)
         Linear indices of the non-zeros, row-major over (time bin, polarity, y, x), sample after sample, strictly
-        increasing within a sample; the dtype is that of the stored column.
+        increasing within a sample.
     value : uint32, int64 or float32 array, shape (non-zeros,)
-        Values of the non-zeros. Counts are at least 1; their dtype is uint32, or int64 if a count does not fit into uint32.
-        Real numbers are float32 and never 0.
+        Values of the non-zeros. Counts are at least 1; their dtype is uint32 or int64. Real numbers are float32 and never 0.
     nnz, n_bins : int64 arrays, shape (recordings,)
         Number of non-zeros and of time bins of each sample.
     n_events, n_cropped, n_dropped : int64 arrays, shape (recordings,)

@@ -56,6 +56,7 @@ class OneOf(CheckedAugmentation):
             refuse(bool(one.mixes), f"{type(one).__name__} mixes samples, so it cannot be a choice of OneOf")
             # Both would draw the same random numbers.
             refuse(isinstance(one, OneOf), "a choice cannot be a OneOf: put its choices into the outer OneOf")
+        for one in self.choices:
             # A loader applies it before the others, where no two non-zeros are in one place.
             refuse(
                 self.counts_events and not isinstance(one, _IN_PLACE),

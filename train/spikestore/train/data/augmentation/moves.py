@@ -315,4 +315,5 @@ class Shear(CheckedAugmentation):
 def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
     """Return 2^16 times `function` of each angle from -`most` / 16 to `most` / 16 degrees, in steps of 1/16 degree; rounded to int64, shape (angles,)."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
-    return torch.tensor([round(ONE * function(angle)) for angle in angles])
+    # On the host, whatever default device the caller has set.
+    return torch.tensor([round(ONE * function(angle)) for angle in angles], device="cpu")

@@ -59,7 +59,7 @@ def compare_rows(
     SourceError
         The cache has another number of items than there are recordings; a row differs; or a row or a recording cannot be read.
     UsageError
-        The targets are numbers, and `classes` has the class names of the recordings in another order.
+        `classes` has the class names of the recordings in another order.
     """
     sets = {one.split: one for one in sets_of_recipe(recipe, origin=origin, data=data)}
     if split not in sets:
@@ -75,6 +75,7 @@ def compare_rows(
                 "the split and the recordings with which it was filled",
                 path=str(root),
             )
+        _refuse_other_order(classes, reader.classes)
         small = make_plan(
             transform, located.source.key, layout, reader.n_events()[:1], fragment_samples=BLOCK
         )
@@ -92,16 +93,20 @@ def compare_rows(
                 and np.array_equal(sample.values, columns.value)
             )
             if same and same_label:
-                name = classes[sample.target] if isinstance(sample.target, int) else as_text
-                if name != as_text and name in reader.classes:
-                    raise UsageError(
-                        f"class {label} is called {name!r}, but {reader.name_of(row)} has the label {as_text!r}: pass the classes in this "
-                        f"order: {','.join(reader.classes)}"
-                    )
                 continue
             what = "another label than" if same else "other frames than"
             raise SourceError(
                 f"{root / names[row]} has {what} {reader.name_of(row)}: the cache was filled with another transform, from other recordings, or "
                 "in another order of the files; nothing was imported",
                 path=str(root / names[row]),
+            )
+
+
+def _refuse_other_order(classes: Sequence[str], recorded: Sequence[str]) -> None:
+    """Raise `UsageError` if a name in both lists of classes has different positions in them."""
+    for number, name in enumerate(classes):
+        if name in recorded and recorded.index(name) != number:
+            raise UsageError(
+                f"{name!r} would be class {number} of the new set, but in the recordings it is class {recorded.index(name)}: pass the classes "
+                f"in this order with classes= (--classes): {','.join(recorded)}"
             )

@@ -33,7 +33,7 @@ def whole_number(name: str, value: object, least: int | None = None) -> int:
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """Return `value` as a bool; accepts bools of Python and NumPy, and 0 or 1.
+    """Return `value` as a bool; accepts bools of Python and NumPy, a tensor of one bool, and 0 or 1.
 
     Raises
     ------

@@ -98,7 +98,8 @@ class SparseBatch:
     Attributes
     ----------
     index, value : Tensor, shape (non-zeros,)
-        As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits.
+        As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits. After an augmentation of
+        this package: int64, or float32 for real numbers; if `unique` is False, the places of a sample need not ascend.
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
@@ -137,7 +138,7 @@ class SparseBatch:
         return len(self.labels)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> SparseBatch:
-        """Return the batch on `device`."""
+        """Return the batch on `device`; `class_numbers` and `centres` are not moved."""
         moved = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in _TENSORS}
         return replace(self, **moved)
 
@@ -168,7 +169,8 @@ class SparseBatch:
 
         The result is the same on every device, because each element of the frames is written at most once, or is a
         sum of counts, which is exact in any order. There is one exception: if an augmentation moves several real numbers
-        to the same element, the rounding of their sum depends on the order.
+        to the same element, the rounding of their sum depends on the order. A sample that is longer than `pad_to` is an error, as in
+        `bins`.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None
@@ -185,7 +187,7 @@ class SparseBatch:
         return frames.view(len(self), bins, *self.sites)
 
     def sparse_coo(self, pad_to: int | None = None) -> Tensor:
-        """Return frames as a coalesced ``torch.sparse_coo`` tensor: float32, shape (batch, time, polarity, [y,] x)."""
+        """Return frames as a coalesced ``torch.sparse_coo`` tensor: float32, shape (batch, time, polarity, [y,] x); see `bins` for `pad_to`."""
         shape = (len(self), self.bins(pad_to), *self.sites)
         places, values = self._places(shape[1])
         if not self.unique:
@@ -207,7 +209,7 @@ class SparseBatch:
         return coo
 
     def batch(self, pad_to: int | None = None, *, sparse: bool = False) -> Batch:
-        """Return the batch with dense or sparse frames."""
+        """Return the batch with dense or sparse frames; see `bins` for `pad_to`."""
         frames = self.sparse_coo(pad_to) if sparse else self.dense(pad_to)
         return Batch(frames, self.labels, self.lengths, self.samples)
 

@@ -35,7 +35,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     """Map-style data set with the samples of a feature set; it replaces ``tonic.datasets.SSC(…, transform=dense_transform)``.
 
     Items are (frames, label) as in Tonic: frames of shape (time, polarity, [y,] x), and an int64 class number. Counts are
-    int16, or int64 if a count of the set does not fit int16; real numbers are float32. Skipped recordings are left out,
+    int16, or int64 in all items if a count of an item does not fit int16; real numbers are float32. Skipped recordings are left out,
     so item numbers may differ from rows of the set. The attribute `rows` has the row of each item. `targets` and
     `column` have one value for each item. If `hold_out` and `rows_where` are called with the data set, they return item
     numbers.
@@ -66,13 +66,17 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     truncate_to : int, optional
         Keep only the first `truncate_to` time bins of each sample. ``column("n_bins")`` has the lengths after the cut.
     max_frame_bytes : int, optional
-        Limit of the frames of an item in bytes; by default 4 GiB, or half of this machine's memory if that is less.
+        Limit of the frames of an item in bytes; a larger item is an error when it is read. By default 4 GiB, or half of this
+        machine's memory if that is less.
 
     Raises
     ------
     UsageError
-        `rows` has numbers that are not rows of the set, has duplicates, or selects no sample; `rebin` or a
-        number of time bins does not fit the set; a transform is not callable; or an argument belongs to torch's DataLoader.
+        `features` is not a set, or does not fit into memory; `rows` has numbers that are not rows of the set, has duplicates,
+        selects no sample, or names a partition that the store does not have; `rebin` or a number of time bins does not fit
+        the set; a transform is not callable; or an argument belongs to torch's DataLoader.
+    TypeError
+        There is no argument of this name.
     DamagedError
         Stored data differ from the committed data; the message names the object.
 
@@ -179,7 +183,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
 
 def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
-    """Return the dtype of all items: float32 for real numbers; for counts, Tonic's int16 if it can hold all counts of the set, or else int64."""
+    """Return the dtype of all items: float32 for real numbers; for counts, Tonic's int16 if it can hold all of them, or else int64."""
     if value.dtype.kind == "f":
         return np.float32
     return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

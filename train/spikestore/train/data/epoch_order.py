@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankShare:
-    """Share of each global batch that a process takes: one of R equal parts.
+    """Share of each global batch that a process takes: one of R parts whose sizes differ by at most one sample.
 
     Attributes
     ----------

@@ -187,7 +187,7 @@ class StepColumns(NamedTuple):
         The field `drawn` of each step: what was drawn for each sample.
     partners : int64 array, shape (mixing steps, batch)
         Position in the batch of each sample's partner; see `Mixture`.
-    regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions
+    regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions or shifts
         The field `region` of each mixture; with ``MIX_ALIGNED``, the first three of the 29 values are the field `shift` instead.
     totals : float64 array, shape (mixing steps, batch, 2, 2)
         Filled by the loop for ``MIX_REGION``: numbers of events of the sample and of its partner, outside and inside of the region.
@@ -201,7 +201,7 @@ class StepColumns(NamedTuple):
 
 
 def columns_of_steps(steps: Sequence[AugmentationStep]) -> StepColumns:
-    """Return steps as arrays."""
+    """Return steps as arrays. There must be at least one step, and tensors must be on the host."""
     numbers = [
         (one.kind, one.number if one.kind in (MIX_EVENTS, MIX_ALIGNED) else one.stride, one.size, one.height)
         for one in steps

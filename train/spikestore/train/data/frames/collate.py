@@ -136,7 +136,10 @@ class Assembly:
         Raises
         ------
         UsageError
-            The dense frames would exceed `max_frame_bytes`; the message names the longest sample.
+            The dense frames would exceed `max_frame_bytes`; the message names the longest sample. Or an augmentation cannot be applied,
+            or has made a sample longer than `pad_to`.
+        DamagedError
+            As in `PendingBatch.taken`, for samples in host memory that are packed first.
         """
         if not self._sparse and len(samples):
             self._refuse_giant(samples)

@@ -3,7 +3,7 @@
 Samples are passed as addresses, so that one call can read from different arrays: the arrays of a whole set in memory,
 or of many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop
 reads beyond this end or writes outside its buffer. If a sample needs such a read or write, the loop returns the number
-of the sample. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch
+of the sample; `find_centres` treats the sample as one without events instead. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch
 by samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
@@ -182,7 +182,7 @@ def gather(
     Returns
     -------
     int
-        -1, or the number of a sample with more non-zeros than `room`; this sample is skipped.
+        -1, or the number of a sample that has more non-zeros than `room` or does not fit into `index`; this sample is skipped.
     """
     wrong = -1
     most = min(len(index), len(value))

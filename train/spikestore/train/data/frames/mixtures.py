@@ -1,6 +1,6 @@
 """Regions of mixed samples, in which a sample takes the events of its partner: places with a high density of a mixture of Gaussians. Also the labels.
 
-Only additions, multiplications and divisions of float64 are used, in a fixed order, so every device gets the same bits.
+Only additions, multiplications and divisions are used, in a fixed order, so every device gets the same bits.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _are_class_numbers(value: Any) -> bool:
 class MixedLabels(Tensor):
     """Weights of all classes, as a tensor. Torch functions that need class numbers raise `UsageError`.
 
-    These functions are `one_hot`, `nll_loss`, `multi_margin_loss`, and ``==`` or ``!=`` with a tensor of whole numbers. All other functions
+    These functions are `one_hot`, `nll_loss`, `multi_margin_loss`, and ``==`` or ``!=`` with an int64 or int32 tensor of at least one axis. All other functions
     behave as with a plain `Tensor`, and copies are plain tensors.
     """
 

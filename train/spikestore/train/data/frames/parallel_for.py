@@ -80,7 +80,7 @@ class ParallelFor:
     pool : Executor, optional
         The threads; None for the calling thread only.
     parts : int
-        Number of parts, one for each thread.
+        Number of parts, one for each thread; fewer if there are fewer samples.
     """
 
     def __init__(self, pool: Executor | None, parts: int) -> None:

@@ -31,7 +31,7 @@ _Augmentation = TypeVar("_Augmentation")
 
 
 class StepAugmentation(ABC):
-    """An augmentation that consists of steps (`AugmentationStep`). On the CPU, a compiled loop applies them while it writes the frames."""
+    """An augmentation that consists of steps (`AugmentationStep`). A compiled loop on the CPU, or a kernel on a GPU, applies them while it writes dense frames."""
 
     mixes: ClassVar[Literal["", "events", "labels"]] = ""
     """What is mixed. ``"events"``: events of samples of one class; ``"labels"``: events and labels of samples of any class; ``""``: nothing."""
@@ -76,7 +76,8 @@ class StepAugmentation(ABC):
         Raises
         ------
         UsageError
-            Partners are chosen by class numbers, but a callable of the user has replaced these by weights of classes.
+            Partners are chosen by class numbers, but a callable of the user has replaced these by weights of classes. Or labels are
+            mixed, and ``batch.classes`` is None.
         """
         rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), self._class_numbers(batch)
         centres = centres_of(batch) if self.needs_centres and batch.centres is None else batch.centres
@@ -106,6 +107,11 @@ class Augmentations:
         In the order in which a user passed them.
     classes : int
         Number of classes of the set.
+
+    Raises
+    ------
+    UsageError
+        Too many augmentations mix samples, several are `Blend`, or one that mixes labels comes before `Blend`.
     """
 
     def __init__(self, augment: Sequence[Augmentation], classes: int) -> None:
@@ -194,7 +200,13 @@ class Augmentations:
         return labels
 
     def __call__(self, batch: SparseBatch, epoch: int) -> SparseBatch:
-        """Return the augmented batch, made by operations of torch."""
+        """Return the augmented batch, made by operations of torch.
+
+        Raises
+        ------
+        UsageError
+            A callable of the user did not return a `SparseBatch`; and the errors of `StepAugmentation.__call__`.
+        """
         batch = replace(batch, classes=self._classes)
         for augmentation in self._augment:
             # Thinning comes before the alignment of samples, and does not change their centres, as in the compiled loop.

@@ -179,11 +179,28 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
     assert str(caught.value).startswith(f"{path}: 3 problems")
 
 
-@pytest.mark.parametrize("text", ['name = "a', "[[transform]\n", "name = 1\nname = 2", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'name = "a',
+        "[[transform]\n",
+        "name = 1\nname = 2",
+        "\x00",
+        f"name = {'[' * 5000}{']' * 5000}",
+        f"max_bins = {'1' * 5000}",
+    ],
+    ids=["no end", "no bracket", "twice", "no text", "nested lists", "many digits"],
+)
 def test_no_toml(tmp_path: Path, text: str) -> None:
     """The message names the file, and the place of the syntax error."""
     with pytest.raises(SpecError, match=r"speech\.toml is not TOML: "):
         load_recipe(written(tmp_path, text))
+
+
+def test_tables_in_tables_without_end(tmp_path: Path) -> None:
+    """They are TOML, but too deep for Python's recursion."""
+    with pytest.raises(SpecError, match=r"speech\.toml is not a recipe: its tables are nested too deeply"):
+        load_recipe(written(tmp_path, f"name.{'a.' * 20_000}b = 1"))
 
 
 def test_no_text(tmp_path: Path) -> None:

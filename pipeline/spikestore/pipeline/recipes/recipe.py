@@ -182,9 +182,15 @@ def load_recipe(path: Path | str) -> Recipe:
         raise SpecError(f"{path} is not UTF-8 text: {error}", path=str(path)) from None
     try:
         mapping = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also a number of thousands of digits, or deeply nested lists
         raise SpecError(f"{path} is not TOML: {error}", path=str(path)) from None
-    return Recipe.from_mapping(mapping, origin=str(path))
+    try:
+        return Recipe.from_mapping(mapping, origin=str(path))
+    except RecursionError:
+        raise SpecError(f"{path} is not a recipe: its tables are nested too deeply", path=str(path)) from None
 
 
 def _near(path: Path) -> str:

@@ -40,7 +40,7 @@ class Format:
         Approximate size of an event in a file, for planning. The plan of a build allows 16 times as many events as this size suggests.
     is_least : bool
         Whether `bytes_per_event` is the smallest size of an event, so that a file cannot have more events than `n_events` returns.
-        The plan then allows only that number.
+        If this holds for all formats of a source, the plan allows only that number.
 
     Raises
     ------

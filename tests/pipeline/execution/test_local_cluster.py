@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -49,4 +50,44 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
     monkeypatch.setattr(dask_scheduler, "_run_in_worker", die)
     monkeypatch.setattr(local_cluster, "_REPLACEMENTS", 0)
     with pytest.raises(WorkerError, match=r"end repeatedly \(status 3\)"), open_scheduler(1) as runs:
+        list(runs.run(JOB, [0]))
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_replaced_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no new process can be started, the build ends too."""
+
+    def die(job: object, fragment: int) -> None:
+        os._exit(3)
+
+    launch = local_cluster.WorkerProcesses._launch
+    launched: list[object] = []
+
+    def launch_once(processes: local_cluster.WorkerProcesses) -> subprocess.Popen[bytes]:
+        if launched:
+            raise OSError(errno.EAGAIN, "too many processes")
+        launched.append(processes)
+        return launch(processes)
+
+    monkeypatch.setattr(dask_scheduler, "_run_in_worker", die)
+    monkeypatch.setattr(local_cluster.WorkerProcesses, "_launch", launch_once)
+    with (
+        pytest.raises(WorkerError, match=r"a new one cannot be started.*too many processes"),
+        open_scheduler(1) as runs,
+    ):
+        list(runs.run(JOB, [0]))
+
+
+def test_local_workers_that_are_not_ready_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user cannot start local workers, so the advice is another number of workers."""
+
+    def launch(_: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+
+    monkeypatch.setattr(local_cluster.WorkerProcesses, "_launch", launch)
+    monkeypatch.setattr(dask_scheduler, "_LOCAL_TIMEOUT", 0)
+    with (
+        pytest.raises(WorkerError, match="no local worker is ready after 0 s: rerun with --workers 0"),
+        open_scheduler(1) as runs,
+    ):
         list(runs.run(JOB, [0]))

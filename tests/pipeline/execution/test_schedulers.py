@@ -185,7 +185,11 @@ def test_one_task_a_fragment() -> None:
     [
         (RecordingError("file: recording 3: bad"), RecordingError, "file: recording 3: bad"),
         (StorageFullError("no space left"), StorageFullError, "no space left"),
-        (killed(), WorkerError, "4 workers died in the same task.*fewer workers"),
+        (
+            killed(),
+            WorkerError,
+            "4 workers died in the same task.*fewer workers.*--restart and a smaller fragment_samples",
+        ),
         (CommClosedError("gone"), WorkerError, r"the Dask cluster failed \(gone\): rerun to resume"),
         (
             FutureCancelledError("task", "lost\nfor ever"),

@@ -83,7 +83,9 @@ def repair(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=0, help="Fragments to recompute at the same time; by default one per core."
+            "--workers",
+            min=0,
+            help="Fragments to recompute at the same time, at least one; by default one per core.",
         ),
     ] = None,
     rewrite: Annotated[
@@ -97,7 +99,7 @@ def repair(
         bool,
         typer.Option(
             "--uncommit",
-            help="Remove a damaged manifest. The next run of spikestore preprocess commits the set again.",
+            help="Remove a damaged manifest if there is no upstream from which to copy it. The next run of spikestore preprocess commits the set again.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -191,14 +193,14 @@ def _document(
 def _selected(
     store: Store, names: list[str], results: dict[str, Repair], failures: dict[str, SpikestoreError]
 ) -> Iterator[SelectedSet]:
-    """Repair the older log entries of the names, also of removed names; then yield each selected set once.
+    """Repair the older log entries of the names, also of removed names; then yield the selected sets, one for each label.
 
     Errors of damaged names are added to `failures`.
 
     Raises
     ------
     UnknownNameError
-        A name does not exist. It is raised before the first set is yielded.
+        A name does not exist, and no log entry of it was repaired. It is raised before the first set is yielded.
     """
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair

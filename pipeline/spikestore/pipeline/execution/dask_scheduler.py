@@ -100,7 +100,7 @@ class DaskScheduler:
                 except distributed.KilledWorker as error:
                     raise WorkerError(
                         f"{plural(error.allowed_failures + 1, 'worker')} died in the same task, probably out of memory: rerun with fewer "
-                        "workers, or, in a build, with a smaller fragment_samples under [build]"
+                        "workers, or, in a build, with --restart and a smaller fragment_samples under [build]"
                     ) from error
                 except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):
@@ -258,7 +258,11 @@ def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) ->
         if processes is not None and len(processes.ends) >= _MOST_EARLY_ENDS:
             raise _workers_end(processes)
         if time.monotonic() > deadline:
-            raise WorkerError(f"the Dask scheduler has no worker after {timeout} s: start workers and rerun")
+            raise WorkerError(
+                f"the Dask scheduler has no worker after {timeout} s: start workers and rerun"
+                if processes is None
+                else f"no local worker is ready after {timeout} s: rerun with --workers 0, or with fewer workers; --verbose shows their logs"
+            )
         time.sleep(_POLL_SECONDS)
 
 

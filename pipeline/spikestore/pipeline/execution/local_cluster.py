@@ -59,9 +59,10 @@ class WorkerProcesses:
     Attributes
     ----------
     ends : list of str
-        Texts that say how workers ended unexpectedly, in the order in which the workers ended.
+        Texts that say how workers ended unexpectedly or why they could not be replaced, in this order of time.
     given_up : int
-        Number of workers that are no longer replaced, because they and their replacements ended too often.
+        Number of workers that are no longer replaced, because they and their replacements ended too often, or because no new
+        process can be started.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -194,7 +195,12 @@ def local_cluster(workers: int, processes: WorkerProcesses) -> Any:
                         processes.given_up += 1
                         return
                     logger.log(level, "a worker ended unexpectedly (%s) and is replaced", reason)
-                self._launch()
+                try:
+                    self._launch()
+                except OSError as error:
+                    processes.ends.append(f"a new one cannot be started: {error}")
+                    processes.given_up += 1
+                    return
 
     options = {
         "host": _HOST,

@@ -116,8 +116,9 @@ def test_garbage_in_the_way() -> None:
     with pytest.raises(
         DamagedError,
         match=r"cannot read .*data\.zarr \(fragment 0\) \(.*\): run the build again with --restart",
-    ):
+    ) as caught:
         SMALL.build(storage)
+    assert caught.value.details["objects"] == (f"{SMALL.address.data(build.plan.hash[:12])}/label/c/0",)
     assert_nothing_committed(storage)
     assert SMALL.build(storage, restart=True).digest == DIGEST
 

@@ -93,6 +93,8 @@ class Build:
         ------
         DamagedError
             The stored plan is damaged.
+        NewerFormatError
+            The stored plan has a newer format.
         ConflictError
             The stored Zarr metadata differ from the Zarr metadata in the plan.
         """
@@ -123,14 +125,14 @@ class Build:
             )
 
     def unfinished(self) -> list[int]:
-        """Return the numbers of the fragments without a record."""
+        """Return the numbers of the fragments without a record, ascending."""
         folder = f"{self.address.build(self._id)}/records"
         finished = {entry.path for entry in self.storage.list(folder)}
         paths = [self.address.record(self._id, fragment) for fragment in range(self.plan.fragments)]
         return [fragment for fragment, path in enumerate(paths) if path not in finished]
 
     def has_fragment(self, fragment: int) -> bool:
-        """Return whether a fragment has a record."""
+        """Return whether a fragment has a record; raise `DamagedError` or `NewerFormatError` if the record cannot be used."""
         try:
             self._record(fragment)
         except MissingObjectError:
@@ -162,8 +164,10 @@ class Build:
         ------
         ConflictError
             Another builder stored other content at the same path.
+        DamagedError
+            An object at one of the paths cannot be decoded.
         UsageError
-            The columns violate the format.
+            The columns violate the format or contradict the plan, or `skipped` contradicts the columns.
         """
         self._refuse_other_size(fragment, len(columns), len(columns.index))
         content = encode_rows(self.plan, fragment, columns)
@@ -188,7 +192,7 @@ class Build:
 
         Raises
         ------
-        ConflictError, UsageError
+        ConflictError, DamagedError, UsageError
             See `put_fragment`.
         """
         samples, facts, encoded, _ = content
@@ -237,9 +241,9 @@ class Build:
         *,
         review: Callable[[Manifest], None] | None = None,
     ) -> FeatureSet:
-        """Commit the feature set and return it; every fragment must have a record.
+        """Commit the feature set and return it; every fragment must have a record. If an equal set is committed already, return this set.
 
-        First, `review` is called with the manifest. If it raises an error, the build stays unfinished and can be committed
+        Before anything is written, `review` is called with the manifest. If it raises an error, the build stays unfinished and can be committed
         later. Then all objects are listed with their sizes, and the manifest is stored, which commits the set.
 
         Raises
@@ -249,7 +253,7 @@ class Build:
         ConflictError
             The set is committed already, with another digest.
         UsageError
-            Transform and source do not belong to the build.
+            Transform and source do not belong to the build, or `provenance` has no canonical JSON form.
         """
         if (transform.key, source.key) != self.address:
             raise UsageError(
@@ -311,7 +315,11 @@ class Build:
             equal = decoder.are_equal(fragment, mine, theirs)
         except StoreError as error:
             raise DamagedError(
-                f"cannot read {path} ({error}): run the build again with --restart", path=path
+                f"cannot read {path} ({error}): run the build again with --restart",
+                path=path,
+                objects=tuple(
+                    f"{self.address.data(self._id)}/{each}" for each in theirs if theirs[each] != mine[each]
+                ),
             ) from error
         if not equal:
             raise ConflictError(

@@ -52,11 +52,11 @@ class CommittedBuild:
         return root_of(self.address, self.manifest, data)
 
     def record(self, fragment: int) -> Record:
-        """Return the record of a fragment, checked against the manifest."""
+        """Return the record of a fragment, checked against the manifest; raise `DamagedError` if it is missing or contradicts the manifest."""
         return record_of(self.address, self.manifest, fragment, self.record_bytes(fragment))
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
+        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest. Raise `DamagedError` if it is missing or differs."""
         path = self.address.record(self.manifest.plan_id, fragment)
         try:
             data = self.storage.get(path)

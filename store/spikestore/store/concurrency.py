@@ -1,6 +1,7 @@
 """Background work: parallel calls in order, prefetching, interruptible waits.
 
-Threads that may wait for a slow disk or an unresponsive server are daemons, so they never keep a process alive.
+The threads of `interruptible`, `Prefetcher` and `DaemonThreads` are daemons: if one waits for a slow disk or an unresponsive server, it
+does not keep the process alive. The threads of `in_order` do.
 """
 
 from __future__ import annotations
@@ -291,7 +292,7 @@ class DaemonThreads(Executor):
         return future
 
     def abandon(self) -> None:
-        """Cancel all unfinished futures; calls that have not begun never run."""
+        """Accept no more calls, and cancel all unfinished futures; calls that have not begun never run."""
         with self._lock:
             self._closed = True
             left = [*self._unfinished]

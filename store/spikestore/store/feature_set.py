@@ -73,7 +73,7 @@ class FeatureSet:
         DamagedError
             The manifest is damaged or belongs to another set.
         NewerFormatError
-            The manifest has a newer format.
+            The manifest has a newer format, or an operation that this version does not know.
         """
         data = storage.get(address.manifest)
         return cls(storage, address, manifest_of(address, data))
@@ -150,7 +150,7 @@ class FeatureSet:
         )
 
     def read(self, start: int = 0, stop: int | None = None) -> SampleColumns:
-        """Return rows `start` to `stop` (exclusive).
+        """Return rows `start` to `stop` (exclusive), by default all rows.
 
         Whole blocks of 64 rows are read and checked. Therefore, one call for many rows is much faster than a call for each row.
 
@@ -165,6 +165,10 @@ class FeatureSet:
             The rows are not in the set.
         DamagedError
             A stored object differs from what was committed; the message names the object.
+        MissingObjectError
+            The set was removed, or replaced by another build, after it was opened.
+        StoreError
+            The rows cannot be read although no object is damaged, for example because memory is short.
         """
         from spikestore.store.columns.samples import concatenate
         from spikestore.store.trust.block_rows import RowRange
@@ -211,8 +215,8 @@ class FeatureSet:
         ------
         UsageError
             The rows are not in the set, or a dtype is too small for its values.
-        DamagedError
-            A stored object differs from what was committed; the message names the object.
+        DamagedError, MissingObjectError, StoreError
+            See `read`.
         """
         import numpy as np
 
@@ -237,7 +241,7 @@ class FeatureSet:
         return NarrowRows.of(self.read(start, stop), dtypes)
 
     def fragments(self) -> Iterator[SampleColumns]:
-        """Yield all rows, one checked fragment at a time; chunks are decoded on all cores."""
+        """Yield all rows, one checked fragment at a time; chunks are decoded on all cores. Raises the errors of `read`."""
         from spikestore.store.trust.block_rows import RowRange
 
         with ThreadPoolExecutor(available_cores(), thread_name_prefix="spikestore-decode") as pool:
@@ -248,7 +252,7 @@ class FeatureSet:
         """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
 
         The names of optional columns are in ``manifest.extras``. Each object of the column is compared with the SHA-256 in
-        its fragment's record. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
+        its fragment's record. If only Zarr supports the codecs of the set, all rows are read and checked instead. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
         is 0 or an empty text.
 
         Raises
@@ -307,8 +311,8 @@ class FeatureSet:
         ------
         UsageError
             The row is not in the set, or its frames exceed `max_frame_bytes`.
-        DamagedError
-            A stored object differs from what was committed.
+        DamagedError, MissingObjectError, StoreError
+            See `read`.
         """
         import numpy as np
 
@@ -322,11 +326,11 @@ class FeatureSet:
         return dense.reshape(n_bins, *self.layout.sites)
 
     def record(self, fragment: int) -> Record:
-        """Return the record of a fragment, checked against the manifest."""
+        """Return the record of a fragment, checked against the manifest; raise `DamagedError` if it is missing or contradicts the manifest."""
         return self._build.record(fragment)
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest."""
+        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest. Raise `DamagedError` if it is missing or differs."""
         return self._build.record_bytes(fragment)
 
 

@@ -9,7 +9,7 @@ numba's own cache ignores changes of imported modules, and its errors reach the 
 3. every file begins with a hash of the rest of the file, because a flipped bit in machine code is not visible before the code
    runs;
 4. a fault of the cache costs only time: damaged code is dropped and compiled again, code that cannot be written is
-   compiled in every process, and a warning names the file.
+   compiled in every process, and a warning names the files or their folder.
 
 numba is installed by the extras; only modules that compile functions import this module.
 """

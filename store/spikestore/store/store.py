@@ -177,7 +177,10 @@ class Store:
         return ref
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if `point` would refuse to point the name at these sets without ``move=True``. The sets need not be built yet."""
+        """Raise `UsageError` if `point` would need ``move=True`` to point the name at these sets. The sets need not be built yet.
+
+        Digests of sets with equal keys are not compared, and classes neither: `point` compares them.
+        """
         refuse_move(self.storage, self.find, name, sets)
 
     def tag(self, name: str, new: str, *, move: bool = False) -> Ref:

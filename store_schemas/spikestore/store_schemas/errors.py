@@ -113,14 +113,14 @@ class Problem(NamedTuple):
 class SpecError(UsageError):
     """A recipe, its lock file or a spec does not fit its model. For a document in a store, `DamagedError` is raised instead.
 
-    ``problems`` lists every fault, not only the first.
+    ``problems`` lists every fault of the fields, not only the first.
     """
 
     kind = "spec"
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """All problems, in document order."""
+        """All problems; none if the error concerns no fields, for example because a file is not TOML."""
         return tuple(Problem(*problem) for problem in self.details.get("problems", ()))
 
 
@@ -131,7 +131,7 @@ class UnsupportedTransformError(UsageError):
 
 
 class UnknownNameError(UsageError, LookupError):
-    """A feature set, ref, split, dataset or command does not exist."""
+    """Something that the user names does not exist: for example a feature set, name, split, partition or data set."""
 
     kind = "unknown-name"
 
@@ -161,7 +161,7 @@ class LayoutError(SourceError):
 
 
 class RecordingError(SourceError):
-    """One recording is invalid: it is too long, or its events are unsorted, outside the sensor or not finite."""
+    """One recording is invalid: for example, it is too long, or its events are unsorted, outside the sensor or not finite."""
 
     kind = "recording"
 
@@ -185,19 +185,19 @@ class MissingObjectError(StoreError, FileNotFoundError):
 
 
 class DamagedError(StoreError):
-    """Stored bytes differ from the committed bytes; ``details["objects"]`` lists the objects."""
+    """Stored bytes differ from the committed bytes; ``details["objects"]``, if present, lists the objects."""
 
     kind = "damaged"
 
 
 class NewerFormatError(StoreError):
-    """A document has a newer format than this version reads."""
+    """A document has a newer format than this version reads, or an operation that this version does not know."""
 
     kind = "newer-format"
 
 
 class ConflictError(StoreError):
-    """Two builds of the same feature set differ."""
+    """Two builds of the same feature set differ, or a partition has the name of another partition of the same source."""
 
     kind = "conflict"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#@'\"]*@")
+_USER = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)[^\s/?#'\"]*@")
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.-]*(?:signature|credential|token|secret|password|accesskey(?:id)?|access_key(?:_id)?)|sig)=)[^\s&;'\"]+",
     re.IGNORECASE,

@@ -155,7 +155,10 @@ def test_a_value_beyond_float32_is_an_error() -> None:
 def test_recordings_without_y_are_refused(part: Any) -> None:
     transform = transform_from_tonic(part)
     op = transform.operations[-1].op
-    with pytest.raises(UsageError, match=f"^{op} needs events with y, but these recordings have no y"):
+    advice = "use to_frame" if part is GRID else "remove to_bina_rep"
+    with pytest.raises(
+        UsageError, match=f"^{op} needs events with y, but these recordings have no y: {advice}$"
+    ):
         block_chain(transform, "auto", has_y=False)
 
 

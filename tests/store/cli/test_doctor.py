@@ -28,6 +28,15 @@ def test_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "pip install part" in out
 
 
+def test_a_check_without_findings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The topic of a package whose check yields nothing is shown without lines."""
+    monkeypatch.setattr(findings, "findings_of_entry_points", lambda: iter([("silent", [])]))
+    assert main(["doctor", "--store", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "silent"
+
+
 def test_a_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit status is 1, and the JSON has the number of problems and the remedy."""
     (tmp_path / "file").write_text("")

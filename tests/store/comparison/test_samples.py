@@ -94,6 +94,19 @@ def test_files_are_matched_by_content(order: list[int], kept: int) -> None:
     assert [list(found.first), list(found.second)] == totals
 
 
+def test_files_of_equal_contents() -> None:
+    """Each row is matched once: a second file of the same content is a recording that only one of the sets has."""
+    first, second = build(with_files(small_set(4), [5, 5, 6, 7])), build(with_files(small_set(3), [7, 5, 5]))
+    for one, other, expected_counts in ((first, second, (3, 1, 0)), (second, first, (3, 0, 1))):
+        found = sample_differences(one, other)
+        assert found is not None
+        assert (found.recordings, found.only_first, found.only_second) == expected_counts
+    single = build(with_files(small_set(2), [5, 8]))
+    found = sample_differences(first, single)
+    assert found is not None
+    assert (found.recordings, found.only_first, found.only_second) == (1, 3, 1)
+
+
 def test_unknown_recordings_are_not_compared() -> None:
     """Two files of other contents with many recordings each: it is unknown which recordings are the same."""
     assert sample_differences(build(FIRST), build(small_set(seed=1))) is None

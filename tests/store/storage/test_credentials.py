@@ -188,6 +188,7 @@ def test_urls_with_credentials_are_refused(url: str) -> None:
     [
         ("GET http://u:p@h:9/x failed", "GET http://***@h:9/x failed"),
         ("https://token@h/x?y=1", "https://***@h/x?y=1"),
+        ("http://u:p@q@h/a and http://v@i", "http://***@h/a and http://***@i"),
         (
             "http://h/a?X-Amz-Credential=AK%2F1&X-Amz-Signature=ab12&list-type=2",
             "http://h/a?X-Amz-Credential=***&X-Amz-Signature=***&list-type=2",

@@ -61,7 +61,7 @@ def stderr_console() -> Console:
 
 
 def stdout_console() -> Console:
-    """Return a rich console on stdout, for tables; in a pipe, lines are neither wrapped nor cut."""
+    """Return a rich console on stdout, for tables; in a pipe, lines of up to 1,000 characters are neither wrapped nor cut."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else _WIDTH_OF_PIPES, highlight=False)
@@ -95,7 +95,7 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def progress(unit: str = "samples") -> Iterator[Progress]:
-    """Show progress on stderr: bars on a terminal, a line every 10 seconds elsewhere, nothing with ``--quiet``.
+    """Show progress on stderr: bars on a terminal, a line at the start, every 10 seconds and at the end elsewhere, nothing with ``--quiet``.
 
     Parameters
     ----------

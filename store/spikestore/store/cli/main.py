@@ -8,11 +8,10 @@ these packages.
 2. ``spikestore --help`` loads all entry points, because it shows the first line of each docstring. Command modules therefore
    import large packages inside their functions.
 3. The exit status is 0 if the command is done, 1 if it failed, 2 after wrong use, 130 after Ctrl-C. An error of a command
-   becomes one line on stderr.
+   becomes a message on stderr.
 
 A command fails by raising a :class:`~spikestore.store_schemas.errors.SpikestoreError`, or ``typer.Exit(1)`` after it has
-reported the reason. Only this module configures logging. If a command reads an environment variable, ``typer.Option(envvar=…)``
-declares it.
+reported the reason. This module shows the log on stderr, so commands add no handlers of their own.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class LenientStream:
     Attributes
     ----------
     lost : OSError or None
-        Error of the first failed write; None if all text was written.
+        Error of the first failed write or flush; None if nothing has failed.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

@@ -1,4 +1,8 @@
-"""Rows of a fragment that arrive in order are hashed and encoded block by block, so that only the rows of one block (64 rows) stay in memory."""
+"""Rows of a fragment that arrive in order are hashed and encoded piece by piece.
+
+In memory stay the columns with one value per sample, the encoded chunks, and the non-zeros of the last block (64 rows) and chunk. If
+only Zarr supports the codecs of the plan, all rows stay in memory.
+"""
 
 from __future__ import annotations
 

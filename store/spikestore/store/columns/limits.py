@@ -30,7 +30,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory, or if shards exceed `LARGEST_SHARD`.
 
     A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. The fragments that
-    spikestore plans have about 256 MiB, far less than these limits.
+    spikestore plans usually have at most about 256 MiB, far less than these limits.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}
@@ -50,7 +50,7 @@ def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
 
 
 def refuse_giant_set(manifest: Manifest) -> None:
-    """Raise `DamagedError` if a fragment of a set would decode to more than this machine's memory.
+    """Raise the error of `refuse_giant_fragment` if the set has such a fragment.
 
     Call this function before you allocate memory in proportion to the number of rows.
     """

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikestore.store_schemas.documents.manifest import Manifest
+from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.column_values import array_of
 
 WINDOW_SAMPLES = 8192
@@ -37,8 +38,9 @@ def packed_bytes(manifest: Manifest) -> int:
 
 
 def default_window(manifest: Manifest) -> int:
-    """Return the number of samples among which a streamed epoch shuffles: as many as `WINDOW_BYTES` hold, at most `WINDOW_SAMPLES`."""
-    return min(WINDOW_SAMPLES, int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples)))
+    """Return the number of samples among which a streamed epoch shuffles: as many as `WINDOW_BYTES` hold, at least one block (64) and at most `WINDOW_SAMPLES`."""
+    held = int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples))
+    return max(BLOCK, min(WINDOW_SAMPLES, held))
 
 
 def _narrowest(largest: int, candidates: tuple[type[np.integer[Any]], ...]) -> np.dtype[Any]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 TABLE_BYTES = 64 * 2**20
-"""Maximum size of the per-sample columns that a reader caches, in bytes; the columns of the most recently used fragments are cached."""
+"""Maximum size of the per-sample columns that a reader caches, in bytes. Those of the last used fragment are cached whatever their size."""
 
 Rows = tuple[SampleColumns, npt.NDArray[np.uint64]]
 """Rows of a fragment, and the stored hashes of their blocks."""
@@ -89,7 +89,8 @@ class ColumnReader(Protocol):
         Raises
         ------
         DamagedError
-            An object is damaged, or the stored arrays ``start`` and ``nnz`` contradict each other.
+            An object is damaged, the stored arrays ``start`` and ``nnz`` contradict each other, or ``nnz`` contradicts the manifest.
+            Damage may raise any other error, too, if Zarr decodes (`read_errors`).
         """
 
 

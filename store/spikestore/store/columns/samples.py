@@ -85,8 +85,8 @@ class SampleColumns:
         Raises
         ------
         UsageError
-            Lengths differ; an index does not increase strictly within its sample or is outside its frames; a value
-            is 0, not finite, or outside the range of its dtype.
+            Lengths differ; an index does not increase strictly within its sample or is outside its frames; ``value``
+            has a 0 or is not finite; a column has values outside the range of its dtype, or real numbers instead of integers.
         """
         fault = first_fault(self, layout)
         if fault is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,7 +61,8 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
     """Return the rows of the recordings that both sets have, shape (recordings,) each; None if it is not known which recordings both have.
 
     It is known in two cases. If the same reader read both sets from the same files, equal rows are the same recording. If, in both
-    sets, each recording is a file of its own, files with equal contents are the same recording.
+    sets, each recording is a file of its own, files with equal contents are the same recording. If a set has several files of one
+    content, each is matched with another file of the other set.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (
@@ -74,8 +76,12 @@ def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s
         return rows, rows
     if not (len(ours.files) == len(first) and len(theirs.files) == len(second)):
         return None
-    row_of = {file.sha256: row for row, file in enumerate(theirs.files)}
-    pairs = [(row, row_of[file.sha256]) for row, file in enumerate(ours.files) if file.sha256 in row_of]
+    rows_of: dict[str, deque[int]] = {}
+    for row, file in enumerate(theirs.files):
+        rows_of.setdefault(file.sha256, deque()).append(row)
+    pairs = [
+        (row, left.popleft()) for row, file in enumerate(ours.files) if (left := rows_of.get(file.sha256))
+    ]
     matched = np.array(pairs, np.int64).reshape(-1, 2)
     return matched[:, 0], matched[:, 1]
 

@@ -46,17 +46,21 @@ class Finding:
 def findings_of_entry_points() -> Iterator[tuple[str, list[Finding]]]:
     """Yield the topic and the findings of each registered check, sorted by topic.
 
-    A check that cannot be imported, or that raises an error, gives a finding that says so.
+    A check that cannot be imported, or that raises an error, gives a finding that says so. If a package is missing, this is the only
+    finding of the check, and it is ``absent``.
     """
     for point in sorted(importlib.metadata.entry_points(group=GROUP)):
         try:
             check: Callable[[], Iterable[Finding]] = point.load()
-        except ImportError as error:
-            remedy = f"to use spikestore.{point.name}, run pip install 'spikestore[{point.name}]'"
-            yield (
-                point.name,
-                [Finding("packages", "absent", f"{error.name or error} is not installed", remedy)],
-            )
+        except ModuleNotFoundError as error:
+            missing = f"{error.name or error} is not installed"
+            remedy = "install the package that is missing"
+            if point.value.startswith("spikestore."):
+                remedy = f"to use spikestore.{point.name}, run pip install 'spikestore[{point.name}]'"
+            yield point.name, [Finding("packages", "absent", missing, remedy)]
+            continue
+        except Exception as error:  # a broken package may raise anything
+            yield point.name, [_ended_with(error)]
             continue
         yield point.name, findings_of(check)
 
@@ -70,9 +74,13 @@ def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     except (SpikestoreError, OSError) as error:
         found.append(Finding("check", "problem", str(error), "see the message"))
     except Exception as error:  # a broken package may raise anything when it is imported
-        text = f"{type(error).__name__}: {error}".splitlines()[0]
-        found.append(Finding("check", "problem", f"the check ended with {text}", "install the package again"))
+        found.append(_ended_with(error))
     return found
+
+
+def _ended_with(error: Exception) -> Finding:
+    text = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Finding("check", "problem", f"the check ended with {text}", "install the package again")
 
 
 def versions(*distributions: str) -> Iterator[Finding]:

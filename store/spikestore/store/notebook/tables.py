@@ -40,7 +40,7 @@ class ShownStore(Protocol):
 
 
 def table_of_set(features: ShownSet) -> str:
-    """Return a table with the source, transform, frames and sizes of a set; only its manifest is used."""
+    """Return a table with the source, transform, frames and sizes of a set; nothing is read from the store."""
     manifest, layout = features.manifest, features.manifest.layout
     transform = " → ".join(operation.op for operation in manifest.transform.operations)
     events = manifest.events

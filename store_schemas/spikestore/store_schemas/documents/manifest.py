@@ -68,7 +68,7 @@ class Manifest(Document):
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
     """Skipped rows, ascending; readers leave them out."""
     events: EventCounts = EventCounts()
-    """Events read, cropped and dropped in all recordings."""
+    """Events read, cropped and dropped in all recordings, and lossy samples."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """When and with what the set was built; not part of the digest."""
 

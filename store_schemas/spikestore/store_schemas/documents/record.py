@@ -31,7 +31,7 @@ class SkippedRow(Spec):
 
 
 class EventCounts(Spec):
-    """Numbers of events read, cropped and dropped in some samples."""
+    """Numbers of events read, cropped and dropped in some samples, and of lossy samples."""
 
     n_events: Count = 0
     """Events as read."""
@@ -70,4 +70,4 @@ class Record(Document):
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
     """Skipped rows, ascending."""
     events: EventCounts = EventCounts()
-    """Events read, cropped and dropped."""
+    """Events read, cropped and dropped, and lossy samples."""

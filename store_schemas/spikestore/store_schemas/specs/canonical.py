@@ -34,7 +34,8 @@ def canonical_json(document: Any) -> bytes:
     Raises
     ------
     SpecError
-        The value has no canonical form: NaN, infinity, an integer beyond ±(2^53 - 1), or a type that JSON lacks.
+        The value has no canonical form: NaN, infinity, an integer beyond ±(2^53 - 1), a text with half of a surrogate
+        pair, or a type that JSON lacks.
     """
     try:
         return _canonical_text(document).encode("utf-8")

@@ -16,7 +16,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\\]|(?:^|/)\.{0,2}(?:/|\Z)")
 def _relative(name: str) -> str:
     if _UNSAFE.search(name):
         raise ValueError(
-            f"{name!r} must be a relative path: no / at the beginning, no empty parts, no parts . or .., and no backslashes"
+            f"{name!r} must be a relative path: no / at the beginning, no empty parts, no parts . or .., no backslashes, and no control characters"
         )
     return name
 

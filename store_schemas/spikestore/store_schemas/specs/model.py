@@ -128,7 +128,7 @@ class Spec(BaseModel):
         return model
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain JSON values, including defaults; they share no objects with the model."""
+        """Return plain JSON values, including defaults, except for members that documents omit; they share no objects with the model."""
         return self.model_dump(mode="json")
 
 
@@ -136,7 +136,13 @@ class Document(Spec):
     """Base of all JSON documents in a store."""
 
     def to_bytes(self) -> bytes:
-        """Return this document as canonical JSON (RFC 8785) that contains its own SHA-256."""
+        """Return this document as canonical JSON (RFC 8785) that contains its own SHA-256.
+
+        Raises
+        ------
+        SpecError
+            See `seal`; only values of any type, such as a manifest's provenance, can cause this error.
+        """
         return seal(self.to_mapping())
 
     @classmethod
@@ -147,7 +153,7 @@ class Document(Spec):
         ------
         DamagedError
             The bytes do not match their own hash, do not fit the model, or lack a member. In a stored document, members
-            with a default are required too.
+            with a default are required too, if spikestore always writes them.
         NewerFormatError
             The document has a newer format.
         """

@@ -56,7 +56,7 @@ class Source(Spec):
     reader_version: Size
     """Version of the reader's results."""
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-    """The dataset's name, as in ``tonic.datasets``."""
+    """The dataset's name; for a dataset of Tonic, the name in ``tonic.datasets``."""
     split: Name
     """The split's name, such as ``train``, ``valid`` or ``test``."""
     sort: bool = False

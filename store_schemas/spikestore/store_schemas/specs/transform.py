@@ -107,8 +107,10 @@ class Transform(Spec):
         return next((step for step in self.operations if isinstance(step, FloatFrames | ToBinaRep)), None)
 
     def problem_without_y(self) -> str | None:
-        """Return why recordings without ``y`` do not fit this transform, or None."""
+        """Return why the frames of this transform do not fit recordings without ``y``, or None. The operations before the frames are not checked."""
         x, y, p = self.to_frame.sensor_size
+        if isinstance(self.float_operation, ToBinaRep):
+            return "to_bina_rep needs events with y, but these recordings have no y: remove to_bina_rep"
         if self.float_operation is not None:
             return (
                 f"{self.float_operation.op} needs events with y, but these recordings have no y: use to_frame"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spikestore.store.feature_set import FeatureSet
 
 _MOST = 20
-"""Maximum number of differences of one kind that are shown without --json."""
+"""Maximum number of differing parameters and files that are shown without --json."""
 
 
 def diff(

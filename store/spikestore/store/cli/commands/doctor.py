@@ -56,7 +56,7 @@ def _show(topics: dict[str, list[Finding]]) -> None:
     console = stdout_console()
     for topic, found in topics.items():
         console.print(topic, markup=False)
-        width = max(len(finding.what) for finding in found)
+        width = max((len(finding.what) for finding in found), default=0)
         for finding in found:
             line = f"  {_SIGNS[finding.state]:8}{finding.what:{width}}  {finding.detail}"
             console.print(visible(line), markup=False, emoji=False, soft_wrap=True)

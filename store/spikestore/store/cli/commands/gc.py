@@ -84,7 +84,7 @@ def gc(
 
 
 _MOST_DAYS = 100_000
-"""Largest accepted age: longer than any store exists, and short enough for Python's dates."""
+"""A larger age has the effect of this age: longer than any store exists, and short enough for Python's dates."""
 
 _KINDS = {
     "plan": "the unused plan",

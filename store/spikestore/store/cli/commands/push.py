@@ -60,9 +60,9 @@ def push(
 def copy_each(
     names: Sequence[str], copy: Callable[[str], Mapping[str, Copied]]
 ) -> tuple[dict[str, Copied], StoreError | None]:
-    """Copy the sets of each name. Return the copied sets by label, and the first error of a damaged set, if any.
+    """Copy the sets of each name. Return the copied sets by label, and the first error of a set that is damaged or has a newer format, if any.
 
-    Damage of one name does not stop the copies of the other names. If several names select a set, the result of its first copy
+    Such an error does not stop the copies of the other names; further errors of this kind are logged. If several names select a set, the result of its first copy
     is returned.
     """
     from spikestore.store_schemas.errors import DamagedError, NewerFormatError
@@ -84,7 +84,7 @@ def copy_each(
 def report_copied(
     done: dict[str, Copied], url: str, *, as_json: bool, failed: StoreError | None = None
 ) -> None:
-    """Report the copied sets on stderr, or as JSON on stdout; then raise `failed`, if it is given."""
+    """Report the copied sets on stderr, or as JSON on stdout; then raise `failed`, if it is given. If no set was copied, only raise it."""
     if failed is not None and not done:
         raise failed
     _report(done, url, as_json=as_json)

@@ -23,7 +23,7 @@ class Denoise(Spec):
     """Keep an event only if one of the four neighbouring pixels had an event less than ``filter_time`` before, like ``tonic.transforms.Denoise``.
 
     Events need a field ``y``. As in Tonic, every pixel up to the largest x and y of the recording is treated as if it had an
-    event at time 0. So all events before ``filter_time`` are kept.
+    event at time 0. So all events before ``filter_time`` are kept, except in a recording of only the pixel (0, 0).
     """
 
     op: Literal["denoise"] = "denoise"

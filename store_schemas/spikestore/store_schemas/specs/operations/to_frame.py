@@ -17,7 +17,7 @@ class ToFrame(Spec):
     """Count events per (time bin, polarity, y, x), like ``tonic.transforms.ToFrame``.
 
     ``sensor_size`` is required, because Tonic would infer a missing ``sensor_size`` from each recording separately. A parameter
-    without effect is rejected, so that two different specs never mean the same.
+    without effect is rejected, because it would change the key.
     """
 
     op: Literal["to_frame"] = "to_frame"

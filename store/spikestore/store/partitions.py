@@ -33,11 +33,9 @@ def store_partition(
     Raises
     ------
     SpecError
-        A name is invalid, or a row is in two parts.
-    ConflictError
-        Another partition of the source has this name.
-    ReadOnlyStoreError
-        The store is not writable.
+        A name is invalid; there is no part; the rows of a part do not ascend, or are not from 0 to `samples` - 1; or a row is in two parts.
+    ConflictError, DamagedError, NewerFormatError, ReadOnlyStoreError
+        The errors of `put_partition`.
     """
     bounds = {part: runs_of(np.asarray(rows, np.int64)) for part, rows in parts.items()}
     new = Partition(name=name, source_key=source_key, samples=samples, parts=bounds)
@@ -52,8 +50,8 @@ def put_partition(storage: Storage, new: Partition) -> None:
     ------
     ConflictError
         Another partition of the source has this name.
-    DamagedError
-        The stored partition of this name is damaged.
+    DamagedError, NewerFormatError
+        The stored partition of this name is damaged, or has a newer format.
     ReadOnlyStoreError
         The store is not writable.
     """
@@ -74,6 +72,8 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
         The source has no partition of this name; the message lists the existing partitions.
     DamagedError
         The document is damaged, or belongs to another source or name.
+    NewerFormatError
+        The document has a newer format.
     """
     try:
         if NAME.match(name):

@@ -9,7 +9,7 @@ Progress: TypeAlias = Callable[[int, int, str], None]
 """Called as ``progress(done, total, label)`` with numbers of bytes, samples or objects; never by two threads at once."""
 
 UnlabelledProgress: TypeAlias = Callable[[int, int], None]
-"""Called as ``progress(done, total)`` by work on a single object; `labelled` makes such a callback."""
+"""Called as ``progress(done, total)`` by work on one set or one store; `labelled` makes such a callback."""
 
 
 def labelled(progress: Progress, label: str) -> UnlabelledProgress:

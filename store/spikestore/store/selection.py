@@ -56,6 +56,8 @@ class Selection:
         ------
         DamagedError
             A set that the name pins is missing or has another digest, or a manifest is damaged.
+        NewerFormatError
+            A manifest has a newer format.
         UnknownNameError
             No set is committed under the key.
         """
@@ -75,7 +77,7 @@ class Selection:
         return opened
 
     def only(self) -> FeatureSet:
-        """Open the only selected set and return it. Raises the errors of `open`.
+        """Open the only selected set and return it. The errors of `open` may be raised too.
 
         Raises
         ------
@@ -179,7 +181,7 @@ def sets_of_source(storage: Storage, source_key: str) -> Iterator[FeatureSet]:
 
 
 def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str]) -> UnknownNameError:
-    """Return the error for an unknown split; its message lists the splits of the name."""
+    """Return the error for an unknown split; its message suggests a similar split, and lists the splits of the name."""
     splits = [*known]
     hint = did_you_mean(split, splits) or ";"
     message = f"{name} in {storage.url} has no split {split!r}{hint} it has {', '.join(splits)}"
@@ -187,7 +189,7 @@ def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str])
 
 
 def no_such_name(storage: Storage, text: str) -> UnknownNameError:
-    """Return the error for an unknown name; its message lists the names of the store."""
+    """Return the error for an unknown name; its message suggests a similar name, or else lists the names of the store."""
     names = [name for name, _ in refs.read_all(storage)]
     hint = did_you_mean(text.partition(":")[0], names) or (
         f"; it has {', '.join(names)}"

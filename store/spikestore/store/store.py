@@ -54,12 +54,17 @@ def default_location() -> str:
 class Store:
     """Feature sets and names for them, in a folder or below a prefix in a bucket.
 
-    Creating a `Store` accesses nothing; a folder that does not exist is an empty store.
+    Creating a `Store` does not access the location; a folder that does not exist is an empty store.
 
     Parameters
     ----------
     location : str, Path or Storage
         A folder, ``file://…``, or ``s3://bucket/prefix``.
+
+    Raises
+    ------
+    UsageError, StoreError
+        The errors of `spikestore.store.storage.open_storage`.
 
     Examples
     --------
@@ -90,24 +95,32 @@ class Store:
         ------
         UnknownNameError
             The name, split or key does not exist, or several keys begin with `text`; the message lists alternatives.
-        DamagedError
-            The newest entry of the name is damaged.
+        UsageError
+            Nothing follows the colon.
+        DamagedError, NewerFormatError
+            The newest entry of the name is damaged, or has a newer format.
         """
         return select(self.storage, text)
 
     def find(self, address: Address) -> FeatureSet | None:
-        """Return the feature set at an address, or None if it is not committed."""
+        """Return the feature set at an address, or None if it is not committed.
+
+        Raises
+        ------
+        DamagedError, NewerFormatError
+            The manifest is damaged, or has a newer format.
+        """
         try:
             return FeatureSet.open(self.storage, address)
         except MissingObjectError:
             return None
 
     def addresses(self) -> Iterator[Address]:
-        """Yield the addresses of all folders below ``features/``, committed or not, sorted."""
+        """Yield the addresses of all sets, committed or not, sorted."""
         return all_addresses(self.storage)
 
     def feature_sets(self) -> Iterator[FeatureSet]:
-        """Yield all committed feature sets; if a set cannot be opened, log a warning and skip the set."""
+        """Yield all committed feature sets; if a set is damaged or has a newer format, log a warning and skip the set."""
         for address in self.addresses():
             try:
                 features = self.find(address)
@@ -122,11 +135,17 @@ class Store:
         return [name for name, _ in refs.read_all(self.storage)]
 
     def ref(self, name: str) -> Ref | None:
-        """Return the current entry of a name, or None if the name does not exist."""
+        """Return the current entry of a name, or None if the name does not exist or was removed.
+
+        Raises
+        ------
+        DamagedError, NewerFormatError
+            The entry is damaged, or has a newer format.
+        """
         return refs.read(self.storage, name)
 
     def refs(self) -> dict[str, Ref | StoreError]:
-        """Return the current entry of every name, or the error of reading it. This method needs one request per name."""
+        """Return the current entry of every name, or the error of reading it. Names are sorted. This method needs one request per name."""
         return dict(refs.read_all(self.storage))
 
     def catalogue(self) -> Iterator[tuple[Address, FeatureSet | StoreError]]:
@@ -148,10 +167,10 @@ class Store:
 
         A split of the name that is not in `splits` keeps its set if this set has the transform of the new sets; otherwise the split
         is removed from the name, because a name never mixes transforms. A warning names each other split whose set
-        stays, and has recordings of the new sets.
+        stays, and has recordings of the new sets, if each file is one recording.
 
         Without `move`, no split is removed, and a split changes its set only if the new set has the same transform and all
-        recordings of the old set (compared by content).
+        recordings of the old set (compared by content), or if the old set is missing.
 
         Parameters
         ----------
@@ -167,6 +186,8 @@ class Store:
         UsageError
             The name is invalid; the sets have several transforms, or number their classes differently; or a change of the name
             needs ``move=True``.
+        DamagedError, NewerFormatError
+            The newest entry of the name is damaged, or has a newer format.
         MissingObjectError
             A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
@@ -191,8 +212,10 @@ class Store:
         UsageError
             The new name is invalid; the new name refers to other sets, and `move` is false; or the sets of the old name
             number their classes differently.
-        UnknownNameError, DamagedError
-            The old name does not exist, or is damaged.
+        UnknownNameError, DamagedError, NewerFormatError
+            The old name does not exist; or one of its sets, or the newest entry of one of the names, is damaged or has a newer format.
+        MissingObjectError
+            A set was removed meanwhile (``gc --unreferenced``): build or copy it again.
         """
         sets = self.splits(name)
         refuse_other_classes({f"{new}:{split}": features.classes for split, features in sets.items()})
@@ -217,6 +240,8 @@ class Store:
             The name or split does not exist.
         DamagedError
             ``NAME:SPLIT`` was passed, and the newest entry of the name is damaged, so only ``NAME`` can be removed.
+        NewerFormatError
+            The newest entry of the name has a newer format.
         UsageError
             Nothing follows the colon.
         """
@@ -255,7 +280,7 @@ class Store:
         UnknownNameError
             The name does not exist in this store.
         UsageError
-            The name refers to other sets in the other store, and `move` is false.
+            The name refers to other sets in the other store, and `move` is false; or both stores are the same.
         StoreError
             This store is damaged (`DamagedError`); the other store has another set under the same keys
             (`ConflictError`), is not writable (`ReadOnlyStoreError`), or has not enough space (`StorageFullError`).
@@ -304,8 +329,8 @@ class Store:
         ------
         UnknownNameError
             The name does not exist.
-        DamagedError
-            A set that the name pins is missing, or has another digest.
+        DamagedError, NewerFormatError
+            The name or a manifest is damaged, or has a newer format; or a set that the name pins is missing, or has another digest.
         """
         opened = self.select(name).open()
         return {

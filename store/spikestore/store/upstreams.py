@@ -46,8 +46,8 @@ class Upstreams:
 
     Raises
     ------
-    UsageError
-        A location is invalid.
+    UsageError, StoreError
+        A location is invalid, or its credentials are.
     """
 
     def __init__(self, locations: Iterable[str]) -> None:
@@ -120,7 +120,7 @@ class Upstreams:
         UsageError
             The name refers to other sets in `store`.
         StoreError
-            `store` is not writable, or full.
+            `store` is not writable or full, or has one of the sets, damaged.
         """
         wanted = list(splits)
         for upstream in self._asked(store):

@@ -200,7 +200,7 @@ def test_one_time_bin_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     built(tmp_path, recordings(seconds=0.0008), CropTime(max=1e6))
     (line,) = warnings(caplog)
     assert line.startswith(
-        "SHD train: every recording fits into one time bin of 4,000 µs: the times in 64 of the 70"
+        "SHD train: no recording has more than one time bin of 4,000 µs: the times in 64 of the 70"
     )
     assert "If the unit of these times is not µs, scale them" in line
 

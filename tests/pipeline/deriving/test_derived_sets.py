@@ -234,7 +234,7 @@ def test_a_warning_about_a_derived_set_reads_no_recording(
         build(source, transform(700, 2000), tmp_path / "store")
     assert names == []
     assert (
-        "fits into one time bin of 2,000,000 µs: the set was computed from a finer set, so the times of"
+        "has more than one time bin of 2,000,000 µs: the set was computed from a finer set, so the times of"
         in caplog.text
     )
 

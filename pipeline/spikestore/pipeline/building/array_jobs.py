@@ -2,8 +2,8 @@
 
 All jobs use the same plan: the job that runs first stores the plan, and the other jobs read the plan. Part i of n has the
 fragments i - 1, i - 1 + n, i - 1 + 2n, … The jobs may run at any time, in any order and more than once, and no job waits for
-another. Only a job with the option ``finalise`` commits the sets. This job computes nothing. If fragments are missing, it
-reports them and commits nothing.
+another. Only a job with the option ``finalise`` commits the sets. This job computes nothing. If fragments of a
+set are missing, it reports them, and commits neither this set nor the sets after it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ CROPPED_SHARE = 0.9
 """Share of cropped events above which a warning is logged: an intended crop removes the ends of recordings, not most events."""
 
 SAMPLED = 64
-"""Number of recordings, spread evenly over the source, whose times are read."""
+"""Maximum number of recordings, spread evenly over the source, whose times are read."""
 
 
 _ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
@@ -143,7 +143,7 @@ class SetReview:
                     "to_frame in the unit of the times"
                 )
             logger.warning(
-                "%s: every recording fits into one time bin of %s µs: %s. %s",
+                "%s: no recording has more than one time bin of %s µs: %s. %s",
                 self._label,
                 f"{length:,.12g}",
                 self._times(),

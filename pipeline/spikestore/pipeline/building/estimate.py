@@ -20,7 +20,7 @@ from spikestore.store.storage import Storage
 from spikestore.store_schemas.layout import BLOCK
 
 SAMPLED = 64
-"""Number of recordings that are transformed for the estimate."""
+"""Maximum number of recordings that are transformed for the estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ def estimate(
     ------
     SourceError
         The recordings cannot be used.
+    UsageError
+        The transform does not fit the recordings.
     """
     located, transform = wanted.located, wanted.transform
     look, former = (look_into(located, transform), None) if reuse is None else reuse.look(wanted)

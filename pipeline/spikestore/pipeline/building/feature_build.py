@@ -78,6 +78,10 @@ def open_build(
     ------
     LayoutError
         A file does not have the expected layout, or has no recordings.
+    UsageError
+        The transform does not fit the recordings.
+    DamagedError, NewerFormatError
+        The stored plan is damaged, or has a newer format.
     ConflictError
         The unfinished build has other columns, or another number of samples, than the source and the transform give now.
     """

@@ -34,8 +34,8 @@ class BuildOptions:
         Start a new build instead of resuming an unfinished build.
     executor : {"auto", "fused", "tonic"}
         Code that computes the transform; all values of `executor` give the same samples. ``auto`` uses ``fused`` or a third
-        implementation, plain NumPy. Plain NumPy is used if ``fused`` does not support the transform, or if fewer than 2,000,000
-        events are to be read and neither `scheduler` nor `part` is set.
+        implementation, plain NumPy. Plain NumPy is used if ``fused`` does not support the transform. It is also used if fewer than
+        2,000,000 events are to be read, `scheduler` is not set, and `part` is not set or the recipe has a sweep.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool
@@ -84,9 +84,9 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy in which each option that still has its default gets its value from the recipe.
+        """Return a copy in which each of the recipe's options gets its value from the recipe if it still has its default.
 
-        If `scheduler` is set, `workers` keeps its default. The stores that the recipe names as upstreams are appended to `upstreams`.
+        If `scheduler` is set, `workers` keeps its value. The stores that the recipe names as upstreams are appended to `upstreams`.
         """
         build = opened.recipe.build
         workers = self.workers if self.workers is not None or self.scheduler else build.workers

@@ -135,6 +135,8 @@ def preprocess(
         The recordings cannot be used, or no time bin has an event.
     StoreError
         The store cannot be written to, is full, or is damaged.
+    SpikestoreError
+        Worker processes died, or the Dask scheduler cannot be reached.
 
     Examples
     --------

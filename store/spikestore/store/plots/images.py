@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.float64]
-"""Counts, shape (height, width), NaN in gaps; or colours from 0 to 1, shape (height, width, 3)."""
+"""Counts or real numbers, shape (height, width), NaN in gaps; or colours from 0 to 1, shape (height, width, 3)."""
 
 COLOURS = np.array([(31, 119, 180), (255, 127, 14)]) / 255
 """Colours of the polarities 0 and 1: tab:blue and tab:orange of matplotlib, which colour-blind people can tell apart."""
@@ -21,7 +21,7 @@ MOST_FRAMES = 8
 """Maximum number of frames of a strip; with more time bins, each frame is the sum of several bins."""
 
 _GAP = 1
-"""Width of a gap, in pixels of the sensor."""
+"""Width of a gap, in pixels of a frame."""
 
 
 def image_of_channels(frames: npt.NDArray[Any]) -> Image:

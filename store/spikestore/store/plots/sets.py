@@ -31,7 +31,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
 
     Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 pictures;
     each picture is the sum of some consecutive time bins. The time axis is in ms if the transform gives all bins the same
-    length in time; otherwise the axis counts bins.
+    length in time; otherwise the axis counts bins, or cells of the sensor.
 
     Parameters
     ----------
@@ -74,6 +74,8 @@ def plot_classes(features: PlottedSet, *, most: int = 12) -> npt.NDArray[np.obje
     ------
     MissingExtraError
         matplotlib is not installed: ``pip install 'spikestore[plots]'``.
+    UsageError
+        The frames of a row are larger than the limit of `FeatureSet.frames`.
     DamagedError
         A stored object differs from what was committed.
     """

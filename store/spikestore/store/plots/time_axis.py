@@ -57,7 +57,7 @@ def time_axis(transform: Transform) -> TimeAxis:
 
     If all bins have the same known length, the axis has times of the recording in ms, before ``downsample`` and ``time_skew`` changed
     them. Without a ``start_time``, it begins with 0 at the first event, where the first bin begins. Otherwise the axis has the
-    numbers of the bins.
+    numbers of the bins, or of the cells of the sensor.
     """
     frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):

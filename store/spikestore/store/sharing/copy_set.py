@@ -2,8 +2,8 @@
 
 1. All records are read and compared with the manifest; their block digests must give the manifest's digest.
    Nothing is written before this comparison.
-2. Plan and Zarr metadata are put.
-3. For each fragment, its objects are put before its record. So all objects that a stored record lists exist.
+2. The plan is put.
+3. Zarr metadata and fragments are put. The objects of a fragment are put before its record, so all objects that a stored record lists exist.
 4. The destination is listed: it must have all objects with the right sizes. Then the manifest is put.
 
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
@@ -11,7 +11,7 @@ or build resumes. Every object is compared with its record (size and SHA-256) be
 
 The source is not trusted: strict models check its documents, and objects above their size limit are not read. Objects
 that the destination has already are not copied again, but compared with their hashes. To avoid a transfer, only their sizes are
-compared if the destination is no folder and has their record: they were put before it, so they were compared then
+compared if the destination is no folder and has their record, unless `deep` is set: they were put before it, so they were compared then
 (docs/decisions/0010-copies-are-builds.md).
 """
 
@@ -68,7 +68,7 @@ class Copied:
     features : FeatureSet
         The set in the destination.
     total : int
-        Size of the set in bytes; 0 if the destination had it already.
+        Size of the set in bytes, without plan and manifest; 0 if the destination had it already.
     present : int
         Bytes of the set that the destination had before the copy, in an unfinished build; 0 if it had the whole set.
     """
@@ -105,8 +105,8 @@ def copy_set(
     Raises
     ------
     DamagedError
-        The source is damaged; then nothing is committed in the destination. Or `deep` is true, and the destination has the set
-        already, but its copy is damaged.
+        The source is damaged; then nothing is committed in the destination. Or the destination has the set already, and its manifest is
+        damaged there, or `deep` is true and another object is.
     ConflictError
         The destination has another set, or other objects, at the same paths.
     StorageFullError

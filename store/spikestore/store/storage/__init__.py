@@ -21,13 +21,15 @@ def open_storage(location: str | Path) -> Storage:
     Parameters
     ----------
     location : str or Path
-        A folder, ``file://…``, or ``s3://bucket/prefix`` (also ``gs://``, ``az://``, untested).
+        A folder, ``file://…``, or ``s3://bucket/prefix`` (also ``s3a://``; ``gs://``, ``az://``, ``abfs://`` and ``abfss://`` are untested).
 
     Raises
     ------
     UsageError
         The location is empty, has an unknown scheme or too few slashes after it, names no folder or bucket, or contains
-        credentials.
+        credentials; or the AWS profile has no keys that can be used (`profile_options`).
+    StoreError
+        The URL or the credentials are not valid.
     """
     if not str(location).strip():
         raise UsageError("the store's location is empty: pass a folder or a URL (is a variable not set?)")

@@ -154,8 +154,8 @@ def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None 
     folder : Path
         The folder.
     mode : int, optional
-        Permissions, regardless of the umask. If they are given, the folder is created in `workshop` and moved, so that it never
-        has other permissions, not even after a crash between two steps.
+        Permissions, regardless of the umask. The folder is created in `workshop` and moved, so that it never has other permissions, not
+        even after a crash between two steps. Without `workshop`, this parameter has no effect.
     workshop : Path, optional
         A folder on the same file system.
     """

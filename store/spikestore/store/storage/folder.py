@@ -187,6 +187,8 @@ class FolderStorage:
         ------
         DamagedError
             A link leads out of the root, and `follow_links` is not set.
+        StoreError
+            The path is not valid, or the root is a file.
         OSError
             The root is on another file system than when this `FolderStorage` first used it.
         """

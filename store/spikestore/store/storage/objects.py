@@ -165,7 +165,7 @@ class ObjectStorage:
         return None
 
     def _refuse_unconditional(self) -> None:
-        """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first write of a process.
+        """Raise `StoreError` if the server ignores ``If-None-Match``; called before the first `put_if_absent` of a process.
 
         The test writes the object `PROBE` with ``If-None-Match``, at most twice. If `PROBE` exists, the server must refuse the write;
         so the first write is refused if `PROBE` exists already, otherwise the second. The result is not stored, because the store may be copied to another server.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zarr.storage import StorePath
 
 PIECE = 2**18
-"""Minimum size of a piece, in bytes: small enough to be hashed and written from the processor's cache."""
+"""Size of a piece in a folder, and minimum size in a bucket, in bytes; the last piece may be smaller. Small enough to be hashed and written from the processor's cache."""
 
 
 def path_parts(path: str) -> list[str]:
@@ -51,7 +51,7 @@ class StoredObject(NamedTuple):
 class Storage(Protocol):
     """Objects below a root, each written once and atomically; only a damaged object is ever replaced.
 
-    Paths are relative, with ``/``. Every method raises `ReadOnlyStoreError`, `StorageFullError`, `MissingObjectError`,
+    Paths are relative, with ``/``. Methods raise `ReadOnlyStoreError`, `StorageFullError`, `MissingObjectError`, `DamagedError`,
     or `StoreError` for other failures. ``tests/store/storage/test_storage.py`` tests every adaptor against this
     contract.
     """
@@ -70,7 +70,7 @@ class Storage(Protocol):
         """Return an object's bytes as `get` does, but not as a copy, because a copy of a large shard costs time and memory."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
-        """Yield an object's bytes piece by piece, so that it is never in memory as a whole. Raises the errors of `get`."""
+        """Yield an object's bytes piece by piece; from a bucket, it is never in memory as a whole. Raises the errors of `get`."""
 
     def get_range(self, path: str, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop` (exclusive) of an object; fewer bytes if the object ends before `stop`. May raise `MissingObjectError`."""

@@ -30,7 +30,7 @@ class _Staged(NamedTuple):
 
 
 class Staging:
-    """Writes several objects into temporary files; `publish` renames the files. The end of the ``with`` block removes the files that are left.
+    """Writes several objects into temporary files; `publish` gives the files their names. The end of the ``with`` block removes the files that are left.
 
     Parameters
     ----------

@@ -2,6 +2,6 @@
 
 Anybody with write access to a store may write any content with correct hashes, so a correct hash is not sufficient. `documents`
 checks documents against their model, their path and each other; `rows` checks rows against the format and the manifest;
-`fragments` decodes whole fragments, and recomputes every number that their documents state.
+`fragments` decodes whole fragments, and recomputes the numbers that their documents state, except the counts of events.
 Reading, streaming, copies, ``verify`` and ``repair`` use the same checks (docs/guarantees.md).
 """

@@ -41,6 +41,8 @@ def plan_of(address: Address, data: bytes) -> Plan:
     ------
     DamagedError
         The plan is damaged, contradicts itself, or belongs to another set.
+    NewerFormatError
+        The document has a newer format.
     """
     from spikestore.store_schemas.documents.plan import Plan  # only builds need it
 
@@ -113,6 +115,8 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     DamagedError
         The record is damaged, belongs to another fragment, does not list exactly the objects of the fragment, or contradicts
         the manifest.
+    NewerFormatError
+        The document has a newer format.
     """
     path = address.record(manifest.plan_id, fragment)
     record, row = Record.from_bytes(data, path=path), manifest.fragments[fragment]
@@ -143,6 +147,8 @@ def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int,
     DamagedError
         The record is damaged, belongs to another fragment or plan, does not list exactly the objects of the fragment, or
         contradicts the plan.
+    NewerFormatError
+        The document has a newer format.
     """
     path = address.record(plan_hash[:12], fragment)
     record = Record.from_bytes(data, path=path)
@@ -179,6 +185,8 @@ def partition_of(source_key: str, name: str, data: bytes) -> Partition:
     ------
     DamagedError
         The partition is damaged, or belongs to another source or name.
+    NewerFormatError
+        The document has a newer format.
     """
     from spikestore.store_schemas.documents.partition import Partition  # only partitions need it
 
@@ -203,6 +211,8 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
     ------
     DamagedError
         The entry is damaged, or has another name or number.
+    NewerFormatError
+        The document has a newer format.
     """
     path = ref_path(name, number)
     ref = Ref.from_bytes(data, path=path)

@@ -1,4 +1,4 @@
-"""Checks of whole fragments: they are decoded, and every number in their documents is recomputed."""
+"""Checks of whole fragments: they are decoded, and the numbers in their documents are recomputed, except the counts of events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FragmentChecker:
         return columns
 
     def contradiction(self, record: Record, columns: SampleColumns) -> str | None:
-        """Return a text that describes how a record differs from the rows of its fragment, or None if they agree."""
+        """Return a text that describes how a record differs from the rows of its fragment, or None if they agree. ``events`` is not compared."""
         actual: dict[str, object] = {
             "samples": len(columns),
             "nnz": len(columns.index),

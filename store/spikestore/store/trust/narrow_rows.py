@@ -46,7 +46,7 @@ class NarrowRows:
     n_bins : uint32 array, shape (rows,)
         Time bins.
     label : int32 array, shape (rows,)
-        Class numbers.
+        Class numbers; -1 for skipped rows.
     """
 
     index: npt.NDArray[Any]
@@ -170,7 +170,7 @@ class _Loops:
     def take_index(
         self, pieces: _Pieces, blocks: BlockRows, checks: BlockChecks, out: npt.NDArray[Any]
     ) -> bool:
-        """Copy the pieces to `out`, and update `checks` with them. Return False if a piece has another dtype than the column, or if the index does not ascend in a row or leaves the row's frames."""
+        """Copy the pieces to `out`, and update `checks` with them. Return False if a piece has another dtype than the column, or if the index does not ascend in a row, leaves the row's frames or is above the manifest's maximum."""
         n_bins = blocks.samples["n_bins"].astype(np.uint64)
         before = np.uint64(0)
         for begins, piece in pieces:

@@ -51,8 +51,8 @@ def refuse_untrue_rows(
     Raises
     ------
     DamagedError
-        The rows differ from their hashes, violate the format, or contradict the manifest; the message names fragment
-        and row.
+        The rows differ from their hashes, violate the format, or contradict the manifest; the message names the rows of the wrong block,
+        or the fragment and, if one row is wrong, this row.
     """
     first = manifest.rows(fragment).start + start
     _refuse_other_hashes(address, manifest, columns, check, first)
@@ -97,7 +97,7 @@ def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: n
     Raises
     ------
     DamagedError
-        A value violates the format or contradicts the manifest; the message names fragment and row.
+        A value violates the format or contradicts the manifest; the message names the fragment and, if one row is wrong, this row.
     """
     problem = range_problem(name, values, manifest.layout.dtype(name))
     fault = None if problem is None else Fault(problem)

@@ -98,7 +98,9 @@ class ScannedRows:
         return cls(address, manifest, rows, reader, describe)
 
     def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield a column chunk by chunk; each chunk has been checked against the format. Read ``index``, then ``value``, then call `finish`.
+        """Yield a column chunk by chunk. Read all of ``index``, then all of ``value``, then call `finish`.
+
+        Each chunk has been checked against the format, except that the largest index of each row is checked after the last chunk.
 
         Parameters
         ----------

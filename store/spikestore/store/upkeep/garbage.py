@@ -4,7 +4,7 @@ There are no locks, so the order of steps protects other processes (docs/integri
 
 - An unfinished build is garbage when its newest object is a week old, because a running builder writes a record every few
   minutes. The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
-  manifest is checked again, and the rest of the build is deleted only if there is still no manifest.
+  manifest is read again, and the rest of the build is deleted only if no manifest names this build.
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
@@ -88,7 +88,8 @@ class Survey:
     garbage : tuple of Garbage
         Objects that `collect` would remove.
     kept : tuple of str
-        Objects that look like garbage but are kept, each with the reason.
+        Objects that look like garbage but are kept, folders that cannot be read, and entries that do not belong to a store, each with the
+        reason.
     """
 
     garbage: tuple[Garbage, ...]
@@ -152,9 +153,7 @@ def find_garbage(
             if _newest(own) < oldest:
                 garbage.append(_garbage("feature set", address.folder, own, address))
             else:
-                kept.append(
-                    f"{address.folder}: it has no name, but is younger than {plural(age.days, 'day')}"
-                )
+                kept.append(f"{address.folder}: it has no name, but is younger than {_days(age)}")
     try:
         half = [entry for entry in storage.list(".tmp") if entry.modified < oldest]
     except DamagedError as error:
@@ -191,6 +190,8 @@ def collect(
     ------
     ReadOnlyStoreError
         The store is not writable.
+    DamagedError, NewerFormatError
+        `garbage` has a feature set, and a name cannot be read any more. Items before this set have been removed.
     """
     chosen = list(garbage)
     oldest = (now or datetime.now(UTC)) - age
@@ -374,6 +375,10 @@ def _commits(storage: Storage, address: Address, plan_id: str) -> bool:
 def _of_other_build(path: str, address: Address, plan_id: str) -> bool:
     builds = f"{address.folder}/builds/"
     return path.startswith(builds) and not path.startswith(f"{builds}{plan_id}/")
+
+
+def _days(age: timedelta) -> str:
+    return plural(age.days, "day") if not age % timedelta(days=1) else f"{age / timedelta(days=1):g} days"
 
 
 def _newest(objects: list[StoredObject]) -> datetime:

@@ -1,7 +1,7 @@
 """Files and folders that do not belong to a store. Folders of builds are not searched, because `verify` checks them itself.
 
-Only folder stores can have such entries: a bucket has no pipes, links or folders. Hidden names are ignored, because file systems
-and file managers create them anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).
+Only folder stores are searched: a bucket has no pipes, links or folders. Entries beside ``features``, ``refs`` and ``partitions`` are
+ignored. Hidden names are ignored too, because file systems and file managers create them anywhere (``.nfs…``, ``.snapshot``, ``.DS_Store``).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def verify_partitions(
     Returns
     -------
     list of Damage
-        One for each damaged partition.
+        One for each partition that is damaged or has a newer format.
     """
     damages = []
     for key in [None] if source_keys is None else sorted(set(source_keys)):

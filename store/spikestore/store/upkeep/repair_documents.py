@@ -107,7 +107,7 @@ def repair_documents(
 def repair_manifest(
     storage: Storage, address: Address, upstream: Storage, *, digest: str | None = None
 ) -> FeatureSet:
-    """Replace a damaged or missing manifest by the manifest of another store, and return the set.
+    """Replace a damaged or missing manifest by the manifest of another store, and return the set. An intact manifest is kept.
 
     Parameters
     ----------
@@ -124,6 +124,8 @@ def repair_manifest(
         The set in the upstream has another digest.
     MissingObjectError
         The upstream does not have the set.
+    DamagedError, NewerFormatError
+        The manifest of the upstream is damaged, or one of the two manifests has a newer format.
     """
     data = upstream.get(address.manifest)
     manifest = manifest_of(address, data)

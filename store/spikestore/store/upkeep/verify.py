@@ -73,7 +73,12 @@ def verify(
     Returns
     -------
     list of Damage
-        One for every damaged, missing or unexpected object; empty for an intact set.
+        One for every object that is damaged, missing or unexpected, or has a newer format; empty for an intact set.
+
+    Raises
+    ------
+    StoreError
+        The store cannot be read.
     """
     return list(_Verification(features, depth, workers, progress).run())
 

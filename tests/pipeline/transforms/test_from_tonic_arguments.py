@@ -37,6 +37,16 @@ def test_arrays_and_lists_are_sizes() -> None:
         transform_from_tonic(transforms.ToFrame(sensor_size=np.array([]), time_window=4000))
 
 
+@pytest.mark.parametrize("coordinates", [(1, 2), 5])
+def test_pixels_are_pairs(coordinates: Any) -> None:
+    """One pixel without its list is a mistake, and the message says so."""
+    given = [transforms.DropPixel(coordinates=coordinates), FRAMES]
+    with pytest.raises(
+        UnsupportedTransformError, match=r"DropPixel needs pairs \(x, y\) as coordinates, got "
+    ):
+        transform_from_tonic(given)
+
+
 def test_classes_in_place_of_objects() -> None:
     """A class instead of an object is a mistake, and the message says so."""
     with pytest.raises(UnsupportedTransformError, match=r"ToFrame is a class: pass an object, ToFrame\(…\)"):

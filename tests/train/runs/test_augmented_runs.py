@@ -168,6 +168,10 @@ def test_seeds_of_tables() -> None:
             r"augment\[0\]: choices\[0\]: a time mask must have either bins or share",
         ),
         ({"op": "one_of", "choices": 3}, "choices must be a list of tables, got 3"),
+        (
+            {"op": "one_of", "choices": [{"preset": "eventmix"}]},
+            r"augment\[0\]: choices\[0\] must have the field op, because a choice cannot be a preset",
+        ),
         ({"op": "one_of", "choices": []}, "choices must have at least one augmentation, got none"),
         (
             {"op": "one_of", "choices": [{"op": "cut_mix"}]},

@@ -196,7 +196,10 @@ def _drop_pixel(part: Any) -> DropPixel:
         )
         raise unsupported(class_name(part), why)
     given = part.coordinates if part.coordinates is not None else ()
-    pixels: Any = tuple(tuple(_whole(part, "coordinates", place) for place in pixel) for pixel in given)
+    try:
+        pixels: Any = tuple(tuple(_whole(part, "coordinates", place) for place in pixel) for pixel in given)
+    except TypeError:  # not iterable
+        raise unsupported(class_name(part), f"needs pairs (x, y) as coordinates, got {given!r}") from None
     return DropPixel(coordinates=pixels)
 
 

@@ -31,7 +31,7 @@ def augment(
         typer.Option(
             "--seed",
             min=0,
-            help="Seed that selects the samples and draws the random numbers of the augmentations.",
+            help="Seed that selects the samples and draws the random numbers of augmentations without a seed of their own.",
         ),
     ] = 0,
 ) -> None:

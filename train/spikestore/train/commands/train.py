@@ -23,7 +23,7 @@ ResidenceOption = Annotated[
     str | None,
     typer.Option(
         "--residence",
-        help="Where feature sets are held: host (memory), device (the device's memory), stream (read in each epoch) or auto.",
+        help="Where feature sets are held: host (memory), device (the device's memory), stream (read in each epoch) or auto; by default as configured.",
     ),
 ]
 OtherDataOption = Annotated[

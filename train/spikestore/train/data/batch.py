@@ -78,7 +78,7 @@ class Batch(NamedTuple):
         features : FeatureSet, optional
             The set of the samples, for class names and times in ms; without it, axes count time bins.
         most : int
-            Number of samples that are plotted.
+            Maximum number of samples that are plotted.
 
         Raises
         ------

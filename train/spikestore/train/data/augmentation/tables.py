@@ -126,6 +126,10 @@ def _checked_choices(tables: object) -> list[dict[str, Any]]:
         raise UsageError(f"choices must be a list of tables, got {tables!r}")
     checked = []
     for number, table in enumerate(tables):
+        if "op" not in table:
+            raise UsageError(
+                f"choices[{number}] must have the field op, because a choice cannot be a preset; use one of {', '.join(OPERATIONS)}"
+            )
         try:
             checked.append(_checked(table))
         except UsageError as error:

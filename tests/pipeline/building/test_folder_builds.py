@@ -138,6 +138,24 @@ def test_recordings_of_one_set_repair_it_beside_a_set_of_other_recordings(
     assert verify(Store(store)["second:all"]) == []
 
 
+def test_a_lock_stands_for_recordings_with_columns_of_texts(tmp_path: Path) -> None:
+    """The source has the parts of such a column, but the recipe and the message have its name."""
+    root, lock = tmp_path / "data", tmp_path / "mine.lock"
+    write_tree(root, "left/s_ann_7.npy", "right/s_bob_8.npy")
+
+    def built(*columns: str) -> Any:
+        recipe = recipe_for(root, {"columns": columns}, pattern="{label}/s_{who}_{number}.npy")
+        return build(recipe, tmp_path / "store", lock=lock)["all"]
+
+    features = built("who", "number")
+    root.rename(tmp_path / "gone")
+    assert built("who", "number").address == features.address
+    with pytest.raises(
+        UsageError, match=r'with columns = \["number", "who"\], but .* has columns = \["who"\]'
+    ):
+        built("who")
+
+
 def test_a_lock_stands_for_missing_recordings(tmp_path: Path) -> None:
     root, lock = tmp_path / "data", tmp_path / "mine.lock"
     write_tree(root, *FILES)

@@ -102,6 +102,8 @@ class LockedSet:
             locked, requested = getattr(source, field), getattr(self.recipe.source, field)
             if field == "columns":
                 requested = tuple(sorted(set(requested)))
+                # A column of texts or real numbers of a folder has other names in the source, those of its parts.
+                locked = locked if source.folder is None else tuple(source.folder.values)
             if locked != requested:
                 advice = f"set {field} = {json.dumps(locked)}" if locked else f"remove {field}"
                 raise UsageError(

@@ -15,6 +15,7 @@ from tests.pipeline.small_builds import write_recipe
 
 from spikestore.pipeline.building.options import BuildOptions
 from spikestore.pipeline.building.preprocess import preprocess
+from spikestore.pipeline.sources.item_sources import source_of_dataset
 from spikestore.pipeline.sources.source_files import make_source
 from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas import (
@@ -312,4 +313,29 @@ def test_what_is_meant_is_not_reported(tmp_path: Path, caplog: pytest.LogCapture
         store=tmp_path / "store",
         workers=0,
     )
+    assert warnings(caplog) == []
+
+
+def test_times_of_objects_in_s_get_the_argument_that_sets_their_unit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Times are rounded to whole µs before the first operation, so no operation can scale times in s."""
+    events = np.zeros(40, [("t", "f8"), ("x", "i4")])
+    events["t"], events["x"] = np.linspace(0, 0.8, 40), np.arange(40)
+    items = [(events, 0), (events, 1)]
+
+    def build(crop: CropTime, **options: Any) -> FeatureSet:
+        transform = Transform(operations=(crop, FRAMES))
+        source = source_of_dataset(items, hash_events=True, **options)
+        return preprocess(source, transform, store=tmp_path, workers=0)
+
+    advice = r'pass time_unit= \("s", "ms" or "ns"\) to source_of_dataset, and its result to preprocess'
+    build(CropTime(max=1e6))
+    assert any(re.search(rf"one time bin.* from 0 to 1 µs\. .*{advice}$", one) for one in warnings(caplog))
+    with pytest.raises(
+        SourceError, match=rf"crop_time keeps .* to min and max of crop_time\. .*{advice}\. To"
+    ):
+        build(CropTime(min=1e3, max=1e6))
+    caplog.clear()
+    assert build(CropTime(max=1e6), time_unit="s").manifest.n_bins > 100
     assert warnings(caplog) == []

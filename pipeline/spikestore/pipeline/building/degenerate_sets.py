@@ -34,6 +34,7 @@ from spikestore.store_schemas.specs.operations import (
     ToFrame,
     ToTimesurface,
 )
+from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.specs.transform import Transform
 from spikestore.store_schemas.wording import plural
 
@@ -53,6 +54,9 @@ _FOLDER_ADVICE = (
     'Under [source.folder]: if the times in the files are not in µs, set time_unit ("s", "ms" or "ns"); '
     'if they do not begin at 0, set offset = "first_event"'
 )
+
+
+_OBJECT_ADVICE = 'If the times in the data set are not in µs, pass time_unit= ("s", "ms" or "ns") to source_of_dataset, and its result to preprocess'
 
 
 class SetReview:
@@ -147,7 +151,7 @@ class SetReview:
                 self._label,
                 f"{length:,.12g}",
                 self._times(),
-                advice if manifest.source.folder is None else _FOLDER_ADVICE,
+                _unit_advice(manifest.source) or advice,
             )
 
     def _report_one_class(self, manifest: Manifest, contents: Sequence[FragmentContent]) -> None:
@@ -257,10 +261,11 @@ class SetReview:
                 return f"{times}; {settings}. Set a smaller {' or '.join(_numbers(frame))}"
             return f"{times}; {settings}. Set these values in µs. If the times have an offset, add it to {' and '.join(ends)}"
         kept = " and then ".join(f"{crop.min:,.12g} to {crop.max:,.12g} µs" for crop in crops)
-        return (
-            f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time; "
-            "if their unit is not µs, set time_factor of a downsample before crop_time"
-        )
+        start = f"{times}; crop_time keeps {kept}. If the times have an offset, add it to min and max of crop_time"
+        advice = _unit_advice(manifest.source)
+        if advice is not None:
+            return f"{start}. {advice}"
+        return f"{start}; if their unit is not µs, set time_factor of a downsample before crop_time"
 
     def _times(self) -> str:
         """Return a text with the first and the last time of the events, for messages."""
@@ -282,6 +287,15 @@ class SetReview:
         if first > last:
             return f"{of} have no events"
         return f"the times in {of} run from {first:,.0f} to {last:,.0f} µs"
+
+
+def _unit_advice(source: Source) -> str | None:
+    """Return where the unit of the times is set, if the source has a setting for it. Without this setting, times in s become 0 µs before any operation."""
+    if source.folder is not None:
+        return _FOLDER_ADVICE
+    if source.items is not None and any(part.kind != "files" for part in source.items.parts):
+        return _OBJECT_ADVICE
+    return None
 
 
 def _crops(transform: Transform) -> list[CropTime]:

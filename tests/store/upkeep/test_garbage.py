@@ -121,6 +121,24 @@ def test_a_younger_build_of_an_unreferenced_set() -> None:
     assert SMALL.build(storage).digest == features.digest
 
 
+@pytest.mark.parametrize("has_file", [False, True])
+def test_a_folder_in_the_place_of_an_object(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, has_file: bool
+) -> None:
+    """A folder instead of ``zarr.json`` does not stop gc; if it is not empty, it stays, and a warning names it."""
+    storage = FolderStorage(tmp_path)
+    build = started(storage)
+    OTHER.put(Build.join_or_start(storage, OTHER.address, OTHER.plan), 0)
+    mark = tmp_path / build.address.build(build.plan.hash[:12]) / "data.zarr" / "zarr.json"
+    mark.unlink()
+    mark.mkdir()
+    if has_file:
+        (mark / "file").touch()
+    assert len(run(storage)) == 2
+    assert files_of(tmp_path) == ([f"{mark.relative_to(tmp_path).as_posix()}/file"] if has_file else [])
+    assert ("not removed: " in caplog.text) is has_file
+
+
 def test_unreadable_objects_are_kept() -> None:
     """A damaged manifest may refer to any build, a damaged name to any set: gc keeps them all."""
     storage = memory_storage()

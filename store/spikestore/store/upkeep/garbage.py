@@ -237,15 +237,17 @@ def _collect_build(storage: Storage, address: Address, folder: str, oldest: date
     if not objects or _newest(objects) >= oldest or _commits(storage, address, plan_id):
         return False
     mark = f"{folder}/data.zarr/zarr.json"
-    with contextlib.suppress(MissingObjectError):
+    kept: bytes | None = None
+    with contextlib.suppress(MissingObjectError, DamagedError):  # such as a folder in its place
         kept = storage.get(mark)
+    if kept is not None:
         storage.delete(mark)
         if _commits(storage, address, plan_id):  # by a process that had listed all objects before
             storage.put_if_absent(mark, kept)
             return False
     if not _has_manifest(storage, address):
         _remove_plan(storage, address, plan_id)
-    _remove_objects(storage, [entry.path for entry in objects if entry.path != mark], tally)
+    _remove_objects(storage, [entry.path for entry in objects if entry.path != mark or kept is None], tally)
     _uncommit_half_a_set(storage, address, plan_id)
     return True
 

@@ -143,8 +143,12 @@ class _Repair:
         for damage in damages:
             # `put` writes no object with a name that is not an object's.
             if damage.kind == "foreign" and is_object_path(damage.path):
-                self._storage.delete(damage.path)
-                self._repaired.append(Repaired(damage.path, "removed, because it does not belong to the set"))
+                with contextlib.suppress(
+                    DamagedError
+                ):  # such as a folder that is not empty: it is reported again
+                    self._storage.delete(damage.path)
+                    why = "removed, because it does not belong to the set"
+                    self._repaired.append(Repaired(damage.path, why))
         self._checker = FragmentChecker(self._features.address, self._manifest, root)
         reasons: dict[int, str] = {}
         rewritten: dict[int, FragmentRows] = {}
@@ -177,9 +181,7 @@ class _Repair:
         done = _Fragment(number)
         try:
             return self._put_fragment_right(number, done)
-        except (
-            DamagedError
-        ) as error:  # such as a folder in the place of an object: the other fragments are repaired
+        except DamagedError as error:  # such as a folder in the place of an object: the others are repaired
             done.reason = str(error)
             return done
 

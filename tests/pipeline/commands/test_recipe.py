@@ -104,6 +104,7 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(sys, "stdin", Terminal("\n\n"))
     assert main(["recipe", "--dataset", "SHD", "--bins", "5", "--max-ms", "0", "--name", "own"]) == 0
     assert load_recipe("own.toml").name == "own"
+    assert "run: spikestore plan own.toml --data FOLDER\n" in Path("own.toml").read_text()
 
 
 @pytest.mark.parametrize(

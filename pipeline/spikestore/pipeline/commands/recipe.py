@@ -69,7 +69,12 @@ def recipe(
             help="Channels or pixels of the frames; without Y, pixels are X,X. By default as in the shipped recipe; without a shipped recipe, or with --sensor-size, all channels or pixels.",
         ),
     ] = None,
-    bin_ms: Annotated[float | None, typer.Option("--bin-ms", help="Length of a time bin in ms.")] = None,
+    bin_ms: Annotated[
+        float | None,
+        typer.Option(
+            "--bin-ms", help="Length of a time bin in ms; by default as in the shipped recipe, else 10."
+        ),
+    ] = None,
     bins: Annotated[
         int | None, typer.Option("--bins", help="Number of time bins of each recording; replaces --bin-ms.")
     ] = None,
@@ -154,8 +159,9 @@ def recipe(
     if as_json:
         print_json({"path": str(path), "recipe": stated})
     else:
-        more = "" if data is not None else " --data FOLDER"
-        say(f"wrote {path}. To see what this recipe computes, run: spikestore plan {path}{more}")
+        say(
+            f"wrote {path}. To see what this recipe computes, run: spikestore plan {path}{_data_option(source)}"
+        )
 
 
 def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
@@ -225,6 +231,10 @@ def _beside(data: str, recipe_file: Path) -> str:
     return Path(os.path.relpath(folder, recipe_file.parent)).as_posix()
 
 
+def _data_option(source: dict[str, Any]) -> str:
+    return "" if "data" in source else " --data FOLDER"
+
+
 def _write(path: Path, stated: dict[str, Any]) -> None:
     """Check a recipe, and write it into a new file."""
     from spikestore.pipeline.recipes.commented import commented_recipe
@@ -232,7 +242,7 @@ def _write(path: Path, stated: dict[str, Any]) -> None:
     from spikestore.store_schemas.errors import UsageError
 
     header = (
-        f"Written by `spikestore recipe`. To see what this recipe computes, run: spikestore plan {path.name}",
+        f"Written by `spikestore recipe`. To see what this recipe computes, run: spikestore plan {path.name}{_data_option(stated['source'])}",
         "Lines such as `#   limit: …` describe fields that are not set. All fields: docs/recipes.md",
     )
     text = commented_recipe(stated, header)

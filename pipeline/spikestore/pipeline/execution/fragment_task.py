@@ -267,8 +267,8 @@ def _streamed(
 ) -> _Result | None:
     """Return a fragment with some rows of former sets, decoded chunk by chunk.
 
-    Return None if the former sets have no rows of this fragment, if their rows cannot be read, or if only Zarr supports the
-    codecs.
+    Return None if the former sets have no rows of this fragment, if `moved_parts` does not return these rows, if they cannot be
+    read, or if only Zarr supports the codecs.
     """
     rows = job.plan.rows(fragment)
     taken = moved_parts(former, rows, with_labels)

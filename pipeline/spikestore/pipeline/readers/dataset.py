@@ -81,7 +81,7 @@ class Dataset:
     Raises
     ------
     UsageError
-        A name, a version or a column cannot be stored.
+        A name, a version or a column cannot be stored; or the data set has no splits and is not described by the recipe.
     """
 
     name: str

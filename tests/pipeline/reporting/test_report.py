@@ -17,6 +17,7 @@ from tests.store.small_sets import BINS, SITES, SmallSet, memory_storage, small_
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.reporting.facts import scan
 from spikestore.pipeline.reporting.facts.identity import identity, recipe_text
+from spikestore.pipeline.reporting.page.page import code
 from spikestore.pipeline.reporting.report import Report, make_report
 from spikestore.store import FeatureSet, SampleColumns, Store
 from spikestore.store_schemas.errors import UsageError
@@ -211,9 +212,13 @@ def test_the_recipe_gives_the_same_key(sets: dict[str, FeatureSet]) -> None:
     assert recipe.source.dataset == "SSC"
 
 
-def test_a_report_on_a_key_has_a_recipe(sets: dict[str, FeatureSet]) -> None:
-    """A key is not a valid name of a recipe."""
-    document = identity("/".join(sets["train"].address), {"train": sets["train"]})
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_report_on_a_key_has_a_recipe(sets: dict[str, FeatureSet], *, whole: bool) -> None:
+    """A key is not a valid name of a recipe, and the code that loads the set has no split after it."""
+    transform_key, source_key = sets["train"].address
+    key = f"{transform_key}/{source_key}" if whole else transform_key
+    document = identity(key, {"train": sets["train"]})
+    assert all(f'["{key}"]' in text for text in code(document, "int16").values())
     recipe = Recipe.from_mapping(tomllib.loads(document["recipe"]), origin="report")
     assert recipe.transform_spec().key == sets["train"].address.transform_key
 

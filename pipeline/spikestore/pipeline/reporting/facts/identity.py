@@ -29,7 +29,10 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
     manifest = first.manifest
     licence, citation = terms(manifest.source)
     how, store = manifest.provenance, redacted(first.storage.url)
-    recipe = recipe_text("rebuilt" if "/" in name else name.partition(":")[0], splits)  # a key is not a name
+    by_key = is_key(name, first.address.transform_key)
+    recipe = recipe_text(
+        "rebuilt" if by_key else name.partition(":")[0], splits
+    )  # a key may be no valid name
     return {
         "name": name,
         "store": store,
@@ -62,6 +65,12 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
         if recipe is None
         else f"spikestore preprocess recipe.toml --data FOLDER --store {shlex.quote(store)}",
     }
+
+
+def is_key(name: str, transform_key: str) -> bool:
+    """Return whether the requested `name` of a set is the beginning of its key, and not a name of the store."""
+    beginning = name.partition("/")[0]
+    return len(beginning) >= 4 and transform_key.startswith(beginning)
 
 
 def _text(value: object) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from spikestore.pipeline.reporting.facts.distributions import ALL_CLASSES
+from spikestore.pipeline.reporting.facts.identity import is_key
 from spikestore.pipeline.reporting.page import charts
 from spikestore.pipeline.reporting.page.gallery import figures
 from spikestore.pipeline.reporting.page.vega_script import vega_script
@@ -117,7 +118,7 @@ def code(identity: Mapping[str, Any], dtype: str) -> dict[str, str]:
     """Return pieces of code, each under its title, that load the first set of a report; `dtype` is the dtype of the items of `FeatureDataset`."""
     name, store = identity["name"], identity["store"]
     split = identity["splits"][0]["split"]
-    label = name if ":" in name or "/" in name else f"{name}:{split}"
+    label = name if ":" in name or is_key(name, identity["transform_key"]) else f"{name}:{split}"
     opened = f'from spikestore.store import Store\n\nfeatures = Store({store!r})["{label}"]\n'
     axes = ", ".join(identity["axes"])
     return {

@@ -45,7 +45,7 @@ class CommittedBuild:
         try:
             data = self.storage.get(path)
         except MissingObjectError as error:
-            gone = self._removed()
+            gone = self.removed()
             if gone is not None:
                 raise gone from error
             raise self.missing(path) from error
@@ -76,7 +76,7 @@ class CommittedBuild:
 
     def diagnose(self, fragment: int, error: BaseException) -> StoreError:
         """Return the error for a failed read; it names the objects that caused the failure."""
-        gone = self._removed()
+        gone = self.removed()
         if gone is not None:
             return gone
         objects: dict[str, str] = {}
@@ -127,7 +127,7 @@ class CommittedBuild:
         for entry in record.objects:
             yield f"{self.data_path}/{entry.path}", entry.sha256
 
-    def _removed(self) -> StoreError | None:
+    def removed(self) -> StoreError | None:
         """Return the error for a set that was removed or replaced after it was opened, else None."""
         event, advice = "was removed from", "Build or copy the set again, and open it again"
         try:

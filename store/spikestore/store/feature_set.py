@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from spikestore.store.columns.reader import DirectReader
     from spikestore.store.columns.samples import SampleColumns
     from spikestore.store.trust.block_rows import RowRange
     from spikestore.store.trust.checked_reader import CheckedReader
@@ -259,13 +260,12 @@ class FeatureSet:
         ------
         UsageError
             The set has no such column; the message lists its columns.
-        DamagedError
-            A stored object differs from what was committed; the message names the object.
+        DamagedError, MissingObjectError, StoreError
+            See `read`.
         """
         import numpy as np
 
         from spikestore.store.columns.reader import DirectReader
-        from spikestore.store.trust.rows import refuse_untrue_column
 
         known = ("nnz", "n_bins", "label", *self.manifest.extras)
         if name not in known:
@@ -279,23 +279,13 @@ class FeatureSet:
         reader = self._rows.reader
         if not isinstance(reader, DirectReader):
             return np.concatenate([dict(part.in_order(self.layout))[name] for part in self.fragments()])
-        parts = []
-        for fragment in range(len(self.manifest.fragments)):
-            sha256 = {entry.path: entry.sha256 for entry in self.record(fragment).objects}
-            path = f"{self.data_path}/{name}/c/{fragment}"
-            try:
-                data = self._storage.get(path)
-            except MissingObjectError as error:
-                raise self._build.missing(path) from error
-            if sha256_hex(data) != sha256[f"{name}/c/{fragment}"]:
-                raise DamagedError(f"{path} in {self._storage.url} is damaged", objects=(path,))
-            values = reader.column(name, fragment, data)
-            try:
-                refuse_untrue_column(self.manifest, fragment, name, values)
-            except DamagedError as error:
-                raise DamagedError(f"{path} in {self._storage.url}: {error}", objects=(path,)) from error
-            parts.append(values)
-        return np.concatenate(parts)
+        numbers = range(len(self.manifest.fragments))
+        try:
+            return np.concatenate([_column_of(self, number, name, reader) for number in numbers])
+        except DamagedError as error:
+            if (gone := self._build.removed()) is not None:
+                raise gone from error
+            raise
 
     def frames(self, row: int, *, max_frame_bytes: int | None = None) -> npt.NDArray[Any]:
         """Return the dense frames of one row: shape (n_bins, polarity, [y,] x), uint32 counts or float32 real numbers.
@@ -332,6 +322,26 @@ class FeatureSet:
     def record_bytes(self, fragment: int) -> bytes:
         """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest. Raise `DamagedError` if it is missing or differs."""
         return self._build.record_bytes(fragment)
+
+
+def _column_of(features: FeatureSet, fragment: int, name: str, reader: DirectReader) -> npt.NDArray[Any]:
+    """Return a per-sample column of a fragment; raise `DamagedError` if its object is missing or damaged."""
+    from spikestore.store.trust.rows import refuse_untrue_column
+
+    sha256 = {entry.path: entry.sha256 for entry in features.record(fragment).objects}
+    path = f"{features.data_path}/{name}/c/{fragment}"
+    try:
+        data = features.storage.get(path)
+    except MissingObjectError as error:
+        raise features._build.missing(path) from error
+    if sha256_hex(data) != sha256[f"{name}/c/{fragment}"]:
+        raise DamagedError(f"{path} in {features.storage.url} is damaged", objects=(path,))
+    values = reader.column(name, fragment, data)
+    try:
+        refuse_untrue_column(features.manifest, fragment, name, values)
+    except DamagedError as error:
+        raise DamagedError(f"{path} in {features.storage.url}: {error}", objects=(path,)) from error
+    return values
 
 
 def scanned(features: FeatureSet, rows: RowRange) -> ScannedRows | None:

@@ -1,6 +1,6 @@
 """Schemas of a store: specs, keys and documents.
 
-This package depends on pydantic and numpy only, never on storage. Each of its classes and functions is imported when it is
+This package depends only on pydantic, numpy and rfc8785, never on storage. Each of its classes and functions is imported when it is
 first used.
 """
 

@@ -252,7 +252,11 @@ def test_a_reader_in_mid_epoch() -> None:
         MissingObjectError, match=r"was removed from memory://test while it was read.*Build or copy"
     ):
         next(epoch)
+    with pytest.raises(MissingObjectError, match=r"was removed from memory://test while it was read"):
+        features.column("label")
     SMALL.build(storage, 128)
+    with pytest.raises(MissingObjectError, match="was replaced by another build"):
+        features.column("label")
     with pytest.raises(
         MissingObjectError,
         match=r"was replaced by another build in memory://test.*valid\. Open the set again",

@@ -93,8 +93,8 @@ def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferenc
 
     Raises
     ------
-    DamagedError
-        A stored object differs from what was committed.
+    DamagedError, MissingObjectError, StoreError
+        See `FeatureSet.read`.
     """
     matched = common_rows(first, second)
     if matched is None:

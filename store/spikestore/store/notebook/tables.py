@@ -12,7 +12,7 @@ from spikestore.store_schemas.errors import StoreError
 from spikestore.store_schemas.redaction import redacted
 
 MOST_SETS = 50
-"""Sets of a store that are shown."""
+"""Maximum number of sets and unreadable names in the table of a store."""
 
 
 class _Located(Protocol):
@@ -65,7 +65,7 @@ def table_of_set(features: ShownSet) -> str:
 
 
 def table_of_store(store: ShownStore) -> str:
-    """Return a table with one row for each named set, at most `MOST_SETS`; a set that cannot be read is shown with the reason."""
+    """Return a table with one row for each named set, at most `MOST_SETS` rows; a name or a set that cannot be read is shown with the reason."""
     rows: list[Sequence[str]] = []
     for name, ref in store.refs().items():
         if isinstance(ref, StoreError):

@@ -66,7 +66,7 @@ class Manifest(Document):
     """Length of a shard of ``index`` and ``value``, R: the values of fragment k start at k·R."""
     fragments: Annotated[tuple[Annotated[FragmentRow, AsTuple], ...], AsTuple, Field(min_length=1)]
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
-    """Skipped rows, ascending; readers leave them out."""
+    """Skipped rows, ascending. `FeatureSet.read` returns them without bins; loaders leave them out."""
     events: EventCounts = EventCounts()
     """Events read, cropped and dropped in all recordings, and lossy samples."""
     provenance: dict[str, Any] = Field(default_factory=dict)

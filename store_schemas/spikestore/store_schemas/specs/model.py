@@ -77,7 +77,7 @@ class Spec(BaseModel):
     """Base of all specs: frozen and strict; unknown fields are rejected.
 
     Create a spec with keyword arguments, or from TOML or JSON with `from_mapping`. Both ways raise `SpecError` with every fault
-    and its path.
+    and its path; but rules about several fields of a spec are checked only if each of these fields is valid.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", validate_default=True)

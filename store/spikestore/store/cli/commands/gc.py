@@ -73,7 +73,7 @@ def gc(
             }
         )
     for item in spared:
-        say(f"kept {item.path}: another process started to use it")
+        say(f"not removed: {item.path}, which another process used or removed meanwhile")
     done = findings.garbage if dry_run else removed
     size = sum(item.size for item in done)
     say(

@@ -79,6 +79,8 @@ def test_choices(
         (FrameChoices(bin_ms=math.inf), "--bin-ms must be a finite number, got inf"),
         (FrameChoices(max_ms=math.inf), "--max-ms must be a finite number, got inf"),
         (FrameChoices(max_ms=math.nan), "--max-ms must be a finite number, got nan"),
+        (FrameChoices(bin_ms=1e306), r"--bin-ms is too large, got 1e\+306"),
+        (FrameChoices(max_ms=1e306), r"--max-ms is too large, got 1e\+306"),
         (FrameChoices(size=(641, 3)), "frames of 641 x 3 are larger than the sensor, 640 x 480"),
     ],
 )

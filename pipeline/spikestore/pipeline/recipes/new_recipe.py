@@ -143,6 +143,8 @@ def _sizes(chosen: FrameChoices, defaults: FrameChoices) -> tuple[tuple[int, int
 def _refuse_infinite(flag: str, number: float) -> None:
     if not math.isfinite(number):
         raise UsageError(f"{flag} must be a finite number, got {number:g}")
+    if not math.isfinite(number * _US_PER_MS):
+        raise UsageError(f"{flag} is too large, got {number:g}")
 
 
 def _bins(choices: FrameChoices) -> dict[str, Any]:
@@ -150,7 +152,8 @@ def _bins(choices: FrameChoices) -> dict[str, Any]:
     flags = {"--bin-ms": choices.bin_ms, "--bins": choices.bins, "--bin-events": choices.bin_events}
     for flag, length in flags.items():
         if length is not None:
-            _refuse_infinite(flag, length)
+            if isinstance(length, float):  # math.isfinite cannot convert large whole numbers
+                _refuse_infinite(flag, length)
             if length <= 0:
                 raise UsageError(f"{flag} must be greater than 0, got {length:g}")
     fields: dict[str, dict[str, Any]] = {}

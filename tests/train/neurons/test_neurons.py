@@ -282,6 +282,20 @@ def test_unsupported_requests_are_reported(wrong: Callable[[], Any], message: st
         wrong()
 
 
+@dataclass(frozen=True)
+class _Flat(neurons.SingleExponential):
+    def __call__(self, v_mem: Tensor, spike_threshold: Tensor) -> Tensor:
+        return torch.ones_like(v_mem)
+
+
+def test_a_subclass_of_the_single_exponential_is_called() -> None:
+    """Its own derivative is used; the compiled exponential was used instead."""
+    x = torch.full((1, 1, 3), 0.25, requires_grad=True)
+    IAF(surrogate_grad_fn=_Flat())(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [1.0, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("shape", [(0, 4, 3), (2, 0, 3), (2, 4, 0)])
 def test_empty_inputs(shape: tuple[int, ...]) -> None:
     """An axis of length 0 results in an empty output, and in gradients of that shape."""

@@ -111,6 +111,10 @@ def test_numbers_that_are_none() -> None:
             {**MEET, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"},
             "LOCAL_RANK must be a whole number, got 'x'",
         ),
+        (
+            {**MEET, "PMI_RANK": "1", "PMI_SIZE": "2", "LOCAL_RANK": "x"},
+            "the variable LOCAL_RANK must be a whole number, got 'x'",
+        ),
     ):
         with pytest.raises(UsageError, match=message):
             launched(variables)

@@ -194,6 +194,8 @@ def test_what_is_refused() -> None:
         config(precision="half")
     with pytest.raises(UsageError, match="bfloat16 is not available on meta: use float32"):
         Arithmetic("bfloat16", "meta")
+    with pytest.raises(UsageError, match="precision must be float32, bfloat16 or float16, got 'half'"):
+        Arithmetic(cast("Precision", "half"))
 
 
 @pytest.mark.gpu

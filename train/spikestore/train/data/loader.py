@@ -41,7 +41,7 @@ from spikestore.train.data.subsets import subset_rows, subset_weights
 logger = logging.getLogger(__name__)
 
 DEPTH = 2
-"""Number of batches that are built before they are needed."""
+"""Number of batches that threads build before they are needed."""
 _MOST_THREADS = 4
 
 
@@ -57,8 +57,7 @@ class FeatureLoader(IterableDataset[Batch]):
     Each pass over the loader is an epoch with its own order, even if the previous pass stopped early (``break``,
     `itertools.islice`, Lightning's ``limit_train_batches``); `set_epoch` selects another epoch.
 
-    The parameters from `rows` on are keywords, grouped by topic: the samples and their order (`rows` to `drop_last`), the share
-    of this process (`rank`, `ranks`), the content of a batch (`device` to `transform`), and the building of batches.
+    The parameters from `rows` on are keywords.
 
     Parameters
     ----------
@@ -67,12 +66,10 @@ class FeatureLoader(IterableDataset[Batch]):
     batch_size : int
         Samples in a global batch, all ranks together; the last batch may be smaller.
     residence : {"auto", "host", "device", "stream"}
-        Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory. If they fit,
-        ``auto`` is ``device`` if the device is a GPU with enough memory, and ``host`` in all other cases. The columns
-        are first loaded into host memory, also with ``device``.
+        Memory that holds the columns of the set. ``auto`` is ``stream`` if the columns do not fit into host memory; else ``device`` if
+        the device is a GPU with enough memory; else ``host``. With ``device`` too, columns are first loaded into host memory.
     rows : integer or bool array or tensor, or str, optional
-        Rows of the set: their numbers, a mask of shape (rows of the set,), or ``PARTITION:PART`` of a partition in the
-        store (`keep_partition`). See `subsets`.
+        Rows of the set: numbers in any order, a mask of shape (rows of the set,), or ``PARTITION:PART`` (`partition_rows`).
     rebin : tuple of int and int, optional
         Numbers of neighbouring time bins and of neighbouring channels to sum, such as ``(4, 7)``: the batches are those of a
         set with longer bins and fewer channels (docs/loading.md). With y, the second number is for x and y.
@@ -124,8 +121,10 @@ class FeatureLoader(IterableDataset[Batch]):
     UsageError
         A parameter is invalid, or belongs to torch's DataLoader and has no meaning here; or the set does not fit into
         memory, and the message has an estimate.
-    DamagedError
-        Stored data differ from the committed data; the message names the object.
+    TypeError
+        A parameter is unknown.
+    DamagedError, StoreError
+        Stored data differ from the committed data, and the message names the object; or they are missing or can't be reached.
 
     Examples
     --------
@@ -289,7 +288,8 @@ class FeatureLoader(IterableDataset[Batch]):
         DamagedError, StoreError
             The loader streams, and the data are damaged, missing, or can't be reached.
         UsageError
-            The loader streams, and was constructed before this process was forked; or this is a DataLoader worker.
+            This is a DataLoader worker, or a process that was forked during the pass or, if the loader streams, after its
+            construction; or a batch has more than `max_frame_bytes`, or an augmentation can't be applied to it.
         """
         if torch.utils.data.get_worker_info() is not None:
             raise UsageError(
@@ -357,7 +357,8 @@ class FeatureLoader(IterableDataset[Batch]):
         Raises
         ------
         UsageError
-            The state belongs to another set, subset, seed, batch size or kind of shuffling, or is not a loader's state.
+            The state belongs to another set, subset, seed, batch size, kind of shuffling or weights; its batch is beyond the end of
+            an epoch, as with another `drop_last`; or it is not a loader's state.
         """
         if not isinstance(state, Mapping):
             raise UsageError(f"the state must be what state_dict() returned, got {type(state).__name__}")
@@ -369,7 +370,7 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(
-                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}: pass a state as state_dict() returned it"
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}: pass a state as state_dict() returned it, to a loader with the same drop_last"
             )
         order = self._orders.named(state.get("order"))
         if order is None:
@@ -377,9 +378,8 @@ class FeatureLoader(IterableDataset[Batch]):
                 f"the state has a position in the order {state.get('order')!r}, but this loader has "
                 f"{self._own_order.name!r}: use the shuffle and weights of the loader that made the state"
             )
-        ended = (
-            epoch if batch == len(self) else None
-        )  # stopped between the last batch and the end of the pass
+        # Stopped between the last batch and the end of the pass.
+        ended = epoch if batch == len(self) else None
         epoch, batch = (epoch, batch) if ended is None else (epoch + 1, 0)
         if batch == 0 or order.name == self._own_order.name:
             order = self._own_order

@@ -146,7 +146,10 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     Raises
     ------
     DamagedError
-        Stored data differ from the committed data; the message names the object.
+        Stored data differ from the committed data, and the message names the object; or a fragment would decode to more than this
+        machine's memory.
+    StoreError
+        Stored data can't be reached.
     UsageError
         Every row was skipped, or the set is larger than this machine's memory.
     """

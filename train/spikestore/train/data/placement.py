@@ -32,7 +32,7 @@ def pick_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     UsageError
-        The device does not exist on this machine.
+        The name is not that of a device, or torch can't use the device on this machine.
     """
     chosen = named_device(device)
     if device != "auto":
@@ -94,7 +94,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
     Raises
     ------
     UsageError
-        The set does not fit into the memory that `residence` names.
+        `residence` is none of the four names, or the set does not fit into the memory that it names.
     """
     if residence not in ("auto", "host", "device", "stream"):
         raise UsageError(f"residence must be 'auto', 'host', 'device' or 'stream', got {residence!r}")
@@ -140,7 +140,7 @@ def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
 
 
 def free_device_bytes(device: torch.device) -> int:
-    """Return the free memory of a device in bytes."""
+    """Return the free memory of a device in bytes; that of the host for any device other than a CUDA GPU."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_host_bytes()

@@ -61,7 +61,8 @@ def rows_where(
     Raises
     ------
     UsageError
-        The column does not exist; no row has any of the values; or the values are numbers and the column has texts, or vice versa.
+        The column or a class name does not exist; no row has any of the values; a whole number has more than 64 bits; or the
+        values are numbers and the column has texts, or vice versa.
     DamagedError
         Stored data differ from the committed data.
 
@@ -111,7 +112,10 @@ def hold_out(
     Raises
     ------
     UsageError
-        `part` is not between 0 and 1, the column does not exist, or the set has only one sample, or only one value of the column.
+        `part` is not between 0 and 1; `seed` is not a whole number; the column does not exist; the set has only one sample, or only
+        one value of the column; or `by` is ``sample`` and the set has a column of this name.
+    DamagedError
+        Stored data differ from the committed data.
     """
     try:
         share = float(part) if 0 < part < 1 else 0.0
@@ -155,15 +159,19 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
     name : str
         Name of the partition.
     parts : dict of str to int or bool array
-        Rows of each part, as for `FeatureLoader`; no row may be in two parts.
+        Rows of each part, as for `FeatureLoader`; no row may be in two parts. Rows that this set has skipped are left out.
 
     Raises
     ------
     UsageError, SpecError
-        The rows are not in the set or have duplicates, a name is invalid, or `name` is the name of the built-in
-        partition.
+        The rows are not in the set or have duplicates, a part has no rows, a row is in two parts, a name is invalid, or `name` is
+        the name of the built-in partition.
     ConflictError
         The source has another partition of this name.
+    ReadOnlyStoreError
+        The store is not writable.
+    DamagedError
+        The stored partition of this name is damaged.
 
     Examples
     --------
@@ -178,7 +186,7 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
 
 
 def partition_rows(features: FeatureSet, text: str) -> Rows:
-    """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending.
+    """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending; some may be rows that this set has skipped.
 
     The partition ``shd-speaker`` exists in every store. It divides the split ``train`` of SHD: speakers 6 and 7 are the part
     ``valid``, all other speakers are the part ``train``.
@@ -191,7 +199,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     UnknownNameError
         The partition or part does not exist; the message lists the existing partitions or parts.
     DamagedError
-        The stored document is not a partition of this set.
+        The stored document is damaged, or is not a partition of this set; or a stored column differs from the committed column.
     """
     name, _, part = text.partition(":")
     if name == SHD_SPEAKER:
@@ -243,7 +251,10 @@ def subset_rows(features: FeatureSet, rows: npt.ArrayLike | None) -> Rows:
     Raises
     ------
     UsageError
-        The numbers are not rows of the set, or have duplicates; no row is selected; or all selected rows were skipped.
+        `rows` has another type or shape; the numbers are not rows of the set, or have duplicates; no row is selected; or all
+        selected rows were skipped. For a text, also the errors of `partition_rows`.
+    DamagedError
+        A fragment of the set would decode to more than this machine's memory.
     """
     refuse_giant_set(features.manifest)
     if isinstance(rows, str):

@@ -1,4 +1,4 @@
-"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and whether spikes equal those of plain torch."""
+"""Checks of training for ``spikestore doctor``: torch, GPUs, the backends, and whether spikes of ``fused`` equal those of plain torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from spikestore.train.neurons import IAF
 
 
 def train_checks() -> Iterator[Finding]:
-    """Yield findings on torch, GPUs, Triton, Sinabs and EXODUS, and on whether a small network runs on this machine."""
+    """Yield findings on torch, Sinabs, TensorBoard, threads and GPUs, and on whether a small network runs on this machine.
+
+    If torch finds a GPU, there are also findings on Triton, EXODUS, and the small network on the GPU.
+    """
     yield from versions("torch", "sinabs", "tensorboard")
     yield Finding("threads", "ok", f"torch uses {torch.get_num_threads()}")
     yield from _gpus()

@@ -153,8 +153,11 @@ _KINDS = (SingleExponential, PeriodicExponential, Heaviside, Gaussian, MultiGaus
 
 
 def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
-    """Return `surrogate` as a `SingleExponential` if it is a single exponential of this module or of Sinabs, else None."""
-    if isinstance(surrogate, SingleExponential):
+    """Return `surrogate` as a `SingleExponential` if it is a single exponential of this module or of Sinabs, else None.
+
+    The result is also None for an object of a subclass, whose derivative may be another one.
+    """
+    if type(surrogate) is SingleExponential:
         return surrogate
     kind = type(surrogate)
     if kind.__name__ == "SingleExponential" and kind.__module__.startswith("sinabs."):

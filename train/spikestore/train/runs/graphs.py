@@ -305,5 +305,5 @@ def _why_not_batch(batch: Batch) -> str | None:
         return "frames require gradients"
     if torch.is_autocast_enabled(batch.frames.device.type):
         # autocast caches weights in half precision: a replay would use those of the recording.
-        return "torch.autocast is on during the step: omit it, and pass a precision as arithmetic= of TrainingStep"
+        return "torch.autocast is on during the step: omit it, and pass arithmetic=Arithmetic(PRECISION, DEVICE) of spikestore.train.runs.precision to TrainingStep"
     return "torch.autograd.set_detect_anomaly is on" if torch.is_anomaly_enabled() else None

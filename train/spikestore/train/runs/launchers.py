@@ -23,7 +23,7 @@ class Launched:
     rank, count : int
         Number of this process, and the number of processes.
     local : int, optional
-        Number of this process on its machine, if the launcher sets it.
+        Number of this process on its machine; None if neither the launcher's own variable nor ``LOCAL_RANK`` is set.
     meeting_point : str
         ``address:port`` at which the processes connect to each other; used only in messages.
     """
@@ -94,11 +94,11 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
                 f"processes with torchrun. To train in one process: start only one process, or unset {launcher.rank} and {launcher.count}",
                 launcher=launcher.name,
             )
-        local = environment.get(launcher.local) or environment.get("LOCAL_RANK")
+        local = next((name for name in (launcher.local, "LOCAL_RANK") if environment.get(name)), None)
         return Launched(
             rank,
             count,
-            None if local is None else _whole(launcher.local, local),
+            None if local is None else _whole(local, environment[local]),
             f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}",
         )
     for launcher in _LAUNCHERS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,12 @@ class Arithmetic:
     Raises
     ------
     UsageError
-        The device has no half precision.
+        No precision has that name, or the device has no half precision.
     """
 
     def __init__(self, precision: Precision = "float32", device: torch.device | str = "cpu") -> None:
+        if precision not in get_args(Precision):
+            raise UsageError(f"precision must be float32, bfloat16 or float16, got {precision!r}")
         self.precision = precision
         self._kind = torch.device(device).type
         self._dtype = _DTYPES.get(precision)

@@ -263,7 +263,7 @@ def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
     if ranks.count > 1 and _is_connection(error):
         return RankError(
             f"rank {ranks.rank} of {ranks.count} lost the connection to the other ranks: a rank was killed, perhaps for lack of memory, "
-            "or its machine can't be reached; the same command resumes from the last checkpoint"
+            "or its machine can't be reached; the same command, without --restart, resumes from the last checkpoint"
         )
     if ranks.count > 1 and isinstance(error, SpikestoreError):
         error.message = f"rank {ranks.rank} of {ranks.count}: {error.message}"

@@ -35,12 +35,14 @@ class RebinnedSet(FeatureSet):
         The finer set.
     factors : tuple of int and int
         How many neighbouring time bins are summed, and how many neighbouring channels; with ``y``, the second number holds for both
-        x and y.
+        x and y. Both are at least 1 (`rebinned` checks this).
 
     Raises
     ------
     UsageError
-        The sums might differ from the counts of the coarser set, or a factor is not a positive whole number.
+        The sums might differ from the counts of the coarser set, or the second factor is above the number of channels.
+    DamagedError
+        Stored columns differ from the committed columns.
     """
 
     def __init__(self, fine: FeatureSet, factors: tuple[int, int]) -> None:
@@ -123,8 +125,8 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
     Raises
     ------
     UsageError
-        `rebin` is not a pair of positive whole numbers; or the sums might differ from the counts that `preprocess` would compute
-        with such bins and channels.
+        `rebin` is not a pair of positive whole numbers; the second number is above the number of channels; or the sums might differ
+        from the counts that `preprocess` would compute with such bins and channels.
     """
     if rebin is None:
         return features

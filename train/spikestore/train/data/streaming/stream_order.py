@@ -50,11 +50,11 @@ class SpanCut:
     starts, stops : int64 arrays, shape (spans,)
         First row of each span, and the row after its last one.
     span_rows : int
-        Number of rows of the longest span.
+        Maximum number of rows of a span.
     lanes : int
         Number of lanes.
     together : int
-        Number of spans of a lane that are shuffled together.
+        Number of spans of a group: spans of a lane that are shuffled together.
     fragment_samples : int
         Number of rows of a fragment; no span crosses the edge of a fragment.
     """
@@ -220,7 +220,7 @@ class WindowOrder:
         self._samples = samples
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[_Int64s, _Int64s]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows."""
+        """Return the rows of a rank from global batch number `first` on, and the edges of its batches in these rows; see `BatchOrder`."""
         order = lane_order(self.cut, self._samples, epoch)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self.cut.lanes, share))

@@ -78,8 +78,6 @@ class Stream:
     ------
     UsageError
         Samples are shuffled, and there are more ranks than lanes. A lane is a sequence of spans of rows; each rank needs one.
-    DamagedError
-        The set's metadata are damaged.
     """
 
     def __init__(
@@ -148,7 +146,7 @@ class Stream:
         Raises
         ------
         DamagedError, StoreError
-            A span could not be read; raised as soon as the read has failed.
+            A span could not be read; raised at the next batch, even if only later batches need the span.
         """
         rows, edges = order.batches(epoch, first, batch_size, self._share)
         reads = self._reads(order, rows, edges)

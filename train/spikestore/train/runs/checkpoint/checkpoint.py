@@ -149,8 +149,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             (StorageFullError, "free disk space") if error.errno in _FULL else (StoreError, "fix the cause")
         )
         raise kind(
-            f"cannot write {path} ({error.strerror}): {what} and run the same command again; training resumes from the "
-            "last checkpoint",
+            f"cannot write {path} ({error.strerror}): {what} and run the same command again, without --restart; training "
+            "resumes from the last checkpoint",
             path=str(path),
         ) from error
 

@@ -117,8 +117,8 @@ class SparseBatch:
         Time bins of the longest sample. None if the host does not know this number; `bins` then computes it, which
         makes the host wait for a GPU.
     unique : bool
-        True if all non-zeros of a sample have different places, as in a feature set. False after an augmentation that may
-        move non-zeros to the same place, where their values are added.
+        True if the places of a sample ascend and are all different, as in a feature set. An augmentation that may change this sets
+        False; values at the same place are then added.
     """
 
     index: Tensor

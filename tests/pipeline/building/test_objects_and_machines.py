@@ -98,7 +98,8 @@ def test_a_copy_that_reads_no_files_is_noticed() -> None:
     item = live.read(3)
     live.probe = (3, hash_of(item, str(item.label)))
     with pytest.raises(
-        UsageError, match=r"worker process gets other events of .*LostFiles: item 3 .* pass workers=0"
+        UsageError,
+        match=r"worker process cannot read .*LostFiles: item 3 \(FileNotFoundError: .*gone\), .* pass workers=0",
     ):
         copied(live).read(0)
 

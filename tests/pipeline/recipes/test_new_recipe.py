@@ -95,8 +95,8 @@ def test_an_unknown_sensor() -> None:
 
 
 def test_fields_that_are_not_stated() -> None:
-    """Each has a line with its description; texts with quotes are preserved."""
-    source: dict[str, Any] = {"data": 'a "quoted" \\ path', "splits": ["train"]}
+    """Each has a line with its description; texts with quotes or a control character are preserved."""
+    source: dict[str, Any] = {"data": 'a "quoted" \\ path \x7f', "splits": ["train"]}
     stated = {
         "name": "a",
         "source": {"dataset": "SHD", **source},

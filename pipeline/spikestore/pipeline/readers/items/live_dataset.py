@@ -172,12 +172,14 @@ class LiveDataset:
         index, wanted = self.probe
         try:
             item = self._read(index)
-            differs = hash_of(item, str(item.label)) != wanted
         except ValueError as error:  # not a fault of the item: the first process could read it
             if isinstance(error, PASSED_ON):
                 raise
-            differs = True
-        if differs:
+            raise UsageError(
+                f"a worker process cannot read {self.item_name(index)} ({error}), but this process can: pass workers=0 to read all "
+                "items in this process"
+            ) from error
+        if hash_of(item, str(item.label)) != wanted:
             raise UsageError(
                 f"a worker process gets other events of {self.item_name(index)} than this process: pass workers=0 to read all items in this "
                 "process"

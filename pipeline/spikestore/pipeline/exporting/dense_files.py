@@ -45,7 +45,7 @@ def write_class_folders(split: SplitToWrite) -> None:
 
 
 def class_folders(classes: tuple[str, ...]) -> list[str]:
-    """Return the name of the folder of each class: its number, and at most the first 100 letters of its name, in letters that are legal on every system."""
+    """Return the name of the folder of each class: its number, and its name in letters that are legal on every system, cut after 100 letters."""
     width = len(str(len(classes) - 1))
     return [
         f"{number:0{width}d}-{quote(name, safe=' +,=@()')[:_LONGEST_NAME].rstrip('. ')}"

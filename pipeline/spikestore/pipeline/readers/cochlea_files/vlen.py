@@ -34,8 +34,8 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 
     Raises
     ------
-    HDF5_ERRORS
-        The file is damaged; see `spikestore.pipeline.readers.cochlea_files.hdf5.HDF5_ERRORS`.
+    OSError, RuntimeError, ValueError, TypeError
+        The file is damaged.
     """
     lengths = stored_lengths(dataset, count)
     return lengths_by_reading(dataset, count) if lengths is None else lengths

@@ -131,6 +131,7 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
 
     Dtypes follow from the spec alone, never from data. ``index`` is uint32 if a uint32 can hold ``max_bins`` times the number
     of sites, the places of one time bin; otherwise ``index`` is uint64. ``value`` is uint32 for counts, and float32 for real numbers.
+    `extras` are the optional columns, in any order; names that `EXTRAS` lacks are ignored.
 
     Raises
     ------

@@ -160,7 +160,7 @@ def _fragment_samples(bound: npt.NDArray[np.float64], layout: Layout, workers: i
     by_workers = len(bound) // (FRAGMENTS_PER_WORKER * max(workers, 1))
     rows = max(BLOCK, min(by_size, by_workers) // BLOCK * BLOCK)
     if workers > 1:
-        # Equal numbers of fragments per worker: otherwise all wait for the worker with one more.
+        # Nearly equal numbers of fragments per worker: otherwise many wait for the workers with one more.
         rounds = -(-len(bound) // (rows * workers))
         rows = -(-len(bound) // (rounds * workers * BLOCK)) * BLOCK
     return rows

@@ -44,8 +44,8 @@ def verify(
 ) -> None:
     """Compare stored objects with their committed hashes and report each difference; if there is a difference, the exit status is 1.
 
-    The exit status is also 1 if an object has a newer format, and, without names, if the store contains files or folders that do not
-    belong to it. Without --quick, every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and
+    The exit status is also 1 if an object has a newer format, and, without names, if the folders features, refs and partitions of a store
+    in a folder contain entries that do not belong there. Without --quick, every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and
     compared with their digest.
 
     Examples

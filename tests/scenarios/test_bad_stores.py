@@ -44,10 +44,12 @@ def one_line(done: Done, *words: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_no_space(commands: Commands, run: Run, demo: Path, built: Built, workers: str) -> None:
-    """A full disk ends the build, in this process or in a worker; with free space, the build resumes and has the same digest."""
+    """A limit of file sizes ends the build, in this process or in a worker; without it, the build resumes and has the same digest."""
     recipe = write_recipe(commands.folder / "r.toml", source=f'data = "{demo}"\nsplits = ["train"]')
     command = ("preprocess", recipe, "--store", "store", "--workers", workers)
-    one_line(limited(commands, "small", *command, size=50_000), "no space left", "free some space")
+    one_line(
+        limited(commands, "small", *command, size=50_000), "larger than the largest file", "raise the limit"
+    )
     assert manifests(commands.folder / "store") == []
     assert well(run, "ls", "--store", "store", "--json").json["feature_sets"] == []
     well(run, *command)

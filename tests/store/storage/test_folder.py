@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spikestore.store.storage import FolderStorage
-from spikestore.store_schemas.errors import DamagedError
+from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
 
 
 def test_a_folder_that_is_made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,3 +38,21 @@ def test_zarr_follows_no_link_without_an_event_loop(tmp_path: Path) -> None:
     assert inside.to_bytes() == b"1"
     with pytest.raises(DamagedError, match="is a link that leads out of the store"):
         (place / "outside").get_sync()
+
+
+def test_a_file_in_the_place_of_a_folder_that_a_write_needs(tmp_path: Path) -> None:
+    """The error does not say that the object is missing, but what is in the way."""
+    storage = FolderStorage(tmp_path)
+    (tmp_path / ".tmp").touch()
+    with pytest.raises(
+        DamagedError, match=r"^\.tmp in .* is not a regular folder: it is a file instead of a folder"
+    ):
+        storage.put_if_absent("refs/a.json", b"")
+    storage = FolderStorage(tmp_path / ".tmp" / "store")
+    with pytest.raises(
+        StoreError, match=r"^cannot write refs/a\.json in .*: a file is in the place of"
+    ) as raised:
+        storage.put_if_absent("refs/a.json", b"")
+    assert not isinstance(raised.value, MissingObjectError)
+    with pytest.raises(MissingObjectError):
+        storage.get("refs/a.json")

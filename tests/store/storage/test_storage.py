@@ -262,9 +262,8 @@ class TestFolder:
             with pytest.raises(DamagedError, match=why):
                 look("features")
 
-    def test_full_disk(self, tmp_path: Path) -> None:
-        """Without room for an object: a StorageFullError, no object at its path, no incomplete file."""
-        # A limit on file sizes stands in for the full disk: the error comes from the same write.
+    def test_limit_of_file_sizes(self, tmp_path: Path) -> None:
+        """Without room for an object: a StorageFullError that names the limit, no object at its path, no incomplete file."""
         done = self.in_another_process(
             tmp_path,
             "import resource, signal\n"
@@ -274,13 +273,13 @@ class TestFolder:
             "storage.put_if_absent('a/large', b'x' * 1001)\n",
         )
         assert done.startswith(
-            f"StorageFullError: no space left for a/large in {tmp_path} (File too large): free some space"
+            f"StorageFullError: a/large in {tmp_path} is larger than the largest file that is allowed: raise the limit"
         )
         assert files_of(tmp_path) == ["a/small"]
         assert FolderStorage(tmp_path).put_if_absent("a/large", b"x" * 1001)
 
     def test_full_file_system(self, tmp_path: Path) -> None:
-        """The same as `test_full_disk`, on a file system that is really full, if this machine can mount one."""
+        """The same as `test_limit_of_file_sizes`, on a file system that is really full, if this machine can mount one."""
         disk = tmp_path / "disk"
         disk.mkdir()
         mounted = subprocess.run(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spikestore.store.storage.folder_walk import kind_of
+from spikestore.store.storage.publishing import TEMPORARY
 from spikestore.store.storage.system_calls import error_numbers
 from spikestore.store_schemas.errors import (
     DamagedError,
@@ -42,7 +43,7 @@ def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
     except StoreError:
         raise
     except NotADirectoryError as error:
-        raise _in_the_way(url, path) from error
+        raise _in_the_way(url, path, verb) from error
     except FileNotFoundError as error:
         if verb == "write":
             raise StoreError(f"cannot write {path} in {url}: {error.strerror}", path=path) from error
@@ -71,14 +72,17 @@ def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> Dam
     )
 
 
-def _in_the_way(url: str, path: str) -> StoreError:
-    """Return the error for a path in which a parent is not a folder."""
+def _in_the_way(url: str, path: str, verb: str) -> StoreError:
+    """Return the error for a path in which a parent is not a folder; a write also needs the folder of temporary files."""
     parts = path.split("/")
-    for count in range(1, len(parts)):
-        above = "/".join(parts[:count])
+    needed = ["/".join(parts[:count]) for count in range(1, len(parts))]
+    for above in [*needed, TEMPORARY] if verb == "write" else needed:
         place = Path(url) / above
         if os.path.lexists(place) and not place.is_dir():
             return out_of_place(url, above, kind_of(place) or "a file", wanted="folder")
+    if verb == "write":
+        reason = "a file is in the place of a folder above the store: choose another folder for the store"
+        return StoreError(f"cannot write {path} in {url}: {reason}", path=path)
     return MissingObjectError(f"{path} is not in the store {url}", path=path)
 
 

@@ -1,7 +1,8 @@
 """A transform in plain NumPy, for single recordings; it rejects events for which Tonic's result is not defined.
 
-For valid recordings the frames equal Tonic's, or SpikingJelly's for its operations; invalid recordings raise an error. `FusedChain` calls
-this chain for recordings that its compiled pass marks as unusual. Frames that have a fixed number of events each are always computed here. The steps:
+For valid recordings, frames of counts equal Tonic's (or SpikingJelly's), integer for integer; invalid recordings raise an error. `FusedChain` calls
+this chain for recordings that its compiled pass marks as unusual. The frames of ``to_frame`` with ``event_count`` or ``n_event_bins``, and all frames after an operation
+without compiled code, are always computed here. The steps:
 
 1. Check and widen the events (`event_guards`); no array of the caller changes.
 2. Apply each operation before ``to_frame`` (`event_operations`). An empty recording also has frames. All operations keep times

@@ -17,6 +17,7 @@ from tests.store.small_sets import BINS, SITES, SmallSet, memory_storage, small_
 from spikestore.pipeline.recipes.recipe import Recipe
 from spikestore.pipeline.reporting.facts import scan
 from spikestore.pipeline.reporting.facts.identity import identity, recipe_text
+from spikestore.pipeline.reporting.page.charts import events_of_each_split
 from spikestore.pipeline.reporting.page.page import code
 from spikestore.pipeline.reporting.report import Report, make_report
 from spikestore.store import FeatureSet, SampleColumns, Store
@@ -115,6 +116,22 @@ def test_losses_values_and_sites(report: Report, sets: dict[str, FeatureSet]) ->
         assert sum(counts.values()) == len(values)
     everything = [one.sum(axis=0) for features in sets.values() for one in frames(features).values()]
     assert np.allclose(report.document["sites"]["mean_events"], np.mean(everything, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("non_zeros", "clipped", "title"),
+    [
+        (7, 0, "share of the events that were read"),
+        (9, 0, "share of the events, each counted once per bin"),
+        (7, None, "share of the events, each counted once per bin"),
+    ],
+    ids=["apart", "overlap", "overlap and clip_counts"],
+)
+def test_shares_of_events_in_overlapping_bins(non_zeros: int, clipped: int | None, title: str) -> None:
+    """An event may be in two bins, so the parts are more than the events that were read."""
+    lost = {"read": 10, "cropped": 1, "in_no_bin": 1, "clipped": clipped, "merged": 1, "non_zeros": non_zeros}
+    chart = events_of_each_split({"train": {**lost, "counted": non_zeros + 1}})
+    assert chart["encoding"]["x"]["title"] == title
 
 
 def test_equal_samples(report: Report) -> None:

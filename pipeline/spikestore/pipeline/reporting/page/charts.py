@@ -22,6 +22,8 @@ _ROW = 13
 
 MOST_GROUPS = 40
 
+_OF_EVENTS = "share of the events that were read"
+
 Chart = dict[str, Any]
 
 
@@ -51,8 +53,12 @@ def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
     """Return a bar for each split, with the shares of its events.
 
     The shares are: the first event of each non-zero; events that are merged with it; events that are clipped, in no bin, or
-    cropped.
+    cropped. If bins overlap, an event counts once for each bin that it is in, and the title of the axis says so.
     """
+    overlap = any(
+        lost["clipped"] is None or lost["counted"] + lost["in_no_bin"] + lost["cropped"] > lost["read"]
+        for lost in losses.values()
+    )
     parts = {
         "one event per non-zero": "non_zeros",
         "merged": "merged",
@@ -65,19 +71,18 @@ def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
         for split, lost in losses.items()
         for order, (part, field) in enumerate(parts.items())
     ]
-    return _shares(rows, [*parts], len(losses))
+    title = "share of the events, each counted once per bin" if overlap else _OF_EVENTS
+    return _shares(rows, [*parts], len(losses), title)
 
 
-def _shares(rows: Sequence[Mapping[str, Any]], parts: Sequence[str], bars: int) -> Chart:
+def _shares(rows: Sequence[Mapping[str, Any]], parts: Sequence[str], bars: int, title: str) -> Chart:
     return _chart(
         rows,
         height=34 * bars,
         mark={"type": "bar", "tooltip": True},
         encoding={
             "y": _name("split", "split"),
-            "x": _number(
-                "events", "share of the events that were read", stack="normalize", axis={"format": "%"}
-            ),
+            "x": _number("events", title, stack="normalize", axis={"format": "%"}),
             "color": _name("part", None, scale={"domain": [*parts]}, legend={"columns": 3}),
             "order": {"field": "order"},
         },
@@ -98,7 +103,7 @@ def events_of_real_numbers(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
             )
         )
     ]
-    return _shares(rows, parts, len(losses))
+    return _shares(rows, parts, len(losses), _OF_EVENTS)
 
 
 def real_values(rows: Sequence[Mapping[str, Any]]) -> Chart:

@@ -1,8 +1,9 @@
-"""``spikestore plan``: the number of workers that its estimate assumes."""
+"""``spikestore plan``: the options of a build that its estimate assumes."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,16 @@ def test_the_estimate_is_for_the_workers_of_preprocess(
         assert main(["plan", str(recipe), "--store", str(tmp_path / "store"), *flags, "--json"]) == 0
         rows = json.loads(capsys.readouterr().out)["splits"]
         assert {row["workers"] for row in rows} == {workers}
+
+
+@pytest.mark.slow
+def test_the_estimate_is_for_the_executor_of_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tonic is slower than compiled code. Without Tonic, `plan` ends as `preprocess` does."""
+    write_dataset(tmp_path / "data", "SSC")
+    recipe = write_recipe(tmp_path)
+    recipe.write_text(recipe.read_text() + '[build]\nexecutor = "tonic"\n')
+    monkeypatch.setitem(sys.modules, "tonic", None)
+    assert main(["plan", str(recipe), "--store", str(tmp_path / "store")]) == 2
+    assert "tonic" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from spikestore.store.columns.digest import block_checks
 from spikestore.store.columns.zarr_reader import encode_fragment
 from spikestore.store.storage import Storage
 from spikestore.store_schemas.layout import BLOCK
+from spikestore.store_schemas.specs.transform import ExecutorName
 
 SAMPLED = 64
 """Maximum number of recordings that are transformed for the estimate."""
@@ -60,6 +61,7 @@ def estimate(
     workers: int,
     reuse: Reuse | None = None,
     fragment_samples: int | None = None,
+    executor: ExecutorName = "auto",
 ) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
@@ -71,7 +73,7 @@ def estimate(
     SourceError
         The recordings cannot be used.
     UsageError
-        The transform does not fit the recordings.
+        The transform does not fit the recordings, or `executor` needs a package that is not installed.
     """
     located, transform = wanted.located, wanted.transform
     look, former = (look_into(located, transform), None) if reuse is None else reuse.look(wanted)
@@ -82,7 +84,7 @@ def estimate(
         tried = n_events[: min(SAMPLED, len(reader))]
         sampled = look._replace(n_events=tried)
         small = plan_of_build(located, transform, sampled, BuildRequest(fragment_samples=BLOCK))
-        job = FragmentJob(Build(storage, small), located, transform)
+        job = FragmentJob(Build(storage, small), located, transform, executor)
         # Not timed: imports and compilation.
         transform_rows(job, reader, range(min(2, len(tried))))
         began = time.perf_counter()

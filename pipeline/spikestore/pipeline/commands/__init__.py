@@ -1,1 +1,1 @@
-"""Sub-commands that fill a store. Large packages are imported only when a sub-command runs."""
+"""Sub-commands that need the pipeline. Large packages are imported only when a sub-command runs."""

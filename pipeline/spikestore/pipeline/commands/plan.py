@@ -19,6 +19,7 @@ from spikestore.store_schemas.wording import plural, size_text
 
 if TYPE_CHECKING:
     from spikestore.pipeline.building.reuse import Reuse
+    from spikestore.pipeline.recipes.recipe import RecipeBuild
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
     from spikestore.pipeline.recipes.resolve import LockedSet, Resolution
     from spikestore.store.store import Store
@@ -64,10 +65,10 @@ def plan(
         variant.lock_file.refuse_other_digests(variant.lock, pins)  # an error of `preprocess` too
         addresses = [wanted.address for wanted in requested if wanted.address is not None]
         reuse = Reuse(opened, result, addresses, upstreams=upstreams)
-        size = variant.recipe.build.fragment_samples
-        processes = variant.recipe.build.workers if workers is None else workers
+        build = variant.recipe.build
+        processes = build.workers if workers is None else workers
         rows += [
-            {"name": result, **_row(opened, wanted, resolution, processes, reuse, size)}
+            {"name": result, **_row(opened, wanted, resolution, processes, reuse, build)}
             for wanted in requested
         ]
     free = opened.storage.free_bytes()
@@ -83,7 +84,7 @@ def _row(
     resolution: Resolution,
     workers: int | None,
     reuse: Reuse,
-    fragment_samples: int | None,
+    build: RecipeBuild,
 ) -> dict[str, Any]:
     from spikestore.pipeline.recipes.requested_sets import RequestedSet
 
@@ -117,7 +118,8 @@ def _row(
         wanted,
         workers=available_cores() if workers is None else max(1, workers),  # 0: this process alone
         reuse=reuse,
-        fragment_samples=fragment_samples,
+        fragment_samples=build.fragment_samples,
+        executor=build.executor,
     )
     return {
         **row,

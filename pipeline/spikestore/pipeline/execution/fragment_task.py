@@ -133,7 +133,7 @@ class FragmentReport(NamedTuple):
     seconds: float
     """Time of the task; about 0 if another builder had stored the fragment."""
     content: FragmentContent | None = None
-    """Summary of the samples; None if another builder had stored the fragment, or if the task made several sets (see `variants`)."""
+    """Summary of the samples; None if another builder had stored the fragment, and for tasks of sweeps (see `variants`) and imports."""
     taken: int = 0
     """Number of rows that were taken from former sets."""
     problems: tuple[str, ...] = ()

@@ -243,7 +243,7 @@ def _lost(before: Source, after: Source) -> str | None:
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
-        return f"it has more recordings than the new set, which has limit = {after.limit}"
+        return f"it may have more recordings than the new set, which has limit = {after.limit}"
     if (before.cache is None) != (after.cache is None):
         origin, new_origin = (
             "computed from recordings" if source.cache is None else "imported from a cache of frames"

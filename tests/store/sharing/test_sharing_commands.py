@@ -124,6 +124,14 @@ def test_damage_of_one_name_does_not_stop_the_others(
     assert (Store(tmp_path / "a").names(), Store(tmp_path / "b").names()) == (["other"], ["other"])
 
 
+def test_sets_are_reported_in_the_order_of_the_arguments(
+    store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Store(store).point("other", {"valid": small_set(64, split="valid", seed=2).build(Store(store).storage)})
+    assert main(["push", "small", "other", "--to", str(tmp_path / "a"), "--store", str(store), "--json"]) == 0
+    assert [*json.loads(capsys.readouterr().out)["feature_sets"]] == ["small:train", "other:valid"]
+
+
 def test_a_set_that_two_arguments_select_is_reported_once(
     store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

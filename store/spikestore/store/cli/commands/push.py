@@ -77,7 +77,7 @@ def copy_each(
                 logger.warning("%s", error)
             failed = failed or error
         else:
-            done = {**copied, **done}
+            done |= {label: one for label, one in copied.items() if label not in done}
     return done, failed
 
 

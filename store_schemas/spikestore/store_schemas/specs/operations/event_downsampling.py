@@ -17,7 +17,7 @@ class EventDownsampling(Spec):
     most minus `noise_threshold` gives one event with p = 0. After such an event, the sum begins again from 0. If
     `differentiator_time_bins` is set, these events are not the result: their numbers in consecutive steps are compared. The new
     events have the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times,
-    and p of 0 or 1. A recipe may contain Tonic's ``downsampling_method``, which is not stored. It must be "differentiator" if
+    and p of 0 or 1; if `differentiator_time_bins` is set, also the last time must be above `step`, as in Tonic. A recipe may contain Tonic's ``downsampling_method``, which is not stored. It must be "differentiator" if
     `differentiator_time_bins` is set, else "integrator".
     """
 

@@ -56,7 +56,8 @@ def sum_cells(
     out_index, out_value : arrays, shape (non-zeros,)
         Output: the coarse non-zeros, row after row.
     nnz, after : int64 arrays, shape (rows,)
-        Output: number of coarse non-zeros of each row, and sum of the values after the row's last coarse time bin.
+        Output: number of coarse non-zeros of each row, and sum of the values after the row's last coarse time bin;
+        `after` must be 0 before the call.
     """
     fine_sites = _U64(len(site_of))
     counts = np.zeros(sites, np.uint32)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class CopySource:
-    """Documents and objects of a set that is copied; if a document or an object does not match the manifest or its record, `DamagedError` is raised.
+    """Documents and objects of a set that is copied; if a document or an object does not match the manifest or its record, `DamagedError` is raised. Only a damaged plan is replaced.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def open_storage(location: str | Path) -> Storage:
     ------
     UsageError
         The location is empty, has an unknown scheme or too few slashes after it, names no folder or bucket, or contains
-        credentials; or the AWS profile has no keys that can be used (`profile_options`).
+        credentials; the home folder in it is unknown; or the AWS profile has no keys that can be used (`profile_options`).
     StoreError
         The URL or the credentials are not valid.
     """

@@ -43,8 +43,8 @@ class FolderStorage:
 
     Parameters
     ----------
-    root : Path
-        The store's root; created at the first write.
+    root : Path or str
+        The store's root; created at the first write. ``~`` is the user's home folder.
     follow_links : bool
         Follow links that lead out of the root. Set this for your own store, if parts of it are on another disk. A store of
         other users may contain links to any file that you may read.

@@ -99,7 +99,7 @@ def repair(
     ConflictError
         The upstream has a set of these keys with another digest, or the recordings give other rows.
     StoreError
-        A storage fails, or the store is not writable.
+        A storage fails, the store is not writable, or the manifest of the upstream is damaged.
     """
     damages = verify(features, progress=progress)
     if not damages:

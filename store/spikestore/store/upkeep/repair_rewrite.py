@@ -27,7 +27,8 @@ class FragmentRows(NamedTuple):
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
     """Encode fragments anew and store them, then store a new manifest with the same digest; return the written objects.
 
-    After a crash at any step, the set is either committed and damaged as before, or an unfinished build that ``preprocess`` resumes.
+    After a crash at any step, the set is either committed, with more missing objects only in these fragments, or an unfinished
+    build that ``preprocess`` resumes.
     The record of a fragment is deleted before its objects, so no record refers to missing objects.
 
     Raises

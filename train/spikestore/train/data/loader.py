@@ -101,7 +101,7 @@ class FeatureLoader(IterableDataset[Batch]):
         Keep only the first `truncate_to` time bins of each sample. ``Batch.lengths`` are the lengths after the cut.
     augment : callable or sequence of callables
         Callables from (SparseBatch, epoch) to SparseBatch, applied to the packed batch on the device. They are applied in the order of
-        the list, except that `EventThinning` comes first and `Blend` second. No augmentation is moved across a callable of your own.
+        the list, except that `EventThinning` (also in a `OneOf`) comes first and `Blend` second. No augmentation is moved across a callable of your own.
         See `augmentation`.
     transform : callable, optional
         Applied to each finished batch: Batch to Batch. It runs in a thread of the loader, where the order of torch's

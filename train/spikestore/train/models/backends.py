@@ -59,7 +59,8 @@ def make_neurons(
     MissingExtraError
         The backend is not installed.
     UsageError
-        With these parameters, the results of the backend would differ from those of the other backends.
+        A parameter is invalid (see `IAF`); or with these parameters, the results of the backend would differ from those of the other
+        backends.
     """
     fused = IAF(threshold, spikes, reset, surrogate, minimum)  # checks parameters for all backends
     if backend == "fused":

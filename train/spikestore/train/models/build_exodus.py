@@ -2,7 +2,7 @@
 
 The package is published as source only, and its ``setup.py`` imports torch, which pip's build isolation hides. With a CPU
 build of torch, ``setup.py`` fails with a message about ``CUDA_HOME``, even if this variable is set. Therefore this module
-checks all requirements first, and reports missing ones.
+first looks for torch, Sinabs and a toolkit of the same CUDA as torch, and reports the first one that is missing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def find_toolkit() -> Path:
     MissingExtraError
         torch or Sinabs is not installed.
     UsageError
-        torch is a CPU build, or no toolkit has the major version of CUDA that torch was built with.
+        torch was built without CUDA; no toolkit was found; or the first one that was found has another major version of CUDA than torch.
     """
     for name in ("torch", "sinabs"):
         if find_spec(name) is None:

@@ -186,7 +186,15 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, values: dict[str, Tensor]) -> None:
-    """Load a result of `weights` into a network; raise ValueError unless `values` has exactly the network's parameters."""
+    """Load a result of `weights` into a network, and forget its states.
+
+    Raises
+    ------
+    ValueError
+        `values` does not have exactly the network's parameters.
+    RuntimeError
+        A parameter has another shape.
+    """
     forget_states(network)
     missing, unexpected = network.load_state_dict(values, strict=False)
     absent = set(missing) & set(weights(network))

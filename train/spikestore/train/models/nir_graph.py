@@ -34,14 +34,15 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     network : nn.Sequential
         A network of `build_network` or `load_network`, of any backend.
     frame_shape : sequence of int, optional
-        Sizes of the frame axes after time: (polarity, [y,] x). Needed unless the network is from `load_network`.
+        Sizes of the frame axes after time: (polarity, [y,] x); by default ``network.frame_shape``, which networks of `load_network`
+        have, unless an early version wrote the checkpoint.
 
     Returns
     -------
     nir.NIRGraph
         Graph from ``input``, with the shape of the frames, to ``output``, with the shape (classes,); the other nodes have the
-        names of the layers. NIR's neurons have no lower bound of membrane potentials, no reset to zero and no limit of one
-        spike per bin: if the network uses one of these properties, a warning names the property.
+        names of the layers. NIR's neurons have no lower bound of membrane potentials, no reset to zero or by a value other than the
+        threshold, and no limit of one spike per bin: if the network uses some of these properties, a warning names them.
 
     Raises
     ------

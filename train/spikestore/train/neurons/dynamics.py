@@ -52,7 +52,9 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     Raises
     ------
     UsageError
-        No kernel supports this dtype or device.
+        No kernel supports this dtype or device; or, on a CPU, the threshold is not above 0.
+    MissingExtraError
+        The input is on a GPU, and Triton is not installed.
     """
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise UsageError(f"the input of IAF must be float32 or half precision, got {x.dtype}: use .float()")

@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class IAF(MembraneState):
     """Layer of integrate-and-fire neurons that replaces ``sinabs.layers.IAF``: same spikes, parameters and states.
 
-    Membrane potentials persist between calls until `reset_states`, and gradients flow back into earlier calls. If the shape of batch and neurons
-    changes between calls, all potentials start at 0. Sinabs instead takes randomly chosen rows of the old state.
+    Membrane potentials persist between calls until `reset_states`, and gradients flow back into earlier calls. If the shape of batch and neurons,
+    or the device, changes between calls, all potentials start at 0. Sinabs instead takes randomly chosen rows of the old state.
 
     Parameters
     ----------
@@ -50,11 +50,16 @@ class IAF(MembraneState):
     Attributes
     ----------
     v_mem : Tensor
-        Membrane potentials, float32, shape (batch, *neurons); (0,) before the first call. Assign it to set the initial
-        state. It is in ``state_dict()`` and moves with the layer. Its shape depends on the batch, so it is not in
+        Membrane potentials, float32, shape (batch, *neurons); before the first call, zeros of the shape `shape`, or (0,) without it.
+        Assign it to set the initial state. It is in ``state_dict()`` and moves with the layer. Its shape depends on the batch, so it is not in
         ``buffers()``: ``AveragedModel`` and ``DistributedDataParallel`` combine the buffers of two networks only if their
         shapes are equal. Loading a state dict without ``v_mem`` leaves the state
         unchanged.
+
+    Raises
+    ------
+    UsageError
+        A parameter is not as described above, or `spike_threshold` is below 1.18e-38, the smallest normal number of float32.
     """
 
     _warned = False
@@ -94,7 +99,9 @@ class IAF(MembraneState):
         Raises
         ------
         UsageError
-            `x` has fewer than two axes, or no kernel supports its dtype or device.
+            `x` has fewer than two axes, no kernel supports its dtype or device, or (on a CPU) the threshold was set to 0 or less.
+        MissingExtraError
+            `x` is on a GPU, and Triton is not installed.
         """
         if x.dim() < 2:
             raise UsageError(

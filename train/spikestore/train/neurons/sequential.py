@@ -19,7 +19,8 @@ class SpikingSequential(nn.Sequential):
     """``nn.Sequential`` that trains faster on a CPU, in less memory, with the same results, parameters and hooks.
 
     If `IAF` follows ``nn.Linear``, the two layers run as one step, and spikes are stored as bytes for the backward
-    pass. Layers with hooks (except those of `watch_spikes`) or with a replaced ``forward`` run separately.
+    pass. Layers run separately if no gradients are needed, in half precision, if they have hooks (except those of `watch_spikes`) or a
+    replaced ``forward``, and if the neurons record their states.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ def is_replayable(layer: nn.Module) -> bool:
 def _packs(layer: nn.Linear, x: Tensor) -> bool:
     """Return whether functions of this package compute a linear layer instead of its own ``forward``.
 
-    They do if the layer is an ``nn.Linear`` without hooks, its input is float32 of shape (batch, time, inputs), gradients are
-    needed, and autocast is off.
+    They do if the layer is an ``nn.Linear`` with weights and without hooks, its input is float32 of shape (batch, time, inputs) on a
+    CPU or a CUDA GPU, gradients are needed, and autocast is off.
     """
     return (
         type(layer) is nn.Linear

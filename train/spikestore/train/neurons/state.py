@@ -18,7 +18,7 @@ class MembraneState(nn.Module):
     Attributes
     ----------
     v_mem : Tensor
-        Membrane potentials, shape (batch, *neurons); (0,) before the first call.
+        Membrane potentials, shape (batch, *neurons); before the first call (0,), unless the layer was created with a shape.
     """
 
     v_mem: Tensor

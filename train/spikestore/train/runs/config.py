@@ -18,7 +18,7 @@ from spikestore.train.models.networks import NetworkSpec
 from spikestore.train.runs.precision import Precision
 
 CudaGraphs = Literal["auto", True, False]  # one type, so that pydantic reports a wrong value once
-"""``"auto"``: steps are replayed if possible; True: an error is raised if steps can't be replayed; False: no step is replayed."""
+"""``"auto"``: steps are replayed if possible; True: an error is raised at the start if steps can't be replayed; False: no step is replayed."""
 
 Positive = Annotated[Real, Field(gt=0)]
 NotNegative = Annotated[Real, Field(ge=0)]
@@ -79,7 +79,7 @@ class DataConfig(Spec):
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:
-        """Return the argument `rows` of `FeatureLoader` for `split`: the rows of a part of a partition, or None for all rows."""
+        """Return the argument `rows` of `FeatureLoader` for `split`, the split to train on or to validate on: a part of a partition, or None for all rows."""
         if self.valid != SHD_SPEAKER:
             return None
         return f"{SHD_SPEAKER}:{'valid' if split == self.valid else 'train'}"
@@ -103,13 +103,14 @@ class TrainConfig(Spec):
     precision: Precision = "float32"
     """Dtype in which linear layers and convolutions compute; parameters and membrane potentials are always float32."""
     cuda_graphs: CudaGraphs = "auto"
-    """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. If true and they can't be replayed, an error is raised."""
+    """Whether steps on a GPU are replayed as CUDA graphs; by default if possible. If true and they can't be replayed, an error is raised
+    before the first step."""
     checkpoint_batches: Size | None = None
     """Number of batches between checkpoints within an epoch; at the end of each epoch, a checkpoint is always written."""
     upstreams: Annotated[tuple[Location, ...], AsTuple] = ()
     """Stores to copy missing feature sets from; relative folders are relative to the folder of the configuration."""
     augment: AugmentationTables = ()
-    """Augmentations of the split to train on, in the order in which they are applied."""
+    """Augmentations of the split to train on, applied in this order, except that thinning comes first and ``blend`` second (`in_order`)."""
     data: DataConfig
     network: NetworkSpec = NetworkSpec()
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -121,7 +122,7 @@ def load_config(path: Path | str) -> TrainConfig:
     Raises
     ------
     SourceNotFoundError
-        The file does not exist.
+        The file does not exist, or can't be read.
     SpecError
         The file is not TOML, or is not a valid configuration; the message lists every problem with its path.
     """

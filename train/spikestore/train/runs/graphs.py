@@ -1,9 +1,10 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
 Each batch shape has two graphs. The first graph computes loss and gradients from frames. The second graph is the
-optimiser's step, which changes weights only if the loss is finite. The two graphs run the kernels of a plain step on
+optimiser's step, which changes weights only if the loss is finite; there is none if losses are scaled (float16), or while the
+optimiser's settings change in each step. The graphs run the kernels of a plain step on
 the same numbers, so results have the same bits. Fused optimisers of torch read on the device whether the loss is
-finite; with other optimisers, the CPU waits for the loss.
+finite; with other optimisers, and if losses are scaled, the CPU waits for the loss.
 """
 
 from __future__ import annotations
@@ -118,12 +119,13 @@ class TrainingStep:
     network, optimiser, clip_norm, arithmetic, ranks
         See `training_step`; the same objects in every step.
     cuda_graphs : "auto" or bool
-        ``auto`` replays steps if this is possible; True raises an error if it is not possible; False replays no steps.
+        ``auto`` replays steps if this is possible; True also raises an error at construction if it is not possible; False replays no
+        steps. A reason that comes up later, such as a batch of sparse frames, leads to plain steps in any case.
 
     Raises
     ------
     UsageError
-        `cuda_graphs` is True, and steps can't be replayed; the message states the reason.
+        `cuda_graphs` is True, and steps can't be replayed: the message states the reason. Or `cuda_graphs` has another value.
 
     Examples
     --------
@@ -174,7 +176,7 @@ class TrainingStep:
         return len(self._recorded)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Take a training step; return the mean loss over the batch: detached, shape ()."""
+        """Take a training step; return the mean loss over the batch: detached, shape (). Raises the errors of `training_step`."""
         if self._recorder is None:
             return self._plain(batch)
         reason = self._why_not() or _why_not_batch(batch)

@@ -85,7 +85,7 @@ def train(
     ranks: Ranks = ALONE,
     progress: Progress,
 ) -> list[EpochResult]:
-    """Train a network; return the metrics of each epoch.
+    """Train a network; return the metrics of each epoch that ends in this call.
 
     Parameters
     ----------
@@ -112,15 +112,15 @@ def train(
     Raises
     ------
     UsageError
-        The network can't be built on this machine or for these frames; the two sets list their classes in different
-        orders; or the training split has no events in any time bin.
+        The network can't be built on this machine or for these frames; a value of the configuration does not fit the sets or the
+        device; the two sets list their classes in different orders; or the training split has no events in any time bin.
     TrainingError
         The loss is not finite, or the weights are not finite when a checkpoint is due; the message names the first layer or parameter with
         values that are not finite.
     DamagedError
         A feature set is damaged, or `start` does not fit the network or the sets.
     StoreError
-        A checkpoint can't be written.
+        A checkpoint can't be written, or a set can't be read.
     """
     check_sets(config.data, features)
     torch.manual_seed(config.seed)

@@ -75,7 +75,7 @@ class Ranks:
     rank, count : int
         Number of this process, and the number of processes; with a count of 1 nothing is exchanged.
     local : int
-        Number of this process on its machine.
+        Number of this process on its machine; 0 if the launcher does not set it.
     store : torch.distributed.Store, optional
         Key-value store shared by all ranks.
     """
@@ -141,7 +141,10 @@ class Ranks:
         return values
 
     def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
-        """Call `action` on one rank of each machine. All ranks return after these calls have finished on all machines."""
+        """Call `action` on the ranks with the local number 0; all ranks return after these calls have finished.
+
+        This is one rank of each machine. Only if the launcher sets no local numbers, all ranks have the local number 0.
+        """
         if self.local == 0:
             action()
         if self.count > 1:

@@ -43,7 +43,7 @@ class Outcome:
     epochs : list of EpochResult
         Metrics of the epochs trained in this call; empty if the run was already finished.
     best : float
-        Best accuracy on the validation split, of all epochs.
+        Best accuracy on the validation split, of all epochs with this split.
     """
 
     epochs: list[EpochResult]
@@ -76,7 +76,9 @@ def run(
         The folder has a run of another configuration, or of other data; another process writes to the folder; or the
         store lacks a set.
     StoreError
-        The folder can't be written to.
+        The folder can't be written to, or its ``last.pt`` can't be used (`load_checkpoint`).
+
+    The errors of `train`, and of copying sets, are raised too.
     """
     # Errors of the folder come before anything is copied or loaded.
     with _own_folder(folder, config.epochs, restart, ranks):
@@ -176,7 +178,10 @@ def evaluate(
     UsageError
         A batch needs more than `max_frame_bytes`; `other_data` is false, and the split has another digest than in training,
         or another transform; the split does not fit the network or ``pad_to``; the split lists its classes in another
-        order; or the split is ``shd-speaker``, and the run was also trained on the speakers that this split holds out.
+        order; or the split is ``shd-speaker``, and the run was also trained on the speakers that this split holds out. The store has
+        no such set (`UnknownNameError`); or there is no checkpoint (`SourceNotFoundError`).
+    StoreError
+        The checkpoint or the set is damaged, or can't be read.
     """
     checkpoint = load_checkpoint(path)
     data = checkpoint.config.data

@@ -19,7 +19,7 @@ from typing import IO, Any
 from spikestore.store_schemas.errors import StorageFullError, StoreError, UsageError
 
 LOCK = ".writer"
-"""Name of the file that the writing process locks; it holds host, process, user and start time."""
+"""Name of the file that the writing process locks; while it is locked, it holds host, process, user and start time."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 _HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -85,7 +85,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     UsageError
         Another process writes to the folder; the message names this process and its start time, and says what to do.
     StoreError
-        The file can't be written.
+        The file can't be written or locked.
     """
     path = folder / LOCK
     try:

@@ -34,7 +34,7 @@ def training_step(
         Maps frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, the result of
         `Ranks.parallel`.
     optimiser : torch.optim.Optimizer
-        Takes the step, unless the loss is not finite.
+        Takes the step, unless the loss is not finite or, with ``float16``, the gradients are not.
     batch : Batch
         Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of a
         global batch; the share may be empty.
@@ -49,6 +49,11 @@ def training_step(
     -------
     Tensor
         Mean loss over the batch, or over the global batch with several ranks; detached, shape ().
+
+    Raises
+    ------
+    UsageError
+        The network does not accept sparse frames.
     """
     forget_states(network)
     bins, samples = ranks.whole_batch(batch.frames.shape[1], len(batch.labels))

@@ -34,7 +34,8 @@ class TrainedNetwork(SpikingSequential):
     epochs : int
         Number of completed epochs.
     best_accuracy : float or None
-        Best accuracy on the validation split so far, that of ``best.pt``; None before the end of the first epoch.
+        Best accuracy on the validation split so far, that of ``best.pt``; None before the end of the first epoch, or
+        if the validation split has changed since.
     classes : tuple of str or None
         Class names; output i belongs to class i. `classes`, `frame_shape` and `transform` are None if an early version wrote the
         checkpoint.
@@ -87,7 +88,7 @@ def load_network(
     StoreError
         The file can't be read, for example because a permission is missing.
     UsageError
-        The path is empty; or the device or the backend is not available.
+        The path is empty; the device or the backend is not available; or the network does not fit into memory.
 
     Examples
     --------

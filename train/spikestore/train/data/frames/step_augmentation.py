@@ -228,7 +228,7 @@ class Augmentations:
 
 
 def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
-    """Return augmentations in the order in which they are applied: thinning, then blending, then the others.
+    """Return augmentations in the order in which they are applied: thinning (also in a `OneOf`), then blending, then the others.
 
     Thinning and blending draw random bits for each event of a count, and these bits depend on the place of the count.
     Other augmentations may move two counts to one place. If they came first, the events of both counts would get the

@@ -2,7 +2,8 @@
 
 A second thread pool would have to share the cores with torch's threads, which keep spinning for a while after each
 operation of torch. So the task runs in the OpenMP library that torch has loaded, through the entry point that compilers
-use, with as many threads as torch. If torch was built without OpenMP, plain threads are used.
+use, with at most as many threads as torch. If no such library is found, as on Windows or if torch was built without OpenMP, plain
+threads are used.
 """
 
 from __future__ import annotations

@@ -114,7 +114,13 @@ def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
 def run_job(
     task: Any, shape: torch.Size, neuron: Neuron, more: dict[str, float] | None = None, **words: Any
 ) -> Any:
-    """Run a compiled task, and return its job: the array of arguments (see `new_job`), which the task may have changed."""
+    """Run a compiled task, and return its job: the array of arguments (see `new_job`), which the task may have changed.
+
+    Raises
+    ------
+    UsageError
+        The threshold of the neuron is not above 0.
+    """
     job, threshold = new_job(shape, **words), float(neuron.threshold)
     if not threshold > 0:
         raise UsageError(f"spike_threshold must be above 0, got {threshold}")

@@ -7,7 +7,7 @@ same device, and recomputes the potentials from the product.
 Only the device knows how many counts do not fit a byte, and to read this number, the host would have to wait. So counts
 above 254 are written to a list of fixed length; in the bytes, 255 marks these counts. The list can overflow only if more
 than one in 512 counts is above 254.
-If the list overflows, gradients are NaN, never silently wrong.
+If the list overflows, gradients contain NaN, so they are never silently wrong.
 """
 
 from __future__ import annotations

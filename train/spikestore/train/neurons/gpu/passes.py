@@ -1,8 +1,8 @@
 """Forward and backward passes over time on a GPU, compiled by Triton at first use.
 
 One program computes all time steps of `_BLOCK` neighbouring neurons of the flattened (batch, neurons), and keeps their
-membrane potentials in registers; neighbouring threads access neighbouring addresses. Inputs and spikes may be half precision,
-all else is float32. Products are not fused with sums, and divisions are rounded by IEEE 754, so spikes equal those of Sinabs
+membrane potentials in registers; neighbouring threads access neighbouring addresses. Inputs, spikes and their gradients may be half
+precision, all else is float32. Products are not fused with sums, and divisions are rounded by IEEE 754, so spikes equal those of Sinabs
 and of the CPU.
 """
 
@@ -252,7 +252,7 @@ class PackedSpikes(NamedTuple):
     packed : Tensor
         Uint8, shape (batch, time, neurons); `UNPACKED` if the count is in the list.
     odd_count : Tensor
-        Int32, shape (1,): number of all counts that do not fit a byte. If it exceeds the length of the list, the list
+        Int32, shape (1,): number of all counts that are marked with `UNPACKED`. If it exceeds the length of the list, the list
         lacks some of them.
     odd_place, odd_value : Tensor
         The list: positions in the flattened spikes, int64, and the counts at these positions, float32. Each count

@@ -28,7 +28,7 @@ class LinearIAF(torch.autograd.Function):
     """Autograd function of ``neurons(linear(x))``.
 
     The arguments are x, weight, bias, v_mem, neuron, counts and fired_counts. counts is x as
-    `Counts`, or None. fired_counts is a list: `forward` appends the spikes as `Counts`, or None if a count does not fit a byte.
+    `Counts`, or None. fired_counts is a list: `forward` appends the spikes as `Counts`, or None if a count is above 254 or NaN.
     """
 
     @staticmethod

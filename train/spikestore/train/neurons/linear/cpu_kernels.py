@@ -45,7 +45,10 @@ FEW = 16
 
 @cache
 def pack_task() -> Any:
-    """Return a task that writes ``x`` to ``packed`` as uint8; for ``fired`` and ``unpackable`` see `forward_task`."""
+    """Return a task that writes ``x`` to ``packed`` as uint8, and 255 for each value that is not a whole number from 0 to 254.
+
+    ``fired`` is the number of elements of ``packed`` that are not 0, and ``unpackable`` the number of those that are 255.
+    """
 
     def pack(data: Any) -> None:
         job = carray(data, at.WORDS, np.int64)

@@ -75,7 +75,7 @@ def pack(x: Tensor) -> Counts | None:
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[NeuronOutput, Tensor | None, Counts | None]:
-    """Return the result of `cpu.forward`, and the spikes as counts; None for the counts if a neuron spiked more than 254 times in a step.
+    """Return the result of `cpu.forward`, and the spikes as counts; None for the counts if a neuron spiked more than 254 times in a step, or if spikes are NaN.
 
     The spikes may be written into the memory of `x`, because fresh memory would cost as much time as the pass itself.
     """
@@ -99,8 +99,8 @@ def is_repeatable(source: Tensor, weight: Tensor, bias: Tensor | None, output: T
     """Return whether sums over non-zero counts equal torch's matrix product to the last bit.
 
     The sums and the product are equal if the matrix library that torch uses adds products in order. This depends on the
-    library's version, the processor and the layer's size. So some rows of the batch are compared: rows at both ends and
-    in between. If the batch has few rows, all rows are compared.
+    library's version, the processor and the layer's size. So some rows of the product are compared (a row is a time bin of a
+    sample): rows at both ends and in between. If the product has few rows, all rows are compared.
 
     Parameters
     ----------

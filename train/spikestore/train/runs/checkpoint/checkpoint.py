@@ -51,7 +51,7 @@ class Position:
     samples : int
         Samples seen in this epoch.
     best : float
-        Best accuracy on the validation split so far; -1 before the end of the first epoch.
+        Best accuracy on the validation split so far; -1 before the end of the first epoch with this split.
     spikes : mapping of str to (float, float)
         For each layer in this epoch: number of spikes, and number of outputs (neurons × time bins of all samples).
     """
@@ -117,7 +117,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises
     ------
     StorageFullError
-        The disk is full.
+        The disk is full, or a limit (quota, file size) is reached.
     StoreError
         The file can't be written for another reason.
     """
@@ -161,7 +161,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises
     ------
     SourceNotFoundError
-        The file does not exist.
+        The file does not exist, or is a folder.
     DamagedError
         The file is not a checkpoint, is damaged, or contains impossible values; the message names the file.
     NewerFormatError

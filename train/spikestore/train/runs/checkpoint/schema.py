@@ -57,7 +57,7 @@ class PositionValues(Spec):
 
 
 class PlainValues(Spec):
-    """All values of a checkpoint except its tensors."""
+    """All values of a checkpoint except weights, optimiser, random states and loss scale."""
 
     config: TrainConfig
     data: dict[Name, Pin]

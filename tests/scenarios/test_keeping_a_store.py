@@ -161,7 +161,10 @@ def test_one_damaged_manifest_hides_nothing(run: Run, store: Path) -> None:
     assert below.startswith("r:train: ")
     assert "manifest.json is damaged" in below
     assert len(head) < 120
-    answer = run("repair", "r:train", "--store", "store")
+    key = "/".join(part[:12] for part in manifest.relative_to(store.resolve()).parts[1:3])
+    advice = f"run spikestore repair {key} --store {store}"
+    assert advice in build(run, "r.toml").err  # the error of a build names the command too
+    answer = run("repair", key, "--store", "store")
     assert answer.status == 1
     assert "--uncommit" in answer.err
     answer = run("repair", "r:train", "--store", "store", "--uncommit")

@@ -77,7 +77,15 @@ class FeatureSet:
             The manifest has a newer format, or an operation that this version does not know.
         """
         data = storage.get(address.manifest)
-        return cls(storage, address, manifest_of(address, data))
+        try:
+            manifest = manifest_of(address, data)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{error}. To restore the manifest, run spikestore repair {address.short} --store {storage.url}, with --from "
+                "URL (a store that has the set), or with --uncommit and then the build again, which reuses all fragments",
+                **error.details,
+            ) from error
+        return cls(storage, address, manifest)
 
     def __getstate__(self) -> dict[str, Any]:
         # Without the reader, which holds a lock: a copy opens its own.

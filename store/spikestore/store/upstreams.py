@@ -14,7 +14,7 @@ from spikestore.store.feature_set import FeatureSet
 from spikestore.store.machine import expand_home
 from spikestore.store.progress import Progress
 from spikestore.store.selection import sets_of_source
-from spikestore.store.storage import FolderStorage
+from spikestore.store.storage import FolderStorage, is_same_store
 from spikestore.store.store import Store
 from spikestore.store_schemas.documents.address import Address
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
@@ -164,7 +164,7 @@ class Upstreams:
     def _asked(self, store: Store) -> Iterator[Store]:
         for upstream in self._stores:
             url, inner = upstream.storage.url, upstream.storage
-            if url in self._away or url == store.storage.url:
+            if url in self._away or is_same_store(inner, store.storage):
                 continue
             if isinstance(inner, FolderStorage) and not inner.root.exists():
                 self._give_up(upstream, None, "no such folder")

@@ -72,7 +72,8 @@ def test_all_cropped_is_refused_and_stored_on_request(
         r"SHD train is empty: all 2,800 events of 70 recordings are cropped: the times in 64 of the 70 recordings run "
         r"from 5,00\d,\d{3} to 5,79\d,\d{3} µs; crop_time keeps 0 to 1,000,000 µs\. If the times have an "
         r"offset, add it to min and max of crop_time; if their unit is not µs, set time_factor of a downsample before "
-        r"crop_time\. To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]",
+        r"crop_time\. To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]; "
+        r"in Python, pass options=BuildOptions\(allow_empty=True\)",
         str(caught.value),
     )
     store = Store(tmp_path / "store")
@@ -109,7 +110,8 @@ def test_a_filter_that_drops_everything_is_named(tmp_path: Path, caplog: pytest.
     assert re.fullmatch(
         r"SHD train is empty: all 80 events of 2 recordings are dropped by decimation: the times in the recordings run "
         r"from [\d,]+ to [\d,]+ µs\. To keep more events, set a smaller n of decimation \(now 1,000\)\. "
-        r"To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]",
+        r"To store the empty set, pass --allow-empty, or set allow_empty = true under \[build\]; "
+        r"in Python, pass options=BuildOptions\(allow_empty=True\)",
         str(caught.value),
     )
     with pytest.raises(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store.storage import FolderStorage, open_storage
+from spikestore.store.storage import FolderStorage, is_same_store, open_storage
 from spikestore.store.storage.objects import ObjectStorage
 from spikestore.store_schemas.errors import UsageError
 
@@ -61,6 +61,21 @@ def test_open_a_bucket() -> None:
     storage = open_storage("s3://bucket/some/prefix")
     assert isinstance(storage, ObjectStorage)
     assert storage.url == "s3://bucket/some/prefix"
+
+
+@pytest.mark.parametrize("location", ["s3://team/features/", "S3://team/features", "s3a://team/features"])
+def test_all_spellings_of_a_prefix_are_one_store(location: str) -> None:
+    """A copy of a store into itself is rejected, however its URL is written."""
+    assert open_storage(location).url == "s3://team/features"
+    assert is_same_store(open_storage(location), open_storage("s3://team/features"))
+    assert not is_same_store(open_storage(location), open_storage("s3://team/feature"))
+
+
+def test_a_link_to_a_folder_is_the_same_store(tmp_path: Path) -> None:
+    """A store is the folder to which a link leads."""
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    assert is_same_store(open_storage(tmp_path / "link"), open_storage(tmp_path / "store"))
+    assert not is_same_store(open_storage(tmp_path / "other"), open_storage(tmp_path / "store"))
 
 
 def test_open_anything_else() -> None:

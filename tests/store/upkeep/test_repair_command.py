@@ -35,7 +35,7 @@ def test_a_damaged_manifest_does_not_stop_the_repair_of_other_sets(
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert len(document["both:valid"]["repaired"]) == 1
-    assert "repair the manifest from a store that has the set" in document["both:train"]["error"]
+    assert "To restore the manifest, run spikestore repair " in document["both:train"]["error"]
     assert "both:train: " in said.err
     assert verify(store["both:valid"]) == []
 

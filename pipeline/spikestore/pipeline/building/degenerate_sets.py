@@ -47,7 +47,7 @@ SAMPLED = 64
 """Maximum number of recordings, spread evenly over the source, whose times are read."""
 
 
-_ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]"
+_ALLOW_EMPTY = "pass --allow-empty, or set allow_empty = true under [build]; in Python, pass options=BuildOptions(allow_empty=True)"
 
 
 _FOLDER_ADVICE = (

@@ -62,7 +62,7 @@ def build_sets(
         if wanted.split in existing and not options.allow_empty and not existing[wanted.split].manifest.nnz:
             raise SourceError(
                 f"{wanted.label} is in the store already and is empty: an earlier build allowed this. To use the empty "
-                "set, pass --allow-empty, or set allow_empty = true under [build]"
+                "set, pass --allow-empty, or set allow_empty = true under [build]; in Python, pass options=BuildOptions(allow_empty=True)"
             )
     if not missing:
         return existing

@@ -117,7 +117,7 @@ def repair(
     """
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
     from spikestore.store.machine import available_cores
-    from spikestore.store.storage import open_storage
+    from spikestore.store.storage import is_same_store, open_storage
     from spikestore.store.upkeep.partition_damage import repair_partitions
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair import repair as repair_set
@@ -126,7 +126,7 @@ def repair(
 
     opened = open_store(store, must_exist=True)
     other = None if upstream is None else open_storage(upstream)
-    if other is not None and other.url == opened.storage.url:
+    if other is not None and is_same_store(other, opened.storage):
         raise UsageError(f"cannot repair {other.url} from itself: pass another store with --from")
     known = OpenedRecipe.open(recipe, data=data) if recipe is not None else None
     upstreams = Upstreams(() if known is None else known.upstreams)
@@ -282,8 +282,4 @@ def _opened(
         if uncommit:
             store.storage.delete(address.manifest)
             return None, ()
-        raise DamagedError(
-            f"{error}; repair the manifest from a store that has the set (--from URL), or remove the manifest (--uncommit) and "
-            "rerun preprocess, which reuses all fragments",
-            **error.details,
-        ) from error
+        raise

@@ -13,7 +13,7 @@ from spikestore.store.partitions import all_partitions, put_partition
 from spikestore.store.progress import Progress
 from spikestore.store.selection import Selection
 from spikestore.store.sharing.copy_set import Copied, copy_set
-from spikestore.store.storage import Storage
+from spikestore.store.storage import Storage, is_same_store
 from spikestore.store.trust.documents import partition_path
 from spikestore.store_schemas.errors import (
     ConflictError,
@@ -113,7 +113,7 @@ def copy_named(
         The errors of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied
         before the error is raised; the name in the destination does not change.
     """
-    if source.storage.url == destination.storage.url:
+    if is_same_store(source.storage, destination.storage):
         raise UsageError(f"{source.storage.url} is both source and destination: use another store")
     selection = source.select(text)
     opened = selection.open_each()

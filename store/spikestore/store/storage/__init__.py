@@ -53,10 +53,23 @@ def open_storage(location: str | Path) -> Storage:
             raise UsageError(
                 f"{location} names no bucket: pass a URL such as {parts.scheme}://team/features", url=location
             )
-        return ObjectStorage.from_url(location, **(profile_options() if parts.scheme in _S3 else {}))
+        return ObjectStorage.from_url(_url_of(parts), **(profile_options() if parts.scheme in _S3 else {}))
     raise UsageError(
         f"{location}: a store must be a folder, file://…, s3://…, gs://… or az://…", url=location
     )
+
+
+def is_same_store(first: Storage, second: Storage) -> bool:
+    """Return whether two storages are the same folder or the same prefix of a bucket; links to a folder are followed."""
+    if isinstance(first, FolderStorage) and isinstance(second, FolderStorage):
+        return first.root.resolve() == second.root.resolve()
+    return first.url == second.url
+
+
+def _url_of(parts: SplitResult) -> str:
+    """Return the same URL for ``S3://team/features/``, ``s3a://team/features`` and ``s3://team/features``."""
+    scheme = "s3" if parts.scheme in _S3 else parts.scheme  # urlsplit has made it lower case
+    return f"{scheme}://{parts.netloc}{parts.path.removesuffix('/')}"
 
 
 def _folder_of(location: str, parts: SplitResult) -> str:
@@ -84,4 +97,4 @@ def _refuse_credentials(parts: SplitResult) -> None:
         )
 
 
-__all__ = ["FolderStorage", "Storage", "StoredObject", "open_storage"]
+__all__ = ["FolderStorage", "Storage", "StoredObject", "is_same_store", "open_storage"]

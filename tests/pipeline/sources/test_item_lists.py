@@ -136,6 +136,14 @@ def test_an_index_that_is_not_an_integer_is_refused(indices: Any) -> None:
         list_items(Subset(dataset, indices))
 
 
+@pytest.mark.parametrize("index", [3, -4, 10**30])
+def test_an_index_outside_its_data_set_is_refused(index: int) -> None:
+    with pytest.raises(
+        UsageError, match=f"a Subset has the index {index}, but its data set has 3 items: correct"
+    ):
+        list_items(Subset(Gestures(3), [0, index, 2]))  # type: ignore[arg-type]
+
+
 def test_integers_of_numpy_and_torch_are_indices() -> None:
     lists: list[Any] = [np.array([2, 0], np.uint8), torch.tensor([2, 0]), [np.int64(2), 0], range(2, -1, -2)]
     dataset: Any = Gestures(3)

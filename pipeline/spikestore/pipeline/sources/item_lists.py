@@ -115,12 +115,13 @@ class _Walk:
             return self._of_parts(dataset.datasets, wanted)
         if kind == "Subset":
             length = self._count(dataset.dataset)
-            chosen = np.asarray([_position(index) for index in dataset.indices], np.int64)
-            wrong = (chosen < -length) | (chosen >= length)
-            if wrong.any():
+            positions = [_position(index) for index in dataset.indices]
+            wrong = [position for position in positions if not -length <= position < length]
+            if wrong:
                 raise UsageError(
-                    f"a Subset has the index {chosen[wrong][0]}, but its data set has {plural(length, 'item')}: correct the indices of the Subset"
+                    f"a Subset has the index {wrong[0]}, but its data set has {plural(length, 'item')}: correct the indices of the Subset"
                 )
+            chosen = np.asarray(positions, np.int64)
             chosen = np.where(chosen < 0, chosen + length, chosen)
             return self.items(dataset.dataset, chosen if wanted is None else chosen[wanted])
         number = self._leaf(dataset)

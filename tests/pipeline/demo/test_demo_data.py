@@ -18,6 +18,7 @@ from tonic.transforms import Compose, CropTime, Downsample, ToFrame
 from spikestore.pipeline.demo import demo_data
 from spikestore.pipeline.demo.demo_data import write_demo_data
 from spikestore.pipeline.demo.demo_voices import WORDS, draw_recording, draw_voice
+from spikestore.store.cli.main import main
 from spikestore.store_schemas.errors import ReadOnlyStoreError, StorageFullError, StoreError, UsageError
 
 pytestmark = pytest.mark.bits
@@ -291,3 +292,16 @@ def test_an_interrupted_call_leaves_only_complete_files(tmp_path: Path) -> None:
     with pytest.raises(Stop):
         write_demo_data(tmp_path, train=3, valid=101, test=1, progress=stop_in_valid)
     assert sorted(contents(tmp_path)) == ["SSC/ssc_train.h5", "SSC/ssc_train.h5.zip"]
+
+
+def test_the_command_says_which_files_it_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("demo-data", str(tmp_path), "--valid", "1", "--test", "1", "--train")
+    assert main([*flags, "1"]) == 0
+    assert capsys.readouterr().err.count("wrote ") == 3
+    assert main([*flags, "2"]) == 0
+    shown = capsys.readouterr().err
+    assert (shown.count("kept "), shown.count("wrote "), "ssc_train.h5" in shown.split("wrote ")[1]) == (
+        2,
+        1,
+        True,
+    )

@@ -30,6 +30,7 @@ def demo_data(
     """
     from spikestore.pipeline.demo.demo_data import write_demo_data
 
+    before = {path: path.stat().st_ino for path in (folder / "SSC").glob("ssc_*.h5")}
     with progress("recordings") as report:
         files = write_demo_data(
             folder,
@@ -40,4 +41,6 @@ def demo_data(
             progress=lambda done, total: report(done, total, "demo data"),
         )
     for path in files.values():
-        say(f"wrote {path} ({path.stat().st_size:,} bytes)")
+        status = path.stat()  # a file that is written anew has another inode
+        how = "kept" if before.get(path) == status.st_ino else "wrote"
+        say(f"{how} {path} ({status.st_size:,} bytes)")

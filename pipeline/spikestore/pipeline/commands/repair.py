@@ -99,7 +99,7 @@ def repair(
         bool,
         typer.Option(
             "--uncommit",
-            help="Remove a damaged manifest if there is no upstream from which to copy it. The next run of spikestore preprocess commits the set again.",
+            help="Remove a damaged manifest; only without --from, and if no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -143,6 +143,18 @@ def test_every_problem_of_a_configuration_is_listed(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[data", f"epochs = {'1' * 5000}", f"epochs = {'[' * 5000}", f"name.{'a.' * 2000}b = 1"],
+    ids=["no bracket", "many digits", "nested lists", "nested tables"],
+)
+def test_a_configuration_that_python_cannot_parse_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=r"a\.toml"):
+        load_config(path)
+
+
 @pytest.mark.parametrize("value", ['"on"', "2", '"true"'])
 def test_a_choice_of_several_kinds_is_one_problem(tmp_path: Path, value: str) -> None:
     """Allowed words and truth values are listed in one line, spelled as in TOML."""

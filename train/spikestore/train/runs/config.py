@@ -133,6 +133,14 @@ def load_config(path: Path | str) -> TrainConfig:
         raise SourceNotFoundError(
             f"no configuration at {path}: pass the path of a TOML file", path=str(path)
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # also a number of thousands of digits, or deeply nested lists
         raise SpecError(f"{path} is not valid TOML: {error}", path=str(path)) from None
-    return TrainConfig.from_mapping(mapping, origin=str(path))
+    try:
+        return TrainConfig.from_mapping(mapping, origin=str(path))
+    except RecursionError:
+        raise SpecError(
+            f"{path} is not a configuration: its tables are nested too deeply", path=str(path)
+        ) from None

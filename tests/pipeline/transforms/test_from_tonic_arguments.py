@@ -11,7 +11,7 @@ from tonic import transforms
 
 from spikestore.pipeline.transforms.from_tonic import dataset_from_tonic, transform_from_tonic
 from spikestore.pipeline.transforms.numpy_chain import NumpyChain
-from spikestore.store_schemas import ClipCounts, ToFrame
+from spikestore.store_schemas import ClipCounts, ToFrame, Transform
 from spikestore.store_schemas.errors import UnsupportedTransformError
 
 SIZE = (8, 8, 2)
@@ -35,6 +35,16 @@ def test_arrays_and_lists_are_sizes() -> None:
             assert transform_from_tonic(given) == transform_from_tonic(tuple(given)) == wanted
     with pytest.raises(UnsupportedTransformError, match="pass sensor_size"):
         transform_from_tonic(transforms.ToFrame(sensor_size=np.array([]), time_window=4000))
+
+
+def test_operations_of_a_recipe_are_named_as_such() -> None:
+    """`Recipe.transform` is a tuple of operations, which have no class in Tonic; the message says what to pass."""
+    for given in (SPEC, (SPEC,), [Transform(operations=(SPEC,))]):
+        with pytest.raises(
+            UnsupportedTransformError, match=r"comes from a recipe and not from Tonic: pass a Transform"
+        ):
+            transform_from_tonic(given)
+    assert Transform(operations=(SPEC,)) == transform_from_tonic(FRAMES)
 
 
 @pytest.mark.parametrize("coordinates", [(1, 2), 5])

@@ -16,6 +16,7 @@ import numpy as np
 
 from spikestore.store_schemas.errors import SpecError, UnsupportedTransformError
 from spikestore.store_schemas.specs.canonical import LARGEST_INTEGER
+from spikestore.store_schemas.specs.model import Spec
 from spikestore.store_schemas.specs.operations import (
     SLICING_MODES,
     CenterCrop,
@@ -114,6 +115,8 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
 
 def _why_not(part: object) -> str:
     """Return why spikestore has no operation for a transform, as the end of a sentence that starts with the transform's name."""
+    if isinstance(part, Spec):
+        return "comes from a recipe and not from Tonic: pass a Transform alone, such as transform_spec() of the Recipe"
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
     if isinstance(part, type):
         return f"is a class: pass an object, {part.__name__}(…)"

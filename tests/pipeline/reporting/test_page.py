@@ -70,6 +70,36 @@ def test_the_command_writes_a_page(folder: Path, store: str, capsys: pytest.Capt
     assert writing.page_file("small-report.html") == folder / "small-report.html"
 
 
+def test_a_page_of_many_classes_stays_small(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Charts show the first 120 classes that have samples; the facts have all of them, but no matrix of 2,000 classes."""
+    small = small_set(extras=EXTRAS)
+    label = np.where(small.truth.label < 0, -1, 1500 + np.arange(len(small)) % 400).astype(np.int32)
+    small = replace(
+        small,
+        layout=small.layout.model_copy(update={"classes": tuple(f"class {n}" for n in range(2000))}),
+        truth=replace(small.truth, label=label),
+    )
+    storage = FolderStorage(folder / "store")
+    Store(storage).point("many", {"train": small.build(storage)})
+    assert main(["report", "many", "--store", "store", "--json", "--out", "many.html"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    page = (folder / "many.html").read_text(encoding="utf-8")
+    found = re.search(r'id="charts">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    charts = json.loads(found[1])
+    shown = [row["class"] for row in charts["classes"]["data"]["values"]]
+    assert shown == [f"class {number}" for number in np.unique(label[label >= 0])[:120]]
+    assert {row["class"] for row in charts["distribution-length"]["data"]["values"]} == {*shown}
+    assert [name for name in charts if name.startswith("confusion")] == []
+    assert "The confusion matrix is too large for this page." in page
+    (test,) = facts["linear"]["tests"]
+    assert (len(facts["classes"]), test["confusion"], test["largest_class"]) == (
+        2000,
+        None,
+        1 / test["samples"],
+    )
+
+
 def test_the_script_of_charts_is_bundled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from spikestore.pipeline.reporting.page import charts
     from spikestore.pipeline.reporting.page.vega_script import vega_script

@@ -14,6 +14,7 @@ from spikestore.pipeline.reporting.facts.chosen_rows import ChosenRow, chosen_ro
 from spikestore.pipeline.reporting.facts.linear import (
     MOST_HELD_OUT,
     PARTS,
+    Comparison,
     Inputs,
     LinearFit,
     Predictions,
@@ -101,7 +102,7 @@ def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
         facts[split] = _scan(splits[split], columns[split], rows, largest, more, report)
 
     look(fitted, fit)
-    confusions: dict[str, npt.NDArray[np.int64]] = {}
+    comparisons: dict[str, Comparison] = {}
     read_out = fit.read_out() if fit.samples else None
     for split in order[1:]:
         if read_out is None:
@@ -109,29 +110,29 @@ def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
             continue
         predictions = Predictions(inputs, read_out, len(first.classes))
         look(split, predictions)
-        confusions[split] = predictions.confusion
+        comparisons[split] = predictions.comparison
     if read_out is not None and hold_out:
-        confusions[f"held-out samples of {fitted}"] = fit.held_out(read_out)
+        comparisons[f"held-out samples of {fitted}"] = fit.held_out(read_out)
     linear = None
-    if confusions:
+    if comparisons:
         linear = {
             "fitted": fitted,
             "fitted_samples": fit.samples,
             "inputs": inputs.size,
             "parts_of_time": PARTS,
-            "tests": [_test(tested, matrix) for tested, matrix in confusions.items()],
+            "tests": [_test(tested, comparison) for tested, comparison in comparisons.items()],
         }
     return Scans(facts, chosen, sweep, linear)
 
 
-def _test(tested: str, matrix: npt.NDArray[np.int64]) -> dict[str, Any]:
-    samples = int(matrix.sum())
+def _test(tested: str, comparison: Comparison) -> dict[str, Any]:
+    samples = int(comparison.samples.sum())
     return {
         "tested": tested,
         "samples": samples,
-        "accuracy": float(np.trace(matrix) / max(samples, 1)),
-        "largest_class": float(matrix.sum(axis=1).max() / max(samples, 1)),
-        "confusion": matrix.tolist(),
+        "accuracy": comparison.correct / max(samples, 1),
+        "largest_class": float(comparison.samples.max() / max(samples, 1)),
+        "confusion": None if comparison.confusion is None else comparison.confusion.tolist(),
     }
 
 

@@ -21,6 +21,9 @@ PENALTY = 0.1
 MOST_HELD_OUT = 4096
 """Approximate maximum number of held-out samples; their inputs stay in memory."""
 
+MOST_CLASSES = 1000
+"""Maximum number of classes of a confusion matrix, whose memory grows with the square of this number."""
+
 _Floats = npt.NDArray[np.float64]
 
 
@@ -134,9 +137,10 @@ class LinearFit:
         fitted = (label >= 0) & ~held
         inputs, label = inputs[fitted], label[fitted]
         self._products += inputs.T @ inputs
-        one_hot = (label[:, None] == np.arange(len(self._samples))).astype(np.float32)
-        self._sums += one_hot.T @ inputs
-        self._samples += one_hot.sum(axis=0)
+        present = np.unique(label)  # a set may have far more classes than a piece has samples
+        one_hot = (label[:, None] == present).astype(np.float32)
+        self._sums[present] += one_hot.T @ inputs
+        self._samples[present] += one_hot.sum(axis=0)
 
     @property
     def samples(self) -> int:
@@ -151,15 +155,39 @@ class LinearFit:
         weights = _solve(products, targets.T)
         return ReadOut(weights, self._samples / self.samples - mean @ weights)
 
-    def held_out(self, read_out: ReadOut) -> npt.NDArray[np.int64]:
-        """Return the confusion matrix of the held-out samples, shape (classes, classes): true class, then found class."""
-        return sum(
-            (
-                confusion(label, read_out.classes_of(inputs), len(self._samples))
-                for inputs, label in self._held
-            ),
-            np.zeros((len(self._samples),) * 2, np.int64),
-        )
+    def held_out(self, read_out: ReadOut) -> Comparison:
+        """Compare the classes of the read-out with the labels of the held-out samples."""
+        comparison = Comparison(len(self._samples))
+        for inputs, label in self._held:
+            comparison.add(label, read_out.classes_of(inputs))
+        return comparison
+
+
+class Comparison:
+    """Comparison of true classes with the classes that a read-out finds.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.correct = 0
+        """Number of samples whose class was found."""
+        self.samples = np.zeros(classes, np.int64)
+        """Number of samples of each true class, shape (classes,)."""
+        self.confusion = np.zeros((classes, classes), np.int64) if classes <= MOST_CLASSES else None
+        """Number of samples by true class and found class, shape (classes, classes); None for more than `MOST_CLASSES` classes."""
+
+    def add(self, label: npt.NDArray[np.int64], found: npt.NDArray[np.int64]) -> None:
+        """Add samples; `label` has their true classes, `found` the classes that were found."""
+        classes = len(self.samples)
+        self.correct += int(np.count_nonzero(label == found))
+        self.samples += np.bincount(label, minlength=classes)
+        if self.confusion is not None:
+            pairs = np.bincount(label * classes + found, minlength=classes**2)
+            self.confusion += pairs.reshape(classes, classes)
 
 
 class Predictions:
@@ -177,21 +205,13 @@ class Predictions:
 
     def __init__(self, inputs: Inputs, read_out: ReadOut, classes: int) -> None:
         self._inputs, self._read_out = inputs, read_out
-        self.confusion = np.zeros((classes, classes), np.int64)
-        """Number of samples by true class and found class, shape (classes, classes)."""
+        self.comparison = Comparison(classes)
 
     def add(self, piece: Piece) -> None:
         """Process the next piece of the set."""
         label = piece.columns.label.astype(np.int64)
         found = self._read_out.classes_of(self._inputs.of(piece))
-        self.confusion += confusion(label[label >= 0], found[label >= 0], len(self.confusion))
-
-
-def confusion(
-    label: npt.NDArray[np.int64], found: npt.NDArray[np.int64], classes: int
-) -> npt.NDArray[np.int64]:
-    """Return the number of samples by true class and found class, shape (classes, classes)."""
-    return np.bincount(label * classes + found, minlength=classes**2).reshape(classes, classes)
+        self.comparison.add(label[label >= 0], found[label >= 0])
 
 
 def dual_accuracy(

@@ -18,6 +18,12 @@ from spikestore.pipeline.reporting.report import Report
 from spikestore.store_schemas.layout import Layout
 from spikestore.store_schemas.wording import size_text
 
+MOST_CLASSES = 120
+"""Maximum number of classes in the charts by class. If a set has more classes, the charts show the first classes that have samples."""
+
+MOST_CELLS = 15_000
+"""Maximum number of cells of all confusion matrices together; a cell takes about 70 bytes, and the page stays below 5 MB."""
+
 SHOWN_FIRST = 12
 """Number of samples of the gallery that are visible at once; a click shows the other samples."""
 
@@ -67,6 +73,7 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
         identity=document["identity"],
         figures=shown,
         shown_first=SHOWN_FIRST,
+        most_classes=MOST_CLASSES,
         reasons=_REASONS,
         left_out=len(document["gallery"]) - len(shown),
         measures=[*dict.fromkeys(row["measure"] for row in document["distributions"])],
@@ -101,16 +108,23 @@ def _charts(document: Mapping[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
         yield "values", charts.values(document["values"])
     for number, chart in enumerate(charts.sweep(document["bin_widths"]["results"], document["bin_ms"])):
         yield f"sweep-{number}", chart
-    for measure in dict.fromkeys(row["measure"] for row in document["distributions"]):
-        yield f"distribution-{measure}", charts.distribution(document["distributions"], measure)
+    classes, distributions = document["classes"], document["distributions"]
+    if len(document["identity"]["classes"]) > MOST_CLASSES:
+        filled = dict.fromkeys(row["class"] for row in classes if row["samples"])
+        shown = {*[*filled][:MOST_CLASSES]}
+        classes = [row for row in classes if row["class"] in shown]
+        distributions = [row for row in distributions if row["class"] in shown]
+    for measure in dict.fromkeys(row["measure"] for row in distributions):
+        yield f"distribution-{measure}", charts.distribution(distributions, measure)
     for number, chart in enumerate(charts.channels(document["sites"])):
         yield f"sites-{number}", chart
-    yield "classes", charts.classes(document["classes"])
+    yield "classes", charts.classes(classes)
     if document["groups"] is not None:
         yield "groups", charts.groups(document["groups"])
     yield "costs", charts.costs(document["columns"])
-    if document["linear"] is not None:
-        for number, test in enumerate(document["linear"]["tests"]):
+    tests = [] if document["linear"] is None else document["linear"]["tests"]
+    if len(tests) * len(document["identity"]["classes"]) ** 2 <= MOST_CELLS:
+        for number, test in enumerate(tests):
             yield f"confusion-{number}", charts.confusion(test["confusion"], document["identity"]["classes"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from dataclasses import replace
 from pathlib import Path, PosixPath
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import FeatureSet, Store
 from spikestore.store_schemas.errors import (
@@ -30,6 +32,7 @@ from spikestore.train.runs.checkpoint.checkpoint import (
 )
 from spikestore.train.runs.checkpoint.digest import content_digest
 from spikestore.train.runs.config import TrainConfig
+from spikestore.train.runs.run import run
 
 
 def checkpoint(features: FeatureSet) -> Checkpoint:
@@ -196,3 +199,20 @@ def test_other_data_are_refused(features: FeatureSet, store_folder: Path) -> Non
     stale = replace(saved, data={**saved.data, "train": moved})
     with pytest.raises(UsageError, match=f"{'ab' * 6}.*test.*{other.pin.transform_key[:12]}.*--other-data"):
         refuse_other_data(stale, "test", other, path=Path("last.pt"))
+
+
+@pytest.mark.slow
+def test_a_run_resumes_from_its_best_checkpoint(store_folder: Path, tmp_path: Path) -> None:
+    """If last.pt is damaged, the message says how, and this works."""
+    folder = tmp_path / "run"
+
+    def go(epochs: int) -> list[int]:
+        done = run(config(epochs=epochs), Store(store_folder), folder, device="cpu", progress=silent)
+        return [one.epoch for one in done.epochs]
+
+    assert go(1) == [1]
+    (folder / "last.pt").write_bytes(b"")
+    with pytest.raises(DamagedError, match=r"to resume from best\.pt, copy it to last\.pt"):
+        go(2)
+    shutil.copy(folder / "best.pt", folder / "last.pt")
+    assert go(2) == [2]

@@ -297,8 +297,10 @@ def test_a_finished_run_continues_with_more_epochs(store_folder: Path, tmp_path:
     done = again(epochs=1)
     assert done.epochs == []
     assert [result.epoch for result in again(epochs=2).epochs] == [2]
+    larger = {"name": "small", "batch_size": 16, "max_frame_bytes": 10**8}  # as the error of a batch advises
+    assert [result.epoch for result in again(epochs=3, data=larger).epochs] == [3]
     with pytest.raises(ValueError, match=r"another configuration[\s\S]*learning_rate: 0.01 before, 0.02 now"):
-        again(epochs=3, optimiser={"learning_rate": 0.02})
+        again(epochs=4, optimiser={"learning_rate": 0.02})
 
 
 def test_a_run_selects_on_the_speaker_split(tmp_path: Path) -> None:

@@ -268,10 +268,17 @@ def _features(store: Store, name: str, splits: tuple[str, ...]) -> dict[str, Fea
 
 
 def _refuse_other_config(old: TrainConfig, new: TrainConfig, folder: Path) -> None:
-    # More epochs continue the same run; checkpoint_batches and cuda_graphs do not change results. The residence decides
-    # the order of later epochs; the rest of a started epoch keeps the order with which it began.
+    # More epochs continue the same run; checkpoint_batches, cuda_graphs, max_frame_bytes and upstreams do not change results. The
+    # residence decides the order of later epochs; the rest of a started epoch keeps the order with which it began.
     before, after = _flat(old.to_mapping()), _flat(new.to_mapping())
-    free = {"epochs", "checkpoint_batches", "cuda_graphs", "data.residence", "upstreams"}
+    free = {
+        "epochs",
+        "checkpoint_batches",
+        "cuda_graphs",
+        "data.max_frame_bytes",
+        "data.residence",
+        "upstreams",
+    }
     changed = [name for name in after if name not in free and before.get(name) != after[name]]
     if changed:
         listing = "".join(f"\n  {name}: {before.get(name)} before, {after[name]} now" for name in changed)

@@ -32,7 +32,10 @@ CHECKPOINT_FORMAT = 1
 _DIGEST = "sha256"
 """Member that holds the digest of all other members."""
 
-OTHER_CHECKPOINT = "use the other checkpoint (best.pt or last.pt), or start the run over with --restart"
+OTHER_CHECKPOINT = (
+    "use the other checkpoint (best.pt or last.pt; to resume from best.pt, copy it to last.pt), "
+    "or start the run over with --restart"
+)
 """Advice in the message of a checkpoint that cannot be used."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -129,6 +129,8 @@ def test_repair_from_another_store(run: Run, store: Path) -> None:
     for pattern in ("data.zarr/index/c/0", "records/00001.json", "../../manifest.json"):
         flip(train_files(store, pattern)[0])
     assert run("repair", "r", "--store", "store", "--from", "store").status == 2
+    answer = run("repair", "r", "--store", "store", "--from", "nowhere")
+    assert (answer.status, "no store at" in answer.err, "check the path" in answer.err) == (2, True, True)
     answer = run("repair", "r", "--store", "store", "--from", "other")
     assert answer.status == 0, answer.err
     assert any(line.endswith("manifest.json: from the upstream") for line in answer.said)

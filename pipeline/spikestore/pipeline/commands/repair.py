@@ -117,7 +117,7 @@ def repair(
     """
     from spikestore.pipeline.recipes.resolve import OpenedRecipe
     from spikestore.store.machine import available_cores
-    from spikestore.store.storage import is_same_store, open_storage
+    from spikestore.store.storage import is_same_store
     from spikestore.store.upkeep.partition_damage import repair_partitions
     from spikestore.store.upkeep.repair import Repair
     from spikestore.store.upkeep.repair import repair as repair_set
@@ -125,7 +125,7 @@ def repair(
     from spikestore.store_schemas.errors import UsageError
 
     opened = open_store(store, must_exist=True)
-    other = None if upstream is None else open_storage(upstream)
+    other = None if upstream is None else open_store(upstream, must_exist=True).storage
     if other is not None and is_same_store(other, opened.storage):
         raise UsageError(f"cannot repair {other.url} from itself: pass another store with --from")
     known = OpenedRecipe.open(recipe, data=data) if recipe is not None else None

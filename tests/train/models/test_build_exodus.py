@@ -84,6 +84,17 @@ def test_builds_with_the_right_one(cuda_torch: Any, tmp_path: Path) -> None:
     assert build_exodus.find_toolkit() == home
 
 
+def test_a_working_exodus_needs_no_toolkit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is built or looked for if EXODUS can be imported."""
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(build_exodus, "find_spec", lambda name: importlib.util.find_spec("torch"))
+    monkeypatch.setattr(build_exodus, "works", lambda: True)
+    assert build_exodus.main() == 0
+    assert "works on this machine" in capsys.readouterr().err
+
+
 def test_pip_is_called_with_the_recipe(
     cuda_torch: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -300,7 +300,9 @@ def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: 
         raise UsageError(f"rows must be from 0 to {count - 1}, got {wrong}")
     distinct = np.unique(numbers)
     if len(distinct) != len(numbers):
-        raise UsageError("rows has duplicates: to draw some rows more often than others, pass weights=")
+        raise UsageError(
+            "rows has duplicates: to draw some rows more often than others, pass weights= to FeatureLoader"
+        )
     kept = distinct[~np.isin(distinct, left_out)].astype(np.int64)
     if not len(kept):
         reason = "rows is empty" if rows is not None and not len(numbers) else "all were skipped"

@@ -21,11 +21,10 @@ EXODUS = "sinabs-exodus==2.0.0"
 
 
 def main() -> int:
-    """Build EXODUS unless it is installed already; return the exit status."""
+    """Build EXODUS unless it works already; return the exit status."""
     try:
-        toolkit = find_toolkit()
-        if not works():
-            build(toolkit)
+        if find_spec("exodus_cuda") is None or not works():
+            build(find_toolkit())
     except SpikestoreError as error:
         sys.stderr.write(f"spikestore: error: {error}\n")
         return error.exit_code

@@ -93,7 +93,7 @@ class Ranks:
     def parallel(self, network: nn.Module) -> nn.Module:
         """Return a network whose gradients are the mean over ranks; `network` itself if this process is alone.
 
-        Buffers are not synchronised: Sinabs keeps membrane potentials as buffers, and each rank has its own potentials.
+        Buffers are not synchronised: Sinabs' own layers keep membrane potentials as buffers, and each rank has its own potentials.
         """
         if self.count == 1:
             return network

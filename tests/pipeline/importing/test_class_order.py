@@ -10,7 +10,7 @@ import pytest
 import tonic
 from tests.pipeline.folders import draw, recipe_for, save
 
-from spikestore.pipeline import import_cache, preprocess
+from spikestore.pipeline import import_cache, preprocess, source_of_dataset
 from spikestore.store import FeatureSet
 from spikestore.store_schemas.errors import UsageError
 
@@ -59,3 +59,14 @@ def test_texts_in_another_order_than_in_the_recordings_are_refused(
     built = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
     assert features.classes == built.classes == order
     np.testing.assert_array_equal(features.read().label, built.read().label)
+
+
+def test_a_text_is_no_list_of_classes(tmp_path: Path) -> None:
+    """Its letters would be taken as names of classes."""
+    fill(tmp_path, "a", "b")
+    recipe = recipe_for(tmp_path / "data")
+    with pytest.raises(UsageError, match=r"classes must be a sequence of names, got 'ab': pass \['ab'\]"):
+        import_cache(tmp_path / "cache", recipe, split="all", store=tmp_path / "store", classes="ab")
+    pairs = [(draw(row), row) for row in range(2)]
+    with pytest.raises(UsageError, match=r"classes must be a sequence of names, got 'ab'"):
+        source_of_dataset(pairs, version="1", classes="ab")

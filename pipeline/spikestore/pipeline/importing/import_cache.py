@@ -24,6 +24,7 @@ from spikestore.pipeline.importing.compared_rows import compare_rows
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
 from spikestore.pipeline.sources.file_hashes import check_unchanged
+from spikestore.pipeline.sources.item_lists import names_of_classes
 from spikestore.pipeline.sources.source_files import identify_files
 from spikestore.store.build import Build
 from spikestore.store.feature_set import FeatureSet
@@ -299,7 +300,7 @@ def _classes(
             )
         names: tuple[str, ...] = tuple(map(str, range(classes)))
     elif classes is not None:
-        names = tuple(classes)
+        names = names_of_classes(classes)
     else:
         names = tuple(sorted(texts)) if texts else tuple(map(str, range(largest + 1)))
     unknown = sorted(texts - {*names})

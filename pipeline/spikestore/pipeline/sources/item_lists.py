@@ -222,3 +222,12 @@ def _kind(dataset: object) -> str | None:
         if module is not None and type(dataset) is getattr(module, name):
             return name
     return None
+
+
+def names_of_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of classes that a caller passes; raise `UsageError` for a single text, because its letters would be taken as names."""
+    if isinstance(classes, str):
+        raise UsageError(
+            f"classes must be a sequence of names, got {classes!r}: pass [{classes!r}] for a single class"
+        )
+    return tuple(classes)

@@ -24,7 +24,7 @@ from spikestore.pipeline.readers.items.items_reader import (
 )
 from spikestore.pipeline.readers.items.live_dataset import PASSED_ON, Item, LiveDataset, hash_of
 from spikestore.pipeline.sources.file_hashes import FileStamp
-from spikestore.pipeline.sources.item_lists import ItemList, Leaf, list_items
+from spikestore.pipeline.sources.item_lists import ItemList, Leaf, list_items, names_of_classes
 from spikestore.pipeline.sources.source_files import LocatedSource, make_source
 from spikestore.pipeline.transforms.from_tonic import ConvertedDataset
 from spikestore.store_schemas.errors import RecordingError, UnsupportedTransformError, UsageError
@@ -107,7 +107,7 @@ def source_of_dataset(
     if all(leaf.known is not None for leaf in items.leaves) and (time_unit != "us" or target is not None):
         raise UsageError(f"{items.leaves[0].name} is read from its files: omit time_unit= and target=")
     builder = _Builder(items, version=version, time_unit=time_unit, target=target, skip=on_error == "skip")
-    content = builder.content(None if classes is None else tuple(classes))
+    content = builder.content(None if classes is None else names_of_classes(classes))
     splits = {leaf.known.split for leaf in items.leaves if leaf.known is not None}
     all_known = all(leaf.known is not None for leaf in items.leaves)
     own_split = splits.pop() if len(splits) == 1 and all_known else "all"

@@ -24,8 +24,8 @@ GROUP = "spikestore.formats"
 def formats() -> Mapping[str, Format]:
     """Return all formats by name; formats of other packages are called ``PACKAGE.NAME``.
 
-    A format of another package is left out, with a warning, if it cannot be loaded or if one of its suffixes belongs to another
-    format.
+    A format of another package is left out, with a warning, if it cannot be loaded, if its package has another format of this
+    name, or if one of its suffixes belongs to another format.
     """
     known = {one.name: one for one in BUILT_IN}
     for entry in sorted(entry_points(group=GROUP), key=lambda one: (package_of(one), one.name)):
@@ -42,6 +42,13 @@ def formats() -> Mapping[str, Format]:
                 package,
                 type(error).__name__,
                 error,
+            )
+            continue
+        if added.name in known:
+            logger.warning(
+                "the package %s registers two formats with the name %s: the second format is not used",
+                package,
+                added.name,
             )
             continue
         taken = {suffix: one.name for one in known.values() for suffix in one.suffixes}

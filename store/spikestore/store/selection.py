@@ -157,7 +157,7 @@ def refuse_unknown_name(storage: Storage, text: str) -> None:
             raise
         return
     if ref is None:
-        raise no_such_name(storage, text)
+        raise no_such_name(storage, text, advice="gc --unreferenced removes the sets without a name")
     if split and split not in ref.splits:
         raise no_such_split(storage, name, split, ref.splits)
 
@@ -188,13 +188,18 @@ def no_such_split(storage: Storage, name: str, split: str, known: Iterable[str])
     return UnknownNameError(message, name=f"{name}:{split}")
 
 
-def no_such_name(storage: Storage, text: str) -> UnknownNameError:
-    """Return the error for an unknown name; its message suggests a similar name, or else lists the names of the store."""
+def no_such_name(
+    storage: Storage, text: str, *, advice: str = "use the beginning of a key, as ls shows it"
+) -> UnknownNameError:
+    """Return the error for an unknown name; its message suggests a similar name, or else lists the names of the store.
+
+    If the store has sets, but no names, the message ends with `advice`.
+    """
     names = [name for name, _ in refs.read_all(storage)]
     hint = did_you_mean(text.partition(":")[0], names) or (
         f"; it has {', '.join(names)}"
         if names
-        else "; it has no names: use the beginning of a key, as ls shows it"
+        else f"; it has no names: {advice}"
         if next(all_addresses(storage), None) is not None
         else "; it is empty"
     )

@@ -89,6 +89,8 @@ def test_refusals(tmp_path: Path, features: FeatureSet) -> None:
     for arguments, message in (
         ((features, tmp_path), "is not empty: pass a new folder with --to"),
         ((features, tmp_path / "file"), "is a file: pass a new folder with --to"),
+        ((features, tmp_path / "file" / "out"), "is inside a file: pass another folder with --to"),
+        ((features, tmp_path / "file" / "a" / "out"), "is inside a file: pass another folder with --to"),
         ((features, tmp_path / "left"), r"\.left\.part exists: an export was interrupted"),
         ((features, "s3://bucket/out"), "is a URL, but an export needs a folder on this machine"),
         (

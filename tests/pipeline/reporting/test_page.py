@@ -143,6 +143,7 @@ def test_other_files_are_not_replaced(folder: Path, store: str, capsys: pytest.C
         ("notes.html", "is not a report of spikestore"),
         (".", "is a folder"),
         ("a/b", "does not exist"),
+        ("notes.html/b", "is inside a file"),
     ):
         assert main(["report", "small", "--store", store, "--out", out]) == 2
         assert words in capsys.readouterr().err

@@ -180,7 +180,12 @@ def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
                 f"{folder} can't be replaced ({error.strerror}): pass --to with a new folder inside it, such as {folder / 'export'}",
                 path=str(folder),
             ) from error
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"{folder} is inside a file: pass another folder with --to", path=str(folder)
+        ) from None
     try:
         temporary.mkdir()
     except FileExistsError:

@@ -35,6 +35,8 @@ def page_file(out: str | Path) -> Path:
             module=missing,
         )
     path = absolute_path(out)
+    if any(parent.is_file() for parent in path.parents):
+        raise UsageError(f"{path} is inside a file: pass another --out", path=str(path))
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} does not exist: create it, or pass another --out", path=str(path))
     if path.is_dir():

@@ -85,6 +85,12 @@ def test_accuracy_is_the_share_of_the_samples_of_the_pass(folder: Path, store_fo
         UsageError, match=r"no batch: it has 69 samples, a batch has 70, and drop_last leaves out smaller"
     ):
         accuracy(network, FeatureLoader(valid, 70, drop_last=True))
+    ended = FeatureLoader(valid, 16)
+    ended.load_state_dict({**ended.state_dict(), "batch": len(ended)})
+    ended.set_epoch(0)  # a pass without batches, after a state of the end of this epoch
+    with pytest.raises(UsageError, match=r"no batch left in its epoch: call accuracy again"):
+        accuracy(network, ended)
+    assert accuracy(network, ended) == sum(whole) / 69
 
 
 def test_a_run_of_a_gpu_loads_here(folder: Path, tmp_path: Path) -> None:

@@ -175,6 +175,11 @@ def accuracy(
         with arithmetic.cast():
             outputs = _outputs(network, ranks.padded(batch.frames, bins))
         correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
+    if not seen and len(loader):
+        raise UsageError(
+            "accuracy needs a sample, but after its load_state_dict this loader had no batch left in its epoch: call accuracy again, "
+            "which uses the next epoch"
+        )
     if not seen:
         raise UsageError(
             f"accuracy needs a sample, but this loader has no batch: it has {plural(loader.samples, 'sample')}, a batch has {loader.batch_size}, "

@@ -77,7 +77,13 @@ class LoaderSamples:
 
     @property
     def targets(self) -> npt.NDArray[np.int64]:
-        """Label of each sample: int64, shape (samples,). With residence ``stream``, the first use reads the labels from the store."""
+        """Label of each sample: int64, shape (samples,). With residence ``stream``, the first use reads the labels from the store.
+
+        Raises
+        ------
+        DamagedError
+            Stored labels differ from the committed labels.
+        """
         if isinstance(self._labels, FeatureSet):
             self._labels = self._labels.column("label")[self.rows].astype(np.int64)
         return self._labels

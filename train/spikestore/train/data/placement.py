@@ -67,7 +67,7 @@ def named_device(device: str | torch.device) -> torch.device:
 
 
 def try_device(device: torch.device) -> None:
-    """Raise an error unless a tensor can be created on the device.
+    """Raise an error unless a tensor can be created on the device; a CPU is not tried.
 
     Raises
     ------

@@ -52,7 +52,7 @@ def _is_in(mask: int, coordinate: int) -> bool:
 
 @compiled
 def changes_nothing(kind: int, own: int, second: int) -> bool:
-    """Return whether a step of this kind changes nothing in a sample; `own` and `second` are the numbers that were drawn for the sample."""
+    """Return whether these numbers, drawn for a sample, certainly make a step of this kind change nothing; `own` and `second` are the rows of `drawn`."""
     if kind in (JITTER, DROP, THIN):
         return second == 0
     if kind in (STRETCH, ROTATE):

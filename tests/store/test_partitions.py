@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,17 @@ def test_verify_compares_it_with_its_source(
     place.write_bytes(seal({**document, "samples": 2**50}))
     status, written = run(capsys, "verify", "--store", forged.root)
     assert (status, f"it is a partition of {2**50:,} rows, but the source has 140" in written) == (1, True)
+
+
+def test_verify_without_sets(forged: Forgery, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A store that has a partition, but no sets, is verified, and is not called empty."""
+    for folder in ("features", "refs"):
+        shutil.rmtree(forged.root / folder)
+    expected = f"the store {forged.root} has no feature sets; no damage"
+    assert run(capsys, "verify", "--store", forged.root) == (0, f"{expected}\n")
+    flip(place)
+    status, said = run(capsys, "verify", "--store", forged.root)
+    assert (status, place.name in said) == (1, True)
 
 
 def test_ls(forged: Forgery, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,22 @@ def test_distributions(report: Report, sets: dict[str, FeatureSet]) -> None:
             )
 
 
+def test_a_class_with_the_name_of_all_classes() -> None:
+    """Its row is its own, and the row of all classes together is another one."""
+    small = small_set(extras=EXTRAS)
+    layout = small.layout.model_copy(update={"classes": ("all classes", "no")})
+    features = replace(small, layout=layout).build(memory_storage())
+    label = features.read().label
+    found = make_report("small", {"train": features}).document["distributions"]
+    rows = [(row["class"], row["all"], row["samples"]) for row in found if row["measure"] == "length"]
+    counts = [int((label == number).sum()) for number in (0, 1)]
+    assert rows == [
+        ("all classes", True, sum(counts)),
+        ("all classes", False, counts[0]),
+        ("no", False, counts[1]),
+    ]
+
+
 def test_losses_values_and_sites(report: Report, sets: dict[str, FeatureSet]) -> None:
     for split, features in sets.items():
         dense = frames(features)

@@ -16,17 +16,20 @@ _QUANTILES = {"least": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75,
 
 
 def distributions(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
-    """Return a distribution for each measure, split and class, without the skipped recordings."""
+    """Return a distribution for each measure, split and class, and one for all classes together, without the skipped recordings.
+
+    ``all`` is true in the rows of all classes together, because a class may have the name `ALL_CLASSES` too.
+    """
     rows = []
     for split, facts in splits.items():
         label = facts.columns["label"][facts.kept]
         for measure, unit, values in _measures(facts):
-            groups = {ALL_CLASSES: np.ones(len(label), bool)}
-            groups |= {name: label == number for number, name in enumerate(facts.features.classes)}
-            for name, chosen in groups.items():
+            groups = [(ALL_CLASSES, np.ones(len(label), bool))]
+            groups += [(name, label == number) for number, name in enumerate(facts.features.classes)]
+            for number, (name, chosen) in enumerate(groups):
                 if chosen.any():
                     rows.append(
-                        {"measure": measure, "unit": unit, "split": split, "class": name}
+                        {"measure": measure, "unit": unit, "split": split, "class": name, "all": number == 0}
                         | quantiles(values[chosen])
                     )
     return rows

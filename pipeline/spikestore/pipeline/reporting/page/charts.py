@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from spikestore.pipeline.reporting.facts.distributions import ALL_CLASSES
 from spikestore.pipeline.reporting.facts.sites import pooled
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
@@ -145,7 +144,7 @@ def values(rows: Sequence[Mapping[str, Any]]) -> Chart:
 
 def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
     """Return a box for each class and split: 5 % to 95 % as a line, the middle half as a bar, the median as a tick."""
-    chosen = [row for row in rows if row["measure"] == measure and row["class"] != ALL_CLASSES]
+    chosen = [row for row in rows if row["measure"] == measure and not row["all"]]
     title = f"{measure} ({chosen[0]['unit']})"
     return _chart(
         chosen,

@@ -9,7 +9,6 @@ from typing import Any
 
 import jinja2
 
-from spikestore.pipeline.reporting.facts.distributions import ALL_CLASSES
 from spikestore.pipeline.reporting.facts.identity import is_key
 from spikestore.pipeline.reporting.page import charts
 from spikestore.pipeline.reporting.page.gallery import figures
@@ -77,7 +76,6 @@ def page_of(report: Report, layout: Layout, mark: str) -> str:
         reasons=_REASONS,
         left_out=len(document["gallery"]) - len(shown),
         measures=[*dict.fromkeys(row["measure"] for row in document["distributions"])],
-        all_classes=ALL_CLASSES,
         charts=specs,
         code=code(document["identity"], "float32" if is_real else "int16"),
         version=importlib.metadata.version("spikestore"),

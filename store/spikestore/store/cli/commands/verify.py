@@ -97,7 +97,7 @@ def verify(
     if damages:
         raise typer.Exit(1)
     if not sets and not names:
-        say(f"the store {opened.storage.url} is empty")
+        say(f"the store {opened.storage.url} has no feature sets; no damage")
     else:
         say(f"verified {plural(len(sets), 'feature set')}: no damage")
 

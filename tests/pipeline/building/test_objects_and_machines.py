@@ -187,6 +187,9 @@ def test_targets_that_are_no_class_numbers(tmp_path: Path) -> None:
     dataset.classes = ("left", "left")
     with pytest.raises(UsageError, match="Gestures lists a class twice: pass classes="):
         build(dataset, tmp_path)
+    dataset.classes = ("left", "\ud800")
+    with pytest.raises(UsageError, match=r"the class name '\\ud800' is not UTF-8: correct the text"):
+        build(dataset, tmp_path)
 
 
 def test_advice_is_for_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

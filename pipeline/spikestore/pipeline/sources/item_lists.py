@@ -225,9 +225,17 @@ def _kind(dataset: object) -> str | None:
 
 
 def names_of_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of classes that a caller passes; raise `UsageError` for a single text, because its letters would be taken as names."""
+    """Return the names of classes that a caller passes, or that a data set has.
+
+    Raise `UsageError` for a single text, because its letters would be taken as names, and for a name that is not UTF-8.
+    """
     if isinstance(classes, str):
         raise UsageError(
             f"classes must be a sequence of names, got {classes!r}: pass [{classes!r}] for a single class"
         )
+    for name in classes:
+        try:
+            str(name).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the class name {name!r} is not UTF-8: correct the text") from None
     return tuple(classes)

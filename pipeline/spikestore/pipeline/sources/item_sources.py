@@ -289,7 +289,7 @@ class _Builder:
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):
             if len({*map(str, names)}) < len(names):
                 raise UsageError(f"{live.name} lists a class twice: pass classes=")
-            return _Labels(tuple(map(str, names)))
+            return _Labels(names_of_classes([*map(str, names)]))
         length = len(dataset)
         targets = getattr(dataset, "targets", None)
         if live.target is None and isinstance(targets, list | tuple | np.ndarray) and len(targets) == length:

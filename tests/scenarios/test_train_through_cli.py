@@ -93,7 +93,7 @@ def test_neither_dask_nor_tonic_is_imported(built: Built, with_torch: dict[str, 
 def test_help_names_every_residence(run: Run) -> None:
     """The help names the residences that configurations accept."""
     words = run("train", "--help").out.split()
-    assert {"host", "(memory),", "device", "stream", "auto."} <= set(words)
+    assert {"host", "(memory),", "device", "stream", "auto;"} <= set(words)
 
 
 def test_what_is_wrong_is_one_clear_line(built: Built, run: Run, tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from spikestore.store import FeatureSet
+from spikestore.store_schemas.errors import UsageError
 from spikestore.train import pack
 from spikestore.train.data.batch import Batch, SparseBatch
 from spikestore.train.data.batch_views import label_text
@@ -63,3 +66,10 @@ def test_plots(
     assert named.get_xlabel() == "time after the first event (ms)"
     assert named.get_title().endswith(f": {features.classes[int(batch.labels[0])]}")
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5])
+def test_plots_of_no_sample(columns: SparseBatch, most: Any) -> None:
+    """The number of samples to plot must be a whole number of at least 1."""
+    with pytest.raises(UsageError, match="most must be a whole number"):
+        columns.batch().plot(most=most)

@@ -96,6 +96,7 @@ def test_another_rebin_is_another_loader(sets: tuple[FeatureSet, FeatureSet]) ->
             4,
             r"rebin must be two numbers, the time bins and the channels to sum, such as \(4, 7\), got 4",
         ),
+        (None, {4, 7}, r"rebin must be two numbers, .* got \{"),  # a set has no order
         (None, (4, 0), "rebin must be a whole number of at least 1, got 0"),
         (None, (4, 701), "it has 700 channels"),
         (transform(700, 1, clip=1), REBIN, "its counts are limited by clip_counts"),

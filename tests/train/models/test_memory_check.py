@@ -12,7 +12,7 @@ import torch
 from tests.train.runs.test_loop import config, silent
 
 from spikestore.store import Store
-from spikestore.store_schemas.errors import MissingExtraError, SpecError, UsageError
+from spikestore.store_schemas.errors import MissingExtraError, SourceNotFoundError, SpecError, UsageError
 from spikestore.train import NetworkSpec
 from spikestore.train.models.memory_check import fitting_network
 from spikestore.train.runs.config import load_config
@@ -168,3 +168,16 @@ def test_a_choice_of_several_kinds_is_one_problem(tmp_path: Path, value: str) ->
     assert problem.message.startswith(f"must be 'auto', true or false, got {found}")
     path.write_text('cuda_graphs = true\n[data]\nname = "a"\n')
     assert load_config(path).cuda_graphs is True
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    """A byte order mark is no error; a folder is named as such, and a missing file with the most similar name, as for recipes."""
+    path = tmp_path / "a.toml"
+    path.write_text('\ufeffepochs = 2\n[data]\nname = "a"\n', encoding="utf-8")
+    assert load_config(path).epochs == 2
+    with pytest.raises(SourceNotFoundError, match=r"the configuration .* is a folder: pass a TOML file"):
+        load_config(tmp_path)
+    with pytest.raises(
+        SourceNotFoundError, match=r"no configuration at .*b\.toml, did you mean '.*a\.toml'\?"
+    ):
+        load_config(tmp_path / "b.toml")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from spikestore.pipeline.readers.folder.settings import FOLDER, FolderSettings
-from spikestore.store_schemas.errors import SourceNotFoundError, SpecError
 from spikestore.store_schemas.layout import BLOCK
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Size, Spec
 from spikestore.store_schemas.specs.source import OnError
+from spikestore.store_schemas.specs.toml_file import model_in_toml
 from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Chain, ExecutorName, Transform
-from spikestore.store_schemas.wording import did_you_mean
 
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
@@ -165,34 +163,4 @@ def load_recipe(path: Path | str) -> Recipe:
     SpecError
         The file is not TOML or not a recipe; the message lists every problem with its path.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte order mark
-    except IsADirectoryError:
-        raise SourceNotFoundError(
-            f"the recipe {path} is a folder: pass a TOML file", path=str(path)
-        ) from None
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceNotFoundError(f"no recipe at {path}{_near(path)}", path=str(path)) from None
-    except OSError as error:
-        raise SourceNotFoundError(
-            f"cannot read the recipe {path}: {error.strerror}", path=str(path)
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not UTF-8 text: {error}", path=str(path)) from None
-    try:
-        mapping = tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also a number of thousands of digits, or deeply nested lists
-        raise SpecError(f"{path} is not TOML: {error}", path=str(path)) from None
-    try:
-        return Recipe.from_mapping(mapping, origin=str(path))
-    except RecursionError:
-        raise SpecError(f"{path} is not a recipe: its tables are nested too deeply", path=str(path)) from None
-
-
-def _near(path: Path) -> str:
-    recipes = [str(recipe) for recipe in sorted(path.parent.glob("*.toml"))] if path.parent.is_dir() else []
-    return did_you_mean(str(path), recipes, cutoff=0.0)
+    return model_in_toml(Recipe, path, "recipe")

@@ -82,6 +82,8 @@ class Batch(NamedTuple):
 
         Raises
         ------
+        UsageError
+            `most` is not a whole number of at least 1.
         MissingExtraError
             matplotlib is not installed: ``pip install 'spikestore[plots]'``.
         """

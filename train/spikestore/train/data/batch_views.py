@@ -14,6 +14,7 @@ from spikestore.store.notebook.tables import html_table
 from spikestore.store.plots.figures import plot_samples
 from spikestore.store.plots.time_axis import BINS, time_axis
 from spikestore.store_schemas.wording import plural
+from spikestore.train.data.arguments import whole_number
 
 _SHOWN = 8
 """Number of labels, and of rows, that a table shows."""
@@ -55,7 +56,7 @@ def plot_batch(
     batch: ShownBatch, features: FeatureSet | None = None, *, most: int = 12
 ) -> npt.NDArray[np.object_]:
     """Plot samples of a batch, as `Batch.plot` documents it."""
-    shown = torch.arange(min(most, len(batch.labels)), device=batch.frames.device)
+    shown = torch.arange(min(whole_number("most", most, 1), len(batch.labels)), device=batch.frames.device)
     chosen = batch.frames.index_select(0, shown)
     frames = (chosen.to_dense() if chosen.is_sparse else chosen).detach().cpu().numpy()
     classes = None if features is None else features.classes

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from spikestore.store_schemas.errors import SourceNotFoundError, SpecError, UsageError
+from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.specs.model import AsTuple, Count, Location, Name, Real, Size, Spec
+from spikestore.store_schemas.specs.toml_file import model_in_toml
 from spikestore.train.data.augmentation.tables import checked_tables
 from spikestore.train.data.placement import Residence
 from spikestore.train.data.subsets import SHD_SPEAKER
@@ -122,25 +122,8 @@ def load_config(path: Path | str) -> TrainConfig:
     Raises
     ------
     SourceNotFoundError
-        The file does not exist, or can't be read.
+        The file does not exist or can't be read.
     SpecError
         The file is not TOML, or is not a valid configuration; the message lists every problem with its path.
     """
-    path = Path(path)
-    try:
-        mapping = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise SourceNotFoundError(
-            f"no configuration at {path}: pass the path of a TOML file", path=str(path)
-        ) from None
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also a number of thousands of digits, or deeply nested lists
-        raise SpecError(f"{path} is not valid TOML: {error}", path=str(path)) from None
-    try:
-        return TrainConfig.from_mapping(mapping, origin=str(path))
-    except RecursionError:
-        raise SpecError(
-            f"{path} is not a configuration: its tables are nested too deeply", path=str(path)
-        ) from None
+    return model_in_toml(TrainConfig, path, "configuration")

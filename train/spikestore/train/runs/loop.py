@@ -24,6 +24,7 @@ from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import agreed_residence, choose_residence
 from spikestore.train.models.memory_check import fitting_network, network_shape
 from spikestore.train.models.networks import weights
+from spikestore.train.runs.batch_limit import refuse_large_batches
 from spikestore.train.runs.checkpoint.checkpoint import (
     OTHER_CHECKPOINT,
     Checkpoint,
@@ -113,7 +114,8 @@ def train(
     ------
     UsageError
         The network can't be built on this machine or for these frames; a value of the configuration does not fit the sets or the
-        device; the two sets list their classes in different orders; or the training split has no events in any time bin.
+        device; the two sets list their classes in different orders; the training split has no events in any time bin; or a batch exceeds
+        the limit of its frames. With one process, batches for validation are compared with the limit before the first step.
     TrainingError
         The loss is not finite, or the weights are not finite when a checkpoint is due; the message names the first layer or parameter with
         values that are not finite.
@@ -153,6 +155,8 @@ def train(
     # An error of the network should not wait for the sets to load.
     network = fitting_network(config.network, shape, device, origin)
     batches, valid = loader(data.train, training=True), loader(data.valid, training=False)
+    if ranks.count == 1:  # a rank's share is smaller than a batch
+        refuse_large_batches(data, features[data.valid], valid)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
     frames = FrameValues.of(features[data.train])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,8 @@ def rebinned(features: FeatureSet, rebin: object) -> FeatureSet:
         return features
     pair: Any = rebin
     try:
+        if isinstance(pair, Set | Mapping):  # a set has no order
+            raise TypeError
         bins, channels = pair
     except (TypeError, ValueError):
         raise UsageError(

@@ -1,0 +1,57 @@
+"""Compares the batches of a validation set with the limit of a batch, before training starts."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from spikestore.store import FeatureSet
+from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
+from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.runs.config import DataConfig
+
+
+def refuse_large_batches(data: DataConfig, features: FeatureSet, loader: FeatureLoader) -> None:
+    """Raise an error if a batch of a loader without `shuffle` exceeds ``max_frame_bytes``.
+
+    Without this check, the error would come after the first epoch, and the work of this epoch would be lost.
+
+    Parameters
+    ----------
+    data : DataConfig
+        Batches of the training run.
+    features : FeatureSet
+        The set of the loader.
+    loader : FeatureLoader
+        A loader of one process, without `shuffle`.
+
+    Raises
+    ------
+    UsageError
+        A batch exceeds the limit; the message names the longest row of the first such batch.
+    """
+    limit = frame_byte_limit(data.max_frame_bytes)
+    bin_bytes = math.prod(features.layout.sites) * torch.float32.itemsize
+    longest = features.manifest.n_bins
+    most = data.pad_to or max(data.cut_of(longest) or longest, data.pad_at_least or 0)
+    size = min(data.batch_size, loader.samples)
+    if size * most * bin_bytes <= limit:
+        return  # no length is read
+    rows = loader.dataset.rows
+    lengths = features.column("n_bins")[rows].astype(np.int64)
+    lengths = np.minimum(lengths, data.cut_of(longest) or longest)
+    for start in range(0, len(rows), size):
+        batch = lengths[start : start + size]
+        place = int(batch.argmax())
+        n_bins = int(batch[place])
+        bins = data.pad_to or max(n_bins, data.pad_at_least or 0)
+        refuse_giant_frames(
+            int(rows[start + place]),
+            n_bins,
+            len(batch) * bins * bin_bytes,
+            limit,
+            samples=len(batch),
+            padded_to=bins,
+        )

@@ -153,10 +153,20 @@ def test_a_share_may_be_a_scalar_of_torch(copied: FeatureSet) -> None:
     assert held[0] == held[1] == held[2]
 
 
-@pytest.mark.parametrize("weights", [["a", "b"], {0: 1}], ids=["texts", "mapping"])
+@pytest.mark.parametrize(
+    "weights",
+    [["a", "b"], ["1_1"] * 150, np.full(150, 1 + 1j), {0: 1}],
+    ids=["texts", "digits", "complex", "mapping"],
+)
 def test_weights_that_are_no_numbers(copied: FeatureSet, weights: Any) -> None:
+    """NumPy would read the text 1_1 as 11, and drop imaginary parts."""
     with pytest.raises(UsageError, match="weights must be numbers, got"):
         FeatureLoader(copied, 4, weights=weights)
+
+
+def test_rows_of_several_lengths(copied: FeatureSet) -> None:
+    with pytest.raises(UsageError, match=r"rows must be row numbers or a mask, got \[\[1\], \[2, 3\]\]"):
+        FeatureLoader(copied, 4, rows=[[1], [2, 3]])
 
 
 def test_users_are_held_out_whole(tmp_path: Path) -> None:

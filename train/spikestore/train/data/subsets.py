@@ -286,7 +286,10 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
 
 
 def _checked_rows(rows: npt.ArrayLike | None, count: int, left_out: Rows, name: str) -> Rows:
-    numbers: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
+    try:
+        numbers: npt.NDArray[Any] = np.arange(count) if rows is None else as_array(rows)
+    except ValueError:  # sequences of several lengths
+        raise UsageError(f"rows must be row numbers or a mask, got {rows!r:.60}") from None
     if numbers.dtype == bool:
         if numbers.shape != (count,):
             raise UsageError(
@@ -320,7 +323,10 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
         a number, is negative or is not finite; or all weights of `rows` are 0.
     """
     try:
-        array = as_array(weights).astype(np.float64)
+        given = as_array(weights)
+        if given.dtype.kind in "cSU":  # NumPy would drop imaginary parts, and read 1_1 as 11
+            raise TypeError
+        array = given.astype(np.float64)
     except (TypeError, ValueError):
         raise UsageError(f"weights must be numbers, got {weights!r:.60}") from None
     if array.shape not in ((len(features),), (len(rows),)):

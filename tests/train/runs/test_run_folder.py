@@ -254,3 +254,21 @@ def test_a_new_run_that_ends_between_its_checkpoints_leaves_none_of_the_run_befo
     assert load_network(tmp_path).config.seed == 1
     run(plan, store, tmp_path, device="cpu", progress=silent)
     assert {load_network(tmp_path / name).config.seed for name in ("best.pt", "last.pt")} == {1}
+
+
+def test_a_lost_last_checkpoint_is_reported(
+    store_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run whose last.pt is missing starts from the beginning and says so; with --restart this is no surprise. The advice works."""
+    store, last = Store(store_folder), tmp_path / "last.pt"
+    run(config(epochs=1), store, tmp_path, progress=silent)
+    assert "no last.pt" not in caplog.text
+    last.unlink()
+    run(config(epochs=1), store, tmp_path, restart=True, progress=silent)
+    assert "no last.pt" not in caplog.text
+    (tmp_path / "best.pt").replace(last)
+    (tmp_path / "best.pt").write_bytes(last.read_bytes())
+    assert [result.epoch for result in run(config(epochs=2), store, tmp_path, progress=silent).epochs] == [2]
+    last.unlink()
+    run(config(epochs=1), store, tmp_path, progress=silent)
+    assert "has a best.pt but no last.pt, so the run starts from the beginning" in caplog.text

@@ -94,6 +94,12 @@ def run(
         known = _features(store, config.data.name, stored)
         features = {split: known[name] for split, name in zip(splits, stored, strict=True)}
         start = ranks.from_first(lambda: None if restart else _last_checkpoint(folder))
+        if start is None and not restart and (folder / "best.pt").is_file():
+            logger.warning(
+                "%s has a best.pt but no last.pt, so the run starts from the beginning and replaces best.pt: to resume from best.pt, "
+                "interrupt this run before its first checkpoint, and copy best.pt to last.pt",
+                folder,
+            )
         best = -1.0 if start is None else start.position.best
         if start is not None:
             _refuse_other_config(start.config, config, folder)

@@ -96,7 +96,7 @@ def test_dask_workers(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixtu
             recipe_for(root), store=tmp_path / "store", move=True, options=BuildOptions(workers=2)
         )["all"]
     assert features.manifest.provenance["reused_recordings"] == 70 - 64
-    assert "so their recordings were read (" in caplog.text
+    assert "so they were computed from the recordings (" in caplog.text
     assert is_as_fresh(root, features, tmp_path / "fresh")
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from spikestore.pipeline.recipes.locked_folder import difference_of_folder
 from spikestore.pipeline.recipes.recipe import Recipe, load_recipe
 from spikestore.pipeline.recipes.recipe_lock import LockFile, RecipeLock
 from spikestore.pipeline.recipes.requested_sets import RequestedSet, data_folder, sets_of_recipe
@@ -111,6 +110,9 @@ class LockedSet:
                     "without the recordings, only the set of the lock is available: pass --data FOLDER, "
                     f"or {advice} under [source]"
                 )
+        # Not above: the module needs NumPy, and a run with nothing to do needs no arrays.
+        from spikestore.pipeline.recipes.locked_folder import difference_of_folder
+
         difference = difference_of_folder(source, self.recipe.source.folder_settings)
         if difference is not None:
             raise UsageError(

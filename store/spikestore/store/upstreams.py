@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 def locate_upstreams(upstreams: Iterable[str], origin: Path | None) -> tuple[str, ...]:
-    """Return the locations of upstreams (stores to copy from). A relative folder is taken from the folder of `origin`.
+    """Return the locations of upstreams (stores to copy from). A relative folder is relative to the folder of `origin`.
 
     Parameters
     ----------

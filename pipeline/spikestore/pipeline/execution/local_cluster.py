@@ -59,7 +59,7 @@ class WorkerProcesses:
     Attributes
     ----------
     ends : list of str
-        Texts that say how workers ended unexpectedly or why they could not be replaced, in this order of time.
+        Texts that say how workers ended unexpectedly or why they could not be replaced, the oldest first.
     given_up : int
         Number of workers that are no longer replaced, because they and their replacements ended too often, or because no new
         process can be started.

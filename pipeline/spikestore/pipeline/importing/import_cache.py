@@ -322,9 +322,8 @@ def _classes(
 def _refuse_unknown_split(recipe: Recipe, split: str) -> None:
     dataset = dataset_named(recipe.source.dataset)
     owner, known = dataset.name, tuple(dataset.splits)
-    if (
-        dataset.described_by_recipe
-    ):  # only its recordings say which splits it has, unless the recipe names them
+    # Only its recordings say which splits such a data set has, unless the recipe names them.
+    if dataset.described_by_recipe:
         owner, known = "the recipe", recipe.source.splits or tuple(recipe.source.folder_settings.shares)
     if split not in known and (known or not dataset.described_by_recipe):
         raise UnknownNameError(

@@ -212,7 +212,7 @@ class FolderStorage:
         of the open file without links. Resolving links before opening would take one system call for each folder, and a
         training run opens many objects.
         """
-        # A training run opens thousands of objects, and paths of pathlib would take longer than these calls.
+        # Text, because paths of pathlib take longer than these calls.
         place = os.path.join(self.url, *path_parts(path))  # noqa: PTH118
         try:
             kind = kind_of_mode(os.stat(place).st_mode)  # noqa: PTH116

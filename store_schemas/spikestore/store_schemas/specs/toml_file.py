@@ -49,10 +49,8 @@ def model_in_toml(model: type[_Model], path: Path | str, what: str) -> _Model:
         raise SpecError(f"{path} is not UTF-8 text: {error}", path=str(path)) from None
     try:
         mapping = tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # also a number of thousands of digits, or deeply nested lists
+    # Also for a number of thousands of digits, or deeply nested lists.
+    except (ValueError, RecursionError) as error:
         raise SpecError(f"{path} is not TOML: {error}", path=str(path)) from None
     try:
         return model.from_mapping(mapping, origin=str(path))

@@ -110,9 +110,8 @@ def _outputs(network: nn.Module, frames: Tensor) -> Tensor:
     try:
         outputs: Tensor = network(frames)
     except RuntimeError as error:
-        if (
-            not frames.is_sparse or "sparse" not in str(error).lower()
-        ):  # the user's code may fail for another reason
+        # The user's code may fail for another reason.
+        if not frames.is_sparse or "sparse" not in str(error).lower():
             raise
         raise UsageError(
             f"the network does not accept sparse frames (torch: {error}): pass frames='dense' to FeatureLoader"

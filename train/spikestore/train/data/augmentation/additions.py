@@ -209,9 +209,8 @@ class Blend(CheckedAugmentation):
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
         partner = partners(chance, other, self.probability, batch.labels)
         drawn, number = torch.stack(events), event_threshold(1 - float(self.keep))
-        if (
-            self.align is None or batch.centres is None
-        ):  # None: a loader checks the augmentation without samples
+        # Without centres, a loader only checks the augmentation, without samples.
+        if self.align is None or batch.centres is None:
             return (AugmentationStep(MIX_EVENTS, drawn, number, mixture=Mixture(partner)),)
         shift = shifts(batch.centres, partner, math.prod(batch.sites))
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]

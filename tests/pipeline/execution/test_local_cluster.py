@@ -53,6 +53,18 @@ def test_the_last_worker_that_is_given_up_ends_the_build(monkeypatch: pytest.Mon
         list(runs.run(JOB, [0]))
 
 
+def test_a_finished_task_ends_the_wait_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks for lost workers, the build waits for tasks; here the second look never comes."""
+
+    def run(job: object, fragment: int) -> int:
+        return fragment
+
+    monkeypatch.setattr(dask_scheduler, "_run_in_worker", run)
+    monkeypatch.setattr(dask_scheduler, "_LOOK_SECONDS", 3600)
+    with open_scheduler(1) as runs:
+        assert set[object](runs.run(JOB, [0, 1, 2])) == {0, 1, 2}
+
+
 @pytest.mark.slow
 def test_a_worker_that_cannot_be_replaced_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no new process can be started, the build ends too."""

@@ -26,9 +26,9 @@ def test_only_other_fragments_are_encoded(tmp_path: Path, monkeypatch: pytest.Mo
     encoded: list[int] = []
     add_values = ShardEncoder.add
 
-    def counted(self: ShardEncoder, values: npt.NDArray[Any]) -> None:
+    def counted(self: ShardEncoder, values: npt.NDArray[Any], largest: float) -> None:
         encoded.append(len(values))
-        add_values(self, values)
+        add_values(self, values, largest)
 
     folder = {"classes": ["z", "b"]}
     with monkeypatch.context() as patch:

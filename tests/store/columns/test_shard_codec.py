@@ -146,6 +146,29 @@ def test_a_plan_of_an_earlier_version_encodes_the_same_bytes() -> None:
     assert packed(document).encode(values) == by_zarr(document, values)
 
 
+@pytest.mark.parametrize("length", [300, 10_000, CHUNK_VALUES, FORMER_CHUNK_VALUES])
+@pytest.mark.parametrize("base", [1, 2, 3, 7, 50, 99])
+@pytest.mark.parametrize("rest", [0, 1])
+def test_small_values_get_the_bytes_of_the_mode_auto(length: int, base: int, rest: int) -> None:
+    """The encoder chooses PCodec's mode itself if it knows that all values are small; these are multiples, for which ``auto`` has a mode of its own."""
+    random = np.random.default_rng(base)
+    values = (base * random.integers(1, 200 // base, length) + random.integers(0, rest + 1, length)).astype(
+        "<u4"
+    )
+    one = packed(array(length, [pcodec_codec(0), CRC32C]))
+    assert one.encode_chunk(values, 200) == one.encode_chunk(values)
+    assert one.encode_chunk(values, 200) == by_zarr(array(length, [pcodec_codec(0), CRC32C]), values)
+
+
+def test_large_multiples_are_encoded_as_multiples() -> None:
+    """Only small values get the mode ``classic``: it would take twice the bytes here."""
+    values = np.random.default_rng(0).integers(1, 1000, CHUNK_VALUES).astype("<u4") * 1000
+    document = array(CHUNK_VALUES, [sharding_codec([pcodec_codec(0), CRC32C], CHUNK_VALUES)])
+    encoder = ShardEncoder(packed(document))
+    encoder.add(values, 1_000_000)
+    assert encoder.finish() == by_zarr(document, values)
+
+
 def decoded(one: PackedObject, encoded: bytes, length: int) -> np.ndarray[Any, Any]:
     """Decode a whole object chunk by chunk."""
     out = np.empty(length, one.dtype)

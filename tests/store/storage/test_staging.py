@@ -16,7 +16,7 @@ from tests.store.watched_storage import Crash
 
 from spikestore.store import Store, verify
 from spikestore.store.storage import FolderStorage
-from spikestore.store.storage.staging import Staging
+from spikestore.store.storage.staging import Staging, put_together
 from spikestore.store_schemas.errors import MissingObjectError
 
 
@@ -56,6 +56,24 @@ def test_new_folders_are_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sorted(said[:4]) == [f"mkdir store/data{name}" for name in ("", "/a", "/b", "/c")]
     assert said[4:6] == ["fsync store", "fsync store/data"]
     assert [one.split()[0] for one in said[6:]] == ["link"] * 3 + ["fsync"] * 3
+
+
+def test_folders_that_the_process_has_synced_are_not_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each task of a build has its own copy of the storage. A folder that another process has made again is synced again."""
+    root = tmp_path / "store"
+    put_together(FolderStorage(root), {"data/index/0": b"", "data/value/0": b""})
+    trace = Trace(monkeypatch)
+    put_together(FolderStorage(root), {"data/index/1": b"", "data/value/1": b""})
+    synced = [one for one in trace.below(root) if one.startswith("fsync") and "/." not in one]
+    assert sorted(synced) == ["fsync store/data/index", "fsync store/data/value"]
+    (root / "data").rename(tmp_path / "removed")
+    (root / "data/index").mkdir(parents=True)
+    trace.calls.clear()
+    put_together(FolderStorage(root), {"data/index/2": b""})
+    synced = [one for one in trace.below(root) if one.startswith("fsync") and "/." not in one]
+    assert synced == ["fsync store", "fsync store/data", "fsync store/data/index"]
 
 
 def test_an_object_that_breaks_off(tmp_path: Path) -> None:

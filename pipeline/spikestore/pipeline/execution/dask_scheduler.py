@@ -35,7 +35,9 @@ _LOCAL_TIMEOUT = 120
 _MOST_EARLY_ENDS = 4
 """If this many local workers end before the first worker is ready, the start is given up."""
 _POLL_SECONDS = 0.01
-"""Seconds between checks of the tasks and of the workers: a build ends up to so much after its last task."""
+"""Seconds between looks for the first worker."""
+_LOOK_SECONDS = 0.1
+"""Longest time in seconds between two checks that there are still workers; a finished task ends the wait at once."""
 _WITHOUT_WORKERS = 600.0
 """Seconds that a cluster may have no worker during a build: a batch system may be starting new workers."""
 _CLUSTER_POLL_SECONDS = 1.0
@@ -124,7 +126,9 @@ class DaskScheduler:
                     absence.look()
                 elif self._processes.given_up >= self._coming:
                     raise _workers_end(self._processes)
-                time.sleep(_POLL_SECONDS)
+                with finished.thread_condition:
+                    if not finished.has_ready():
+                        finished.thread_condition.wait(_LOOK_SECONDS)
             yield next(finished)
 
 

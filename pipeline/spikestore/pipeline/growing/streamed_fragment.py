@@ -145,7 +145,7 @@ def stream_fragment(
             if name == "index":
                 sites.add(piece)
             if encoder is not None:
-                encoder.add(piece)
+                encoder.add(piece, largest[name])
             begins += len(piece)
         if encoder is not None and begins:
             encoded[name] = encoder.finish()

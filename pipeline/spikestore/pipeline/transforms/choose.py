@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 from collections.abc import Callable
@@ -110,7 +111,7 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
         return BinaRepChain(block_chain(counts, requested, has_y=has_y), last, site_count)
     chosen = executor_for(transform, requested, has_y=has_y)
     if chosen == "fused":
-        return FusedChain(transform, has_y=has_y)
+        return _fused(transform, has_y)
     if chosen == "numpy":
         chain = NumpyChain(transform, has_y=has_y)
         return OneByOne(chain, FloatColumns(transform) if can_read(transform) else None)
@@ -119,6 +120,12 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
     except ModuleNotFoundError as error:
         raise _missing_tonic(error.name or "tonic") from error
     return OneByOne(TonicChain(transform, has_y=has_y))
+
+
+@functools.lru_cache(maxsize=8)
+def _fused(transform: Transform, has_y: bool) -> FusedChain:
+    """Return a chain, which the tasks of a worker share, because making its tables takes a millisecond."""
+    return FusedChain(transform, has_y=has_y)
 
 
 def _missing_tonic(module: str) -> MissingExtraError:

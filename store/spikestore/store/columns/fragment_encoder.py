@@ -61,6 +61,7 @@ class FragmentEncoder:
     def __init__(self, plan: Plan, fragment: int) -> None:
         self._plan, self._fragment = plan, fragment
         self._next_block = plan.rows(fragment).start // BLOCK
+        self._seed = check_seed(plan.transform_key, plan.source_key)
         packed = packed_objects(plan, plan.zarr)
         self._encoders = None if packed is None else {name: ShardEncoder(packed[name]) for name in VALUES}
         self._samples: list[SampleColumns] = []
@@ -80,18 +81,20 @@ class FragmentEncoder:
             The columns violate the format, or the fragment gets more non-zeros than the plan allows.
         """
         layout = self._plan.layout
-        columns = columns.as_stored(layout)
+        # Searched once: a block of rows does not fit the fastest cache.
+        largest = int(largest_value(columns.value)) if columns.value.dtype.kind == "u" else None
+        columns = columns.as_stored(layout, largest=largest)
         self._nnz += len(columns.index)
         refuse_many_values(self._plan, self._fragment, self._nnz)
         self._sites.add(columns.index)
         self._max_index = max(self._max_index, largest_index(columns))
-        self._max_value = max(self._max_value, largest_value(columns.value))
+        self._max_value = max(self._max_value, largest_value(columns.value) if largest is None else largest)
         if self._encoders is None:
             self._samples.append(columns)
         else:
             self._samples.append(without_values(dict(columns.in_order(layout)), layout))
             self._encoders["index"].add(columns.index)
-            self._encoders["value"].add(columns.value)
+            self._encoders["value"].add(columns.value, self._max_value)
         begun = sum(map(len, self._begun))
         done = (begun + len(columns)) // BLOCK * BLOCK - begun  # rows of `columns` in whole blocks
         if done <= 0:
@@ -117,8 +120,7 @@ class FragmentEncoder:
         layout = self._plan.layout
         small = concatenate(without_values(dict(part.in_order(layout)), layout) for part in parts)
         columns: dict[str, npt.NDArray[Any]] = dict(small.in_order(layout))
-        seed = check_seed(self._plan.transform_key, self._plan.source_key)
-        check = BlockChecks(columns, small.offsets(), layout, seed, self._next_block)
+        check = BlockChecks(columns, small.offsets(), layout, self._seed, self._next_block)
         digests = BlockDigests(columns, small.offsets(), layout)
         for name in VALUES:
             begins = 0

@@ -79,8 +79,15 @@ class SampleColumns:
         for name, _ in layout.columns:
             yield name, self.extras[name] if name in EXTRAS else getattr(self, name)
 
-    def as_stored(self, layout: Layout) -> SampleColumns:
+    def as_stored(self, layout: Layout, *, largest: int | None = None) -> SampleColumns:
         """Return the columns with the dtypes of `layout`, after checking them against the format.
+
+        Parameters
+        ----------
+        layout : Layout
+            Columns and dtypes of the set.
+        largest : int, optional
+            The largest value, if it is known; otherwise it is searched.
 
         Raises
         ------
@@ -88,7 +95,7 @@ class SampleColumns:
             Lengths differ; an index does not increase strictly within its sample or is outside its frames; ``value``
             has a 0 or is not finite; a column has values outside the range of its dtype, or real numbers instead of integers.
         """
-        fault = first_fault(self, layout)
+        fault = first_fault(self, layout, largest=largest)
         if fault is not None:
             raise UsageError(fault.what)
         stored = {
@@ -125,8 +132,8 @@ def largest_index(columns: SampleColumns) -> int:
     return int(columns.index[ends].max(initial=0))
 
 
-def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first violation of the format in some rows, or None.
+def first_fault(columns: SampleColumns, layout: Layout, *, largest: int | None = None) -> Fault | None:
+    """Return the first violation of the format in some rows, or None; `largest` is the largest value, if it is known.
 
     Builders call this function before they store rows. Readers call it after they have decoded rows.
     """
@@ -138,7 +145,7 @@ def first_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
             return Fault(f"column {name!r} has {plural(len(column), 'row')}, expected {samples:,}")
         if name == "index" and column.dtype == layout.dtype(name):
             continue  # indices ascend within a row: `_place_fault` checks the last one of each row
-        problem = range_problem(name, column, layout.dtype(name))
+        problem = range_problem(name, column, layout.dtype(name), high=largest if name == "value" else None)
         if problem is not None:
             return Fault(problem)
     return _place_fault(columns, layout) if values else None
@@ -171,8 +178,10 @@ def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
     return None
 
 
-def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> str | None:
-    """Return a message if a column cannot be stored with `dtype`, else None."""
+def range_problem(
+    name: str, column: npt.NDArray[Any], dtype: np.dtype[Any], *, high: int | None = None
+) -> str | None:
+    """Return a message if a column cannot be stored with `dtype`, else None; `high` is the largest integer of the column, if it is known."""
     if not len(column):
         return None
     if dtype.kind == "f":
@@ -186,7 +195,7 @@ def range_problem(name: str, column: npt.NDArray[Any], dtype: np.dtype[Any]) -> 
     if column.dtype.kind not in "iu":
         return f"column {name!r} must have integers ({dtype.name}), got {column.dtype.name}"
     low = 0 if column.dtype.kind == "u" else int(column.min())
-    high = int(column.max())
+    high = int(column.max()) if high is None else high
     fill = int(FILL[dtype.name])
     lowest, highest = (0, fill - 1) if dtype.kind == "u" else (fill + 1, 2**31 - 1)
     if low < lowest or high > highest:

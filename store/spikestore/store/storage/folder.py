@@ -58,7 +58,7 @@ class FolderStorage:
 
     def _begin(self) -> None:
         self._links = Links(self.root, follow=self.follow_links)
-        self.publisher = Publisher(self.root)
+        self.publisher = Publisher.of(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
         # Numbers of devices differ between machines.

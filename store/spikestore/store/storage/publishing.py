@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable
@@ -30,11 +32,17 @@ class Publisher:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._synced: set[Path] = set()  # folders whose names this process has synced
+        self._synced: dict[Path, tuple[int, int]] = {}  # folders whose names this process has synced
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def of(cls, root: Path) -> Publisher:
+        """Return the publisher of a root. There is one per process, because each task of a build has its own copy of the storage."""
+        return cls(root)
 
     def forget(self, folder: Path) -> None:
         """Record that a folder was removed."""
-        self._synced.discard(folder)
+        self._synced.pop(folder, None)
 
     def publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:
         """Write data to a temporary file, call `name` with this file and `target`, and return the result."""
@@ -90,28 +98,34 @@ class Publisher:
         If a group shares the store (its top folder is setgid and group-writable), return the permissions of the top folder, from
         which those of new files are made; else None.
         """
-        if not self._root.is_dir():
+        if _identity(self._root) is None:
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
         new: dict[Path, None] = {}  # each after its parents
         for folder in folders:
-            if folder in self._synced and folder.is_dir():  # so are its parents
+            if self._is_synced(folder):  # so are its parents
                 continue
             for each in reversed([folder, *folder.parents]):
                 if not each.is_relative_to(self._root) or each == self._root or each in new:
                     continue
-                if each in self._synced and each.is_dir():
+                if self._is_synced(each):
                     continue
                 if not each.is_dir():
                     workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
                     make_folder(each, mode=shared, workshop=workshop)
                 new[each] = None
+        identities = {each: _identity(each) for each in new}
         # Also if another process created the folder: it may have crashed before its fsync.
         for parent in dict.fromkeys(each.parent for each in new):
             sync_folder(parent)
-        self._synced.update(new)
+        self._synced.update({each: known for each, known in identities.items() if known is not None})
         return shared
+
+    def _is_synced(self, folder: Path) -> bool:
+        """Return whether this process has synced the name of a folder. A folder that was removed and created again counts as another folder."""
+        known = self._synced.get(folder)
+        return known is not None and known == _identity(folder)
 
     def make_root(self) -> None:
         """Create the root if it does not exist."""
@@ -128,3 +142,12 @@ def rename(temporary: Path, target: Path) -> bool:
         target.rmdir()
     temporary.replace(target)
     return True
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return the numbers of a folder's file system and inode; None if there is no such folder."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - `Path.stat` takes longer than the call
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None

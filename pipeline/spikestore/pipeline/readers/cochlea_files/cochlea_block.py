@@ -125,8 +125,10 @@ def _in_microseconds(
     """
     if seconds.dtype == np.float16:
         codes = seconds.view(np.uint16)
-        # For each sign, infinity is the smallest illegal code, so two maxima suffice, and the column is not copied.
-        if not len(codes) or (codes.max() < 0x8000 + _INFINITY and codes.view(np.int16).max() < _INFINITY):
+        # For each sign, infinity is the smallest illegal code, so two maxima suffice, and the column is not copied. Without
+        # negative times, the first maximum suffices.
+        largest = int(codes.max(initial=0))
+        if largest < _INFINITY or (largest < 0x8000 + _INFINITY and codes.view(np.int16).max() < _INFINITY):
             return codes, float16_table(), np.zeros(0, np.int64)
         return codes, float16_table(), np.flatnonzero((codes & 0x7FFF) >= _INFINITY)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -136,7 +138,7 @@ def _in_microseconds(
 
 
 def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    if not len(units) or (units.max() < CHANNELS and units.min() >= 0):
+    if not len(units) or (units.max() < CHANNELS and (units.dtype.kind == "u" or units.min() >= 0)):
         return np.zeros(0, np.int64)
     return np.flatnonzero((units >= CHANNELS) | (units < 0))
 

@@ -25,7 +25,7 @@ from benchmarks.bench import build, target, tonic_dataset
 from benchmarks.form import PINNED, Row, arguments, compare, measured, report, wanted_rows
 from benchmarks.peers.loading import AGAINST_PEERS
 from benchmarks.recordings import recordings_of
-from benchmarks.streaming import decode_and_fill, read_in_two_threads, read_narrow, shuffle_quality
+from benchmarks.streaming import READING, shuffle_quality
 
 if TYPE_CHECKING:
     from spikestore.train.data.placement import Residence
@@ -382,9 +382,7 @@ ROWS: list[Callable[[Bench], Row]] = [
     device,
     *AGAINST_PEERS,
     packed_bytes_a_non_zero,
-    decode_and_fill,
-    read_narrow,
-    read_in_two_threads,
+    *READING,
     densify,
     first_batch,
     memory,

@@ -101,7 +101,17 @@ def _spans(features: Any) -> list[tuple[int, int]]:
 
 
 def decode_and_fill(bench: Any) -> Row:
-    """An epoch of ``stream``, against a loop that only reads all rows in the order of the set and writes frames. Both have two threads."""
+    """An epoch of ``stream``, against a loop that only reads all rows in the order of the set and writes frames. Both have two threads, and memory for four batches."""
+    return _against_a_loop(bench, Row("stream_vs_decoding_and_filling_alone", 0.8), buffers=2)
+
+
+def decode_and_overwrite(bench: Any) -> Row:
+    """The same, but each thread of the loop writes all frames to the same memory, which stays in the processor's cache; nothing could use these frames."""
+    return _against_a_loop(bench, Row("stream_vs_decoding_and_overwriting"), buffers=1)
+
+
+def _against_a_loop(bench: Any, row: Row, *, buffers: int) -> Row:
+    """Compare ``stream`` with a loop that reads in order. Each thread of the loop writes its batches to `buffers` arrays in turn."""
     import numpy as np
 
     from spikestore.store.columns.packed_size import narrow_dtypes
@@ -117,8 +127,9 @@ def decode_and_fill(bench: Any) -> Row:
 
     def one(span: tuple[int, int]) -> None:
         rows = features.read_narrow(*span, dtypes)
-        if not hasattr(frames, "ring"):
-            frames.ring = np.zeros((RUN, bins * site_count), np.float32)
+        if not hasattr(frames, "turns"):
+            memory = [np.zeros((RUN, bins * site_count), np.float32) for _ in range(buffers)]
+            frames.turns = itertools.cycle(memory)
         starts, index, value = rows.offsets[:-1], rows.index, rows.value
         fill_frames(
             index.ctypes.data + starts * index.itemsize,
@@ -127,7 +138,7 @@ def decode_and_fill(bench: Any) -> Row:
             len(index) - starts,
             rows.n_bins * site_count,
             *like,
-            frames.ring,
+            next(frames.turns),
             0,
             len(starts),
         )
@@ -139,13 +150,15 @@ def decode_and_fill(bench: Any) -> Row:
 
     with ThreadPoolExecutor(2) as pool:
 
-        def bare() -> float:
+        def loop() -> float:
             began = time.perf_counter()
             for _ in pool.map(one, _spans(features)):
                 pass
             return len(features) / (time.perf_counter() - began)
 
-        bare()
-        return compare(
-            Row("stream_vs_decoding_and_filling_alone", 0.8), ours, bare, unit="samples/s", turns=3
-        )
+        loop()
+        return compare(row, ours, loop, unit="samples/s", turns=3)
+
+
+READING = [decode_and_fill, decode_and_overwrite, read_narrow, read_in_two_threads]
+"""Rows that compare a stream, or reading for it, with plainer ways of reading."""

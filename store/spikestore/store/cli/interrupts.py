@@ -47,7 +47,7 @@ def raise_dropped_interrupt() -> None:
 
 
 def end_quietly() -> None:
-    """Report no more exceptions that Python drops: an interrupt leaves incomplete objects, whose finalisers fail.
+    """From now on, be silent about errors in finalisers: after an interrupt, some objects are incomplete, and their finalisers fail.
 
     Without `remember_interrupts`, such as in a process that is not a command, nothing happens.
     """

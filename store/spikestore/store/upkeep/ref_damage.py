@@ -58,6 +58,6 @@ def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list
         except DamagedError as error:
             left.append(damage_of(error, entry.path))
         else:
-            how = "replaced by an entry without sets, because the sets of the damaged entry are unknown; the name does not change, because its newest entry counts"
+            how = "replaced by an entry without sets, because the sets of the damaged entry are unknown; the name refers to the same sets as before, because only its newest entry counts, and this is an older one"
             repaired.append(Repaired(entry.path, how))
     return repaired, left

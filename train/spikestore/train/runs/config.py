@@ -79,7 +79,7 @@ class DataConfig(Spec):
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:
-        """Return the argument `rows` of `FeatureLoader` for `split`, the split to train on or to validate on: a part of a partition, or None for all rows."""
+        """Return the argument `rows` of `FeatureLoader` for one of the two splits, `train` or `valid`: None for all rows, or the name of a part of a partition."""
         if self.valid != SHD_SPEAKER:
             return None
         return f"{SHD_SPEAKER}:{'valid' if split == self.valid else 'train'}"

@@ -15,9 +15,11 @@ class EventDownsampling(Spec):
     Each pixel of the smaller sensor has a sum: an event with p = 1 adds 1, and an event with p = 0 subtracts 1. At the end of
     each integrating step, a pixel whose sum is at least `noise_threshold` gives one event with p = 1. A pixel whose sum is at
     most minus `noise_threshold` gives one event with p = 0. After such an event, the sum begins again from 0. If
-    `differentiator_time_bins` is set, these events are not the result: their numbers in consecutive steps are compared. The new
-    events have the times 0, dt, 2 dt …, counted from the first event of the recording. Events need a field ``y``, whole times,
-    and p of 0 or 1; if `differentiator_time_bins` is set, also the last time must be above `step`, as in Tonic. A recipe may contain Tonic's ``downsampling_method``, which is not stored. It must be "differentiator" if
+    `differentiator_time_bins` is set, these events are only counted, and a step gives an event where the next step has more of
+    them (see there). The new events have the times 0, dt, 2 dt …, counted from the first event of the recording.
+
+    Events need a field ``y``, whole times, and p of 0 or 1. If `differentiator_time_bins` is set, the last time must be above
+    `step`, as in Tonic. A recipe may contain Tonic's ``downsampling_method``, which is not stored: "differentiator" if
     `differentiator_time_bins` is set, else "integrator".
     """
 

@@ -19,7 +19,7 @@ from spikestore.store.storage import FolderStorage
 from spikestore.store.trust.narrow_rows import NarrowRows
 from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.layout import BLOCK
-from spikestore.store_schemas.wording import size_text
+from spikestore.store_schemas.wording import plural, size_text
 from spikestore.train.data.epoch_order import BatchOrder, RankShare
 from spikestore.train.data.frames.padding import truncated
 from spikestore.train.data.frames.sample_pointers import SamplePointers
@@ -117,9 +117,9 @@ class Stream:
         self.window_bytes = int(self.window_samples * sample_bytes(features))
         if self._shuffle:
             logger.info(
-                "%s: samples are shuffled within a window of %d samples (%s); at most %s are in memory",
+                "%s: samples are shuffled within a window of %s (%s); at most %s are in memory",
                 set_label(features),
-                self.window_samples,
+                plural(self.window_samples, "sample"),
                 size_text(self.window_bytes),
                 size_text(self.nbytes),
             )

@@ -214,12 +214,12 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
         FeatureLoader(many, 64, "stream")
     assert "window" not in caplog.text  # nothing is shuffled
     with caplog.at_level(logging.INFO, "spikestore"):
-        FeatureLoader(many, 64, "stream", rows=[3], shuffle=True)
+        FeatureLoader(many, 64, "stream", rows=subset_rows(many, None)[:1], shuffle=True)
     assert "within a window of 1 sample (" in caplog.text
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
     assert (
-        f"window of {len(rows_of(loader))} samples (145.9 kB); at most 145.9 kB are in memory" in caplog.text
+        f"window of {len(rows_of(loader)):,} samples (145.9 kB); at most 145.9 kB are in memory" in caplog.text
     )
 
 

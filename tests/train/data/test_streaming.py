@@ -219,7 +219,8 @@ def test_window_is_stated(many: FeatureSet, caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, "spikestore"):
         loader = FeatureLoader(many, 16, "stream", shuffle=True, window=64_000)
     assert (
-        f"window of {len(rows_of(loader)):,} samples (145.9 kB); at most 145.9 kB are in memory" in caplog.text
+        f"window of {len(rows_of(loader)):,} samples (145.9 kB); at most 145.9 kB are in memory"
+        in caplog.text
     )
 
 

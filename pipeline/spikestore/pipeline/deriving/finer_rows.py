@@ -42,7 +42,7 @@ class FinerRows(FormerRows):
 
     @property
     def finer(self) -> FeatureSet:
-        """The finer set."""
+        """The set with more time bins or channels, whose cells are summed."""
         return self.sets[0].features
 
     def describe(self) -> str:

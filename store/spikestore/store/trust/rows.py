@@ -51,8 +51,8 @@ def refuse_untrue_rows(
     Raises
     ------
     DamagedError
-        The rows differ from their hashes, violate the format, or contradict the manifest; the message names the rows of the wrong block,
-        or the fragment and, if one row is wrong, this row.
+        The rows of a block differ from its hash; the message names these rows. Or rows violate the format or contradict the
+        manifest; the message names the fragment, and the row if only one is wrong.
     """
     first = manifest.rows(fragment).start + start
     _refuse_other_hashes(address, manifest, columns, check, first)

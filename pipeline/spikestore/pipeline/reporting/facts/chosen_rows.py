@@ -1,4 +1,4 @@
-"""The samples that the gallery shows: a typical sample of each class, and the shortest, emptiest and fullest samples."""
+"""The samples that the gallery shows: a typical sample of each class, the shortest sample, and the samples with the fewest and the most non-zeros."""
 
 from __future__ import annotations
 

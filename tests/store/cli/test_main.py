@@ -39,7 +39,7 @@ def fake_greet(name: Annotated[str, typer.Argument(help="Whom.")], times: int = 
     for _ in range(times):
         typer.echo(f"hello {name}")
 
-def fake_fail(how: str) -> int:
+def fake_fail(how: str, restart: bool = False) -> int:
     """Fail."""
     if how == "store":
         raise DamagedError("object x is not what was committed", objects=["x"])
@@ -270,6 +270,14 @@ def test_failures_are_a_line_and_a_status(
     how: str, status: int, lines: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(capsys, "fake-fail", how) == (status, "", lines)
+
+
+def test_an_interrupted_restart_is_resumed_without_the_option(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command again would throw away what it has done."""
+    line = "interrupted; run the same command without --restart to resume"
+    assert run(capsys, "fake-fail", "interrupt", "--restart") == (130, "", [line])
 
 
 @pytest.mark.parametrize(("how", "name"), [("late", "ModuleNotFoundError"), ("socket", "BrokenPipeError")])

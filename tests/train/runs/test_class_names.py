@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tests.store.small_sets import SmallSet, memory_storage, small_set
@@ -125,3 +126,21 @@ def test_nothing_to_learn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     with caplog.at_level(logging.WARNING):
         run(config("b"), store, tmp_path / "b", device="cpu", progress=silent)
     assert "b:valid has no events in any time bin" in caplog.text
+
+
+def test_one_class_to_learn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A network that always gives the same answer would be right, so an accuracy of 1 says nothing. A skipped row has no class."""
+    one = small_set(70, skipped=(3,))
+    one = dataclasses.replace(
+        one,
+        truth=dataclasses.replace(one.truth, label=np.where(one.truth.label >= 0, 1, -1).astype(np.int32)),
+    )
+    both, store = learnable("valid", 70, 2), Store(memory_storage())
+    store.point("a", {"train": one.build(store.storage), "valid": both.build(store.storage)})
+    store.point("b", {"train": store["a:valid"], "valid": store["a:train"]})
+    with caplog.at_level(logging.WARNING):
+        run(config("a"), store, tmp_path / "a", device="cpu", progress=silent)
+        assert "all samples of a:train have the class no, so a network that always answers no" in caplog.text
+        caplog.clear()
+        run(config("b"), store, tmp_path / "b", device="cpu", progress=silent)
+    assert "have the class" not in caplog.text

@@ -129,7 +129,8 @@ def _status(arguments: list[str], command: str | None) -> int:
         return 1
     except KeyboardInterrupt:
         end_quietly()
-        say("interrupted; run the same command again to resume")
+        without = "without --restart" if "--restart" in arguments else "again"
+        say(f"interrupted; run the same command {without} to resume")
         return 130
     except Exception as error:
         return _report(error, command)

@@ -9,6 +9,7 @@ from spikestore.store import FeatureSet, Store
 from spikestore.store.names import other_classes, refuse_other_classes
 from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import StoreError, UsageError
+from spikestore.store_schemas.layout import SKIPPED_LABEL
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint
 from spikestore.train.runs.config import DataConfig
 
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
-    """Raise an error unless a network can be trained on one set and evaluated on the other.
+    """Raise an error unless a network can be trained on one set and evaluated on the other; warn if there is only one class to learn.
 
     Parameters
     ----------
@@ -29,6 +30,8 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
     ------
     UsageError
         A class number means different classes in the two sets, or the set to train on has no non-zeros.
+    DamagedError, StoreError
+        The labels to train on can't be read, or are damaged.
     """
     splits = dict.fromkeys((data.train, data.valid))
     refuse_other_classes({f"{data.name}:{split}": features[split].classes for split in splits})
@@ -41,6 +44,16 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
                     f"{label} has no events in any time bin, so nothing can be learned: {advice}"
                 )
             logger.warning("%s has no events in any time bin: %s", label, advice)
+    train = features[data.train]
+    present = sorted(set(train.column("label").tolist()) - {SKIPPED_LABEL})
+    if len(present) == 1:
+        logger.warning(
+            "all samples of %s:%s have the class %s, so a network that always answers %s is always right: train on a set with several classes",
+            data.name,
+            data.train,
+            train.classes[present[0]],
+            train.classes[present[0]],
+        )
 
 
 def refuse_other_labels(

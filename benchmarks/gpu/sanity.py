@@ -240,13 +240,8 @@ def ranks(device: Any) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         alone, together = (str(Path(folder) / name) for name in ("alone.pt", "together.pt"))
         torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-        subprocess.run([sys.executable, *module, alone], check=True, timeout=60)
-        command = [sys.executable, *torchrun, *module, together]
-        try:
-            subprocess.run(command, check=True, timeout=30)
-        except subprocess.TimeoutExpired:
-            # Seen once beside other tests: torchrun waited for ever, probably because another program had taken its port.
-            subprocess.run(command, check=True, timeout=60)
+        for command in ((*module, alone), (*torchrun, *module, together)):
+            subprocess.run([sys.executable, *command], check=True, timeout=60)
         row.ratios = [_share(torch.load(together), torch.load(alone))]
     return [row]
 

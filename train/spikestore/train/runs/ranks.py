@@ -163,6 +163,9 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
 
     Ranks communicate through gloo on CPUs and through NCCL on GPUs; each rank takes the GPU of its local number.
 
+    No result of `Ranks.parallel` may be referenced any longer when the ``with`` block ends. It would end the connection later and
+    with Python's lock (GIL), while a thread of gloo waits for this lock: the process would hang (seen with torch 2.13).
+
     Parameters
     ----------
     device : str

@@ -97,7 +97,7 @@ def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: n
     Raises
     ------
     DamagedError
-        A value violates the format or contradicts the manifest; the message names the fragment and, if one row is wrong, this row.
+        A value violates the format or contradicts the manifest; the message names the fragment, and the row if only one is wrong.
     """
     problem = range_problem(name, values, manifest.layout.dtype(name))
     fault = None if problem is None else Fault(problem)

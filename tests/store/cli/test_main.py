@@ -272,11 +272,11 @@ def test_failures_are_a_line_and_a_status(
     assert run(capsys, "fake-fail", how) == (status, "", lines)
 
 
-def test_an_interrupted_restart_is_resumed_without_the_option(
+def test_an_interrupted_restart_does_not_say_that_it_resumes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same command again would throw away what it has done."""
-    line = "interrupted; run the same command without --restart to resume"
+    """The same command again starts from the beginning; without the option, it goes on with what is stored, which may be older."""
+    line = "interrupted; run the same command again, or without --restart to resume what is stored"
     assert run(capsys, "fake-fail", "interrupt", "--restart") == (130, "", [line])
 
 

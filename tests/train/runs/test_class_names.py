@@ -140,7 +140,10 @@ def test_one_class_to_learn(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     store.point("b", {"train": store["a:valid"], "valid": store["a:train"]})
     with caplog.at_level(logging.WARNING):
         run(config("a"), store, tmp_path / "a", device="cpu", progress=silent)
-        assert "all samples of a:train have the class no, so a network that always answers no" in caplog.text
+        assert (
+            "all samples to train on (a:train) have the class no, so a network that always answers no"
+            in caplog.text
+        )
         caplog.clear()
         run(config("b"), store, tmp_path / "b", device="cpu", progress=silent)
     assert "have the class" not in caplog.text

@@ -135,7 +135,11 @@ def recipe(
     )
     if asks and data is None:
         data = (
-            str(typer.prompt("Folder with the recordings (none)", default="", show_default=False, err=True))
+            str(
+                typer.prompt(
+                    "Folder with the recordings (empty: none)", default="", show_default=False, err=True
+                )
+            )
             or None
         )
     dataset = _dataset(dataset, data, asks=asks)

@@ -129,8 +129,10 @@ def _status(arguments: list[str], command: str | None) -> int:
         return 1
     except KeyboardInterrupt:
         end_quietly()
-        without = "without --restart" if "--restart" in arguments else "again"
-        say(f"interrupted; run the same command {without} to resume")
+        # What is stored may be older than this command: then --restart had not begun.
+        restarted = "--restart" in arguments
+        how = "again, or without --restart to resume what is stored" if restarted else "again to resume"
+        say(f"interrupted; run the same command {how}")
         return 130
     except Exception as error:
         return _report(error, command)

@@ -35,7 +35,9 @@ _FIRST_LOOK = 4096
 
 
 class SiteRange:
-    """Tells whether indices, which are added piece by piece, have one site or several: if it is one, both numbers in `range` are this site.
+    """Tells whether indices, which are added piece by piece, have one site or several.
+
+    `range` has two numbers. If all indices have the same site, both numbers are this site; otherwise they differ.
 
     Parameters
     ----------

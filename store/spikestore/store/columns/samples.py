@@ -190,7 +190,7 @@ def range_problem(
         if not np.isfinite(stored).all():
             return f"column {name!r} has values that are NaN or infinite when stored as {dtype.name}"
         if not stored.all():
-            return f"column {name!r} has values that are 0 when stored as {dtype.name}"
+            return f"column {name!r} has values that are 0 as {dtype.name}, but a stored value must not be 0"
         return None
     if column.dtype.kind not in "iu":
         return f"column {name!r} must have integers ({dtype.name}), got {column.dtype.name}"

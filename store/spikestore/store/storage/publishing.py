@@ -32,7 +32,7 @@ class Publisher:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._synced: dict[Path, tuple[int, int]] = {}  # folders whose names this process has synced
+        self._synced: dict[Path, tuple[int, int] | None] = {}  # folders whose names this process has synced
 
     @classmethod
     @functools.lru_cache(maxsize=64)
@@ -102,7 +102,7 @@ class Publisher:
             self.make_root()
         mode = stat.S_IMODE(self._root.stat().st_mode)
         shared = mode if mode & stat.S_ISGID and mode & stat.S_IWGRP else None
-        new: dict[Path, None] = {}  # each after its parents
+        new: dict[Path, tuple[int, int] | None] = {}  # each after its parents
         for folder in folders:
             if self._is_synced(folder):  # so are its parents
                 continue
@@ -114,16 +114,15 @@ class Publisher:
                 if not each.is_dir():
                     workshop = self._root if each.name == TEMPORARY else self._root / TEMPORARY
                     make_folder(each, mode=shared, workshop=workshop)
-                new[each] = None
-        identities = {each: _identity(each) for each in new}
+                new[each] = _identity(each)
         # Also if another process created the folder: it may have crashed before its fsync.
         for parent in dict.fromkeys(each.parent for each in new):
             sync_folder(parent)
-        self._synced.update({each: known for each, known in identities.items() if known is not None})
+        self._synced.update(new)
         return shared
 
     def _is_synced(self, folder: Path) -> bool:
-        """Return whether this process has synced the name of a folder. A folder that was removed and created again counts as another folder."""
+        """Return whether this process has synced the name of a folder. A folder with another inode, because it was removed and created again, counts as another folder."""
         known = self._synced.get(folder)
         return known is not None and known == _identity(folder)
 

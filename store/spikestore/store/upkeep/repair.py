@@ -209,9 +209,10 @@ class _Repair:
         return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record of a fragment that has the SHA-256 in the manifest, or None if there is no such record.
+        """Return the record of a fragment: the one that has the SHA-256 in the manifest.
 
-        If the store has no such record, it is copied from the upstream, or made from the fragment's objects, and then stored.
+        If the store lacks it, it is copied from the upstream, or made from the fragment's objects, and then stored. None if
+        neither is possible.
         """
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
+import numpy as np
+
 from spikestore.store import FeatureSet, Store
 from spikestore.store.names import other_classes, refuse_other_classes
 from spikestore.store_schemas import Address
 from spikestore.store_schemas.errors import StoreError, UsageError
-from spikestore.store_schemas.layout import SKIPPED_LABEL
+from spikestore.train.data.loader_samples import LoaderSamples
 from spikestore.train.runs.checkpoint.checkpoint import Checkpoint
 from spikestore.train.runs.config import DataConfig
 
@@ -17,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
-    """Raise an error unless a network can be trained on one set and evaluated on the other; warn if there is only one class to learn.
+    """Raise an error unless a network can be trained on one set and evaluated on the other.
 
     Parameters
     ----------
@@ -30,8 +32,6 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
     ------
     UsageError
         A class number means different classes in the two sets, or the set to train on has no non-zeros.
-    DamagedError, StoreError
-        The labels to train on can't be read, or are damaged.
     """
     splits = dict.fromkeys((data.train, data.valid))
     refuse_other_classes({f"{data.name}:{split}": features[split].classes for split in splits})
@@ -44,15 +44,24 @@ def check_sets(data: DataConfig, features: Mapping[str, FeatureSet]) -> None:
                     f"{label} has no events in any time bin, so nothing can be learned: {advice}"
                 )
             logger.warning("%s has no events in any time bin: %s", label, advice)
-    train = features[data.train]
-    present = sorted(set(train.column("label").tolist()) - {SKIPPED_LABEL})
+
+
+def warn_of_one_class(label: str, samples: LoaderSamples) -> None:
+    """Log a warning if all samples to train on have the same class; `label` is the name of their split.
+
+    Raises
+    ------
+    DamagedError, StoreError
+        The labels can't be read, or are damaged.
+    """
+    present = np.unique(samples.targets)
     if len(present) == 1:
+        name = samples.classes[int(present[0])]
         logger.warning(
-            "all samples of %s:%s have the class %s, so a network that always answers %s is always right: train on a set with several classes",
-            data.name,
-            data.train,
-            train.classes[present[0]],
-            train.classes[present[0]],
+            "all samples to train on (%s) have the class %s, so a network that always answers %s is always right: train on several classes",
+            label,
+            name,
+            name,
         )
 
 

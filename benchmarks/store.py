@@ -265,7 +265,7 @@ def opening(bench: Bench) -> list[Row]:
 
 
 def put_large(store: Any, fragments: int) -> None:
-    """Store the manifest and the metadata of a set with 4,096 samples per fragment, and a name for it."""
+    """Store the manifest, the metadata and the name of a set with 4,096 samples per fragment."""
     import hashlib
 
     from spikestore.store import FeatureSet

@@ -110,9 +110,10 @@ PAPERS: dict[str, tuple[Shape, Callable[[_Frames, _Frames], None]]] = {
 
 
 def against_paper(name: str) -> Row:
-    """Compare how many samples/s are augmented by this package and by the paper's function.
+    """Compare how many samples/s this package and the function of a paper in `PAPERS` augment.
 
-    This package makes an augmented dense batch from packed columns. The paper's function runs on a copy of dense frames.
+    This package makes an augmented dense batch from packed columns. The paper's function augments dense frames; the measured
+    time includes copying these frames.
     """
     from spikestore.train import preset
 

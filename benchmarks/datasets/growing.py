@@ -37,7 +37,7 @@ DRAWN = 16
 
 
 def growing_end(scale: Scale) -> Row:
-    """Time of growing a set by recordings whose paths sort after the paths of all former recordings."""
+    """Measure how long a set takes to grow if the paths of the new recordings sort after all other paths."""
     row = Row("growing_end: time of growing ÷ time of a fresh build", target=0.10, better="lower")
     return _grown(scale, row, "z")
 

@@ -174,7 +174,7 @@ def _network(device: Any, backend: str) -> tuple[Any, Any, Any]:
 
 
 def networks(device: Any) -> list[Row]:
-    """Compare the gradients of `seed_network` with those of Sinabs on the same device, and the gradients of `conv_network` with its gradients on the CPU."""
+    """Compare the gradients of `seed_network` with those of Sinabs on `device`, and the gradients of `conv_network` on `device` and on the CPU."""
     import torch
     from torch.nn.functional import cross_entropy
 

@@ -27,7 +27,7 @@ def fused_vs_unbind(bench: Bench) -> Row:
 
 
 def floor(bench: Bench) -> Row:
-    """Linear layers alone: their time as a share of the time of the whole network.
+    """Return the time of the linear layers alone as a share of the time of the whole network.
 
     A step of the layers and a step of the network alternate, so that other work of the machine slows down both.
     """

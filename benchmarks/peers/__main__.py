@@ -1,4 +1,4 @@
-"""Make the environments of peers: ``python -m benchmarks.peers [NAME …]``.
+"""Make the environments of other libraries that benchmarks measure: ``python -m benchmarks.peers [NAME …]``.
 
 The environments go into .peers at the top of the checkout, or into $SPIKESTORE_PEERS. EXODUS needs no such environment:
 ``make exodus`` installs it into the environment of spikestore.

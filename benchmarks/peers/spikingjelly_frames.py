@@ -31,10 +31,9 @@ class _Absent(ModuleType):
 
 
 def leave_out_vision() -> None:
-    """Let SpikingJelly import placeholders instead of torchvision and torchaudio, which then need not be installed.
+    """Let SpikingJelly import placeholders instead of torchvision and torchaudio, so that the two need not be installed.
 
-    SpikingJelly uses the two packages only for downloads and for data sets of sound. If they were installed, their
-    builds would have to fit the build of torch.
+    SpikingJelly uses them only for downloads and for data sets of sound. Installed versions would have to fit torch.
     """
     for name in ("torchvision", "torchvision.datasets", "torchvision.datasets.utils", "torchvision.transforms", "torchaudio", "torchaudio.transforms"):  # fmt: skip
         sys.modules[name] = _Absent(name)

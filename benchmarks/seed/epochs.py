@@ -78,7 +78,7 @@ def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: in
 
 
 def step(network: Any, frames: Any, labels: Any) -> None:
-    """Run forward, cross entropy of the outputs summed over time, and backward, as the blog post does; no optimiser updates the weights."""
+    """Run forward and backward as the blog post does, without an optimiser; the loss is the cross entropy of the sum of the outputs over time."""
     from torch.nn.functional import cross_entropy
 
     from spikestore.train import forget_states

@@ -46,7 +46,7 @@ class Loadings:
     _made: dict[tuple[str, int], Batches] = field(default_factory=dict)
 
     def batches(self, way: str, count: int) -> Batches:
-        """Return a function that begins an epoch and yields `count` batches; the order of the samples changes from epoch to epoch."""
+        """Return a function that begins a shuffled epoch and yields `count` batches, loaded in a way of `WAYS`."""
         if (way, count) not in self._made:
             samples = self.samples if count == self.samples // self.batch else count * self.batch
             self._made[way, count] = WAYS[way](self, samples)

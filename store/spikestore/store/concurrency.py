@@ -66,9 +66,9 @@ def wait_for(tasks: Iterable[Future[None]]) -> None:
 def interruptible(call: Callable[[], Result]) -> Result:
     """Return ``call()``; in the main thread, an interrupt (Ctrl-C) ends the wait at once.
 
-    Compiled code does not check for signals while it waits: obstore waits half a minute for an unresponsive server and retries.
-    So if the main thread calls this function, `call` runs in a daemon thread. After an interrupt, `call` continues there until
-    it ends by itself.
+    obstore waits half a minute for an unresponsive server, and retries. It does not check for signals while it waits, because
+    it is compiled. So if the main thread calls this function, `call` runs in a daemon thread. After an interrupt, `call`
+    continues in that thread until it ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
         return call()

@@ -58,14 +58,14 @@ class NamedSet(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A split that changes if a name moves: it then refers to another set, or is removed from the name.
+    """A split of a name that changes if the name moves: the split then refers to another set, or is removed.
 
     Attributes
     ----------
     split : str
         Name of the split.
     before : Pin
-        Set to which the split refers now.
+        Set to which the split refers before the name moves.
     refused : str or None
         Reason why the split may change only on the user's request; None if it may change without a request.
     """

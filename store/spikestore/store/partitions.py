@@ -94,7 +94,10 @@ def partition_names(storage: Storage, source_key: str) -> list[str]:
 def all_partitions(
     storage: Storage, source_key: str | None = None
 ) -> Iterator[tuple[str, str, Partition | StoreError]]:
-    """Yield each partition of one source, or of all sources: source key, name, and the document or the error of reading it."""
+    """Yield the source key, the name and the document of each partition of one source, or of all sources.
+
+    If a document cannot be read, the error takes its place.
+    """
     for key, name in _listed(storage, "partitions" if source_key is None else f"partitions/{source_key}"):
         try:
             yield key, name, _read(storage, key, name)

@@ -63,9 +63,9 @@ def build_part(
     options : BuildOptions
         Options of the build.
     reuse : Reuse
-        The sets from which rows are taken.
+        The committed sets from which rows are copied or computed.
     stored : mapping of Address to sequence of FragmentContent
-        For each set, summaries of the fragments of this part that a sweep (`SweepJob`) has already stored.
+        For each set, summaries of the fragments that `SweepJob` has already stored in this part.
 
     Raises
     ------

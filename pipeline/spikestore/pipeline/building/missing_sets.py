@@ -33,8 +33,7 @@ def build_sets(
     """Return the sets by split: from the store, from an upstream, or newly built.
 
     If ``options.part`` is set, nothing is committed, and only sets that are complete already are returned. New sets reuse the
-    rows that `reuse` finds in committed sets. `stored` has the summaries (`FragmentContent`) of the fragments that a sweep has
-    built.
+    rows that `reuse` finds in committed sets. `stored` has summaries of the fragments that `SweepJob` has built.
 
     Raises
     ------

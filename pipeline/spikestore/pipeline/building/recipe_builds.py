@@ -1,4 +1,4 @@
-"""Builds of recipes: the sets, the name and the lock of each recipe; the variants of a sweep are built together."""
+"""Building the sets of recipes, and writing the names and locks of the recipes. The variants of a sweep are built together."""
 
 from __future__ import annotations
 

@@ -80,9 +80,9 @@ def layout_of_reader(reader: Reader, located: LocatedSource, transform: Transfor
 def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
     """Raise an error if the times of several data sets have types that a set must not mix.
 
-    Recordings are read in blocks, and all times of a block get one type, so the frames of a recording could depend on the other
-    recordings of its block. Integers and float16 times can be mixed, because both become integers in µs. They can't be mixed if
-    the operation computes with the stored float16 times, as the rules of SpikingJelly do.
+    Recordings are read in blocks, and all times of a block get one type. So with mixed types, the frames of a recording could
+    depend on the other recordings of its block. Integers and float16 times are an exception, because both become integers in µs.
+    But ``fixed_duration``, and ``fixed_frames_number`` with ``split_by = "time"``, compute with the stored float16 times.
 
     Parameters
     ----------

@@ -85,26 +85,26 @@ def repair(
         typer.Option(
             "--workers",
             min=0,
-            help="Fragments to recompute at the same time, at least one; by default one per core.",
+            help="Number of fragments to recompute at the same time; 0 means 1. By default one per core.",
         ),
     ] = None,
     rewrite: Annotated[
         bool,
         typer.Option(
             "--rewrite",
-            help="If the values are equal but this installation encodes them as other bytes, store the new bytes. The digest covers only values, so it does not change.",
+            help="Store the right values even if this installation encodes them as other bytes than the build did. The digest covers only values, so it does not change.",
         ),
     ] = False,
     uncommit: Annotated[
         bool,
         typer.Option(
             "--uncommit",
-            help="Remove a damaged manifest; only without --from, and if no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
+            help="Remove a damaged manifest that cannot be copied, because --from is not given and no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Repair damaged and missing objects, with the same digest; exit status 1 if damage remains.
+    """Repair damaged and missing objects of feature sets; the exit status is 1 if damage remains.
 
     If an object can be computed from the rest of the set, it is computed. Other objects are copied from the store that --from
     names, or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used. Without --data, the

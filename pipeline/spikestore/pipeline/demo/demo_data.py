@@ -111,7 +111,7 @@ def write_demo_data(
 
 
 def _archive(path: Path) -> Path:
-    """Return the path of the archive that Tonic requires next to `path`."""
+    """Return the path next to `path` where Tonic requires an archive."""
     return path.with_name(path.name + ".zip")
 
 

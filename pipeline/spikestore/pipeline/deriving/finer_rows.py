@@ -27,8 +27,8 @@ class FinerRows(FormerRows):
     compiled : bool
         Whether a compiled loop sums the cells.
     compares_digests : bool
-        Whether rows are also compared with the digests of their blocks. True if the finer set is in an upstream (another store),
-        because upstreams are not trusted.
+        Whether rows of the finer set are also compared with the digests of their blocks. True if the finer set is in an upstream
+        (another store), because upstreams are not trusted.
     """
 
     kind: ClassVar[str] = "the finer set"

@@ -72,7 +72,7 @@ def find_finer_rows(
 
 
 def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candidate]:
-    """Yield the sets from which the set of `transform` can be computed, because each of its counts is a sum of the finer set's counts."""
+    """Yield the sets from which the set of `transform` can be computed: each of its counts is a sum of their counts."""
     for features in sets:
         layout = features.layout
         if (

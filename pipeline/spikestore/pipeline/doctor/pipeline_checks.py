@@ -22,7 +22,7 @@ DIGEST = "158c33afe1623588474c498bdab8544db394c972952ce526bba73856b8b80405"
 
 
 def pipeline_checks() -> Iterator[Finding]:
-    """Yield findings on the packages of the pipeline, and on a small build in a temporary folder."""
+    """Yield findings on the packages of the pipeline, and the finding of `small_build`."""
     yield from versions("dask", "distributed", "h5py", "xxhash")
     if find_spec("tonic") is None:
         remedy = "install Tonic only if you pass its data sets or transforms, or set executor = 'tonic': see docs/tonic.md"

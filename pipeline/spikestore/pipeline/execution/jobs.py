@@ -38,4 +38,4 @@ class Scheduler(Protocol):
         """Number of tasks that run at the same time."""
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
-        """Yield the result of each task when it finishes; the first error ends the run."""
+        """Run the tasks with these numbers, and yield each result when its task finishes; the first error ends the run."""

@@ -70,7 +70,7 @@ def describe(features: FeatureSet) -> dict[str, Any]:
 
 
 def terms(source: Source) -> tuple[str, str]:
-    """Return licence and citation of the recordings, or `UNKNOWN` in place of each that is not known here."""
+    """Return the licence and the citation of the recordings; each is `UNKNOWN` if this installation does not know it."""
     try:
         dataset = dataset_named(source.dataset)
     except UsageError:  # of a package that is not installed here

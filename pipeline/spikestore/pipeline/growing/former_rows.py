@@ -87,7 +87,7 @@ class FormerRows:
         return None
 
     def describe(self) -> str:
-        """Return a text that names the sets that have rows of the new set, and the beginnings of the digests of these sets."""
+        """Return a text with the names of the sets from which rows are taken, and the beginnings of their digests."""
         used = [self.sets[number] for number in np.unique(self.set_of[self.available])]
         return " and ".join(f"{label}@{features.digest[:12]}" for label, _, features in used)
 

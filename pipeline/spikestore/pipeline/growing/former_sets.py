@@ -146,7 +146,7 @@ def _reading(source: Source) -> tuple[object, ...]:
 
 
 def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
-    """Return the recordings of a set with their rows; skipped recordings are left out."""
+    """Return the row of each recording of a set that is not skipped."""
     manifest = features.manifest
     rows = {
         recording: row

@@ -72,7 +72,7 @@ class ReadJob:
 
     @property
     def chunks(self) -> int:
-        """Number of chunks."""
+        """Number of chunks into which `names` is divided."""
         return -(-len(self.names) // CHUNK_ITEMS)
 
     def only(self, chunk: int) -> ReadJob:

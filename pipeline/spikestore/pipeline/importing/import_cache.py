@@ -247,7 +247,7 @@ class _Contents:
 def _look_into(
     reads: ReadJob, first: ChunkContents, scheduler: Scheduler, progress: Progress | None
 ) -> _Contents:
-    """Read all chunks of files except the first chunk, which is in `first`. So every fault is reported before the store changes."""
+    """Read all files of the cache, except those of `first`, so that every fault is reported before the store changes."""
     free = free_memory_bytes()
     left = MOST_KEPT_BYTES if free is None else min(MOST_KEPT_BYTES, free // 4)
     keep = first.nbytes * reads.chunks <= left

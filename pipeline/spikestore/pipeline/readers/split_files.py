@@ -27,7 +27,7 @@ class SplitFiles(Protocol):
         """
 
     def present(self, root: Path) -> list[Path]:
-        """Return some existing paths of the split; an empty list if the split is not there."""
+        """Return those of the split's files that exist, or the split's folder if it has recordings."""
 
     def archives(self, root: Path) -> list[Path]:
         """Return the downloaded archives that exist."""

@@ -108,7 +108,10 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
 
 
 def default_name(dataset: str, chosen: FrameChoices, defaults: FrameChoices) -> str:
-    """Return a name such as ``shd-100ch-4ms``. Errors are those of `transform_of`."""
+    """Return the name of a data set with the size and the time bins of its frames, such as ``shd-100ch-4ms``.
+
+    Raises the errors of `transform_of`.
+    """
     (x, y), _ = _sizes(chosen, defaults)
     bins = _bins(chosen if chosen.has_bins else defaults)
     length = (

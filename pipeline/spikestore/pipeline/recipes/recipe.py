@@ -118,8 +118,8 @@ class Recipe(Spec):
                 if operations.count(op) != 1:
                     many = "several" if op in operations else "no"
                     raise ValueError(
-                        f"[[sweep]] {sweep.suffix} has values for {op}, but the recipe has {many} [[transform]] with this op; "
-                        f"the ops of the recipe are {', '.join(operations)}"
+                        f"[[sweep]] {sweep.suffix} has values for {op}, but the recipe has {many} [[transform]] with this op: give values "
+                        f"only for an op that the recipe has once; its ops are {', '.join(operations)}"
                     )
         return self
 

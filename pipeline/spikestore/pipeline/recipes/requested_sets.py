@@ -161,14 +161,14 @@ def set_of_dataset(
 ) -> RequestedSet:
     """Identify the recordings and the transform of a data set in Python, and return them as the request for a feature set.
 
-    `dataset` may also be a `LocatedSource`. `preprocess` documents the parameters.
+    `dataset` may also be a `LocatedSource`; `spikestore.pipeline.preprocess` documents the other parameters.
 
     Raises
     ------
     UnsupportedTransformError
         A part of the transform has no spec; the message names it.
     UsageError
-        No transform or two transforms are given, or the recordings cannot be identified.
+        Neither or both of `dataset` and `transform` contain a transform, or the recordings cannot be identified.
     """
     from spikestore.pipeline.sources.item_lists import is_composed, leaf_of_object, list_items
     from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset

@@ -71,13 +71,13 @@ def is_composed(dataset: object) -> bool:
 
 
 def list_items(dataset: object) -> ItemList:
-    """Return the items of an object.
+    """Return the items of a data set in Python, and of the data sets inside a `Subset` or `ConcatDataset`.
 
     Raises
     ------
     UsageError
-        An object has no length or no items, or more items than this machine's memory can list; or a `Subset` has an index outside
-        its data set.
+        A data set has no length, or more items than this machine's memory can list; `dataset` has no items; or an index of a
+        `Subset` is outside its data set or is not a whole number.
     """
     walk = _Walk()
     leaf_of, row_of = walk.items(dataset, None)
@@ -146,7 +146,7 @@ class _Walk:
         return leaf, row
 
     def _count(self, dataset: Any) -> int:
-        """Return how many items a data set has; append its innermost data sets to ``self.leaves``, in the order in which they are found."""
+        """Return how many items a data set has; add the data sets inside it that are no `Subset` or `ConcatDataset` to ``leaves``."""
         kind = _kind(dataset)
         if kind == "ConcatDataset":
             return sum(self._count(part) for part in dataset.datasets)
@@ -164,7 +164,7 @@ class _Walk:
 
 
 def _position(index: Any) -> int:
-    """Return an index of a `Subset` as an int; raise `UsageError` if it is not a whole number, because the data set would refuse it too."""
+    """Return an index of a `Subset` as an int; raise `UsageError` if the index is not a whole number."""
     try:
         return operator.index(index)
     except TypeError:

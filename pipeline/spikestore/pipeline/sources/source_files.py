@@ -39,11 +39,11 @@ class LocatedSource:
     root : pathlib.Path
         Folder of the data set; the names in ``source.files`` are relative to it.
     stamps : tuple of FileStamp
-        Path and status of each file in ``source.files``, or in the parts of ``source.items``.
+        Path, size and times of each file in ``source.files``, or in the parts of ``source.items``.
     first_row : int
-        Row of the first recording, counted in the whole source. It is 0, except in a result of `part`.
+        Row of the first recording, counted in the whole source. It is 0, except in what the method `part` returns.
     parts : tuple of LocatedPart
-        Place of the recordings of each part of ``source.items``; empty if the source has no ``items``.
+        For each part of ``source.items``, the folder or object with its recordings. Empty if the source has no ``items``.
     """
 
     source: Source
@@ -62,7 +62,7 @@ class LocatedSource:
 
     @property
     def seconds_to_read(self) -> float:
-        """Approximate time in seconds to read the rows that come from data sets in Python, without the transform; 0 for files."""
+        """Approximate time in s to read the rows of data sets in Python; 0 for files. The transform takes further time."""
         items = self.source.items
         if items is None:
             return 0.0

@@ -4,10 +4,10 @@ Tonic does not check events: unsorted times cause wrong frames, negative coordin
 or unsigned integers overflow, and NaN results in undefined frames. These functions reject such events, and name the
 recording and the event:
 
-1. `widen` makes a private copy with integers as int64, so that nothing overflows and no array of the caller changes.
+1. `widen` makes a copy with integers as int64, so that nothing overflows.
    Floating-point times keep their dtype, because Tonic computes in the dtype of the times.
 2. `put_in_order` rejects times that are not finite. Unsorted times are sorted if `sort` is true, else rejected.
-3. `check_not_negative` checks coordinates before ``Downsample``, which truncates -0.5 to a legal 0.
+3. `check_not_negative` rejects negative coordinates before ``Downsample``, which would truncate -0.5 to a legal 0.
 4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.
 5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.
 
@@ -167,15 +167,15 @@ def check_not_negative(events: Events, *, origin: Origin) -> None:
 
 
 def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, offset: float = 0) -> None:
-    """Raise if a value exceeds int64 after it is multiplied by the factor of its field and `offset` is added.
+    """Raise if int64 cannot hold an integer value multiplied by the factor of its field, plus `offset`.
 
-    `factors` has the factor of each field; fields that the events lack are ignored.
+    `factors` has the factor of each field; fields that the events lack are ignored. Floating-point values are not checked:
+    their results become infinite, and `check_frameable` rejects infinite times.
 
     Raises
     ------
     RecordingError
-        A result exceeds int64. Floating-point times are not checked here: if their product is too large, it is infinite, and
-        `check_frameable` rejects infinite times.
+        A result exceeds int64.
     """
     for field, factor in factors.items():
         if field not in (events.dtype.names or ()) or events[field].dtype.kind == "f":

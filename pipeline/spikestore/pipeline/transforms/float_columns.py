@@ -39,7 +39,7 @@ class FloatColumns:
         self._filters = Filters(transform.on_events) if transform.on_events else None
 
     def recordings(self, block: EventBlock) -> OrdinaryRecordings | None:
-        """Return an object that computes the samples of ordinary recordings of a block; None if the compiled code does not support its columns."""
+        """Return an object that computes the samples of a block's ordinary recordings; None if the compiled code does not support the block's columns."""
         columns = prepare(block, has_y=True) if block.time_table is None else None
         if columns is None:
             return None

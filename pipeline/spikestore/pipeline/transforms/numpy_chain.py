@@ -99,16 +99,16 @@ class NumpyChain:
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         seconds : float16 array, shape (n_events,), optional
-            Times in s as the file stores them, if it has float16 times; ``fixed_duration``, and ``fixed_frames_number`` by time,
-            compute with these times.
+            Times in s as the file stores them, if they are float16. Only ``fixed_duration``, and ``fixed_frames_number`` with
+            ``split_by = "time"``, compute with them.
 
         Raises
         ------
         RecordingError
-            The recording is ill-formed or has more than ``max_bins`` bins, the values of its frames are not defined, or a function
-            of another package failed.
+            The recording is ill-formed or has more than ``max_bins`` bins; Tonic's result for these events is not defined; or a
+            function of another package failed.
         UsageError
-            A function of another package breaks a rule of operations; see `CheckedFunction`.
+            A function of another package breaks a rule; see `CheckedFunction`.
         """
         seconds = None if self._bins_of_seconds is None else seconds
         framed, origin = self._before_frames(events, name=name, sort=sort, seconds=seconds)

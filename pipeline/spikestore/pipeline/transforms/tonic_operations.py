@@ -85,7 +85,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     Raises
     ------
     UnsupportedTransformError
-        The transform comes before the frames; or NumPy does not know the type; or the type may change values, except that
+        The transform comes before the frames; or NumPy does not know the type; or the type cannot hold all values, except that
         counts may become bool.
     """
     name = class_name(part)

@@ -16,7 +16,7 @@ from spikestore.store_schemas.wording import plural
 
 
 class FragmentFacts(NamedTuple):
-    """Numbers and hashes of the rows of a fragment."""
+    """Counts, maxima and hashes of the rows of a fragment."""
 
     check: npt.NDArray[np.uint64]
     """Hashes of the blocks for ``check``, shape (blocks,)."""

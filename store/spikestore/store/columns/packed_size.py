@@ -38,7 +38,10 @@ def packed_bytes(manifest: Manifest) -> int:
 
 
 def default_window(manifest: Manifest) -> int:
-    """Return the number of samples among which a streamed epoch shuffles: as many as `WINDOW_BYTES` hold, at least one block (64) and at most `WINDOW_SAMPLES`."""
+    """Return the number of samples among which a streamed epoch shuffles.
+
+    The packed samples fit into `WINDOW_BYTES`. The number is at least one block (64) and at most `WINDOW_SAMPLES`.
+    """
     held = int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples))
     return max(BLOCK, min(WINDOW_SAMPLES, held))
 

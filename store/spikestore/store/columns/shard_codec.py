@@ -78,7 +78,7 @@ class PackedObject:
     chunk : int
         Values per inner chunk; equal to `values` if the object is not sharded.
     delta_order : int, optional
-        Order of PCodec's deltas; None for plain bytes.
+        Order of PCodec's deltas; None if the values are stored as plain bytes.
     sharded : bool
         Whether the object has inner chunks and an index after them.
     """

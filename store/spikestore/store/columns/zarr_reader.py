@@ -89,10 +89,10 @@ def _encode_by_zarr(plan: Plan, fragment: int, columns: dict[str, npt.NDArray[An
 
 
 def group_of(path: StorePath, document: bytes) -> Any:
-    """Return the group at `path`, whose ``zarr.json`` is `document`; typed Any, because Zarr's items are arrays or groups.
+    """Return the Zarr group at `path`, whose ``zarr.json`` is `document`.
 
-    ``zarr.open_group`` would read the document again. This second read would take one more request, and could return other
-    bytes than the first read, whose bytes were checked.
+    ``zarr.open_group`` would read the document again: this would take one more request, and could return other bytes than
+    the checked bytes in `document`.
     """
     import zarr
 

@@ -97,20 +97,20 @@ def copy_set(
     label : str
         Name of the set in messages and progress.
     deep : bool
-        Also decode the set before storing it, and compare its samples with its digest, because the source may be malicious. If
-        the destination has the set already, the set in the destination is decoded.
+        Also decode the set before storing it, and compare the samples with the set's digest, because the source may be
+        malicious. If the destination has the set already, decode and compare the set in the destination instead.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total, label)``.
 
     Raises
     ------
     DamagedError
-        The source is damaged; then nothing is committed in the destination. Or the destination has the set already, and its manifest is
-        damaged there, or `deep` is true and another object is.
+        The set in the source is damaged; nothing is committed then. Or the destination has the set already, and the manifest
+        there is damaged. With `deep`, damage of other objects there is found too.
     ConflictError
         The destination has another set, or other objects, at the same paths.
     StorageFullError
-        The destination has not enough space.
+        The destination does not have enough space.
     StoreError
         The source cannot be read, or the destination cannot be written.
     """

@@ -53,7 +53,7 @@ class CopySource:
         return self._features.record_bytes(number)
 
     def record(self, number: int, data: bytes) -> Record:
-        """Return the record in `data`, after comparing it with the manifest."""
+        """Return the record of fragment `number`, parsed from `data`; see `record_of`."""
         return record_of(self._features.address, self._features.manifest, number, data)
 
     def object(self, entry: ObjectEntry) -> bytes:

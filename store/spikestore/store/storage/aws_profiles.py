@@ -38,14 +38,14 @@ _GIVEN = (
 def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the settings in ``~/.aws/credentials`` and ``~/.aws/config``, as options of obstore's S3 store.
 
-    The profile is ``$AWS_PROFILE``, else ``default``. If ``$AWS_SHARED_CREDENTIALS_FILE`` or ``$AWS_CONFIG_FILE`` is set, it
-    names the file that is read instead. If the environment has keys (for example from ``aws configure export-credentials``),
+    The profile is ``$AWS_PROFILE``, else ``default``. ``$AWS_SHARED_CREDENTIALS_FILE`` and ``$AWS_CONFIG_FILE`` can name
+    other files. If the environment has keys (for example from ``aws configure export-credentials``),
     only region and endpoint come from the profile, as with the AWS tools.
 
     Raises
     ------
     UsageError
-        The profile in ``$AWS_PROFILE`` does not exist; it has no keys, but a way to get keys that only the AWS tools know
+        The profile in ``$AWS_PROFILE`` does not exist; or the profile has no keys and needs the AWS tools to get keys
         (SSO, a role, ``credential_process``); or a file cannot be read.
     """
     given = os.environ if environment is None else environment

@@ -206,11 +206,11 @@ class FolderStorage:
             raise out_of_place(self.url, path, kind)
 
     def _open(self, path: str) -> int:
-        """Return a handle to an object. An object that is no regular file is not opened, because opening a device may have side effects.
+        """Return a handle to an object. What is not a regular file is refused before opening, because opening a device may have side effects.
 
-        No link may lead out of the store, unless `follow_links` is set. To check this after opening, one system call returns the path
-        of the open file without links. Resolving links before opening would take one system call for each folder, and a
-        training run opens many objects.
+        No link may lead out of the store, unless `follow_links` is set. This is checked after opening, because one system call
+        then returns the path of the file without links. Resolving links before opening would take one system call for each
+        folder, and a training run opens many objects.
         """
         # Text, because paths of pathlib take longer than these calls.
         place = os.path.join(self.url, *path_parts(path))  # noqa: PTH118

@@ -73,7 +73,7 @@ def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> Dam
 
 
 def _in_the_way(url: str, path: str, verb: str) -> StoreError:
-    """Return the error for a path in which a parent is not a folder; a write also needs the folder of temporary files."""
+    """Return the error for an object of which a parent folder, or for a write the folder of temporary files, is not a folder."""
     parts = path.split("/")
     needed = ["/".join(parts[:count]) for count in range(1, len(parts))]
     for above in [*needed, TEMPORARY] if verb == "write" else needed:

@@ -1,1 +1,1 @@
-"""Hypothesis strategies for tests of operations, readers and stores, including your own; only tests import this package."""
+"""Hypothesis strategies to test operations, readers and stores, also those of other packages; only tests import this package."""

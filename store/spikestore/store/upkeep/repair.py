@@ -307,7 +307,7 @@ class _Repair:
             return
         done.reason = (
             f"the rows were {how}, but this installation encodes them as other bytes, because its version of zarr, numcodecs or pcodec "
-            "is not the version of the build: repair from a store that has the same build, or pass --rewrite to store the "
+            "is not the version of the build: pass --from with a store that has this build, or pass --rewrite to store the "
             "new bytes. The digest and all names stay the same"
         )
 

@@ -283,7 +283,7 @@ class _Verification:
 
 
 def damage_of(error: StoreError, path: str, fragment: int | None = None) -> Damage:
-    """Return the `Damage` that an error describes. It names the object of the error, or `path` if the error names none."""
+    """Return the `Damage` that an error describes. If the error names no object, the damaged object is `path`."""
     if isinstance(error, NewerFormatError):
         return Damage(error.details.get("path", path), str(error), "newer", fragment)
     objects = error.details.get("objects") or (path,)

@@ -23,12 +23,12 @@ class Address(NamedTuple):
 
     @property
     def manifest(self) -> str:
-        """Path of the manifest."""
+        """Path of the set's manifest, below the store's root."""
         return f"{self.folder}/manifest.json"
 
     @property
     def plan(self) -> str:
-        """Path of the plan."""
+        """Path of the plan of the set's build, below the store's root."""
         return f"{self.folder}/plan.json"
 
     def build(self, plan_id: str) -> str:

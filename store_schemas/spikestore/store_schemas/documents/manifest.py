@@ -165,7 +165,7 @@ class Manifest(Document):
 
     @property
     def plan_id(self) -> str:
-        """Name of the build's folder."""
+        """Name of the build's folder: the first 12 digits of `plan`."""
         return self.plan[:12]
 
     @property
@@ -195,7 +195,7 @@ class Manifest(Document):
         return np.array([row.row for row in self.skipped], np.int64)
 
     def rows(self, fragment: int) -> range:
-        """Return the rows of a fragment."""
+        """Return the numbers of a fragment's rows in the set."""
         start = fragment * self.fragment_samples
         return range(start, min(start + self.fragment_samples, self.samples))
 

@@ -124,7 +124,7 @@ class FolderContent(Spec):
         return values_of(self.columns, RESERVED_COLUMNS)
 
     def part(self, rows: slice) -> FolderContent:
-        """Return labels and columns of some files."""
+        """Return a copy that has the labels and columns of only these rows."""
         columns = {name: values[rows] for name, values in self.columns.items()}
         part = self.model_copy(update={"labels": self.labels[rows], "columns": columns})
         part.__dict__.pop("values", None)  # a copy has the cached values of all files

@@ -260,7 +260,7 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
         ({"label": ""}, "label must start with a letter"),
         ({"group": "user"}, "group needs shares: set shares too"),
         ({"unlisted": "ignore"}, 'unlisted = "ignore" has no effect without a table'),
-        ({"classes": ["a", "a"]}, "classes must not list a class twice"),
+        ({"classes": ["b", "a", "a"]}, "classes lists 'a' more than once: list each class once"),
         ({"fields": ["x", "y"]}, 'fields must contain "t" and "x"'),
         ({"pattern": "{label"}, "has an unmatched brace"),
         ({"time_unit": "µs"}, "time_unit"),

@@ -96,8 +96,8 @@ def build_network(
     Raises
     ------
     UsageError
-        The spec has convolutions and the frames have no y, a kernel or pooling window is larger than the frame at its layer, or the backend
-        does not support the spec.
+        The spec has convolutions, but the frames have no y; or a kernel or pooling window is larger than the frame at its layer; or the
+        backend does not support the spec.
     MissingExtraError
         The backend is not installed; the message explains how to install it.
     """

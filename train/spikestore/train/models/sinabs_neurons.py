@@ -1,4 +1,4 @@
-"""The neurons of the backends ``sinabs`` and ``exodus``: layers of these libraries whose states are not in a network's buffers.
+"""The neurons of the backends ``sinabs`` and ``exodus``. Their states are not among the buffers of a network.
 
 Only `spikestore.train.models.backends` imports this module, after it has checked that Sinabs is installed.
 """
@@ -20,7 +20,7 @@ class SinabsState(MembraneState):
     """Mixin for a layer of Sinabs whose only state is ``v_mem``. The mixin must be the first base class.
 
     Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both
-    methods work for the layer itself; the ``buffers()`` of a network that contains the layer do not include the state.
+    methods of this layer handle the state. The ``buffers()`` of a network that contains the layer do not include the state.
     """
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:

@@ -68,7 +68,7 @@ class SpikeCounts:
         return count
 
     def totals(self) -> dict[str, tuple[float, float]]:
-        """Return two numbers for each layer, counted since `clear`: spikes, and outputs (neurons × time bins of all samples)."""
+        """Return two numbers for each layer, counted since `clear`: spikes, and outputs (one per neuron, time bin and sample)."""
         now = dict(zip(self._names, self._ranks.total(self._counts).tolist(), strict=True))
         zero = (0.0, 0.0)
         totals = {}

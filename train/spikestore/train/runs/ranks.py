@@ -208,7 +208,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
 
 
 def _meet(process: Launched, device: str) -> Ranks:
-    """Wait for the other processes at the address that the environment variables name."""
+    """Connect to the other processes through the address in the environment variables MASTER_ADDR and MASTER_PORT."""
     local = process.local
     if local is None:
         if named_device(device).type == "cuda" and torch.cuda.device_count() > 1:
@@ -258,7 +258,7 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
     """Return the error that ends this rank, with the rank's number.
 
-    It is `error` if this rank failed first, a `RankError` if `error` is a lost connection, and an `AnotherRankError` if another rank failed first.
+    If another rank failed first, it is an `AnotherRankError`. Otherwise it is a `RankError` if `error` is a lost connection, else `error`.
     """
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1

@@ -51,7 +51,7 @@ class CochleaLayout:
         return np.asarray(values, np.int64)
 
     def names(self, name: str) -> tuple[str, ...]:
-        """Return the values of a dataset of strings."""
+        """Return the class names in the dataset `name`."""
         dataset = self._dataset(name, "class names")
         if h5py.check_string_dtype(dataset.dtype) is None:
             self.refuse(f"{name} holds {type_text(dataset)}, but should hold class names")

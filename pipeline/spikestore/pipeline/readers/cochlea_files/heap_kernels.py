@@ -40,7 +40,7 @@ def _size(window: Bytes, at: int) -> Any:
 
 @compiled
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
-    """Set ``where[i]`` to the start of object i, and ``seen[i]`` to `walk`, for each object of an HDF5 heap collection; return False if it is damaged.
+    """Set ``where[i]`` to the start of object i, and ``seen[i]`` to `walk`, for each object of an HDF5 heap collection; return False if the collection is damaged.
 
     `walk` must be another number at each call, so that ``seen`` need not be cleared.
     """

@@ -42,7 +42,7 @@ def element_type(dataset: Any) -> np.dtype[Any]:
 
 
 def read_sequences(dataset: Any, start: int, stop: int) -> Sequences:
-    """Read the sequences ``start`` to ``stop - 1`` through h5py.
+    """Return the sequences ``start`` to ``stop - 1``, read by h5py.
 
     Parameters
     ----------

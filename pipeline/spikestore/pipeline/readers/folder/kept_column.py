@@ -31,7 +31,7 @@ class KeptColumn:
         ``whole`` if all values are whole numbers of 32 bits (without the smallest, -2^31); else ``real`` if all values are finite numbers of 64 bits; else
         ``text``.
     size : int
-        Number of columns of whole numbers in which texts are stored (see `parts`); 0 if `kind` is not ``text``.
+        Number of integer columns that together store the texts (see `parts`); 0 if `kind` is not ``text``.
     """
 
     name: str

@@ -74,8 +74,9 @@ class FolderSettings(Spec):
             raise ValueError(
                 f'fields must contain "t" and "x", may contain "y", "p" and "-", and must not repeat t, x, y or p; got {", ".join(self.fields)}'
             )
-        if len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes must not list a class twice")
+        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        if twice:
+            raise ValueError(f"classes lists {twice[0]!r} more than once: list each class once")
         if self.shares and not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-9):
             raise ValueError(f"shares must add up to 1, got {sum(self.shares.values()):g}")
         if any(share <= 0 for share in self.shares.values()):

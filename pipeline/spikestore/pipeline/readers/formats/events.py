@@ -29,7 +29,7 @@ class EventColumns(NamedTuple):
 
 
 def is_vector(values: npt.NDArray[Any]) -> bool:
-    """Return whether an array is a vector, perhaps with further axes of length 1, as MATLAB stores it; also if it has no values."""
+    """Return whether an array is a vector, also in MATLAB's forms: with further axes of length 1, or empty with shape (0, 0)."""
     return values.size == max(values.shape, default=0) or sum(size != 1 for size in values.shape) == 1
 
 

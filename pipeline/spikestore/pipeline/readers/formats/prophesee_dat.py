@@ -1,6 +1,6 @@
 """Prophesee's ``.dat`` files, version 2, as in N-CARS and from Metavision's tools.
 
-A file starts with lines of text that begin with ``%``. Two bytes follow, the type of the events and their size. Then each event has
+A file starts with lines of text that begin with ``%``. Two bytes follow: the type of the events, and the size of an event. Then each event has
 64 bits, little-endian: t in µs (32), x (14), y (14), p (1), and 3 unused bits.
 """
 

@@ -84,7 +84,7 @@ def _without_events(content: bytes, comment: str) -> RawEvents:
 
 
 def _structured(rows: list[npt.NDArray[Any]]) -> RawEvents:
-    """Return columns by number, each with its own dtype, because one common dtype would round integers above 2^53."""
+    """Return the columns under the keys "0", "1", …. Each keeps its own dtype: a common dtype would round integers above 2^53."""
     return {str(number): row for number, row in enumerate(rows)}
 
 

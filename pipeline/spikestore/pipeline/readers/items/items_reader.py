@@ -64,7 +64,7 @@ class _Piece(NamedTuple):
     """Table of the times, if they are codes; see `EventBlock`."""
 
     def times(self, table: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
-        """Return the times in µs. If `table` is not None, return the position of each time in `table` instead."""
+        """Return the time of each event: in µs if `table` is None, else as a position in `table`."""
         t = self.columns[0]
         return t if table is not None or self.time_table is None else self.time_table[t]
 

@@ -114,7 +114,7 @@ class LiveDataset:
         SourceError
             The system failed, for example because too many files are open; the item itself has no fault.
         UsageError
-            This is a worker process, and its copy of the data set cannot be loaded or gives other events than the first process.
+            This is a worker process, and its copy of the data set cannot be loaded, or gives other events than the original.
         """
         self._open()
         return self._read(index)

@@ -68,7 +68,7 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
 
 
 def is_key(name: str, transform_key: str) -> bool:
-    """Return whether the requested `name` of a set is the beginning of its key, and not a name of the store."""
+    """Return whether `name`, which selected a set, is the beginning of the set's key, and not a name in the store."""
     beginning = name.partition("/")[0]
     return len(beginning) >= 4 and transform_key.startswith(beginning)
 

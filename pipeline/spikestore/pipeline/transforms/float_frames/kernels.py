@@ -59,7 +59,7 @@ def surface(
     index: npt.NDArray[np.int64],
     value: npt.NDArray[np.float32],
 ) -> int:
-    """Compute a time surface at `time`; return the number of its non-zeros.
+    """Compute the time surface ``exp(-(time - last) / tau)``; return the number of its non-zeros.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def surface(
     time : float
         Time of the surface.
     tau : float
-        Time constant.
+        Time constant, in the unit of `time`.
     pixels : int64 array, shape (pixels,)
         Place of each pixel within the surface, ascending.
     first_index : int

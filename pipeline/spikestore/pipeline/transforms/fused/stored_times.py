@@ -23,7 +23,7 @@ _TOO_LATE = 2**60
 
 @functools.cache
 def float16_units(factor: int) -> npt.NDArray[np.int64]:
-    """Return, for every float16 number, its product with `factor`, rounded to float16 and divided by `UNIT`.
+    """Return each float16 number times `factor`, rounded to float16, as a multiple of `UNIT`.
 
     Returns
     -------

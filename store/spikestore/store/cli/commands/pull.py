@@ -19,7 +19,7 @@ def pull(
         bool,
         typer.Option(
             "--deep",
-            help="Also decode each set and compare it with its digest before it is stored. A set that the destination already has is decoded too.",
+            help="Before a set is stored, also decode it and compare its values with its digest. A set that the destination already has is decoded and compared too.",
         ),
     ] = False,
     move: MoveOption = False,

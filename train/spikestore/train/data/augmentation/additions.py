@@ -52,7 +52,7 @@ class UniformNoise(CheckedAugmentation):
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the steps of this augmentation for a batch: a single step."""
+        """Return one step, with what was drawn for each sample of the batch."""
         bits = batch.bits(self.seed, 15)
         return (AugmentationStep(NOISE, torch.stack([torch.full_like(bits, self.events), bits])),)
 
@@ -69,7 +69,7 @@ class _LabelMixture(CheckedAugmentation):
 
     @property
     def needs_counts(self) -> bool:
-        """True: mixing drops negative values, which only real numbers can have; and `EventMix` compares numbers of events."""
+        """True: mixing drops negative values, and counts have none. `EventMix` also compares numbers of events."""
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
@@ -108,7 +108,7 @@ class CutMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the steps of this augmentation for a batch: a single step."""
+        """Return one step, with what was drawn for each sample of the batch."""
         bits = several(batch.bits(self.seed, 16), 5)
         partner = self._partners(bits[0], bits[1], self.probability, batch.labels)
         if self.region == "time":
@@ -146,7 +146,7 @@ class EventMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the steps of this augmentation for a batch: a single step."""
+        """Return one step, with what was drawn for each sample of the batch."""
         drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
         partner = self._partners(drawn[0], drawn[1], self.probability, batch.labels)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
@@ -205,7 +205,7 @@ class Blend(CheckedAugmentation):
         return self.align is not None
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return the steps of this augmentation for a batch: a single step."""
+        """Return one step, with what was drawn for each sample of the batch."""
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
         partner = partners(chance, other, self.probability, batch.labels)
         drawn, number = torch.stack(events), event_threshold(1 - float(self.keep))

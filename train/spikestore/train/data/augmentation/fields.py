@@ -76,7 +76,7 @@ def refuse(wrong: bool, message: str) -> None:
 
 
 def check_field(name: str, value: object) -> None:
-    """Raise `UsageError` if a value is wrong for a field of this name."""
+    """Raise `UsageError` if an augmentation's field of this name cannot have this value."""
     if name in _CHOICES:
         choices = " or ".join(map(repr, _CHOICES[name]))
         refuse(value not in _CHOICES[name], f"{name} must be {choices}, got {value!r}")

@@ -80,7 +80,7 @@ def _names_in_fonts(classes: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _show_sample(axes: Any, frames: Tensor) -> None:
-    """Draw the frames of one sample, shape (time, polarity, [y,] x), into axes of matplotlib."""
+    """Draw one sample as an image into matplotlib's `axes`; `frames` has the shape (time, polarity, [y,] x)."""
     camera = frames.ndim == 4
     image = (
         frames.sum((0, 1)) if camera else frames.sum(1).T

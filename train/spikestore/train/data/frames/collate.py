@@ -69,13 +69,13 @@ class Assembly:
     frames : {"dense", "sparse_coo"}
         Layout of ``Batch.frames``.
     padding : Padding
-        Time bins of batches.
+        Determines the number of time bins of a batch.
     augment : Augmentations
-        Applied to the packed batch on the device.
+        Applied to the non-zeros of a batch on the device, before frames are made.
     transform : callable, optional
         Applied to the finished batch.
     reuse : bool
-        Whether memory is reused after the last reference to a batch is gone.
+        Whether the memory of a batch is reused when no reference to the batch is left.
     threads : int
         Threads that work on a batch.
     max_frame_bytes : int, optional

@@ -311,7 +311,7 @@ def densities(regions: _Float64s, bins: _Int64s, rows: _Int64s, columns: _Int64s
 
 @compiled
 def _factors(weight: float, centre: float, inverse: float, out: _Float64s) -> None:
-    """Fill `out` with ``weight * factor_at(place, centre, inverse)`` for the places 0, 1, … of an axis; rounding errors are below `NEAR`."""
+    """Fill `out` with ``weight * factor_at(place, centre, inverse)`` for the places 0, 1, … of an axis, with errors below `NEAR`."""
     for first in range(0, len(out), _SPAN):
         _factors_of_span(weight, centre - float(first), inverse, out[first : first + _SPAN])
 
@@ -342,9 +342,9 @@ def _factors_of_span(weight: float, centre: float, inverse: float, out: _Float64
 
 @compiled
 def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) -> int:
-    """Tabulate the Gaussians of a region, and return their number, at least 2.
+    """Tabulate the Gaussians of a region, and return the number of tabulated Gaussians, at least 2.
 
-    The density at a place is a sum over the Gaussians: the value for its time bin, times the value for its y and x. The tabulated values
+    The density at a place is the sum of (value of its time bin × value of its y and x) over the Gaussians. The tabulated values
     have small errors (`NEAR`).
 
     Parameters
@@ -354,8 +354,8 @@ def tabulate(region: _Float64s, sizes: tuple[int, int, int], tables: _Float64s) 
     sizes : tuple of int
         Time bins, and places along y and x.
     tables : float64 array, shape (Gaussians, time bins + places of the sensor + places along y)
-        Filled by the call. A row belongs to one Gaussian: first a value for each time bin, which includes the weight; then a
-        value for each place of the sensor, row by row. The last part, of the length of y, is working memory.
+        Filled by the call. Each row of the array has a Gaussian's values of the time bins, multiplied by the weight, and then its
+        values of the places of the sensor, ordered by y and then x. The last part, of the length of y, is working memory.
     """
     bins, height, width = sizes
     gaussians = 2

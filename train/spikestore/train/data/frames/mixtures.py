@@ -68,7 +68,7 @@ def regions(bits: Tensor, lengths: Tensor, height: int, width: int) -> Tensor:
 
 
 def shifts(centres: Tensor, partner: Tensor, stride: int) -> Tensor:
-    """Return half of the way from the centre of each sample to the centre of its partner: int64, shape (batch, 3); see `find_shifts`."""
+    """Return what `find_shifts` computes: int64, shape (batch, 3)."""
     out = np.empty((len(centres), 3), np.int64)
     find_shifts(centres.numpy(), partner.numpy(), stride, out)
     return torch.from_numpy(out)

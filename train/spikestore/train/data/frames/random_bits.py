@@ -27,7 +27,7 @@ STEP = splitmix.STEP - 2**64
 
 
 def sample_bits(rows: Tensor, seed: int, epoch: int, kind: int) -> Tensor:
-    """Return 64 random bits for each sample: a pure function of (seed, epoch, kind, row); int64, shape (batch,)."""
+    """Return 64 random bits for each sample: int64, shape (batch,). They depend only on (seed, epoch, kind, row)."""
     key = 0
     for part in (int(seed) % 2**62, int(epoch), kind):  # Python's numbers do not overflow
         key = _mixed_number((key ^ part) + STEP)

@@ -89,7 +89,7 @@ class RebinnedSet(FeatureSet):
         dtypes: tuple[np.dtype[Any], np.dtype[Any]],
         empty: Empty | None = None,
     ) -> NarrowRows:
-        """Return rows in which neighbouring time bins and channels are summed, in the form of `FeatureSet.read_narrow`; `empty` is not used."""
+        """Return the result of `read` in smaller dtypes; see `FeatureSet.read_narrow`. `empty` is not used."""
         del empty
         return NarrowRows.of(self.read(start, stop), dtypes)
 

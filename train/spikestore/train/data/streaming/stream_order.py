@@ -189,7 +189,7 @@ def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:
 
 
 def covering(starts: _Int64s, rows: _Int64s) -> _Int64s:
-    """Return the number of the span that contains each row; `starts` has the ascending starts of the spans."""
+    """Return, for each row, the number of the span that contains this row; `starts` has the ascending starts of the spans."""
     return np.searchsorted(starts, rows, side="right") - 1
 
 
@@ -220,7 +220,7 @@ class WindowOrder:
         self._samples = samples
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[_Int64s, _Int64s]:
-        """Return the rows of a rank from global batch number `first` on, and the edges of its batches in these rows; see `BatchOrder`."""
+        """Return the rows of a rank, and the edges of its batches in these rows; see `BatchOrder.batches`."""
         order = lane_order(self.cut, self._samples, epoch)
         rows, lanes = order.rows[first * batch_size :], order.lanes[first * batch_size :]
         mine = np.flatnonzero(owned(lanes, self.cut.lanes, share))

@@ -138,7 +138,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the arguments of `forward_task`, in its order, for the forward pass of `neuron`."""
+    """Return the arguments with which `forward_task` is called for `neuron`."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

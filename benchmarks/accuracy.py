@@ -129,7 +129,7 @@ def linear_read_out(sums: dict[str, tuple[Any, Any]]) -> dict[str, float]:
 
 
 def _fit(x: Any, labels: Any, penalty: float) -> tuple[Any, Any]:
-    """Minimise the cross entropy plus ``penalty`` times the squared weights, by L-BFGS on all samples."""
+    """Minimise the cross entropy plus `penalty` times the sum of the squared weights, by L-BFGS on all samples."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -156,7 +156,7 @@ def _fit(x: Any, labels: Any, penalty: float) -> tuple[Any, Any]:
 
 
 def train(scratch: Path, store: Any, seed: int, epochs: int | None, device: str) -> dict[str, float]:
-    """Train the demo configuration with a seed; return the accuracies of the best checkpoint."""
+    """Train with the demo configuration and a seed; return the best checkpoint's accuracies on ``valid`` and ``test``."""
     from spikestore.train.runs.config import load_config
     from spikestore.train.runs.run import evaluate, run
 

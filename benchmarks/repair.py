@@ -96,7 +96,7 @@ class Experiment:
 
 
 def measure(bench: Bench, recordings: int) -> None:
-    """Print the table for a number of recordings."""
+    """Measure each way of repair on sets with this number of recordings, and print the results as a table."""
     experiment = Experiment(bench, recordings)
     intact, other = experiment.intact, experiment.other_build
     repair = experiment.repair

@@ -29,7 +29,7 @@ NAME = "bench"
 
 @dataclass
 class Bench:
-    """What the rows share."""
+    """Feature set, folders and sizes that the rows of ``benchmarks.store`` use."""
 
     scratch: Path
     endpoint: str
@@ -66,7 +66,7 @@ class Bench:
 
     @property
     def files(self) -> list[str]:
-        """The set's files, below `root`."""
+        """Paths of the set's files, relative to `root`."""
         return [entry.path for entry in self.features.storage.list(self.features.address.folder)]
 
     @property

@@ -41,7 +41,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Rate of reading spans of 128 rows and converting them to smaller dtypes chunk by chunk, divided by the rate with whole columns; both with one thread."""
+    """Speed of reading spans of 128 rows in smaller dtypes, if each chunk is converted when it is read, divided by the speed if whole columns are converted."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features = bench.features

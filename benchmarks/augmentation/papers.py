@@ -1,6 +1,6 @@
-"""Rows that compare presets with the augmentations of the papers that they are named after.
+"""Rows that compare each preset with the augmentations of the paper that the preset is named after.
 
-A function of this module does what the code of a paper does, on the dense frames of a batch of 128 samples, on one core.
+Functions such as `masks` do what the code of these papers does, on the dense frames of a batch of 128 samples, on one core.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from benchmarks.preprocess.builds import timed_on_clean_disk
 
 
 def nmnist_tonic_filling(scale: Scale) -> Row:
-    """N-MNIST: building with two warm workers, against filling Tonic's cache with two workers."""
+    """N-MNIST: recordings/s of a build with two workers that already run, divided by those of filling Tonic's cache with two workers."""
     return _filling(scale, NMNIST, Row("nmnist_tonic_filling: build vs filling DiskCachedDataset", 10))
 
 
 def gesture_tonic_filling(scale: Scale) -> Row:
-    """DVSGesture: compare a build by two warm workers with filling Tonic's cache by two workers."""
+    """DVSGesture: the same comparison as `nmnist_tonic_filling`."""
     return _filling(scale, GESTURE, Row("gesture_tonic_filling: build vs filling DiskCachedDataset", 10))
 
 

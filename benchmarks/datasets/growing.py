@@ -118,8 +118,8 @@ def _grown(scale: Scale, row: Row, prefix: str) -> Row:
 def _sets(scale: Scale, prefix: str) -> Iterator[tuple[FeatureSet, Callable[..., float]]]:
     """Yield the former set, and a function that builds the larger set and returns the seconds of this build.
 
-    The argument of the function is the folder of the store in which it builds; by default, this is a new, empty store. After
-    the build, the function removes the store, also a given one.
+    The argument of the function is the folder of the store in which it builds, by default a new folder. After the build, the
+    function removes this folder.
     """
     from spikestore.pipeline import BuildOptions, preprocess
 
@@ -166,7 +166,7 @@ def _transform() -> Any:
 
 
 def _files(events: int) -> Iterator[bytes]:
-    """Yield the contents of files that all differ: in each file, a blob circles around a point of the sensor that differs between files."""
+    """Yield the contents of files that all differ: in each file, a blob circles around another point of the sensor."""
     rng = np.random.default_rng(1)
     drawn = [_circling(rng, events) for _ in range(DRAWN)]
     for number in itertools.count():

@@ -22,7 +22,7 @@ BINS = 10
 
 
 class Size(NamedTuple):
-    """Size of a data set."""
+    """Size of a data set that a benchmark writes."""
 
     recordings: int
     events: int

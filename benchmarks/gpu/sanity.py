@@ -119,7 +119,7 @@ def neurons(device: Any) -> list[Row]:
 
 
 def states(device: Any) -> list[Row]:
-    """Compare neurons that get a sequence in two calls, one for each half, with neurons that get it in one call.
+    """Compare neurons that get a sequence in two halves, in two calls, with neurons that get the whole sequence in one call.
 
     Membrane potentials persist between calls, so the results must be equal.
     """

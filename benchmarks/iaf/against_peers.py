@@ -43,7 +43,7 @@ def spikingjelly(bench: Bench) -> Row:
 
 
 def jax(bench: Bench) -> Row:
-    """Against jax: one jitted step with ``lax.scan`` over time, with the fastest of several values of ``unroll``."""
+    """Against a jitted training step of jax that uses ``lax.scan`` over time, with the fastest of several values of ``unroll``."""
     on_gpu = bench.device.type == "cuda"
     row = Row(f"{_place(bench)}_fused_vs_jax_scan", *((1.2, 1.8) if on_gpu else ()))
     return _against(

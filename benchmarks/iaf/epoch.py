@@ -49,7 +49,7 @@ def epoch(bench: Bench) -> Row:
 
 
 def synthetic(bench: Bench, samples: int) -> Any:
-    """Build a set of random samples; their share of non-zeros is that of SSC's frames of 4 ms."""
+    """Build a set of random samples. Their share of non-zeros is the same as in SSC with bins of 4 ms."""
     import numpy as np
 
     from spikestore.store import Build, SampleColumns, Store

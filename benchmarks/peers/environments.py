@@ -64,7 +64,7 @@ ENVIRONMENTS = {
 
 
 def python_of(name: str) -> Path | str:
-    """Return the interpreter of a peer's environment; if the peer has no environment, the interpreter that runs this module."""
+    """Return the interpreter of a peer's environment, or the interpreter that runs this module if the peer has no environment."""
     folder = FOLDER / name
     found = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return found if found.exists() else sys.executable
@@ -74,13 +74,13 @@ def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
     If the peer needs another Python or another Zarr (its entry has ``pythons``), the environment has only its own packages. In all
-    other cases, the environment includes the packages of the interpreter that runs this module; pip adds missing
-    packages and replaces none of the included packages.
+    other cases, the environment includes the packages of the interpreter that runs this module. pip adds the missing
+    packages; it replaces none.
 
     Raises
     ------
     subprocess.CalledProcessError
-        pip did not find a requirement; its output is shown.
+        pip did not find a requirement. The output of pip is shown.
     FileNotFoundError
         None of the Python versions that the peer supports is installed.
     """

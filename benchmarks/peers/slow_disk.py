@@ -1,4 +1,4 @@
-"""Makes a benchmark read slowly: sets a limit on the bytes per second that are read from a disk."""
+"""Limits the bytes per second that a benchmark reads from a disk."""
 
 from __future__ import annotations
 

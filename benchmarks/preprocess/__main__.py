@@ -1,8 +1,8 @@
 """Preprocessing against Tonic: ``python -m benchmarks.preprocess [--size small|full] [--rows NAMES] [--data DIR] [--json FILE]``.
 
-Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Filling
-``DiskCachedDataset`` takes about the same time for each recording. Therefore Tonic fills its cache with only the first recordings of
-the set, and all results are compared as recordings per second.
+Both sides work on the same files, warm in the page cache, and on the same disk. Each worker has one thread. Tonic fills
+its cache (``DiskCachedDataset``) with only the first recordings of the set, because each recording takes about the same time.
+All results are recordings per second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Time of one core for each stage of a build: read, bin, hash, encode, write."""
+"""Time that one core needs for each stage of a build: read, bin, hash, encode, write."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def stored_bytes(features: Any) -> int:
 
 
 def gaps_of(columns: Any) -> Any:
-    """Return the difference between each index and the previous index of the same sample."""
+    """Return the differences of neighbouring indices of each sample; for the first index of a sample, the index itself."""
     import numpy as np
 
     gaps = np.diff(columns.index.astype(np.int64), prepend=0)

@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def _command(options: Any) -> str:
-    """Return the command that repeats this run, without paths of this machine."""
+    """Return the command that repeats this run; it has ``DIR`` in place of a path of this machine."""
     given = {"size": options.size, "device": options.device} | {
         name: getattr(options, name) for name in ("samples", "batch", "rounds", "rows")
     }

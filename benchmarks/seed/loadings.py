@@ -185,5 +185,5 @@ WAYS: dict[str, Callable[[Loadings, int], Batches]] = {
 
 
 def at_once(way: str) -> int:
-    """Return the number of batches that are made at the same time at the start of an epoch: one per worker process, or 1 without worker processes."""
+    """Return how many batches a way of loading makes at the same time at the start of an epoch: one per worker process, or 1 without them."""
     return WORKERS if way in ("naive", "disk_cached") else 1

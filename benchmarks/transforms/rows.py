@@ -1,4 +1,4 @@
-"""All rows of ``benchmarks.transforms``, in the order in which its table shows them: functions that get a `Scale` and return a row."""
+"""All rows of ``benchmarks.transforms``, in the order of its table. Each entry is a function that gets a `Scale`, and measures and returns a row."""
 
 from benchmarks.transforms import denoising, derived, papers, real_numbers
 

@@ -28,7 +28,7 @@ class CommittedBuild:
 
     @property
     def data_path(self) -> str:
-        """Path of the Zarr group in the storage."""
+        """Path of the set's Zarr group, relative to the storage."""
         return self.address.data(self.manifest.plan_id)
 
     def root(self) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def available_cores() -> int:
 
 
 def _cgroup_cores() -> float:
-    """Return the limit of this process's control groups, in cores; infinite if there is no limit. ``docker run --cpus`` sets it."""
+    """Return the limit of this process's control groups, in cores (for example set by ``docker run --cpus``); infinite without a limit."""
     least = math.inf
     for folder in _cgroup_folders():
         try:

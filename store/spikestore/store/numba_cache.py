@@ -107,7 +107,7 @@ class _Implementation(caching.CompileResultCacheImpl):
 
 
 class _HashedFiles(caching.IndexDataCacheFile):
-    """Index file and code files of a function; each begins with the SHA-256 of the rest."""
+    """Files of numba's cache for a function: an index, and compiled code. Each file begins with the SHA-256 of the rest of the file."""
 
     def _load_index(self) -> Any:
         data = self._read(self._index_path)

@@ -148,9 +148,9 @@ def assign(storage: Storage, name: str, pins: Pins, *, move: bool = False) -> Re
     Raises
     ------
     UsageError
-        The name refers to other sets, and `move` is false.
-    UsageError, DamagedError, NewerFormatError
-        The errors of `update`.
+        The name refers to other sets, and `move` is false; or as in `update`.
+    DamagedError, NewerFormatError
+        The newest entry of the name is damaged, or has a newer format.
     """
     _transform(name, pins)
 

@@ -28,7 +28,7 @@ _KEY_PREFIX = re.compile(r"^([0-9a-f]{4,64})(?:/([0-9a-f]{4,64}))?$")
 
 
 class SelectedSet(NamedTuple):
-    """A selected feature set; it may be damaged or missing."""
+    """A feature set that was selected by name or by key. It may be damaged or missing."""
 
     label: str
     """``NAME:SPLIT``; for a set that was selected by key, the beginnings of its keys."""
@@ -77,12 +77,12 @@ class Selection:
         return opened
 
     def only(self) -> FeatureSet:
-        """Open the only selected set and return it. The errors of `open` may be raised too.
+        """Open the only selected set and return it. The errors of `self.open` may be raised too.
 
         Raises
         ------
         UnknownNameError
-            The name has several splits.
+            Several sets are selected: the text is a name with several splits.
         """
         if len(self.sets) > 1:
             known = ", ".join(selected.label for selected in self.sets)

@@ -80,14 +80,14 @@ class Upstreams:
         label : str
             Name of the set in messages.
         digest : str, optional
-            Required digest, from a lock or a name.
+            Digest that the set must have; a set with another digest is not copied.
         progress : callable, optional
             Called during copies as ``progress(bytes_done, bytes_total, label)``.
 
         Returns
         -------
         FeatureSet or None
-            The set in `store`; None if no usable upstream has it.
+            The set in `store`; None if no upstream has an intact copy that can be read.
 
         Raises
         ------

@@ -59,7 +59,7 @@ Dtype = Literal["uint32", "uint64", "int32", "float32"]
 
 
 class ColumnDtype(NamedTuple):
-    """Name and dtype of a column that counts towards the digest."""
+    """Name and dtype of a column whose values are part of the digest."""
 
     name: str
     dtype: Dtype
@@ -97,7 +97,7 @@ class Layout(Spec):
 
     @property
     def site_count(self) -> int:
-        """Number of sites (channels, or pixels, of all polarities): the product of `sites`."""
+        """Number of sites: the product of `sites`. A channel or pixel counts once for each polarity."""
         return math.prod(self.sites)
 
     @property

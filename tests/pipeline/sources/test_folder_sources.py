@@ -215,7 +215,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (
             {"decoding": {"formats": {"npy": 1}, "fields": ["x", "t"]}},
-            "fields must contain t and x, may contain y and p",
+            "fields must contain t and x, and may contain y and p",
         ),
     ],
 )

@@ -1,9 +1,9 @@
 """Warnings about feature sets that are valid but probably a mistake, for example because all events have one position.
 
 Other examples are a set whose events are mostly cropped, and a set with a single time bin or a single class. Such a set is
-committed, and each such property is reported in a warning. But a set in which no time bin has an event is an error, unless
-the caller allows it. Some warnings state the times of recordings. For such a warning, some recordings are read
-again. If the set was derived from a finer set, its recordings may be missing, and no recording is read.
+committed, and a warning reports each such property. But an empty set, in which no time bin has an event, is an error, unless
+the caller allows empty sets. Some warnings state the times of recordings; for this, some recordings are read again, unless the
+set was derived from a finer set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Estimates of the time and the size of a build, computed from its first recordings."""
+"""Estimates of the time and the size of a build, computed from the first recordings of the set."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _SHARES_BY_PATH = (
 
 
 class _Prepared(NamedTuple):
-    """A recipe, its sets, and the name that will refer to these sets."""
+    """A recipe, the sets that it requests, and the name that these sets get in the store."""
 
     name: str
     recipe: OpenedRecipe

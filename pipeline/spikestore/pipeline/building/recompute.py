@@ -115,7 +115,7 @@ def _difference(located: Source, recorded: Source) -> str:
             return f"{file.name} has different content"
     if located.reader_version != recorded.reader_version:
         return (
-            f"the reader has version {located.reader_version}, but the set was built with version {recorded.reader_version} of the reader; "
+            f"this installation has version {located.reader_version} of the reader {located.reader}, but the set was built with version {recorded.reader_version} of the reader; "
             "install the package versions that spikestore show lists for the set"
         )
     return "the folder has additional files"

@@ -1,4 +1,4 @@
-"""Rows that a build takes from committed sets instead of the recordings, and log messages about these rows."""
+"""Rows that a build takes from committed sets, so it does not read the recordings of these rows; and log messages about these rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Checks whether the version that a user stated still identifies the recordings of a committed set.
+"""Checks whether a committed set still has the samples of the recordings, if the user stated a version of the recordings.
 
 A committed set with the stated version is not built again. If the user has changed the recordings but not the version, this set
-is wrong. Therefore some of its recordings are read again, and their samples are compared with the set.
+is wrong. Therefore some recordings are read again, and their samples are compared with the set.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def _selected(
 def _upstream(
     upstreams: Upstreams, store: Store, address: Address, label: str, digest: str | None
 ) -> Storage | None:
-    """Return the storage of the first upstream that has the set, or None; if `digest` is not None, the set must have this digest."""
+    """Return the storage of the first upstream that has the set with this digest, or None; if `digest` is None, any digest is accepted."""
     features = upstreams.look(store, address, label=label, digest=digest)
     return None if features is None else features.storage
 

@@ -79,7 +79,7 @@ class _Before(NamedTuple):
 
 
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
-    """Return the operations of both transforms before ``to_frame``, from the first operation on that differs.
+    """Return the operations of both transforms before ``to_frame``, without the equal operations at their beginning.
 
     If these operations make it impossible to compute the coarse set by adding counts of the fine set, return the reason instead.
     """

@@ -79,8 +79,8 @@ class DaskScheduler:
         Raises
         ------
         WorkerError
-            Several workers died in the same task; the local workers end repeatedly; the cluster cannot be reached; or it had no
-            worker for `_WITHOUT_WORKERS` seconds.
+            Several workers died in the same task; the local workers died repeatedly; the cluster cannot be reached; or the
+            cluster had no worker for `_WITHOUT_WORKERS` seconds.
         """
         import distributed
         from distributed.client import FutureCancelledError

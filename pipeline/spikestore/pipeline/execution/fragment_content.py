@@ -41,7 +41,7 @@ def content_of(fragment: int, content: EncodedFragment) -> FragmentContent:
 
 
 def stored_contents(features: FeatureSet, fragments: Sequence[int]) -> list[FragmentContent]:
-    """Return the summaries of fragments of a set. Only columns with one value per sample are read, so `sites` of each summary is None; `stored_sites` returns it.
+    """Return summaries of fragments of a set. Only columns with one value per sample are read, so `sites` is None in each summary; use `stored_sites` for the sites.
 
     Raises
     ------

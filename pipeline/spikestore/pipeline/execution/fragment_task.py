@@ -69,7 +69,7 @@ class FragmentJob:
         return self.build.plan
 
     def only(self, fragment: int) -> FragmentJob:
-        """Return a copy of this job that can build only one fragment, to send to a worker."""
+        """Return a smaller copy of this job for a worker. The copy can build only this fragment."""
         rows = self.plan.rows(fragment)
         former = None if self.former is None else self.former.part(rows)
         return replace(self, located=self.located.part(rows), former=former)
@@ -96,7 +96,7 @@ class SweepJob:
     jobs: tuple[FragmentJob, ...]
 
     def only(self, fragment: int) -> SweepJob:
-        """Return a copy of this job that can build only one fragment, to send to a worker."""
+        """Return a smaller copy of this job for a worker. The copy can build only this fragment."""
         return SweepJob(tuple(job.only(fragment) for job in self.jobs))
 
     def run(self, fragment: int) -> FragmentReport:
@@ -342,7 +342,7 @@ def _missing_rows(
 
 
 def _with_labels(run: RowRun, reader: FileReader, layout: Layout) -> SampleColumns:
-    """Return rows of a former set, with the labels and columns that the reader of the new set gives for the same recordings."""
+    """Return rows of a former set, with the labels and extra columns that `reader`, the reader of the new set, has for the same recordings."""
     label, extras = reader.labels_and_extras(run.first, run.first + len(run.columns))
     given = {"label": label, **extras}
     for name, column in given.items():

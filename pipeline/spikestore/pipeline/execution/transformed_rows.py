@@ -46,7 +46,7 @@ class TransformJob(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """Plan of the build of the set."""
+        """Plan of the set."""
 
 
 def transform_rows(

@@ -41,7 +41,7 @@ def write_zarr(split: SplitToWrite) -> None:
 def write_hdf5(split: SplitToWrite) -> None:
     """Write ``SPLIT.h5``: data sets in chunks of at most 2^20 values, compressed with gzip.
 
-    The attributes of the file describe the set, without the skipped rows. The data set ``classes`` has the class names.
+    The attributes of the file describe the set; they do not list the skipped rows. The data set ``classes`` has the class names.
 
     Raises
     ------

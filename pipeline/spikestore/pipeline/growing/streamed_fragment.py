@@ -113,7 +113,7 @@ def stream_fragment(
     Returns
     -------
     EncodedFragment or None
-        None if `encode` is True and `ShardEncoder` does not support the codecs of the plan, so that only Zarr can encode the fragment.
+        None if `encode` is True, but `ShardEncoder` does not support the codecs of the plan. Only Zarr can then encode the fragment.
 
     Raises
     ------

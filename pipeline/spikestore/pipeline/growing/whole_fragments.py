@@ -1,8 +1,8 @@
-"""Reuse of stored bytes: a fragment of a committed (former) set that has exactly the rows of a fragment of the new set is copied.
+"""Reuse of stored bytes. A fragment is copied from a committed (former) set if it has exactly the rows of a fragment of the new set.
 
-The rows are decoded from these bytes, checked, and hashed for the column ``check`` of the new set. These hashes depend on the set's
-keys (`check_seed`), so those of the former set cannot be reused. The rows are not encoded again, which would take most of the
-time. Only a few decoded chunks are in memory at a time.
+The rows are decoded from these bytes, checked, and hashed for the column ``check`` of the new set. These hashes depend on the keys of
+the set (`check_seed`), so the hashes of the former set cannot be reused. The rows are not encoded again: encoding would take most of
+the time. Only a few decoded chunks are in memory at a time.
 """
 
 from __future__ import annotations

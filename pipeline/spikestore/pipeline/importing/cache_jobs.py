@@ -27,7 +27,7 @@ CHUNK_ITEMS = 64
 
 
 class ChunkContents(NamedTuple):
-    """Properties of the items that a task has read, and the items themselves if they are kept."""
+    """Properties of the items that a task has read. If `ReadJob.keep` is true, also the items themselves."""
 
     chunk: int
     """Number of the chunk."""
@@ -38,7 +38,7 @@ class ChunkContents(NamedTuple):
     targets: list[int | str]
     """Target of each item."""
     samples: list[CachedSample] | None
-    """The items in small dtypes, if they are kept."""
+    """The items in small dtypes; None if `ReadJob.keep` is false."""
 
     @property
     def nbytes(self) -> int:
@@ -76,7 +76,7 @@ class ReadJob:
         return -(-len(self.names) // CHUNK_ITEMS)
 
     def only(self, chunk: int) -> ReadJob:
-        """Return a copy that has the file names of one chunk only, to send to a worker."""
+        """Return a smaller copy of this job for a worker. The copy has only the file names of this chunk."""
         return replace(self, names=self._names_of(chunk), first=chunk * CHUNK_ITEMS)
 
     def run(self, chunk: int) -> ChunkContents:

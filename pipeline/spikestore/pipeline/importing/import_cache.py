@@ -278,7 +278,7 @@ def _refuse_mixed(reads: ReadJob, has_y: list[bool], targets: list[int | str]) -
         path = reads.root / name
         if with_y != has_y[0]:
             raise LayoutError(
-                f"{path} has frames with {3 + with_y} axes, but {reads.names[0]} has frames with {3 + has_y[0]}: import a cache of one data set",
+                f"{path} has frames with {3 + with_y} axes, but the frames of {reads.names[0]} have {3 + has_y[0]} axes: import a cache of one data set",
                 path=str(path),
             )
         if isinstance(target, str) != isinstance(targets[0], str):

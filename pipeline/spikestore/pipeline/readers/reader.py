@@ -41,7 +41,7 @@ class Reader(ClosesOnExit, Protocol):
     A reader returns events in the order in which they are in the files, with times in µs. It applies ``Source.limit``; the caller sorts
     events (``Source.sort``) and decides what happens with invalid recordings (``Source.on_error``).
 
-    A reader may have open files: each process opens its own reader, and only one thread at a time may use it.
+    A reader may have open files. Each process must open its own reader, and only one thread at a time may use a reader.
     """
 
     @property

@@ -72,7 +72,7 @@ class LockedSet:
 
     @property
     def address(self) -> Address | None:
-        """Address of the set, the same in every store; None if the lock does not pin this set with the transform of the recipe."""
+        """Address of the set, the same in every store; None if the lock does not pin this set, or pins it with another transform than the recipe's."""
         pin = self.pin
         if pin is None or pin.transform_key != self.transform.key:
             return None
@@ -212,21 +212,21 @@ class OpenedRecipe:
         return tuple(opened)
 
     def named(self, name: str | None) -> list[tuple[str, OpenedRecipe]]:
-        """Return each variant with the name of its result.
+        """Return the recipe's variants (one without ``[[sweep]]``), each with the name of its sets in the store.
 
         Parameters
         ----------
         name : str, optional
-            Name of the result; by default `result_name`. With ``[[sweep]]``, the suffix of each variant is added to it.
+            Name of the sets; by default `result_name`. With ``[[sweep]]``, the suffix of each variant is added to this name.
 
         Raises
         ------
         UsageError
             A name is invalid.
         SpecError
-            The values of a variant, or a lock, are invalid.
+            A value of a variant is invalid, or a lock file is invalid.
         NewerFormatError
-            A newer version of spikestore wrote a lock.
+            A newer version of spikestore wrote a lock file.
         """
         variants = self.variants()
         names = [variant.result_name for variant in variants]
@@ -242,7 +242,7 @@ class OpenedRecipe:
 
     @property
     def upstreams(self) -> tuple[str, ...]:
-        """Locations of the recipe's upstreams."""
+        """Locations of the recipe's upstreams (other stores from which sets are copied)."""
         return locate_upstreams(self.recipe.upstreams, self.path)
 
     @property
@@ -267,7 +267,7 @@ class OpenedRecipe:
         SpecError
             The data set, a split or a column does not exist.
         SourceNotFoundError
-            The recordings are missing, and their sets cannot be taken from a lock: the recipe has none, or the caller passed `data`.
+            The recordings are missing, and the recipe has no lock, or `self.data` is not None.
         """
         try:
             requested = sets_of_recipe(self.recipe, origin=self.path, data=self.data)

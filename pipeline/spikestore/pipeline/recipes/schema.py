@@ -87,7 +87,7 @@ def _either(stored: dict[str, Any], form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _correct(schema: Any) -> None:
-    """Change a schema in place: replace pydantic's names of limits (`_LIMITS`), and remove ``discriminator``, which editors do not use."""
+    """Change a schema in place: replace pydantic's names of limits by those of JSON schema (`_LIMITS`), and remove ``discriminator``, which editors do not use."""
     if isinstance(schema, list):
         for item in schema:
             _correct(item)

@@ -1,4 +1,4 @@
-"""What a report needs from the recordings of a set: events for pictures, time steps, and samples with other bin widths than the set."""
+"""What a report computes from recordings: events for pictures, differences between neighbouring times, and samples with other bin widths."""
 
 from __future__ import annotations
 

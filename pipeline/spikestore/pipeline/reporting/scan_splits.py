@@ -137,10 +137,10 @@ def _test(tested: str, comparison: Comparison) -> dict[str, Any]:
 
 
 def _sweep_rows(order: list[str], kept: Mapping[str, npt.NDArray[np.bool_]]) -> SweepRows:
-    """Choose samples for the sweep over bin widths, which fits and tests a read-out for each bin width.
+    """Choose samples for the sweep over bin widths. For each bin width, the sweep fits a read-out and tests it.
 
     The read-outs are fitted to samples of the first split, and tested with samples of ``test``, or of the last split if there is
-    no ``test``. If there is only one split, they are tested with every third of the chosen samples, and fitted to the others.
+    no ``test``. If there is only one split, they are tested with every third sample that is chosen, and fitted to the other chosen samples.
     """
     rows = {split: np.flatnonzero(kept[split]).tolist() for split in order}
     fitted, tested = order[0], "test" if "test" in order[1:] else order[-1]

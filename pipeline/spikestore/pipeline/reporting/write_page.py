@@ -1,4 +1,4 @@
-"""Writing of the page of a report. The packages of the extra ``report`` are imported only when they are used."""
+"""Writes the page of a report. The packages of the extra ``report`` are imported only when they are used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("jinja2", "PIL", "vl_convert")
 
 
 def page_file(out: str | Path) -> Path:
-    """Return the absolute path of a page that can be written.
+    """Return the absolute path of a report's page, after checking that the page can be written there.
 
     Raises
     ------

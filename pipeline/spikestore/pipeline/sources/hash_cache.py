@@ -81,7 +81,7 @@ class HashCache:
     def put(self, path: Path | str, status: os.stat_result, digest: str, *, started_ns: int) -> None:
         """Cache the hash of a file, unless the file was modified just before hashing began.
 
-        If such a file changes again soon, its times may stay the same, so that nobody would notice that the cached hash is wrong.
+        If such a file changes again soon, its time stamps may stay the same, so the cached hash would be wrong without notice.
 
         If the cache is not writable, log a warning.
 

@@ -185,7 +185,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
 
 
 def leaf_of_object(dataset: Any) -> Leaf:
-    """Return a data set, which must contain no other data sets, as a `Leaf`.
+    """Return the `Leaf` of a data set; the data set must not contain other data sets.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Sources of objects in Python: subsets and concatenations of data sets, and classes of the user.
+"""Sources made from Python objects: subsets and concatenations of data sets, and objects of the user's classes.
 
-Recordings in files are identified by their files. For other objects the user states a version, or asks for a hash of all events; nothing is
-guessed (docs/decisions/0063-objects-state-a-version.md).
+Recordings of a known data set are identified by their files. For other objects, the user states a version, or asks for a hash of all
+events (docs/decisions/0063-objects-state-a-version.md).
 """
 
 from __future__ import annotations

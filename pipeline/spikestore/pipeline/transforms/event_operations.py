@@ -41,7 +41,7 @@ class EventStep:
     has_y : bool
         Whether events have a field ``y``.
     max_bins : int
-        Maximum number of steps of ``event_downsampling``.
+        Maximum number of time steps of ``event_downsampling``.
 
     Raises
     ------

@@ -59,8 +59,8 @@ class FixedBins:
         Raises
         ------
         RecordingError
-            There are more bins than `max_bins`, the cells of the frames are too many for a 64-bit index, or the number of
-            bins overflows in the dtype of the times.
+            There are more bins than `max_bins`, the frames are too large for a 64-bit index, or the number of bins overflows in
+            the dtype of the times.
         """
         n_bins: float = self.spec.bins or 1
         if times is not None and isinstance(self.spec, FixedDuration):

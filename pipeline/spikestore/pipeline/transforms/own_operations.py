@@ -114,8 +114,8 @@ class CheckedFunction:
             self._repeated += 1
             if not np.array_equal(result, self._run(events, name)):
                 raise UsageError(
-                    f"{name}: the operation {self._name} gave other events in a second run. If it draws random numbers, all "
-                    "epochs would get the same ones: draw no random numbers in an operation, but augment during training"
+                    f"{name}: the operation {self._name} gave other events in a second run. If the operation "
+                    "draws random numbers, all epochs would get the same numbers: use augmentations during training instead"
                 )
         return result
 

@@ -19,12 +19,12 @@ def help_text(docstring: str) -> str:
     Parameters
     ----------
     docstring : str
-        A docstring, not yet cleaned.
+        The docstring; its lines may be indented.
 
     Returns
     -------
     str
-        Text for typer's ``help=``; its mark ``\b`` precedes lines that must not be wrapped.
+        Text for typer's ``help=``. The mark ``\b`` precedes lines that typer must not wrap.
 
     Examples
     --------

@@ -77,7 +77,10 @@ class LenientStream:
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def _give_up(self, error: OSError) -> None:
-        """Record the error and discard all later output, and the buffered output, which the interpreter would try to write at its exit."""
+        """Record the error, and discard the buffered output and all later output.
+
+        Otherwise the interpreter would try to write the buffered output at its exit.
+        """
         self.lost = error
         with contextlib.suppress(OSError, ValueError):  # ValueError: a stream without a descriptor
             _to_null_device(self._stream.fileno())

@@ -1,13 +1,13 @@
-"""Digest and check: hashes of the samples of a feature set.
+"""Hashes of the samples of a feature set: the digest, and the column ``check``.
 
 Digest and check are computed from the *canonical bytes* of each block of 64 rows of the whole set: column after column in canonical order,
 rows in order, little-endian, without padding or separators. The columns ``start`` and ``check`` are not hashed.
 
-- the **digest** is SHA-256 over the hash of a head (layout, number of samples, skipped rows) and the hashes of all blocks. It
-  identifies the content: it does not depend on plan, codec, executor, number of workers and provenance;
+- the **digest** is the SHA-256 of the SHA-256 of a head (layout, number of samples, skipped rows) and the SHA-256 of all blocks. It
+  identifies the content: it does not depend on plan, codec, executor, number of workers or provenance;
 - **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read computes the hashes of
-  its blocks again and compares them with ``check``. So a read detects values that were flipped, lost or exchanged, and whole
-  fragments of another set.
+  its blocks again and compares them with ``check``. So a read detects values that were changed, lost or exchanged, and fragments
+  that were replaced by those of another set.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class BlockChecks(BlockHashes):
         )
 
     def finish(self) -> npt.NDArray[np.uint64]:
-        """Return the hashes, shape (blocks,); call this after the last piece of ``value``."""
+        """Return the hashes, shape (blocks,). All values must have been added before."""
         return np.array([check.intdigest() for check in self._finished()], np.uint64)
 
 

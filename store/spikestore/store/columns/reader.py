@@ -135,7 +135,7 @@ class FragmentTable:
 
     @property
     def nbytes(self) -> int:
-        """Approximate size in bytes."""
+        """Approximate bytes in memory."""
         arrays = [*self.columns.values(), self.check, self.offsets]
         return sum(array.nbytes for array in arrays) + 128 * sum(map(len, self.extents.values()))
 
@@ -182,7 +182,7 @@ class DirectReader:
         return values
 
     def table(self, fragment: int) -> FragmentTable:
-        """Return the per-sample columns of a fragment; they are shared and must not be changed."""
+        """Return the per-sample columns of a fragment. Later calls may return the same arrays, so callers must not change them."""
         with self._lock:
             table = self._tables.get(fragment)
             if table is not None:

@@ -87,12 +87,12 @@ class SampleColumns:
         layout : Layout
             Columns and dtypes of the set.
         largest : int, optional
-            The largest value, if it is known; otherwise it is searched.
+            The largest number in ``value``, if the caller knows it.
 
         Raises
         ------
         UsageError
-            Lengths differ; an index does not increase strictly within its sample or is outside its frames; ``value``
+            Two columns have different lengths; an index does not increase strictly within its sample or is outside its frames; ``value``
             has a 0 or is not finite; a column has values outside the range of its dtype, or real numbers instead of integers.
         """
         fault = first_fault(self, layout, largest=largest)

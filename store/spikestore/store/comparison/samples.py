@@ -133,7 +133,7 @@ class _Samples:
     """None for a skipped recording."""
 
     def sums(self) -> list[float]:
-        """Return the values of `Totals`."""
+        """Return the sums over these samples, in the order of the fields of `Totals`."""
         added = np.concatenate([[0.0], np.cumsum(self.columns.value, dtype=np.float64)])
         counts = float((added[self.ends] - added[self.begins]).sum())
         return [int((self.ends - self.begins).sum()), counts, int(self.bins.sum()), self.labels.count(None)]

@@ -1,7 +1,4 @@
-"""Distributions of some rows of a feature set: the sum of the values in each time bin and at each site, and the lengths of the rows.
-
-Real numbers may be negative: their absolute values are added.
-"""
+"""Distributions of some rows of a feature set: sums of absolute values in each time bin, at each x and at each y; and the lengths of the rows."""
 
 from __future__ import annotations
 

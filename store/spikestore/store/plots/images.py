@@ -25,7 +25,7 @@ _GAP = 1
 
 
 def image_of_channels(frames: npt.NDArray[Any]) -> Image:
-    """Return an image of frames without an axis y: time to the right, a row per channel.
+    """Return an image of frames that have no axis y: time to the right, a row for each channel.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def strip_of_frames(frames: npt.NDArray[Any]) -> tuple[Image, list[tuple[int, in
 
 
 def centres_of_frames(width: int, frames: int) -> list[float]:
-    """Return the x of the middle of each frame of a strip, for frames of `width` pixels."""
+    """Return the x of each frame's centre, if frames of `width` pixels stand side by side."""
     return [number * (width + _GAP) + (width - 1) / 2 for number in range(frames)]
 
 

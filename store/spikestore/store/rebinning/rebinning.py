@@ -30,7 +30,7 @@ EXACT = 2**53
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rebinning:
-    """How the cells of a fine set are summed. A cell is a pair of time bin and site.
+    """How the cells of a fine set are added to cells of a coarse set. A cell is one site in one time bin.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ class CopyDestination:
             )
 
     def read(self, path: str, sha256: str, size: int | None = None) -> bytes:
-        """Return an object that the destination had before the copy; raise `ConflictError` unless it has this hash and size."""
+        """Return an object that the destination had before the copy; raise `ConflictError` if its hash differs, or its size if `size` is not None."""
         data = self._storage.get(path) if size in {None, self._present[path]} else b""
         if sha256_hex(data) != sha256:
             raise self._conflict(path)
@@ -72,7 +72,7 @@ class CopyDestination:
             raise self._conflict(path)
 
     def put(self, path: str, data: bytes) -> bool:
-        """Put an object unless the destination had it before the copy; return whether it was put."""
+        """Put an object unless the destination had this object before the copy. Return whether the object was put."""
         if path in self._present:
             self.refuse_other_size(path, len(data))
             return False

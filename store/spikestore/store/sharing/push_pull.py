@@ -32,13 +32,13 @@ class NamedSets(Protocol):
 
     @property
     def storage(self) -> Storage:
-        """Storage of the store."""
+        """Storage that contains the store's objects."""
 
     def select(self, text: str) -> Selection:
         """Return the sets that a name or a key selects."""
 
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
-        """Raise `UsageError` if a name may move to `sets` only on the user's request; see `Store.refuse_move`."""
+        """Raise `UsageError` if `point` would need ``move=True`` for these sets; see `Store.refuse_move`."""
 
     def point(self, name: str, splits: Mapping[str, FeatureSet], *, move: bool = False) -> object:
         """Point a name at these sets."""
@@ -147,7 +147,7 @@ def copy_named(
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source; if the destination has a different partition of the same name, it keeps its own partition."""
+    """Copy the partitions of a set's source. If the destination has a different partition of the same name, this partition is not copied, and a warning is logged."""
     for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
             if isinstance(partition, StoreError):

@@ -12,7 +12,7 @@ LARGEST_OBJECT = 5 * 2**30
 
 
 def bound_of(path: str) -> int:
-    """Return the size limit of the object at `path`, in bytes. If the path ends in ``.json``, the limit is that of a document."""
+    """Return the size limit of the object at `path`, in bytes. Documents (``.json``) have a smaller limit than other objects."""
     return LARGEST_DOCUMENT if path.endswith(".json") else LARGEST_OBJECT
 
 

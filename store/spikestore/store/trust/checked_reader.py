@@ -55,7 +55,7 @@ class CheckedReader:
 
     @cached_property
     def reader(self) -> ColumnReader:
-        """Reader of the stored objects; this reader does not check rows."""
+        """Reader of the stored objects. It does not check rows."""
         return self._open_reader()
 
     @cached_property

@@ -186,7 +186,7 @@ def partition_of(source_key: str, name: str, data: bytes) -> Partition:
     DamagedError
         The partition is damaged, or belongs to another source or name.
     NewerFormatError
-        The document has a newer format.
+        The partition has a newer format.
     """
     from spikestore.store_schemas.documents.partition import Partition  # only partitions need it
 

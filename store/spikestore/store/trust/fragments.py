@@ -38,7 +38,7 @@ class FragmentChecker:
         Raises
         ------
         DamagedError
-            The objects cannot be decoded, or the format or the manifest forbids the rows.
+            The objects cannot be decoded, or the rows violate the format or contradict the manifest.
         """
         columns, check = self._decoder.read(fragment, objects)
         refuse_untrue_rows(self._address, self._manifest, fragment, columns, check)

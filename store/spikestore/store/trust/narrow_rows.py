@@ -57,7 +57,7 @@ class NarrowRows:
 
     @classmethod
     def of(cls, columns: SampleColumns, dtypes: tuple[np.dtype[Any], np.dtype[Any]]) -> NarrowRows:
-        """Return checked rows with these dtypes; the dtypes must hold the values of the rows."""
+        """Return rows that the caller has checked, with these dtypes of ``index`` and ``value``. All values must fit the dtypes."""
         return cls(
             index=columns.index.astype(dtypes[0]),
             value=columns.value.astype(dtypes[1]),

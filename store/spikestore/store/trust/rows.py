@@ -52,7 +52,7 @@ def refuse_untrue_rows(
     ------
     DamagedError
         The rows of a block differ from its hash; the message names these rows. Or rows violate the format or contradict the
-        manifest; the message names the fragment, and the row if only one is wrong.
+        manifest; the message names the fragment, and if only one value is wrong, its row.
     """
     first = manifest.rows(fragment).start + start
     _refuse_other_hashes(address, manifest, columns, check, first)
@@ -97,7 +97,7 @@ def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: n
     Raises
     ------
     DamagedError
-        A value violates the format or contradicts the manifest; the message names the fragment, and the row if only one is wrong.
+        A value violates the format or contradicts the manifest; the message names the fragment, and if only one value is wrong, its row.
     """
     problem = range_problem(name, values, manifest.layout.dtype(name))
     fault = None if problem is None else Fault(problem)

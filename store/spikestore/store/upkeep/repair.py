@@ -172,7 +172,7 @@ class _Repair:
 
     def _with_reason(self, damage: Damage, reasons: dict[int, str]) -> str:
         if damage.path == self._features.address.manifest:
-            return f"{damage.detail}; delete this object, then run preprocess or pull, which reuses the other objects"
+            return f"{damage.detail}; delete this object, then run spikestore preprocess or spikestore pull; both reuse the other objects"
         if damage.fragment in reasons:
             return f"{damage.detail}; {reasons[damage.fragment]}"
         return damage.detail
@@ -209,10 +209,9 @@ class _Repair:
         return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record of a fragment: the one that has the SHA-256 in the manifest.
+        """Return the record of a fragment; its SHA-256 is in the manifest. None if it cannot be repaired.
 
-        If the store lacks it, it is copied from the upstream, or made from the fragment's objects, and then stored. None if
-        neither is possible.
+        If the store lacks this record, it is copied from the upstream, or made from the fragment's objects, and then stored.
         """
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record
@@ -274,7 +273,7 @@ class _Repair:
         """Encode rows, and store the bytes if they have the hashes in the record.
 
         If the hashes differ, the bytes are not stored: if ``self._rewrite`` is true, the rows are put into ``done.rewritten``; otherwise
-        the reason is put into ``done.reason``. If the rows have other values than the record states, `ConflictError` is raised.
+        the reason is put into ``done.reason``. Raise `ConflictError` if the values of the rows contradict the record.
         """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)

@@ -206,9 +206,9 @@ class Manifest(Document):
         Raises
         ------
         DamagedError
-            The bytes do not match their own hash, or do not fit the model.
+            The bytes do not match the hash that they contain, or are not a valid manifest.
         NewerFormatError
-            The document has a newer format, or an operation that this version does not know.
+            The manifest has a newer format, or names an operation that this version does not know.
         """
         try:
             return super().from_bytes(data, path=path)

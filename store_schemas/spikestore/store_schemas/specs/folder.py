@@ -75,9 +75,7 @@ class Decoding(Spec):
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
         if self.fields not in _FIELDS:
-            raise ValueError(
-                "fields must contain t and x, may contain y and p, and must be in the order t, x, y, p"
-            )
+            raise ValueError("fields must contain t and x, and may contain y and p, in the order t, x, y, p")
         return self
 
     @model_serializer(mode="wrap")
@@ -87,7 +85,7 @@ class Decoding(Spec):
 
 
 class FolderContent(Spec):
-    """Labels and columns of the files of a source, and the parameters of their decoding."""
+    """Labels and columns of a source's files, and the parameters that turn files into events."""
 
     decoding: Decoding
     """Parameters of the decoding of files to events."""

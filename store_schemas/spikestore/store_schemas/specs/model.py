@@ -251,7 +251,7 @@ def _short(value: object) -> str:
 
 
 def _missing_members(model: Spec, path: str = "") -> Iterator[Problem]:
-    """Yield a problem for each member that spikestore always writes, but that is missing in the document of `model`."""
+    """Yield a problem for each member that spikestore always writes, but that the document of `model` lacks."""
     unset = type(model).model_fields.keys() - model.model_fields_set
     for name in model.model_dump(mode="json", include=set(unset)) if unset else ():
         yield Problem(f"{path}{name}", "required field is missing")

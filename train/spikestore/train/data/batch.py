@@ -100,8 +100,8 @@ class SparseBatch:
     Attributes
     ----------
     index, value : Tensor, shape (non-zeros,)
-        As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits. After an augmentation of
-        this package: int64, or float32 for real numbers; if `unique` is False, the places of a sample need not ascend.
+        As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits. Augmentations of this
+        package make them int64, but keep real values float32.
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)
@@ -112,15 +112,15 @@ class SparseBatch:
     classes : int, optional
         Number of classes, for augmentations that mix labels.
     class_numbers : int64 Tensor, shape (batch,), optional
-        If an augmentation has mixed labels: the class numbers before that.
+        If an augmentation has mixed labels: the class numbers before the mixing.
     centres : int64 Tensor, shape (batch, 3), optional
         Centres of the samples on the host, for augmentations that align them; see `StepInput`.
     longest : int, optional
         Time bins of the longest sample. None if the host does not know this number; `bins` then computes it, which
         makes the host wait for a GPU.
     unique : bool
-        True if the places of a sample ascend and are all different, as in a feature set. An augmentation that may change this sets
-        False; values at the same place are then added.
+        True if the indices of each sample ascend and are all different, as in a feature set. False after an augmentation that may
+        change this; frames then contain the sum of all values with the same index.
     """
 
     index: Tensor

@@ -21,7 +21,7 @@ _SHOWN = 8
 
 
 class ShownBatch(Protocol):
-    """Protocol of the attributes of a batch that tables and plots use; `Batch` has them."""
+    """The attributes that tables and plots read from a batch; `Batch` has all of them."""
 
     @property
     def frames(self) -> Tensor: ...  # noqa: D102

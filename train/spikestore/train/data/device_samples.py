@@ -29,8 +29,8 @@ BATCHES_PER_TABLE = 64
 class DeviceSamples:
     """Samples of a batch, from a set whose columns are on a device.
 
-    Batch sources return this object instead of tensors, because work on a GPU must be started in the CUDA stream that
-    uses the results: kernels of two streams do not wait for each other.
+    Batch sources return this object instead of tensors. The caller makes the tensors in its own CUDA stream, because kernels of two
+    streams do not wait for each other.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class DeviceSamples:
         return self.table.samples[self.first : self.last]
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or if `pad_to` is None, the time bins of the longest sample.
 
         Raises
         ------

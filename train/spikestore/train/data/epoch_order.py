@@ -1,7 +1,7 @@
-"""Orders of samples in an epoch: pure functions of seed, epoch and feature set.
+"""Orders of samples in an epoch. An order depends only on seed, epoch and feature set.
 
 Sample i gets the key ``mix(k + i·γ)``, and samples are sorted by key. ``mix`` and γ are those of SplitMix64 (`splitmix`); k is made
-from a SHA-256 of seed, epoch and digest. Up to collisions of 64-bit keys, this order is an exact uniform shuffle.
+from a SHA-256 of seed, epoch and the set's digest.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class EpochSamples:
         return self.rows[epoch_order(len(self.rows), seed=self.seed, epoch=epoch, digest=self.digest)]
 
     def drawn(self, weights: npt.NDArray[np.float64], epoch: int) -> Rows:
-        """Return as many rows as there are samples, drawn with replacement, in proportion to `weights`; see `weighted_order`."""
+        """Return rows drawn with replacement, in proportion to `weights`, as many as there are samples; see `weighted_order`."""
         return self.rows[weighted_order(weights, seed=self.seed, epoch=epoch, digest=self.digest)]
 
 

@@ -186,7 +186,7 @@ def keep_partition(features: FeatureSet, name: str, parts: Mapping[str, npt.Arra
 
 
 def partition_rows(features: FeatureSet, text: str) -> Rows:
-    """Return the rows of ``PARTITION:PART``, from the store of the set: int64, ascending; some may be rows that this set has skipped.
+    """Return the rows of ``PARTITION:PART``, a partition in the store of the set: int64, ascending. Some of the rows may be skipped rows.
 
     The partition ``shd-speaker`` exists in every store. It divides the split ``train`` of SHD: speakers 6 and 7 are the part
     ``valid``, all other speakers are the part ``train``.
@@ -199,7 +199,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
     UnknownNameError
         The partition or part does not exist; the message lists the existing partitions or parts.
     DamagedError
-        The stored document is damaged, or is not a partition of this set; or a stored column differs from the committed column.
+        The partition is damaged, or has another number of rows than the set; or the column ``speaker`` is damaged.
     """
     name, _, part = text.partition(":")
     if name == SHD_SPEAKER:

@@ -61,7 +61,7 @@ def exodus() -> Finding:
 def small_network(device: str) -> Finding:
     """Compare the spikes of the backend ``fused`` with those of a loop in torch, and check that gradients are finite.
 
-    Inputs, threshold and minimum are whole numbers, so both computations are exact.
+    Inputs, threshold and ``min_v_mem`` are whole numbers, so both computations are exact.
     """
     generator = torch.Generator().manual_seed(0)
     current = torch.randint(-1, 3, (4, 20, 8), generator=generator).float()

@@ -52,7 +52,7 @@ def fitting_network(
 def _refuse_more_than_memory(
     spec: NetworkSpec, shape: dict[str, int], device: torch.device, origin: str, copies: int
 ) -> None:
-    """Raise an error that names the largest layer, if the network needs more than the free memory.
+    """Raise `UsageError` if the network needs more than the free memory of the host or the device. The message names the largest layer.
 
     Without this check, the system might grant an allocation that is too large, and kill the process later.
     """

@@ -72,7 +72,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
 
 
 def _has_tangent(*tensors: Tensor) -> bool:
-    """Return whether a tensor has a tangent of forward-mode differentiation, which `torch.autograd.Function` rejects."""
+    """Return whether any of the tensors has a tangent (`torch.autograd.forward_ad`); `torch.autograd.Function` rejects such tensors."""
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 

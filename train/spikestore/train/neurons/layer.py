@@ -202,7 +202,7 @@ def _is_single(spike_fn: Any) -> bool:
 
 
 def _reset_of(reset_fn: Any) -> tuple[float | None, bool]:
-    """Return the values of `Neuron.reset` and `Neuron.to_zero` that the argument `reset_fn` stands for."""
+    """Return the values for `Neuron.reset` and `Neuron.to_zero` that correspond to `reset_fn`, an argument of `IAF`."""
     name = reset_fn if isinstance(reset_fn, str) else type(reset_fn).__name__
     if reset_fn in (None, "subtract"):
         return None, False

@@ -176,16 +176,16 @@ def evaluate(
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
 
-    `backend` and `max_frame_bytes` replace the values of the run. The batch size is that of the run: with other
-    batches, samples are padded to other lengths, and the outputs change.
+    `backend` and `max_frame_bytes` replace the values of the run. The batch size is the same as in the run, because samples are
+    padded to the longest sample of their batch, and padding changes the outputs.
 
     Raises
     ------
     UsageError
-        A batch needs more than `max_frame_bytes`; `other_data` is false, and the split has another digest than in training,
-        or another transform; the split does not fit the network or ``pad_to``; the split lists its classes in another
-        order; or the split is ``shd-speaker``, and the run was also trained on the speakers that this split holds out. The store has
-        no such set (`UnknownNameError`); or there is no checkpoint (`SourceNotFoundError`).
+        A batch needs more than `max_frame_bytes`. The digest or the transform of the split differs from training, and `other_data`
+        is false. The split does not fit the network or ``pad_to``, or lists its classes in another order. `split` is
+        ``shd-speaker``, but the run was trained on all speakers. The store has no such set (`UnknownNameError`). There is no
+        checkpoint (`SourceNotFoundError`).
     StoreError
         The checkpoint or the set is damaged, or can't be read.
     """

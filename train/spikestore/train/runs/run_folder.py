@@ -118,7 +118,7 @@ def remove_unused(folder: Path) -> None:
 
 
 def _lock(file: IO[str]) -> bool | None:
-    """Lock a file until it is closed. Return False if another process holds the lock, None if the file system has no locks."""
+    """Lock a file until it is closed. Return True if it is locked, False if another process holds the lock, None if the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -45,7 +45,7 @@ _ALIGNMENT = 64
 
 
 class _Bytes(NamedTuple):
-    """An open file that this module can read: its descriptor, its size, and the end of its data according to its superblock, in bytes."""
+    """An open file that this module can read: the descriptor, the file's size, and the end of the data that HDF5's superblock states, in bytes."""
 
     descriptor: int
     size: int
@@ -53,14 +53,14 @@ class _Bytes(NamedTuple):
 
 
 class VlenHeap:
-    """Reader of blocks of sequences from several variable-length datasets of one file.
+    """Reads neighbouring rows from several variable-length datasets of one file; each row is an array.
 
     Parameters
     ----------
     datasets : h5py.Dataset, shape (n,) each
-        Variable-length datasets of one file that is open for reading; they can still be read through h5py.
+        Variable-length datasets of one file that is open for reading. Other code may also read them through h5py.
     few_events : bool
-        Whether the file has so few events that loading compiled code takes longer than the compiled code saves.
+        Whether the file has so few events that loading compiled code takes more time than compiled code saves.
     """
 
     def __init__(self, *datasets: Any, few_events: bool = False) -> None:
@@ -181,7 +181,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return True if the descriptors and values of a dataset are uncompressed in the dataset's own file, and their types need no conversion."""
+    """Return True if this module can read a dataset: it is uncompressed, in the same file, and its types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

@@ -22,7 +22,7 @@ from spikestore.store_schemas.specs.source import Source
 
 
 class FolderReader(FileReader):
-    """Reader of one split of a folder; recordings are sorted by file.
+    """Reader of one split of a folder; recordings are sorted by the path of their file.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class FolderReader(FileReader):
     source : Source
         The source, which has the member ``folder``.
     first_row : int
-        Row of the first file of `source`, counted in the whole source if `source` is a part of it.
+        If `source` is a part of a larger source: the row of its first file in the larger source.
 
     Raises
     ------

@@ -75,7 +75,7 @@ class KeptColumn:
     def parts(self, facts: Facts, files: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """Return the values of the field in some files, as one or more columns of whole numbers.
 
-        The keys of the result are the names of the columns. They depend only on `self`, not on the files.
+        The keys of the result are the names of the columns. These names depend only on `self`, not on the files.
         """
         texts = [facts[file][self.name] for file in files]
         if self.kind == "whole":

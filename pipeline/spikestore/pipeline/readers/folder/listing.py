@@ -37,7 +37,7 @@ class FolderSplit:
     labels : tuple of int
         Label of each file.
     columns : dict of str to tuple of int
-        Values of the requested columns for each file, as in `FolderContent`.
+        For each requested column, the values of all files, as in `FolderContent.columns`.
     """
 
     files: tuple[str, ...]
@@ -137,7 +137,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
 
 
 def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[list[str], tuple[str, ...]]:
-    """Return the paths of all recordings, sorted, and the names of their formats."""
+    """Return the sorted paths of all recordings in the data folder, and the names of the formats that occur."""
     wanted = [format_named(name).name for name in settings.formats]
     excluded = [Pattern(text) for text in settings.exclude]
     by_format: dict[str, list[str]] = {}

@@ -72,7 +72,7 @@ class Pattern:
                 name = token["name"]
                 if not is_field(name):
                     raise ValueError(
-                        f"in the pattern {self._text!r}, {{{name}}} must be a name that starts with a letter, and has only letters, digits and _"
+                        f"in the pattern {self._text!r}, {{{name}}} is not a valid name: start with a letter, and use only letters, digits and _"
                     )
                 if name in names:
                     raise ValueError(f"in the pattern {self._text!r}, {{{name}}} is used twice")

@@ -83,7 +83,7 @@ class Table:
         self._numbers = numbers
 
     def line_of(self, file: str) -> int:
-        """Return the number of a recording's line in the file, counted from 1; of its first line, if a value contains a line break."""
+        """Return the number of the line at which the entry of a recording begins in the table's file, counted from 1."""
         return self._numbers[file]
 
     def _lines(self) -> list[tuple[int, list[str]]]:

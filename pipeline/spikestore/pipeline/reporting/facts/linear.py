@@ -191,7 +191,7 @@ class Comparison:
 
 
 class Predictions:
-    """Observer that compares the classes of a read-out with the labels.
+    """Observer that compares the classes that a read-out predicts with the labels; the result is `comparison`.
 
     Parameters
     ----------

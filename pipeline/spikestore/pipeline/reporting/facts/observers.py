@@ -65,7 +65,7 @@ class Histogram:
         self._large: dict[int, int] = {}
 
     def count(self, numbers: npt.NDArray[Any]) -> None:
-        """Count each number of an array."""
+        """Add the numbers of an array to the counts."""
         if len(numbers) and int(numbers.max()) >= SMALL:
             large, times = np.unique(numbers[numbers >= SMALL], return_counts=True)
             for number, count in zip(large.tolist(), times.tolist(), strict=True):

@@ -179,7 +179,7 @@ def distribution(rows: Sequence[Mapping[str, Any]], measure: str) -> Chart:
 
 
 def channels(sites: Mapping[str, Any]) -> list[Chart]:
-    """Return a chart of the events at each channel, with a line for each polarity; if the sensor has a y axis, a map of the pixels for each polarity."""
+    """Return a chart of the events at each channel, with a line for each polarity. If the sensor has a y axis, return a map of the pixels for each polarity instead."""
     seconds = sites["mean_seconds"]
     if "mean_absolute_sum" in sites:
         events, unit = np.array(sites["mean_absolute_sum"]), "sum of absolute values per sample"

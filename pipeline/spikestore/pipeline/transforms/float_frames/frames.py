@@ -125,9 +125,10 @@ def _surfaces(spec: ToTimesurface, events: EventFields, starts: Ints, ends: Ints
 
 
 def _numbered(places: Ints, size: int) -> tuple[Ints, Ints]:
-    """Return the array of the places that have events, ascending, and for each event the position of its place in this array.
+    """Return an ascending array that contains each place with an event, and for each event the position of its place in this array.
 
-    If `size` is at most the number of events, the array contains all places from 0 to ``size - 1``, also places without events.
+    A place is a pixel, or a pixel of one polarity. If `size` is at most the number of events, the array contains all places from 0 to
+    ``size - 1``, with or without events.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ def _copy(old: Array, new: Array) -> None:
 
 @inner
 def is_ordinary(t: Array, x: Array, y: Array, p: Array, x_last: Any, y_last: Any, p_last: Any) -> Any:
-    """Return whether times are sorted and within ± `EXACT`, and all other values are from 0 to their largest valid value.
+    """Return whether times are sorted and within ± `EXACT`, and x, y and p are at most `x_last`, `y_last` and `p_last`.
 
     There must be at least one event.
     """

@@ -25,9 +25,9 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to `units`, a number of `UNIT` that must be at least 0.
+    """Return the float16 that is nearest to `units` times `UNIT`, divided by `UNIT`; `units` must be at least 0.
 
-    If two float16 are equally near, return the even float16.
+    If two float16 are equally near, return the one whose last bit is 0.
     """
     if units < LARGEST_WHOLE_HALF:
         return np.rint(units)

@@ -12,8 +12,8 @@ from spikestore.store_schemas.specs.model import Real, Spec
 class CropTime(Spec):
     """Keep events with ``min <= t <= max`` (µs, both ends inclusive), like ``tonic.transforms.CropTime``.
 
-    ``max`` is required. In Tonic, the default is the last time stamp of the first recording, and this default is used for all
-    later recordings too.
+    ``max`` is required, because Tonic's default is not usable: Tonic applies the last time stamp of the first recording to all
+    later recordings.
     """
 
     op: Literal["crop_time"] = "crop_time"

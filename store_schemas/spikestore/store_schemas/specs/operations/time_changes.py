@@ -20,7 +20,7 @@ class TimeAlignment(Spec):
 class TimeSkew(Spec):
     """Multiply times by `coefficient` and add `offset`, like ``tonic.transforms.TimeSkew``; if the times are integers, the results are truncated.
 
-    In Tonic, a pair as a parameter means *random*; this operation rejects a pair. It also rejects a coefficient of 0 or less: a
+    In Tonic, a pair as a parameter is a range for random values; this operation rejects pairs. It also rejects a coefficient of 0 or less: a
     negative coefficient would reverse the order of the events, and 0 would give all events the same time.
     """
 

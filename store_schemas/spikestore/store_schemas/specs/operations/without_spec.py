@@ -29,12 +29,12 @@ _BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED | INSTEAD.
 
 
 def not_of_tonic(operation: object) -> object:
-    """Return `operation`; raise if it is one of Tonic's transforms without a spec, such as ``drop_event`` or ``DropEvent``.
+    """Return `operation`, unless it is one of Tonic's transforms that spikestore does not support, such as ``drop_event``.
 
     Raises
     ------
     ValueError
-        The operation has no spec; the message says why.
+        It is such a transform; the message says why spikestore does not support it.
     """
     op = operation.get("op") if isinstance(operation, Mapping) else None
     name = _BY_PLAIN_NAME.get(op.replace("_", "").lower()) if isinstance(op, str) else None

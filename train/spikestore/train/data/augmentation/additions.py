@@ -201,7 +201,7 @@ class Blend(CheckedAugmentation):
 
     @property
     def needs_centres(self) -> bool:
-        """Whether samples are aligned."""
+        """Whether the two samples are moved to their common centre before they are blended."""
         return self.align is not None
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:

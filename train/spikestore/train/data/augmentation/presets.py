@@ -40,7 +40,7 @@ _NDA = "Li, Kim, Park, Geller and Panda, Neuromorphic data augmentation for trai
 
 
 def _nda(pixels: int, degrees: int) -> Preset:
-    """Return the preset NDA for a data set: each sample gets a roll of at most `pixels`, or a rotation or shear of at most `degrees`."""
+    """Return the preset ``nda``: each sample is rolled by at most `pixels`, or rotated or sheared by at most `degrees`."""
     choices = [
         {"op": "roll", "pixels": pixels},
         {"op": "rotate", "degrees": degrees},

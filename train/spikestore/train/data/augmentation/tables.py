@@ -1,4 +1,4 @@
-"""Augmentations of configurations: tables such as ``{op = "time_shift", bins = 5}`` or ``{preset = "eventmix"}``."""
+"""Augmentations made from tables of a configuration, such as ``{op = "time_shift", bins = 5}`` or ``{preset = "eventmix"}``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Augmented dense frames on a GPU, written by one kernel that Triton compiles for each list of augmentations.
+"""Augmented dense frames on a GPU. A single kernel writes them; Triton compiles this kernel for each list of augmentations.
 
 The kernel is the loop of `augmented_frames`. If a sample is mixed with other samples (its partners), the kernel makes
 several reads for it: one read of its own columns, and one or more reads of its partners' columns. Each instance
-of the kernel handles a part of the non-zeros of one read. Values are added to the frames atomically; sums of whole numbers are exact in any order.
+of the kernel handles some of the non-zeros that one read returns. Values are added to the frames atomically; sums of whole numbers are exact in any order.
 """
 
 from __future__ import annotations

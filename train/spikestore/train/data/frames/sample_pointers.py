@@ -68,7 +68,7 @@ class SamplePointers:
         return self.index_at, self.value_at, self.counts, self.room
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the number of time bins of the batch: `pad_to`, or by default that of its longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or if `pad_to` is None, the time bins of the longest sample.
 
         Raises
         ------

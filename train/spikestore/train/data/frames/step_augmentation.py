@@ -1,4 +1,4 @@
-"""`StepAugmentation`, the base class of augmentations that consist of steps; and `Augmentations`, all augmentations of a loader."""
+"""`StepAugmentation`, the base class of augmentations that consist of `AugmentationStep` objects; and `Augmentations`, all augmentations of a loader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A feature set with sums of neighbouring time bins and channels, computed while it is read; nothing is stored."""
+"""A coarser feature set: sums of neighbouring time bins and channels of a stored set, computed when samples are read. Nothing is stored."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class RebinnedSet(FeatureSet):
         if lost.any():
             logger.warning(
                 "%r: %s of %s may lack events: the time bins of the stored set leave out %s of these samples, but longer bins may contain "
-                "such events. To include them, build a set with the longer bins: use spikestore preprocess",
+                "these events. To include them, build a set with the longer bins: use spikestore preprocess",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 plural(len(self), "sample"),

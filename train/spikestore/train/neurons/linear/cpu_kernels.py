@@ -1,10 +1,10 @@
 """Compiled passes for linear layers whose input consists of spike counts; some passes also compute the neurons after the layer.
 
-The package's docstring has the equations, and `spikestore.train.neurons.cpu.kernels` explains strips and jobs. For sums over
+The docstring of `spikestore.train.neurons.linear` has the equations, and `spikestore.train.neurons.cpu.kernels` explains strips and jobs. For sums over
 the batch, a strip is a group of rows of the batch, so that the order of sums does not depend on the number of threads.
 
-Kernels access memory by address, because numba counts references of arrays inside loops, and the compiler can't
-vectorise over slices of arrays. ``active`` lists the non-zero inputs of a time step.
+Kernels access memory by address: numba would count references of arrays inside loops, and LLVM could not vectorise loops over
+slices of arrays. ``active`` lists the non-zero inputs of a time step.
 """
 
 from __future__ import annotations

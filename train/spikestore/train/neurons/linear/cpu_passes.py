@@ -75,9 +75,9 @@ def pack(x: Tensor) -> Counts | None:
 def forward_counting(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool
 ) -> tuple[NeuronOutput, Tensor | None, Counts | None]:
-    """Return the result of `cpu.forward`, and the spikes as counts; None for the counts if a neuron spiked more than 254 times in a step, or if spikes are NaN.
+    """Return the results of `cpu.forward`, and the spikes as `Counts`; no counts (None) if a neuron spiked more than 254 times in a step, or if spikes are NaN.
 
-    The spikes may be written into the memory of `x`, because fresh memory would cost as much time as the pass itself.
+    The spikes may overwrite `x`, because fresh memory would cost as much time as the pass itself.
     """
     # The output of a linear layer may be a view, which autograd does not let be changed in place; this is not a view.
     spikes = x.new_empty(0).set_(x.contiguous())  # type: ignore[call-overload]

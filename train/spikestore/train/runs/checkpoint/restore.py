@@ -65,7 +65,7 @@ def restore_run(
 
 
 def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: Residence) -> None:
-    """Move a loader of the training split to the position of a checkpoint, in the order with which the epoch began.
+    """Move a loader of the training split to the position of a checkpoint. The rest of the epoch keeps its order of samples.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
     UsageError
         Version 0.1.0.dev0 wrote the checkpoint, and the order of its epoch is unknown.
     DamagedError
-        The loader's state in the checkpoint does not belong to this run.
+        The state of the loader in the checkpoint is invalid, or does not fit the position or `loader`.
     """
     position, state = checkpoint.position, checkpoint.loader
     if state is None:

@@ -196,7 +196,7 @@ def measured(measures: Sequence[_Measure], run: Callable[[_Measure], _Result]) -
 def report(
     name: str, rows: Sequence[Row], data: dict[str, Any], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Write the JSON, and the table to stdout; return the content of the JSON."""
+    """Write the table to stdout, and the JSON to the file of ``--json`` if there is one; return the content of the JSON."""
     document = {
         "benchmark": name,
         "machine": {

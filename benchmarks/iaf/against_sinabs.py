@@ -17,12 +17,12 @@ def _against(bench: Bench, row: Row, peer: str) -> Row:
 
 
 def fused_vs_sinabs(bench: Bench) -> Row:
-    """The network of the blog post (docs/seed.md), against the same network with the layers of Sinabs as shipped."""
+    """Speed of the network of the blog post (docs/seed.md), relative to the same network with the unchanged layers of Sinabs."""
     return _against(bench, Row(f"fused_vs_sinabs_{bench.device.type}", 10, 13), "sinabs")
 
 
 def fused_vs_unbind(bench: Bench) -> Row:
-    """The network of the blog post (docs/seed.md), against Sinabs with one line changed (`unbound`)."""
+    """Speed of the same network, relative to Sinabs with one line changed (`unbound`)."""
     return _against(bench, Row(f"fused_vs_sinabs_unbind_{bench.device.type}", 3, 4), "unbind")
 
 
@@ -49,7 +49,7 @@ def kept(bench: Bench) -> Row:
 
 
 def conv_fused_vs_sinabs(bench: Bench) -> Row:
-    """A convolutional network on frames of N-MNIST's shape, against Sinabs as shipped."""
+    """Speed of a convolutional network on frames of N-MNIST's shape, relative to unchanged Sinabs."""
     return _conv(bench, Row(f"conv_fused_vs_sinabs_{bench.device.type}", 3), "sinabs")
 
 

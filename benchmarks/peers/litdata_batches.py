@@ -1,7 +1,6 @@
 """litdata as a peer of ``benchmarks.loading``: ``python -m …litdata_batches COLUMNS.npz FOLDER BATCH WORKERS``.
 
-litdata's chunks contain the same packed columns as our store, and litdata's workers make the samples dense. litdata has an
-environment of its own.
+litdata's chunks contain the same packed columns as our store, and litdata's workers make the samples dense.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Speed of two cores of this machine, relative to one core, if they only encode with PCodec: an upper limit for two workers."""
+"""Speed of two cores that only encode with PCodec, relative to one core: an upper limit for the gain of a second worker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def encode(core: int, chunks: int) -> None:
 
 
 def two_encoders_against_one(bench: Bench) -> Row:
-    """Two processes that only encode, against one. The ratio is an upper limit for ``2_workers_vs_1``, whose workers also read, store and use Dask."""
+    """Chunks per second of two processes that only encode, divided by those of one process.
+
+    The ratio is an upper limit for the row ``2_workers_vs_1``, whose workers also read, store and use Dask.
+    """
     del bench
     cores = sorted(os.sched_getaffinity(0))[:WORKERS]
     row = Row("2_bare_encoders_vs_1")

@@ -1,4 +1,4 @@
-"""Rows that count stored bytes."""
+"""The rows of the benchmark that count stored bytes."""
 
 from __future__ import annotations
 

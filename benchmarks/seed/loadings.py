@@ -78,7 +78,7 @@ class Loadings:
 
     @cached_property
     def tensors(self) -> list[tuple[Any, Any]]:
-        """The list of the blog post in docs/seed.md: for each sample, a sparse tensor (time, x) and a label, on the device."""
+        """All samples as in the blog post of docs/seed.md: for each sample, a sparse tensor (time, x) and a label, on the device."""
         found = []
         for frames, labels in self.workers(self.cache, self.samples, drop_last=False, shuffle=False):
             found += [

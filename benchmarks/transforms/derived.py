@@ -56,7 +56,7 @@ def derive(scale: Scale) -> Row:
 
 
 def sweep(scale: Scale) -> Row:
-    """A sweep over five widths of time bins, in one pass over the recordings, against five builds."""
+    """Time to build five sets with five widths of time bins in one pass over the recordings, divided by the time of five builds."""
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     together, alone = _recipe(data, 100, WIDTHS), [_recipe(data, 100, (width,)) for width in WIDTHS]
     row = Row("five widths in one pass vs five builds, time", 0.95, better="lower")

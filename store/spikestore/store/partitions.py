@@ -33,7 +33,7 @@ def store_partition(
     Raises
     ------
     SpecError
-        A name is invalid; there is no part; the rows of a part do not ascend, or are not from 0 to `samples` - 1; or a row is in two parts.
+        The name of the partition or of a part is invalid; `parts` is empty; the rows of a part do not ascend, or are not from 0 to `samples` - 1; or a row is in two parts.
     ConflictError, DamagedError, NewerFormatError, ReadOnlyStoreError
         The errors of `put_partition`.
     """

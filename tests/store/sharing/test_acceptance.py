@@ -108,7 +108,11 @@ def test_records_of_something_else(
 def test_giant_objects_in_records(forged: Forgery, tmp_path: Path, size: int) -> None:
     """No object may be larger than its values can be; such an object is not requested."""
     forged.change_record(lambda document: entry(document).update(size=size))
-    refused(forged, tmp_path, r"lists [0-9,]+ bytes for label/c/0, but its values can take at most [0-9,]+")
+    refused(
+        forged,
+        tmp_path,
+        r"lists [0-9,]+ bytes for label/c/0, but the values of this object can take at most [0-9,]+",
+    )
 
 
 def test_objects_larger_than_said(forged: Forgery, tmp_path: Path) -> None:

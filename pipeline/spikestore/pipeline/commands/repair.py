@@ -193,7 +193,7 @@ def _document(
 def _selected(
     store: Store, names: list[str], results: dict[str, Repair], failures: dict[str, SpikestoreError]
 ) -> Iterator[SelectedSet]:
-    """Repair the older log entries of the names, also of removed names; then yield the selected sets, one for each label.
+    """Repair all log entries of the names except the newest, also for removed names; then yield each selected set once.
 
     Errors of damaged names are added to `failures`.
 

@@ -39,7 +39,7 @@ def difference_of_folder(source: Source, settings: FolderSettings) -> str | None
 
 
 def _difference_of_files(source: Source, content: FolderContent, settings: FolderSettings) -> str | None:
-    """Return the first file that the recipe does not read, or to which it gives another label or split, for messages."""
+    """Describe the first file of the source that the recipe does not read, or reads with another label or split; None if there is none."""
     text = settings.effective_pattern
     pattern = None if text is None else Pattern(text)
     excluded = [Pattern(one) for one in settings.exclude]

@@ -287,11 +287,11 @@ class Resolution:
     Attributes
     ----------
     existing : dict of str to FeatureSet
-        Sets by split that need no computation: they are in the store or, with ``copy=False``, in an upstream.
+        Sets that need no computation, by split: they are in the store or, with ``copy=False``, in an upstream.
     missing : list of RequestedSet
         Sets to compute.
     unavailable : dict of str to SourceNotFoundError
-        Reason by split why a set can be neither found nor computed.
+        Why a set can be neither found nor computed, by split.
     """
 
     existing: dict[str, FeatureSet]

@@ -128,13 +128,13 @@ def source_of_dataset(
 
 
 def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_events: bool) -> None:
-    """Raise `UsageError` unless the recordings of each data set are identified: by known files, `version`, or a hash of all events.
+    """Raise `UsageError` unless the recordings of each data set are identified: by files (``Leaf.known``), `version`, or a hash of all events.
 
     Also raise it in these cases:
 
     - `version` is empty, or is passed together with `hash_events`;
     - `version` or `hash_events` is passed, but the recordings of all data sets are identified by their files;
-    - a data set whose files are not known has a transform of its own, which would change events before they are stored.
+    - a data set that its files do not identify has a transform of its own, which would change events before they are stored.
     """
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):

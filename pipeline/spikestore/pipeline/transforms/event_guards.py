@@ -235,9 +235,9 @@ def check_frameable(events: Events, sensor_size: Sequence[int], *, origin: Origi
     Parameters
     ----------
     events : structured array, shape (n_events,)
-        Sorted by time, at least one.
+        At least one event; sorted by time.
     sensor_size : sequence of int
-        Tonic's (x, y, p). If there is only one polarity, ``p`` may have any value, but it must be the same for all events.
+        Tonic's (x, y, p). If the sensor has one polarity, all events must have the same ``p``, which may be any number.
     origin : Origin
         The recording of the events, for messages.
 

@@ -176,6 +176,7 @@ def _load(name: str) -> EventFunction:
             raise TypeError(f"{entry.value} must be a spikestore.pipeline.EventFunction")
     except Exception as error:
         raise UsageError(
-            f"the operation {name} can't be loaded ({type(error).__name__}: {error}): update or uninstall the package"
+            f"the operation {name} can't be loaded ({type(error).__name__}: {error}): "
+            f"update or uninstall the package {package_of(entry)}"
         ) from error
     return registered

@@ -1,7 +1,7 @@
 """Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
-Tonic loops over the events, and keeps a table with the last time of each pixel. Here, events are sorted by pixel once, so the last
-event of the same pixel is the one before. For ``denoise``, bisection finds the last event of each neighbouring pixel. The results equal
+Tonic loops over the events, and keeps a table with the last time of each pixel. Here, one stable
+sort groups the events by pixel, so the previous event of a pixel is the event before it. For ``denoise``, bisection finds the previous event of each neighbouring pixel. The results equal
 Tonic's, including rounding, because times are float64 as in Tonic's table.
 """
 

@@ -104,7 +104,7 @@ def _command(words: Sequence[str]) -> str | None:
 
 
 def _complete(instruction: str) -> int:
-    """Write the completions of the command line that a shell passes in the environment, for the script of ``spikestore completion``."""
+    """Answer the script of ``spikestore completion``: write the completions of the command line in the environment variables."""
     from typer.completion import completion_init, shell_complete
 
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")

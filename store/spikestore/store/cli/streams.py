@@ -92,7 +92,7 @@ class LenientStream:
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[LenientStream]:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams whose writes never fail (`LenientStream`); yield the one of ``sys.stdout``."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams whose writes never fail (`LenientStream`); yield the new ``sys.stdout``."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

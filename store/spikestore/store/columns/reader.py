@@ -241,13 +241,13 @@ class DirectReader:
     def pieces(
         self, fragment: int, name: str, start: int, stop: int
     ) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield the ``index`` or ``value`` of rows `start` to `stop` chunk by chunk.
+        """Yield the ``index`` or ``value`` of rows `start` to `stop` - 1 in pieces, one for each chunk.
 
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted from the first value of row `start`; and the piece. Use a piece before this
-            thread reads the next one: all pieces share one buffer, which therefore stays in the processor's cache.
+            Position of the piece, counted from the first value of row `start`; and the piece. Each thread has one buffer
+            for all pieces, which stays in the processor's cache. So a piece is valid until its thread reads the next piece.
         """
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
@@ -302,7 +302,7 @@ class FragmentDecoder:
     build : Manifest or Plan
         See `column_reader`.
     root : mapping
-        The build's ``data.zarr/zarr.json``, checked.
+        The build's ``data.zarr/zarr.json``, which the caller has checked.
     """
 
     def __init__(self, build: Manifest | Plan, root: Mapping[str, Any]) -> None:

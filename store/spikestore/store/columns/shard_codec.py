@@ -172,9 +172,9 @@ class PackedObject:
         ]
 
     def decode_chunk(self, data: bytes | memoryview, out: npt.NDArray[Any]) -> None:
-        """Fill `out`, of dtype ``self.dtype``, with the first ``len(out)`` values of a chunk, at most ``self.chunk``.
+        """Fill `out` with the first values of a chunk. `out` has the dtype ``self.dtype`` and at most ``self.chunk`` elements.
 
-        This method uses at most the memory of one chunk, also if the bytes claim to have more values.
+        Damaged bytes may claim to have more values; this method never uses more memory than one chunk needs.
 
         Raises
         ------

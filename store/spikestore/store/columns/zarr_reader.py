@@ -1,4 +1,4 @@
-"""Encodes fragments, with `shard_codec` if it supports the codecs of the columns, else with Zarr. Reads rows with Zarr in the second case."""
+"""Encodes fragments with `shard_codec`. For codecs that `shard_codec` does not support, encodes fragments and reads rows with Zarr."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def _draw(frames: npt.NDArray[Any], axis: TimeAxis, axes: Axes) -> AxesImage | N
 
 
 def _scale(image: Image) -> dict[str, Any]:
-    """Return matplotlib's options for the colours of an image: 0 is white or almost white. If the pixels are colours already, the options have no effect."""
+    """Return matplotlib's options for the colours of an image: 0 is white or almost white. Matplotlib ignores the options if the pixels are colours already."""
     lowest = np.nanmin(image, initial=0)
     if lowest == 0:
         return {"cmap": "gray_r", "vmin": 0}

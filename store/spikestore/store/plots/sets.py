@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class PlottedSet(Protocol):
-    """Members of a feature set that plots use; `FeatureSet` has them."""
+    """The attributes and methods of `FeatureSet` that plots use."""
 
     manifest: Manifest
 

@@ -29,7 +29,7 @@ def refuse_giants(features: FeatureSet, record: Record) -> None:
             path = features.address.record(features.manifest.plan_id, record.fragment)
             raise DamagedError(
                 f"{path} in {features.storage.url} lists {entry.size:,} bytes for {entry.path}, but "
-                f"its values can take at most {largest:,}",
+                f"the values of this object can take at most {largest:,}",
                 objects=(path,),
             )
 

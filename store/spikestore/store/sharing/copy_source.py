@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 
 
 class CopySource:
-    """Documents and objects of a set that is copied; if a document or an object does not match the manifest or its record, `DamagedError` is raised. Only a damaged plan is replaced.
+    """Documents and objects of a set that is copied.
+
+    If an object or a record is missing or damaged, `DamagedError` is raised. If the plan is, it is computed from the manifest.
 
     Parameters
     ----------

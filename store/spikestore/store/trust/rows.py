@@ -127,7 +127,7 @@ def _dtype_fault(columns: SampleColumns, manifest: Manifest) -> Fault | None:
 
 
 def _fault_against(manifest: Manifest, fragment: int, columns: SampleColumns, first: int) -> Fault | None:
-    """Return a fault of one row that contradicts the manifest; None if all rows agree with it."""
+    """Return how a row contradicts the manifest; None if all rows agree with the manifest."""
     offsets = columns.offsets()
     filled = np.flatnonzero(columns.nnz)
     last = columns.index[offsets[filled + 1] - 1]  # the largest index of each row

@@ -43,7 +43,7 @@ class ScannedRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,), checked; they are shared and must not be changed.
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's non-zeros, counted from the first non-zero of all these rows. The last element is their end.
+        Start of each row's non-zeros, counted from the first non-zero of all these rows. The last element is the end of the last row.
     """
 
     def __init__(

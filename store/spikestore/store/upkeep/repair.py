@@ -5,13 +5,13 @@ the listed SHA-256; the new bytes have it. A repair can therefore be interrupted
 
 Correct bytes come from, in this order:
 
-1. the set itself: the plan and the zarr.json documents are derived from each other;
+1. the other documents of the set, for the plan and the zarr.json documents;
 2. the same build in another store, byte for byte;
-3. the objects of a fragment in this set, from which the fragment's record is computed;
+3. the objects of a fragment, for the fragment's record;
 4. rows that are encoded again: rows of another build with the same digest, or rows recomputed from the recordings.
 
-Other versions of the codecs may encode equal rows as other bytes, which do not fit the records. Without `rewrite`, such bytes
-are rejected. With `rewrite`, the fragments and the manifest are written again. The digest stays the same, so all names stay
+Other versions of the codecs may encode equal rows as other bytes, whose SHA-256 no record lists. Without `rewrite`, such bytes
+are rejected. With `rewrite`, the damaged fragments and the manifest are written again. The digest stays the same, so all names stay
 valid (docs/integrity.md, "repair").
 """
 

@@ -387,7 +387,7 @@ class FeatureLoader(IterableDataset[Batch]):
             logger.info("the resumed epoch %d keeps the order with which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info(
-                    "reading is slow until the end of the resumed epoch: in its order, each sample needs a read of 64 samples"
+                    "reading is slow until the end of the resumed epoch: the order of this epoch needs a read of 64 samples for each sample"
                 )
         self._go_to(epoch, batch, order)
         self._ended = ended

@@ -131,9 +131,9 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
 
 
 def agreed_residence(chosen: Iterable[Chosen]) -> Chosen:
-    """Return the residence for all ranks: among those that the ranks chose, the one that needs the least memory.
+    """Return the residence for all ranks: of the residences in `chosen`, that which needs the least memory.
 
-    The residence determines which order a loader uses. If the ranks had different residences, they would train on some
+    The order of the samples depends on the residence. If the ranks had different residences, they would train on some
     samples twice and on other samples never.
     """
     return max(chosen, key=("device", "host", "stream").index)

@@ -34,15 +34,15 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     network : nn.Sequential
         A network of `build_network` or `load_network`, of any backend.
     frame_shape : sequence of int, optional
-        Sizes of the frame axes after time: (polarity, [y,] x); by default ``network.frame_shape``, which networks of `load_network`
-        have, unless an early version wrote the checkpoint.
+        Sizes of the frame axes after time: (polarity, [y,] x); by default ``network.frame_shape``, which `load_network` sets
+        unless an early version wrote the checkpoint.
 
     Returns
     -------
     nir.NIRGraph
         Graph from ``input``, with the shape of the frames, to ``output``, with the shape (classes,); the other nodes have the
-        names of the layers. NIR's neurons have no lower bound of membrane potentials, no reset to zero or by a value other than the
-        threshold, and no limit of one spike per bin: if the network uses some of these properties, a warning names them.
+        names of the layers. NIR's neurons have no lower bound of membrane potentials and no limit of one spike per bin, and
+        a spike always subtracts the threshold. If neurons of the network have other properties, a warning names them.
 
     Raises
     ------

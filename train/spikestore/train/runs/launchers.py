@@ -109,7 +109,7 @@ def launched(environment: Mapping[str, str]) -> Launched | None:
 def _refuse_half(environment: Mapping[str, str], launcher: _Launcher) -> None:
     """Raise an error if only one of rank and count is set, and its value suggests several processes.
 
-    A count above 1 and a rank above 0 suggest several processes; ``RANK`` does so with any value. srun's variables are not
+    These suggest several processes: a count above 1, a rank above 0, and ``RANK`` with any value. srun's variables are not
     checked: in batch scripts and interactive allocations, SLURM sets some of them too.
     """
     rank, count = environment.get(launcher.rank), environment.get(launcher.count)

@@ -31,10 +31,10 @@ def training_step(
     Parameters
     ----------
     network : nn.Module
-        Maps frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, the result of
-        `Ranks.parallel`.
+        Maps frames to outputs, (batch, time, classes). Its neurons start from rest. With several ranks, pass what
+        `Ranks.parallel` returns.
     optimiser : torch.optim.Optimizer
-        Takes the step, unless the loss is not finite or, with ``float16``, the gradients are not.
+        Takes the step if the loss is finite; with ``float16``, only if the gradients are finite too.
     batch : Batch
         Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of a
         global batch; the share may be empty.

@@ -24,7 +24,7 @@ _Events = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 class NTIDigitsReader(HDF5Reader):
-    """Reader of the recordings of single digits in one split; implements `spikestore.pipeline.readers.reader.Reader`.
+    """Reader of one split; it reads only the recordings of single digits; implements `spikestore.pipeline.readers.reader.Reader`.
 
     Parameters
     ----------

@@ -156,7 +156,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             by_format.setdefault(known.name, []).append(file)
     if other:
         logger.info(
-            "%s: %s not read, because of the format (endings or names: %s)",
+            "%s: %s not read, because the format is not known or not listed in formats (endings or names: %s)",
             root,
             plural(sum(other.values()), "file"),
             ", ".join(sorted(other)[:10]),

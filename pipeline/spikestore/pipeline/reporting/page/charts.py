@@ -51,8 +51,7 @@ def _split_colour() -> dict[str, Any]:
 def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
     """Return a bar for each split, with the shares of its events.
 
-    The shares are: the first event of each non-zero; events that are merged with it; events that are clipped, in no bin, or
-    cropped. If bins overlap, an event counts once for each bin that it is in, and the title of the axis says so.
+    Each non-zero has one event; the other events are merged, clipped, in no bin, or cropped. If bins overlap, an event counts once for each bin that it is in, and the title of the axis says so.
     """
     overlap = any(
         lost["clipped"] is None or lost["counted"] + lost["in_no_bin"] + lost["cropped"] > lost["read"]

@@ -1,8 +1,8 @@
 """Operations that drop single events (CenterCrop, Denoise and RefractoryPeriod), applied before the compiled pass.
 
-The compiled pass applies a transform with one range of times and one table per coordinate. This is possible only if the result
-for an event does not depend on other events. So all operations up to the last filter are applied first, to a copy of the
-events, by `filter_kernels`; the compiled pass then applies the other operations to the remaining events.
+The compiled pass looks up each event in one range of times and one table per coordinate, so the result for an event cannot
+depend on other events. Therefore `filter_kernels` first applies all operations up to the last filter to a copy of the events.
+The compiled pass then applies the other operations to the remaining events.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from spikestore.train.data.frames.step_augmentation import Augmentations
 
 @dataclass(frozen=True, eq=False)
 class PendingBatch:
-    """A batch that may still be in progress, on the host or on a GPU. On a GPU, a CUDA event marks the end of the work."""
+    """A batch that the host or a GPU may still be making. On a GPU, a CUDA event marks the end of the work."""
 
     finish: Callable[[], Batch]
     """Waits until the work on the host is done, and returns the batch."""

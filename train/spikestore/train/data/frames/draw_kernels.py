@@ -61,7 +61,7 @@ def mixed(key: np.uint64) -> np.uint64:
 
 @compiled
 def events_below(bits: np.uint64, number: np.uint64, events: Any) -> Any:
-    """Return how many of at most three events have random bits below `number`. Each event has 21 of the `bits`; the first event has the highest 21."""
+    """Return how many of at most three events have random bits below `number`. Each event has 21 of the 64 `bits`: the first event has the highest 21, the second event the next 21."""
     below = np.int64((bits >> _43) < number) & np.int64(events > 0)
     below += np.int64(((bits >> _22) & _EVENT_MASK) < number) & np.int64(events > 1)
     below += np.int64(((bits >> _1) & _EVENT_MASK) < number) & np.int64(events > 2)

@@ -85,8 +85,8 @@ class SamplePointers:
         Returns
         -------
         float64 array, shape (mixing steps, batch, 2, 2)
-            For each step that mixes samples by regions, and for each sample of the batch: numbers of events of the sample and of its
-            partner (axis 2), outside and inside of the region (axis 3). 0 for other steps that mix.
+            Four numbers of events for each sample of the batch and each step that mixes samples by regions: events of the sample or
+            its partner (axis 2), outside or inside the region (axis 3). 0 for other steps that mix.
 
         Raises
         ------

@@ -36,7 +36,7 @@ def content_digest(content: Mapping[str, Any]) -> str:
 
 
 def _feed(value: object, update: Callable[[Any], None]) -> None:
-    """Hash one value after its type and its length, so that no two contents are hashed as the same bytes."""
+    """Hash the type, the length and the content of a value. Without type and length, different values could be hashed as the same bytes."""
     if isinstance(value, Tensor):
         # Without strides: equal numbers may be laid out in several ways.
         update(f"tensor {value.dtype} {tuple(value.shape)} {value.requires_grad}\n".encode())

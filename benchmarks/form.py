@@ -59,7 +59,7 @@ class Row:
     skipped: str | None = None
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return the row as a mapping for the JSON."""
+        """Return the row as it is written to the JSON document of the results."""
         row: dict[str, Any] = {"name": self.name}
         if self.skipped is not None:
             return {**row, "skipped": self.skipped}

@@ -36,7 +36,7 @@ class Part:
     arguments : tuple of str
         Arguments of the interpreter.
     limit_s : float
-        Seconds after which the part is ended.
+        Seconds after which the part is stopped.
     has_json : bool
         Whether the part accepts ``--json FILE`` and writes a benchmark's document to this file.
     measures : bool

@@ -20,7 +20,7 @@ def slow_disk(folder: Path, bytes_per_second: int) -> Iterator[None]:
     Raises
     ------
     OSError
-        The system has no such limit, the user may not set it, or the folder is not directly on a disk.
+        The system has no such limit, the user may not set it, or the system cannot limit the device of the folder.
     """
     group = GROUPS / f"spikestore-{os.getpid()}"
     device = folder.stat().st_dev

@@ -61,7 +61,7 @@ def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: in
     `early` has the seconds of the first `at_once` batches, and `total` has the seconds of the first `count` batches.
 
     The result is `early`, plus the mean time of a later batch multiplied by the number of remaining batches, `whole` - `at_once`.
-    `early` is not multiplied, because it is the start: all workers make their first batch at the same time.
+    `early` is added once, because all workers make their first batch at the same time.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Transforms that remove some of the events, each followed by frames: compares their speed with that of Tonic's transforms."""
+"""Speed of transforms that remove some of the events, each followed by frames, against Tonic's transforms."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_the_set_is_whole_and_shown(built: Built, capsys: pytest.CaptureFixture[
     ids=lambda one: type(one).__name__,
 )
 def test_augmentations_of_counts_are_rejected(built: Built, augment: Any) -> None:
-    words = f"{type(augment).__name__} needs counts of events, but the values of this set are real numbers of to_voxel_grid: remove this augmentation"
+    words = f"{type(augment).__name__} needs counts of events, but the values of this set are real numbers, made by to_voxel_grid: remove this augmentation"
     with pytest.raises(UsageError, match=words):
         FeatureLoader(built.features, 4, augment=augment)
 

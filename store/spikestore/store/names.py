@@ -116,7 +116,7 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its earlier set, and %s of the recordings of this set are now also in other splits of %s: build or copy this split too, "
+                "%s:%s keeps its earlier set, and %s of the recordings of that set are now also in other splits of %s: build or copy this split too, "
                 "or remove it from the name with spikestore rm %s:%s",
                 name,
                 split,

@@ -354,7 +354,7 @@ def test_what_cannot_be_sent_is_read_in_threads(
     caplog.clear()
     build(Gestures(), tmp_path / "large", workers=1)
     assert "more than 100 bytes" in caplog.text
-    with pytest.raises(UsageError, match="omit the scheduler"):
+    with pytest.raises(UsageError, match=r"omit scheduler= \(--scheduler\)"):
         build(dataset, tmp_path / "no", workers=None, options=BuildOptions(scheduler="tcp://127.0.0.1:1"))
 
 

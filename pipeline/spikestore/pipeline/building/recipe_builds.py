@@ -140,7 +140,7 @@ def reuse_of(
 
 
 def named_sets(requested: Sequence[RequestedSet | LockedSet]) -> dict[str, NamedSet]:
-    """Return the requested sets by split, as `Store.refuse_move` needs them. A `LockedSet`, whose recordings are missing, is left out."""
+    """Return the requested sets by split, as `Store.refuse_move` needs them. A `LockedSet` is left out, because its recordings are missing."""
     return {
         wanted.split: NamedSet(wanted.address, wanted.located.source)
         for wanted in requested

@@ -1,7 +1,7 @@
 """Sweeps: several sets of the same recordings are built together, so that each recording is read once.
 
-This module stores the fragments of all these sets, but commits no set. Afterwards each set has a build of its own, which finds
-its fragments and commits the set.
+This module stores the fragments of all these sets, but commits no set. Afterwards each set is built on its own: that build finds
+the stored fragments and commits the set.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def repair(
         bool,
         typer.Option(
             "--rewrite",
-            help="Store the right values even if this installation encodes them as other bytes than the build did. The digest covers only values, so it does not change.",
+            help="Store the right values even if this installation encodes them as other bytes than the build did. The digest stays the same, because it covers only values.",
         ),
     ] = False,
     uncommit: Annotated[

@@ -265,7 +265,7 @@ def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) ->
             raise WorkerError(
                 f"the Dask scheduler has no worker after {timeout} s: start workers and rerun"
                 if processes is None
-                else f"no local worker is ready after {timeout} s: rerun with --workers 0, or with fewer workers; --verbose shows their logs"
+                else f"no local worker is ready after {timeout} s: rerun with --workers 0, or with fewer workers; --verbose shows the logs of the workers"
             )
         time.sleep(_POLL_SECONDS)
 
@@ -273,7 +273,7 @@ def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) ->
 def _workers_end(processes: WorkerProcesses) -> WorkerError:
     return WorkerError(
         f"local workers end repeatedly ({processes.ends[-1]}): check the limits of memory, processes and open files "
-        "(ulimit -a), and pass --workers 0 or fewer workers; --verbose shows their logs"
+        "(ulimit -a), and pass --workers 0 or fewer workers; --verbose shows the logs of the workers"
     )
 
 

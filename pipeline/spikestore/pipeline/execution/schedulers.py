@@ -144,7 +144,7 @@ def open_scheduler(
         yield InProcess()
     elif (why := not_sendable()) is not None:
         if scheduler is not None:
-            raise UsageError(f"{why}: omit the scheduler")
+            raise UsageError(f"{why}: omit scheduler= (--scheduler)")
         logger.warning("%s: threads of this process do all tasks instead", why)
         yield Threads(workers or available_cores())
     elif scheduler is not None:

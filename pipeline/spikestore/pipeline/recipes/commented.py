@@ -35,7 +35,7 @@ def commented_recipe(stated: Mapping[str, Any], header: Sequence[str]) -> str:
     Parameters
     ----------
     stated : mapping
-        The fields that the recipe states, as a TOML parser would return them. Its operations must be
+        The fields that the recipe states, as a TOML parser would return them. All operations must be
         among those that the module `spikestore.pipeline.recipes.new_recipe` writes.
     header : sequence of str
         Lines of the comment at the top.

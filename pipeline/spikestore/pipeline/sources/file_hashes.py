@@ -192,7 +192,7 @@ def _stat(file: str) -> os.stat_result:
 
 
 def _compare(stamp: FileStamp, status: os.stat_result) -> None:
-    """Raise if the status of a file differs from its `FileStamp`."""
+    """Raise an error if the status of a file differs from its `FileStamp`."""
     if status.st_size != stamp.size:
         raise _changed(stamp.file, f"its size changed from {stamp.size} to {status.st_size} bytes")
     if status.st_mtime_ns != stamp.mtime_ns:

@@ -191,7 +191,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the source's member ``items``; raise `UsageError` if a data set with known files has other classes than the argument `classes`."""
+        """Return the member ``items`` of the source; raise `UsageError` if a data set that a reader of spikestore reads has other classes than `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]

@@ -63,7 +63,7 @@ class ConvertedDataset:
 def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS) -> Transform:
     """Return the spec of a ``tonic.transforms.Compose``, nested or not, or of a single transform that makes frames.
 
-    Parameters that Tonic ignores in the chosen slicing mode are omitted, because they do not change the result.
+    Parameters that Tonic ignores, such as those of another slicing mode, are omitted, because they do not change the result.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def transform_from_tonic(transform: object, *, max_bins: int = DEFAULT_MAX_BINS)
 
 
 def dataset_from_tonic(dataset: object) -> ConvertedDataset:
-    """Return data set, split, folder and transform of a Tonic data set.
+    """Return how a recipe would state a Tonic data set: name of the data set, split, folder and transform.
 
     If each recording is a file, recordings are sorted by file name; in Tonic, the order of the recordings may depend on the
     file system.

@@ -320,7 +320,7 @@ def _sizes(part: object, parameter: str) -> Any:
 
 
 def class_name(value: object) -> str:
-    """Return the full name of a class, or of a function with its file and line; for any other object, the name of its class."""
+    """Return the full name of a class or a function, or of the class of any other object. The name of a Python function is followed by its file and line."""
     named = value if hasattr(value, "__qualname__") else type(value)
     module = str(getattr(named, "__module__", None) or "")
     name = f"{module}.{named.__qualname__}" if module not in ("", "builtins") else named.__qualname__

@@ -106,7 +106,7 @@ class BlockHashes:
         Parameters
         ----------
         begins : int
-            Position of the first element of `piece` in the column; the constructor's `offsets` have positions of the same kind.
+            Position of the first element of `piece` in the column.
         piece : array, shape (n,)
             Consecutive elements of the column, in its stored dtype.
         """

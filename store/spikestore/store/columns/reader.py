@@ -282,7 +282,7 @@ class DirectReader:
         return chunks, self._chunks(f"{name}/c/{fragment}", extents)
 
     def _chunks(self, path: str, extents: list[Extent]) -> list[memoryview]:
-        """Return chunks of one object; chunks that are close together are read in one request."""
+        """Return the bytes of the object `path` at each of the `extents`; if they are close together, all are read in one request."""
         start = min(extent.offset for extent in extents)
         stop = max(extent.offset + extent.length for extent in extents)
         if stop - start > 2 * sum(extent.length for extent in extents):

@@ -93,7 +93,7 @@ def refuse_damaged_copy(
     if damages:
         url, first = existing.storage.url, damages[0]
         raise DamagedError(
-            f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({plural(len(damages), 'such object')}). "
+            f"{label} is in {url} already, and is damaged there: {first.path}: {first.detail} ({plural(len(damages), 'damaged object')}). "
             f"Run spikestore repair {existing.address.short} --store {url} --from {source.storage.url}; if this command finds "
             f"nothing to repair, delete {existing.address.folder} in {url} and copy the set again",
             objects=tuple(damage.path for damage in damages),

@@ -239,7 +239,7 @@ _CAUSES = {
         "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; for a bucket that "
         "everybody may read, set AWS_SKIP_SIGNATURE=true"
     ),
-    ("ExpiredToken",): "the credentials have expired: get new ones and run the command again",
+    ("ExpiredToken",): "the credentials for this bucket have expired: get new ones and run the command again",
     ("incorrectly configured region", "is wrong; expecting"): (
         "the bucket is in another region: set AWS_REGION to its region"
     ),

@@ -22,7 +22,7 @@ _ATTEMPTS = 100
 
 
 def manifest_of(address: Address, data: bytes) -> Manifest:
-    """Return the manifest of a set, after comparing the keys of its specs with the keys in its path.
+    """Return the manifest of the set at `address`, after comparing the keys of its specs with those of `address`.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Rows of a set that are checked chunk by chunk, before a caller puts them into a new set: as stored bytes, or encoded again.
+"""Check rows of a set chunk by chunk, before a caller copies their stored bytes to a new set or encodes them again.
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. In this
-module, each decoded chunk is checked and hashed while it is in the cache, and then dropped. As in `narrow_rows`, the
-result of the checks does not name the fault. `FeatureSet.read` of the same rows raises an error that names it.
+module, each decoded chunk is checked and hashed while it is in the cache, and then dropped. The checks
+report only that there is a fault. `FeatureSet.read` of the same rows raises an error that names it.
 """
 
 from __future__ import annotations

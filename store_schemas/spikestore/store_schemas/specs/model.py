@@ -18,7 +18,7 @@ from spikestore.store_schemas.wording import did_you_mean
 
 
 def fraction(value: object) -> object:
-    """Return the quotient of a text such as ``"100/700"`` as a float; report any other text as an error. Return a value that is no text unchanged."""
+    """Return the quotient of a text such as ``"100/700"`` as a float; raise an error for any other text. A value that is not a text is returned unchanged."""
     if not isinstance(value, str):
         return value
     numerator, _, denominator = value.partition("/")  # a quoted number without a slash is rejected
@@ -128,7 +128,7 @@ class Spec(BaseModel):
         return model
 
     def to_mapping(self) -> dict[str, Any]:
-        """Return plain JSON values, including defaults, except for members that documents omit; they share no objects with the model."""
+        """Return the fields as new, plain JSON values. Defaults are included, unless the serializer of a model omits them."""
         return self.model_dump(mode="json")
 
 

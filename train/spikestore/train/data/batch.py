@@ -171,8 +171,12 @@ class SparseBatch:
 
         The result is the same on every device, because each element of the frames is written at most once, or is a
         sum of counts, which is exact in any order. There is one exception: if an augmentation moves several real numbers
-        to the same element, the rounding of their sum depends on the order. A sample that is longer than `pad_to` is an error, as in
-        `bins`.
+        to the same element, the rounding of their sum depends on the order.
+
+        Raises
+        ------
+        UsageError
+            A sample is longer than `pad_to`.
         """
         bins = self.bins(pad_to)
         fill = gpu_fill(self.index.device) if self.unique else None

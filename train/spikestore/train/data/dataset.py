@@ -136,7 +136,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
     @property
     def rows(self) -> npt.NDArray[np.int64]:
-        """Row of each item in the feature set: int64, shape (items,)."""
+        """Number of each item's row in the feature set: int64, shape (items,)."""
         return self.columns.rows
 
     @property

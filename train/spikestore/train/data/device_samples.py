@@ -59,7 +59,7 @@ class DeviceSamples:
 
     @property
     def samples(self) -> npt.NDArray[np.int64]:
-        """Row of each sample in the feature set."""
+        """Number of each sample's row in the feature set."""
         return self.table.samples[self.first : self.last]
 
     def bins(self, pad_to: int | None = None) -> int:

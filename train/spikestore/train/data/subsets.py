@@ -269,8 +269,7 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
     Raises
     ------
     UsageError
-        The same errors as those of `subset_rows`; or `rows` names a partition. Packed columns do not refer to the store that
-        contains partitions.
+        The same errors as those of `subset_rows`; or `rows` names a part of a partition, which packed columns cannot look up.
     """
     if rows is None:
         return np.arange(len(columns))

@@ -73,8 +73,9 @@ def run(
     Raises
     ------
     UsageError
-        The folder has a run of another configuration, or of other data; another process writes to the folder; or the
-        store lacks a set.
+        The folder has a run of another configuration, and `restart` is false; it has a run of other data, and `restart` and
+        `other_data` are false; another process writes to the folder; or neither `store`
+        nor `upstreams` have a set.
     StoreError
         The folder can't be written to, or its ``last.pt`` can't be used (`load_checkpoint`).
 

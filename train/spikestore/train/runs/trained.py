@@ -118,7 +118,7 @@ def load_network(
 
 
 def checkpoint_path(path: Path) -> Path:
-    """Return the path of a checkpoint: a file as it is; for the folder of a run, its ``best.pt``, or its ``last.pt`` if there is no ``best.pt``.
+    """Return the path of a checkpoint: ``best.pt`` in the folder of a run, or ``last.pt`` if there is no ``best.pt``. A path that is no folder is returned unchanged.
 
     Raises
     ------

@@ -76,7 +76,7 @@ class FolderReader(FileReader):
         return np.array(self._content_of.labels[: len(files)], np.int64)
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:
-        """Return the requested columns of the given files."""
+        """Return the columns `extras` with one value for each of `files`, in their order."""
         places = [self._places[file.name] for file in files]
         columns = self._content_of.columns
         return {name: np.array(columns[name], np.int64)[places] for name in self.extras}

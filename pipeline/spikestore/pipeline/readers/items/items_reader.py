@@ -129,7 +129,7 @@ class ItemsReader(ClosesOnExit):
         return any(reader is None or reader.estimates_events for reader in self._readers)
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording; an estimate where the data set of the recording has no reader, or its reader estimates."""
+        """Return the number of events of each recording. It is an estimate if the recording is not read from files, or if `estimates_events` of its file reader is true."""
         counts = np.empty(len(self._numbers), np.int64)
         for part in np.unique(self._part_of):
             own, reader = self._part_of == part, self._readers[part]

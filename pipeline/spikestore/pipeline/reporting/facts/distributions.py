@@ -18,7 +18,7 @@ _QUANTILES = {"least": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75,
 def distributions(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return a distribution for each measure, split and class, and one for all classes together, without the skipped recordings.
 
-    ``all`` is true in the rows of all classes together, because a class may have the name `ALL_CLASSES` too.
+    The member ``all`` is true in a distribution of all classes together. Its ``class`` is `ALL_CLASSES`, but a class may have this name too.
     """
     rows = []
     for split, facts in splits.items():

@@ -172,7 +172,7 @@ def filter_recordings(
     offsets : int64 array, shape (recordings + 1,)
         Start of each recording's events, and the end of the last recording.
     state : uint8 array, shape (recordings,)
-        Only recordings with `TODO` are copied. Recordings that `is_ordinary` or an operation rejects get `UNUSUAL`.
+        Only recordings with `TODO` are copied. A recording that the function `is_ordinary` or an operation rejects gets `UNUSUAL`.
     new_t, new_x, new_y, new_p : as the events
         Output: the events that are kept, in arrays of the same dtypes.
     new_offsets : int64 array, shape (recordings + 1,)

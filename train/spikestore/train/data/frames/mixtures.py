@@ -1,4 +1,6 @@
-"""Regions of mixed samples, in which a sample takes the events of its partner: places with a high density of a mixture of Gaussians. Also the labels.
+"""Mixing of two samples: the region in which a sample takes the events of its partner, and the mixed labels.
+
+A mixture of Gaussians has a density at each place; the region consists of the places with the highest densities.
 
 Only additions, multiplications and divisions are used, in a fixed order, so every device gets the same bits.
 """
@@ -100,7 +102,7 @@ def share_of_events(totals: Tensor) -> Tensor:
 
 
 def soft_labels(labels: Tensor, classes: int) -> Tensor:
-    """Return labels as weights of all classes: float32, shape (batch, classes); labels that are weights already are unchanged."""
+    """Return labels as weights of all classes: float32, shape (batch, classes). If `labels` are weights, return them unchanged."""
     if labels.is_floating_point():
         return labels
     soft: Tensor = torch.zeros(len(labels), classes, dtype=torch.float32, device=labels.device)

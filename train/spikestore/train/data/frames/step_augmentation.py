@@ -147,7 +147,7 @@ class Augmentations:
             if isinstance(one, StepAugmentation):
                 if float_operation is not None and one.needs_counts:
                     raise UsageError(
-                        f"{type(one).__name__} needs counts of events, but the values of this set are real numbers of "
+                        f"{type(one).__name__} needs counts of events, but the values of this set are real numbers, made by "
                         f"{float_operation}: remove this augmentation"
                     )
                 one.check(sites, longest, self._classes)
@@ -172,7 +172,7 @@ class Augmentations:
                 )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:
-        """Return the steps that the compiled loop applies to a batch. Call this method only if `are_steps` is true."""
+        """Return the steps of all augmentations for a batch. Call this method only if `are_steps` is true."""
         return [step for one in self._augment for step in one.steps(batch)]  # type: ignore[attr-defined]
 
     def labels(self, labels: Tensor, steps: Sequence[AugmentationStep], totals: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep only the non-zeros in the time bins of `mask`, and return the new `count`; if `inside` is false, keep all, but set the amounts of these to 0. `at` must ascend."""
+    """Keep only the non-zeros in the time bins of `mask` if `inside` is true, otherwise set their amounts to 0; return the new `count`. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
@@ -377,7 +377,7 @@ def mix_region(
     Parameters
     ----------
     a, b, c : int
-        Number of places in a time bin (a), along x (b), and along y (c).
+        Number of elements of a time bin (a); number of pixels along x (b) and along y (c).
     region : float64 array, shape (29,)
         See `Mixture`.
     tables, gaussians : float64 array, int

@@ -9,9 +9,9 @@
    the samples of a shorter lane are farther apart. So the samples of every lane cover an equally long range of
    positions.
 
-As a result, the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are
-lanes, nearly all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window is the
-number of rows from which samples are drawn at any time: at most *lanes × spans of a group × rows of a span*. Because of
+As a result, the samples of a batch come from all lanes. If a batch has fewer samples than there are
+lanes, nearly all of its samples come from different lanes. Only the first and last few batches have samples of fewer lanes. The window
+is the number of rows among which the next sample is chosen: at most *lanes × spans of a group × rows of a span*. Because of
 the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all
 need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
 itself does not depend on ranks.
@@ -79,7 +79,7 @@ class LaneOrder:
     Attributes
     ----------
     rows, lanes : int64 arrays, shape (samples,)
-        Row in the feature set and lane (sequence of spans) of each sample, in the order of the epoch.
+        For each sample in the order of the epoch: the number of its row in the feature set, and its lane (sequence of spans).
     """
 
     rows: _Int64s

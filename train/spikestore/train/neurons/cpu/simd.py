@@ -32,10 +32,9 @@ def _tiles(size: int) -> tuple[Any, Any]:
         return context.make_array(signature.args[place])(context, builder, value=arguments[place]).data
 
     def each_active(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        """Emit a loop over some rows of the matrix `rows`: `active` lists their numbers.
+        """Emit a loop over the active rows of a matrix; `arguments` are those of `gather` and `scatter`.
 
-        Yield two values for the body of the loop: a vector whose elements all equal the row's entry in `factors`, and a pointer to the
-        row.
+        Yield two values for the body of the loop: a vector whose elements all equal the row's factor, and a pointer to the row.
         """
         active, factors = (data_of(context, builder, signature, arguments, place) for place in (0, 2))
         with cgutils.for_range(builder, arguments[1]) as loop:

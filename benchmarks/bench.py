@@ -48,7 +48,7 @@ class Bench:
         return cls(data, scratch, *(min(count, data.count) for count in (recordings, peers, many)))
 
     def store(self) -> Path:
-        """Return a folder that does not exist yet."""
+        """Return the path of a new store; nothing exists there yet."""
         return Path(tempfile.mkdtemp(dir=self.scratch)) / "store"
 
 

@@ -282,7 +282,7 @@ def packed_bytes_a_non_zero(bench: Bench) -> Row:
 
 
 def densify(bench: Bench) -> Row:
-    """Making batches dense in one thread, in four buffers in turn, against a memset of these buffers."""
+    """Compare making dense batches in one thread, in four buffers in turn, with a memset of these buffers."""
     import numpy as np
 
     from spikestore.train import pack

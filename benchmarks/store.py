@@ -150,7 +150,7 @@ def _address(transform: Any, source: Any) -> Any:
 
 
 def from_data(data: Path, scratch: Path) -> Any:
-    """Build the split ``train`` of the recordings; if ``train`` has no file, build the first split that has a file."""
+    """Build a set in `scratch` from the split ``train`` of the recordings, or from their first split if there is no ``train``."""
     from spikestore.pipeline import load_recipe, preprocess
     from spikestore.pipeline.sources.source_files import make_source
     from spikestore.store import Store

@@ -17,7 +17,7 @@ _BY_NUMBER = f"number={BINS}"
 
 
 def nmnist_spikingjelly_filling(scale: Scale) -> Row:
-    """N-MNIST: building with two warm workers, against SpikingJelly's preprocessing with two threads."""
+    """N-MNIST: rate of building with two warm workers, divided by the rate at which SpikingJelly fills frame folders with two threads."""
     return _filling(scale, NMNIST, Row("nmnist_spikingjelly_filling: build vs filling frame folders", 5))
 
 
@@ -51,7 +51,7 @@ def gesture_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
 
 
 def nmnist_spikingjelly_loading(scale: Scale) -> Row:
-    """N-MNIST: rate of loading dense batches, divided by the rate from SpikingJelly's frame folders, which are in the page cache, with two workers."""
+    """N-MNIST: rate of loading dense batches, divided by the rate of two workers from SpikingJelly's frame folders in the page cache."""
     return _loading(scale, NMNIST, Row("nmnist_spikingjelly_loading: loader vs warm frame folders", 10))
 
 

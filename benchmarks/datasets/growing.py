@@ -49,9 +49,9 @@ def growing_middle(scale: Scale) -> Row:
 
 
 def growing_bound(scale: Scale) -> Row:
-    """Least time that growing must spend on the rows of the former set, divided by the time of a fresh build.
+    """Measure the least time that growing must spend on the rows of the former set, divided by the time of a fresh build.
 
-    The least work is to decode these rows, to compare them with their stored hashes, and to compute their hashes for the new key and their digests.
+    The least work on a row is to decode it, to compare it with its stored hash, and to compute its digest and its hash for the new key.
     """
     row = Row("growing_bound: time for the stored rows at least ÷ time of a fresh build", better="lower")
     with _sets(scale, "z") as (former, build):

@@ -76,7 +76,7 @@ class Layout:
         )
 
     def located(self, save_to: Path) -> Any:
-        """Return the source of these recordings."""
+        """Return the source of the recordings in the folder `save_to`."""
         from spikestore.pipeline.sources.source_files import make_source
 
         return make_source(self.dataset, "train", save_to)

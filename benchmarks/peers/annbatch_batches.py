@@ -20,10 +20,10 @@ from benchmarks.peers.serve import answers, serve
 
 
 def main(columns: str, folder: str, batch: str, window: str, run: str, threads: str, cache: str) -> None:
-    """Go through all batches once for each line of standard input, whatever it contains, and print the samples/s.
+    """For each line of standard input, go through all batches once and print the samples/s.
 
-    Samples are read in runs of `run` consecutive samples, and `window` samples at a time are shuffled among each other. If
-    `cache` is "cold", the system forgets the files' pages before each pass.
+    Samples are read in runs of `run` consecutive samples, and are shuffled within windows of `window` samples. If `cache` is
+    "cold", the files are removed from the page cache before each pass.
     """
     stream = answers()
     os.environ.update(dict.fromkeys(("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), threads))

@@ -20,9 +20,9 @@ from benchmarks.peers.spikingjelly_frames import leave_out_vision
 
 
 def main(path: str, rules: str, frames: str | None = None) -> None:
-    """Integrate the events of all recordings by each of `rules`, and write the frames into the file `frames`.
+    """Integrate the events of all recordings in the file `path` by each of `rules`, and write the frames into the file `frames`.
 
-    Without `frames`, nothing is written: for each line of stdin, all recordings are integrated once, to measure the rate.
+    Without `frames`, measure the rate instead: integrate all recordings once for each line of stdin, and write nothing.
     """
     stream = answers()
     leave_out_vision()

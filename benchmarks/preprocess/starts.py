@@ -27,7 +27,7 @@ LIBRARIES = "import platformdirs, rfc8785, typer; from pydantic import BaseModel
 
 
 def first_fragment(bench: Bench) -> Row:
-    """Processor time to build a set of one fragment, against ``python -c "import numba, h5py"``."""
+    """Compare the processor time to build a set of one fragment with that of ``python -c "import numba, h5py"``."""
     recipe = bench.scratch / "first.toml"
     recipe.write_text(bench.data.recipe_text(FIRST_FRAGMENT), encoding="utf-8")
 

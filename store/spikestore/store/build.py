@@ -86,8 +86,8 @@ class Build:
         wish : callable
             Returns this builder's own plan; called only if the store has no plan to join.
         restart : bool
-            Delete the stored plan first, and reuse no fragments of earlier builds. If the folder of the new plan exists
-            already, the plan's `attempt` is increased, so that the plan has another folder.
+            Delete the stored plan first, and reuse no fragments of earlier builds. If the new plan's folder exists already,
+            the new plan gets a higher `attempt`, which leads to another folder.
 
         Raises
         ------

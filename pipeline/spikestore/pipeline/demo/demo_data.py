@@ -199,7 +199,9 @@ def _storage_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise StorageFullError(f"{folder}: no space left", path=str(folder)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise ReadOnlyStoreError(f"cannot write to {folder}", path=str(folder)) from error
+            raise ReadOnlyStoreError(
+                f"cannot write to {folder} ({error.strerror}): choose another folder", path=str(folder)
+            ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UsageError(
                 f"{folder} is a file, or below a file: choose another folder", path=str(folder)

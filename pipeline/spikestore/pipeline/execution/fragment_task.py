@@ -217,7 +217,7 @@ class _Result(NamedTuple):
     """Reasons why rows of former sets could not be read."""
 
     def put(self, build: Build, fragment: int) -> Record:
-        """Store the fragment."""
+        """Store this result as the fragment with this number."""
         events = count_events(self.content.samples)
         return build.put_encoded_fragment(fragment, self.content, skipped=self.skipped, events=events)
 

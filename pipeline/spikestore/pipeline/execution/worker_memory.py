@@ -1,4 +1,4 @@
-"""Setting of malloc that keeps freed memory in a worker process, for the arrays of its next task.
+"""Setting of malloc with which a worker process keeps freed memory for the arrays of its next task.
 
 Dask's nannies set ``MALLOC_TRIM_THRESHOLD_`` to 64 KiB. With this value glibc returns memory to the system at once, and the
 page faults of each new array cost more than the rest of a build.

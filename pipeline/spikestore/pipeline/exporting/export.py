@@ -155,10 +155,7 @@ def export(
 
 @contextlib.contextmanager
 def _new_folder(to: str | Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the path of the final folder, and a temporary folder.
-
-    At the end of the ``with`` block, the temporary folder is renamed to the path of the final folder.
-    """
+    """Yield the path of a new folder, and a temporary folder, which is renamed to this path at the end of the ``with`` block."""
     if "://" in str(to):
         raise UsageError(
             f"{to} is a URL, but an export needs a folder on this machine: pass a folder, and copy its files to the URL afterwards"

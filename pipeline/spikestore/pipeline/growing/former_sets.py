@@ -35,7 +35,10 @@ Recording = tuple[str, str, int]
 
 
 def sets_of_name(store: Store, name: str, requested: Collection[Address] = ()) -> list[FormerSet]:
-    """Return the sets of a name, none if the name does not exist or is damaged. A set that cannot be opened is left out. It is also reported, unless it is one of `requested`."""
+    """Return the sets of a name; an empty list if the name does not exist or is damaged.
+
+    Sets that cannot be opened are left out, and are reported unless they are in `requested`.
+    """
     try:
         if store.ref(name) is None:
             return []

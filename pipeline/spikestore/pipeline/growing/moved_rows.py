@@ -41,10 +41,12 @@ class _Run(NamedTuple):
 
 
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
-    """Return the parts of a new set's `rows` that former sets have: one part for each run of consecutive rows, by its first row.
+    """Return the parts of a new set's `rows` that former sets have, by the first row of each part.
 
-    The result is empty if former sets have none of the rows. It is None if there are more than `MOST_RUNS` runs, if per-sample columns of a run are damaged, or if only Zarr can decode a
-    run. After None, call `FormerRows.read`, which returns the rows that can be read.
+    The rows of a part follow each other in one fragment of a former set.
+
+    The result is empty if former sets have none of the rows. It is None if there are more than `MOST_RUNS` parts, if per-sample columns of a part are damaged, or if only Zarr can
+    decode a part. After None, call `FormerRows.read`, which returns the rows that can be read.
     """
     runs = [*_runs(former.part(rows))]
     if len(runs) > MOST_RUNS:

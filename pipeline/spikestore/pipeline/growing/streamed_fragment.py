@@ -27,7 +27,7 @@ from spikestore.store_schemas.layout import BLOCK, Layout
 
 
 class RowPart(Protocol):
-    """Consecutive rows of a new set. Their indices and values are read piece by piece."""
+    """Protocol of consecutive rows of a new set whose ``index`` and ``value`` can be read piece by piece."""
 
     @property
     def samples(self) -> SampleColumns:

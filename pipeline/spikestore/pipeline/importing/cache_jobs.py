@@ -55,7 +55,7 @@ class ReadJob:
     root : pathlib.Path
         The cache.
     names : tuple of str
-        Names of the files of the cache in the order of items, from item `first` on.
+        The cache's file names, in the order of the items, from item `first` on.
     transform : Transform
         The transform that filled the cache.
     keep : bool

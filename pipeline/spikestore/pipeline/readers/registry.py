@@ -128,7 +128,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
 def _load(name: str) -> Dataset:
     """Return a data set of another package.
 
-    The name of the package is put before the name of its reader, so sets of two packages never have the same key.
+    In the result, the name of the reader begins with the name of the package, so sets of two packages never have the same key.
     """
     entry, *others = _entry_points()[name]
     package = package_of(entry)

@@ -34,7 +34,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """The events of one recording that the transform puts into time bins. Operations of other packages are not applied.
+    """The events of one recording that reach the frames; operations of other packages are ignored.
 
     Attributes
     ----------

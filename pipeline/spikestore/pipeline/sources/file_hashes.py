@@ -110,7 +110,7 @@ def hash_files(
 
 
 def _in_threads(batch: Callable[[Sequence[int]], list[str]], places: Sequence[int]) -> list[str]:
-    """Call `batch` in several threads, each with a part of `places`; return all results in the order of `places`."""
+    """Call `batch` with parts of `places` in several threads; return all results in the order of `places`."""
     if len(places) <= 1:
         return batch(places)
     size = max(1, min(_BATCH, len(places) // _THREADS))

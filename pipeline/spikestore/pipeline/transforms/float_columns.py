@@ -1,8 +1,8 @@
-"""Frames of real numbers, computed from the columns of an `EventBlock`, but only for recordings that pass one compiled check.
+"""Frames of real numbers, computed from the columns of an `EventBlock`, but only for ordinary recordings.
 
-The check is that times are whole, sorted and within ± `EXACT`, and that events are inside the sensor. `NumpyChain` instead checks
-and copies the events of a recording several times, which takes longer than making the frames. `NumpyChain` still computes the
-recordings that fail the check, so a rejected recording has the same message as without this module.
+A recording is ordinary if its times are whole, sorted and within ± `EXACT`, and its events are inside the sensor. One compiled
+loop checks this. `NumpyChain` would check and copy the events several times, which takes longer than making the frames.
+`NumpyChain` computes only the other recordings, so a rejected recording has the same message as without this module.
 """
 
 from __future__ import annotations

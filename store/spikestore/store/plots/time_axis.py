@@ -1,4 +1,4 @@
-"""The time axis of frames: where each time bin begins, in ms if the transform gives all bins the same length in time."""
+"""The time axis of frames: in ms if the transform gives all bins the same length in time, else the numbers of the bins."""
 
 from __future__ import annotations
 

@@ -2,17 +2,17 @@
 
 1. All records are read and compared with the manifest; their block digests must give the manifest's digest.
    Nothing is written before this comparison.
-2. The plan is put.
-3. Zarr metadata and fragments are put. The objects of a fragment are put before its record, so all objects that a stored record lists exist.
-4. The destination is listed: it must have all objects with the right sizes. Then the manifest is put.
+2. The plan is written.
+3. Zarr metadata and fragments are written. A fragment's record is written after its objects, so all objects that a stored record lists exist.
+4. The destination is listed: it must have all objects with the right sizes. Then the manifest is written.
 
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
-or build resumes. Every object is compared with its record (size and SHA-256) before it is put.
+or build resumes. Every object is compared with its record (size and SHA-256) before it is written.
 
 The source is not trusted: strict models check its documents, and objects above their size limit are not read. Objects
-that the destination has already are not copied again, but compared with their hashes. To avoid a transfer, only their sizes are
-compared if the destination is no folder and has their record, unless `deep` is set: they were put before it, so they were compared then
-(docs/decisions/0010-copies-are-builds.md).
+that the destination has already are not copied again, but compared with their hashes. There is one exception, to avoid a
+transfer: in a bucket, only the sizes of objects are compared if their record is there, unless `deep` is set. They were compared
+with their hashes before this record was written (docs/decisions/0010-copies-are-builds.md).
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class CopySource:
             plan_of(features.address, data)
         except (DamagedError, MissingObjectError, NewerFormatError) as error:
             data = committed_plan(features.address, features.manifest, features.root).to_bytes()
-            message = "%s; the copy gets a plan computed from the manifest. To restore this plan, run spikestore repair %s --store %s"
+            message = "%s; the copy gets a plan computed from the manifest. To restore the plan in the source too, run spikestore repair %s --store %s"
             logger.warning(message, error, features.address.short, self._storage.url)
         return data
 

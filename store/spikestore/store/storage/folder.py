@@ -1,7 +1,7 @@
 """Storage in a local or shared folder.
 
 An object is written to a temporary file in ``.tmp`` and fsynced. Then the file gets the object's name, in one step that fails
-if the name is taken, and the folder with the name is fsynced (`durable_files`). This module uses ``os`` instead of obstore,
+if the name is taken. Then the folder that contains the name is fsynced (`durable_files`). This module uses ``os`` instead of obstore,
 whose local store does not fsync. Without obstore, a process that only reads a folder runs no Rust threads, and may fork.
 
 Links that lead out of the folder are not followed, because a malicious user may have written the store.

@@ -31,12 +31,12 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     group : str, optional
         Name or number of the group; by default the folder's group.
     private : bool
-        Whether only the group may read.
+        Whether users outside the group may not read.
 
     Returns
     -------
     list of Path
-        Files and folders of other users that have other permissions, or another group than `group`; their owners must change them.
+        Files and folders of other users with a wrong group or wrong permissions, which only their owners can change.
 
     Raises
     ------

@@ -138,7 +138,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
 
 
 def record_of_build(address: Address, plan: Plan, plan_hash: str, fragment: int, data: bytes) -> Record:
-    """Return the record of a fragment in an unfinished build, possibly of another builder.
+    """Return the record of a fragment in an unfinished build; another builder may have written it.
 
     `plan_hash` is the hash of `plan`. The caller passes it, because computing it for each of thousands of fragments takes seconds.
 

@@ -1,4 +1,4 @@
-"""The plan: the division of one build into fragments. The first builder writes it, and later builders follow it."""
+"""The plan: the division of one build into fragments. The process that begins a build writes the plan; others follow it."""
 
 from __future__ import annotations
 

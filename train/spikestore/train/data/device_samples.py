@@ -181,7 +181,7 @@ class TensorColumns:
     def batches(
         self, positions: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]
     ) -> Iterator[DeviceSamples]:
-        """Yield the samples of batches; nothing is computed on the device.
+        """Yield the samples of each batch; work on the device begins only when they are used.
 
         Parameters
         ----------

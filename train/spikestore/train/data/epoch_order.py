@@ -22,7 +22,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class RankShare:
-    """Share of each global batch that a process takes: one of R parts whose sizes differ by at most one sample.
+    """Share of each global batch that a process takes. The shares of a batch differ by at most one sample.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class BatchOrder(Protocol):
     """Whether the rows of a batch may be anywhere in the set, so that batches do not share reads."""
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows.
+        """Return the rows that a rank gets in an epoch from batch number `first` on, and the start of each batch in these rows.
 
         Returns
         -------
@@ -131,7 +131,7 @@ class SlicedOrder:
         self._rows_of = rows_of
 
     def batches(self, epoch: int, first: int, batch_size: int, share: RankShare) -> tuple[Rows, Rows]:
-        """Return the rows of a rank from global batch number `first` on, and the start of each batch in these rows."""
+        """Return the rows of a rank, and the start of each batch in these rows; see `BatchOrder.batches`."""
         rows = self._rows_of(epoch)
         starts = range(first * batch_size, len(rows), batch_size)
         batches = [rows[start : start + batch_size] for start in starts]

@@ -39,7 +39,7 @@ def absent_attribute(name: str) -> str:
 
 
 def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise an error for the first unknown argument; if torch's DataLoader has this argument, the message names a replacement.
+    """Raise an error for the first of `others`; if torch's DataLoader has this argument, the message names a replacement.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from spikestore.train.data.streaming.stream_order import (
 
 
 class OrderChoice:
-    """Orders of a set's samples, for one seed, one subset and one kind of shuffling.
+    """The orders in which loaders of the same samples, seed and kind of shuffling can yield the samples.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class OrderChoice:
         return SlicedOrder("uniform", self._samples.shuffled, scattered=True)
 
     def named(self, name: object) -> BatchOrder | None:
-        """Return the order that has this name (from the state of a loader), or None if this object cannot yield it."""
+        """Return the order with this name, which a loader's state contains; None if these samples have no such order."""
         for order in (self.of("host"), self.of("stream")):
             if order.name == name:
                 return order

@@ -92,8 +92,8 @@ def hold_out(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        With a set, the result has row numbers; with a data set, item numbers. A set, and a data set that has all rows of
-        this set and no `rebin`, give the same held-out samples.
+        With a set, the result has row numbers; with a data set, item numbers. The held-out samples are the same if the data set
+        has all rows of the set and no `rebin`.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one sample, speaker, … is held
         out, and at least one stays.

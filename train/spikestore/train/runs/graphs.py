@@ -48,7 +48,7 @@ class Recorder(Protocol):
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Return a context in which GPU work runs on the CUDA stream on which `record` records."""
+        """Return a context in which GPU work runs on the CUDA stream that `record` uses."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], None]]:
         """Record the GPU work of `work` without running it; return the result of `work` and a function that replays it.
@@ -73,7 +73,7 @@ class CudaRecorder:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Return a context in which GPU work runs on the CUDA stream on which `record` records."""
+        """Return a context in which GPU work runs on the CUDA stream that `record` uses."""
         before = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(before)
         with torch.cuda.stream(self._stream):

@@ -3,8 +3,8 @@
 Every rank takes its share of each global batch and pads the share to as many time bins as the whole batch has. It multiplies the
 summed loss of the share by the number of ranks, and divides the product by the number of samples of the global batch.
 ``DistributedDataParallel`` averages gradients over ranks, so the result is the gradient of the mean over the global
-batch, even if shares differ in size. Numbers such as that of the correctly classified samples are summed over ranks, so that all
-ranks make the same decisions.
+batch, even if shares differ in size. Counts, such as the number of correctly classified samples, are summed over ranks, so that
+all ranks make the same decisions.
 
 When a rank fails, it reports the cause. The other ranks lose their connection and see that another rank failed first: they
 raise `AnotherRankError`, for which ``spikestore train`` prints nothing.
@@ -125,7 +125,7 @@ class Ranks:
         return nn.functional.pad(frames, (0, 0) * (frames.dim() - 2) + (0, missing))
 
     def from_first(self, make: Callable[[], _T]) -> _T:
-        """Return the result of `make` on rank 0 to all ranks; the other ranks do not call `make`."""
+        """Return, on all ranks, the result of `make` on rank 0; the other ranks do not call `make`."""
         if self.count == 1:
             return make()
         value = [make() if self.first else None]

@@ -115,7 +115,10 @@ class CochleaReader(HDF5Reader):
         return f"{self._path.name}: recording {row}"
 
     def n_events(self) -> npt.NDArray[np.int64]:
-        """Return the number of events of each recording, int64, shape (len(self),): the lengths of ``spikes/units``. The units are read only if the file does not state these lengths in a form that can be read without them."""
+        """Return the number of events of each recording: int64, shape (len(self),).
+
+        These are the lengths in ``spikes/units``. The units themselves are read only if `vlen_lengths` cannot read the lengths alone.
+        """
         try:
             lengths = vlen_lengths(self._units, self._count)
         except HDF5_ERRORS as error:

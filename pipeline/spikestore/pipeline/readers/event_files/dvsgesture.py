@@ -4,7 +4,7 @@ A file is a NumPy array of shape (n, 4) with the columns x, y, p, and t in ms. T
 name of its folder contains the user and the lighting. Times are multiplied by 1000 and truncated to int64 µs. Floating-point
 times are multiplied in their own precision. Integer times are converted to int64 before they are multiplied; Tonic multiplies
 them in the dtype of the file. Events equal those of `tonic.datasets.DVSGesture` bit for bit, unless Tonic's product overflows
-in that dtype. Values that Tonic's dtypes change silently are an error here: coordinates that are fractional or outside the
+in the dtype of the file. Values that Tonic's dtypes change silently are an error here: coordinates that are fractional or outside the
 sensor, polarities other than 0 and 1, and times that exceed int64. Nothing is unpickled.
 
 Recordings are sorted by the relative path of their file. Tonic's order depends on the file system, so a row of Tonic's data

@@ -56,7 +56,7 @@ class Item(NamedTuple):
 
     @property
     def fields(self) -> tuple[EventField, ...]:
-        """Fields that the events have."""
+        """Names of the fields that the events of this item have."""
         return tuple(field for field in _FIELDS if getattr(self.events, field) is not None)
 
 
@@ -230,7 +230,10 @@ def hash_of(item: Item, label_name: str) -> str:
 
 
 def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading.Lock]:
-    """Return the data set of a pickled copy that was sent to this process, and the lock for reading this data set."""
+    """Return the data set of a pickled copy that was sent to this process, and the lock for reading this data set.
+
+    `path` has the folders from which the sender imports modules.
+    """
     key = hashlib.sha256(copy).hexdigest()
     with _loading:
         if key not in _loaded:

@@ -16,7 +16,7 @@ MOST_FILES = 20
 
 
 def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
-    """Return names, keys, digests, files, licence, citation, versions, a recipe, and the command that builds the sets again.
+    """Return what identifies the sets (names, keys, digests, source), and a recipe and a command that build them again.
 
     Parameters
     ----------

@@ -87,8 +87,8 @@ def duplicates(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     dict
         ``across``: for each pair of splits, the number of samples of the second split that the first split has too; ``within``: for each split, the
         number of samples that equal an earlier one; ``other_class``: number of groups of equal samples with several classes; ``groups``:
-        number of groups of equal samples; ``listed``: at most `MOST_LISTED` groups, first those with samples of several splits; each is a list
-        of mappings with ``split``, ``row`` and ``class``.
+        number of groups of equal samples; ``listed``: at most `MOST_LISTED` groups, first those with samples of several splits; a group is a
+        list with the ``split``, the ``row`` and the ``class`` of each sample.
     """
     members: dict[int, list[tuple[str, int, int]]] = {}
     for split, facts in splits.items():

@@ -1,4 +1,4 @@
-"""Frames of real numbers of single recordings: voxel grids, time surfaces and averaged time surfaces.
+"""Voxel grids, time surfaces and averaged time surfaces of single recordings; their values are real numbers.
 
 The formulas are Tonic's (1.7.0), with the same order of operations and the same types, so that rounding is the same. Two things
 differ: a value is rounded to float32, and exp is computed in the same way on every processor (`kernels.exponential`).

@@ -1,7 +1,7 @@
 """Conversion of the columns of an `EventBlock` to the few dtypes that the compiled pass supports.
 
 The pass supports few dtypes, because numba compiles the pass separately for each dtype. Columns of common dtypes are views,
-without a copy; other columns are converted. A value that does not fit becomes one above `Column.last`. The pass then
+without a copy; other columns are converted. A value that does not fit is replaced by a value above `Column.last`. The pass then
 reports the recording as unusual, and `FusedChain` transforms the unchanged recording with `NumpyChain`.
 """
 

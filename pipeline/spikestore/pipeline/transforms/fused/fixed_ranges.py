@@ -82,13 +82,13 @@ def fixed_ranges(
     t : array
         Times of the events as they were read, in µs. If `table` is given, codes of these times instead.
     table : int64 array or None
-        Time of each code, after all time factors; for files with float16 times, as a multiple of `UNIT`.
+        Time of each code, after all time factors: as a multiple of `UNIT` for the rules ``HALF_…``, else in µs.
     factors : float64 array
         Factors by which times in `t` are multiplied, one after the other; not used with `table`.
     low, high : int
         Position of the first event, and the end (exclusive) of the events.
     first, last : int
-        Times of the first and the last event, in the same unit.
+        Times of the first and the last event, after all time factors, in the unit of `table`; in µs without `table`.
     """
     none = np.zeros(0, np.int64)
     span = last - first

@@ -137,7 +137,7 @@ def _count_bin(
 ) -> Any:
     """Append the non-zeros of one bin; return the new end of the output. The events of the bin have the positions `behind` to `until` - 1.
 
-    All elements of `counts`, `marks` and `summary` are 0 before and after the call. The dtype of `counts` must be large enough
+    All elements of `counts`, `marks` and `summary` must be 0 before the call, and are 0 after it. The dtype of `counts` must be large enough
     for all counts.
     """
     words = len(marks)

@@ -34,7 +34,7 @@ def scaled(t: Array, table: Array | None, factors: Array, i: int) -> Any:
 
 @inner
 def search(t: Array, table: Array | None, factors: Array, key: Any, low: Any, high: Any) -> Any:
-    """Return the number of the first event from `low` to `high` - 1 whose scaled time is at least `key`; `high` if there is no such event."""
+    """Return the number of the first event from `low` to `high` - 1 with a time (see `scaled`) of at least `key`; `high` if there is none."""
     place, step = low, _LAST_STEP
     while place < high and scaled(t, table, factors, place) < key:
         low = place + 1

@@ -81,7 +81,7 @@ class EventThinning(ChanceAugmentation):
 class TimeMask(CheckedAugmentation):
     """Drop all events in adjacent time bins of each sample.
 
-    The number of these bins is drawn uniformly from 0 to `bins`, or is a share of the sample's bins (`share`). Then the
+    The number of these bins is drawn uniformly from 0 to `bins`, or is a share of the sample's bins (see `share`). Then the
     first of these bins is drawn. If a sample has fewer bins than the drawn number, all of its bins are masked.
 
     Attributes

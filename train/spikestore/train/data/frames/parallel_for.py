@@ -91,7 +91,7 @@ class ParallelFor:
         """Divide the samples 0 to `samples` - 1 into ranges, and begin to call ``part(first, last)`` for these ranges in the threads.
 
         Threads that have other work may begin late or not at all; the thread that calls `SharedWork.largest` does the
-        parts that no thread has taken.
+        ranges that no thread has taken.
         """
         parts = min(self._parts, samples)
         edges = [samples * number // parts for number in range(parts + 1)] if parts else [0]

@@ -228,11 +228,11 @@ class Augmentations:
 
 
 def in_order(augment: Sequence[_Augmentation]) -> tuple[_Augmentation, ...]:
-    """Return augmentations in the order in which they are applied: thinning (also in a `OneOf`), then blending, then the others.
+    """Return augmentations in the order in which they are applied: `EventThinning` (also in a `OneOf`), then `Blend`, then the others.
 
-    Thinning and blending draw random bits for each event of a count, and these bits depend on the place of the count.
+    `EventThinning` and `Blend` draw random bits for each event of a count, and these bits depend on the place of the count.
     Other augmentations may move two counts to one place. If they came first, the events of both counts would get the
-    same bits. Thinning before a move gives the same distribution of results as thinning after it.
+    same bits. Thinning before a move gives the same distribution of results as thinning after the move.
 
     A callable of the user keeps its place: augmentations before it in `augment` are applied before it, later ones after it.
     """

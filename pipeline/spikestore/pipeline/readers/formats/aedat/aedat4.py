@@ -55,7 +55,7 @@ class _Decoder:
 
 
 class _EndedError(Exception):
-    """The process ended."""
+    """The process that decodes files ended."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,9 +1,10 @@
 """Accuracy gained from the times of spikes: ``python -m benchmarks.accuracy [--seeds N] [--size small|full] [--data DIR] [--json FILE]``.
 
-A network with the configuration ``configs/demo.toml`` is compared with a linear read-out of the spikes summed over time. The network and the read-out use the same feature sets, and are fitted on the split ``train``. The epoch of
-the network and the penalty of the read-out are chosen on the split ``valid``. The result for
-each random seed of the network is the accuracy of the network minus that of the read-out, in percentage points. The read-out
-has no seed: its loss is convex, and is minimised until it no longer changes.
+A network with the configuration ``configs/demo.toml`` is compared with a linear read-out of the spikes summed over time. The
+network and the read-out use the same feature sets, and are fitted on the split ``train``. The epoch of the network and the
+penalty of the read-out are chosen on the split ``valid``. The result for each random seed of the network is the accuracy of
+the network minus that of the read-out, in percentage points. The read-out has no seed: its loss is convex, and is minimised
+until it no longer changes.
 """
 
 from __future__ import annotations

@@ -278,6 +278,8 @@ def test_failures_are_spikestore_errors_and_leave_no_file(
     with pytest.raises(StoreError, match="SSC") as caught:
         write_small(tmp_path)
     assert type(caught.value) is expected
+    if expected is ReadOnlyStoreError:
+        assert str(caught.value).endswith(f"SSC ({raised.strerror}): choose another folder")
     assert contents(tmp_path) == {}
 
 

@@ -82,7 +82,8 @@ def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
 
     Recordings are read in blocks, and all times of a block get one type. So with mixed types, the frames of a recording could
     depend on the other recordings of its block. Integers and float16 times are an exception, because both become integers in µs.
-    But ``fixed_duration``, and ``fixed_frames_number`` with ``split_by = "time"``, compute with the stored float16 times.
+    There is no exception for ``fixed_duration``, and for ``fixed_frames_number`` with ``split_by = "time"``: they compute with
+    the stored float16 times.
 
     Parameters
     ----------

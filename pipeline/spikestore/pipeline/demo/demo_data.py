@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -200,7 +201,8 @@ def _storage_errors(folder: Path) -> Iterator[None]:
             raise StorageFullError(f"{folder}: no space left", path=str(folder)) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ReadOnlyStoreError(
-                f"cannot write to {folder} ({error.strerror}): choose another folder", path=str(folder)
+                f"cannot write to {folder} ({os.strerror(error.errno)}): choose another folder",
+                path=str(folder),
             ) from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise UsageError(

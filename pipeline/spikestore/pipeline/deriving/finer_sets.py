@@ -72,7 +72,7 @@ def find_finer_rows(
 
 
 def _nested(sets: Iterable[FeatureSet], transform: Transform) -> Iterator[_Candidate]:
-    """Yield the sets from which the set of `transform` can be computed: each of its counts is a sum of their counts."""
+    """Yield each set whose counts can be summed to the counts of the set of `transform`."""
     for features in sets:
         layout = features.layout
         if (

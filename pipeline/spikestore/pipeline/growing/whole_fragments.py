@@ -28,7 +28,8 @@ def whole_fragment(
     """Return a fragment of a new set, copied from a fragment of a former set that has exactly the same rows in the same order.
 
     Returns None if no former set has such a fragment, if the two sets encode ``index`` or ``value`` in different ways, if only Zarr
-    supports their codecs, or if the fragment cannot be read or is damaged. If the result is None, `FormerRows.read` returns the rows that can still be taken from former sets.
+    supports their codecs, or if the fragment cannot be read or is damaged. In these cases, call `FormerRows.read`: it returns
+    the rows that can still be taken from former sets.
 
     Parameters
     ----------

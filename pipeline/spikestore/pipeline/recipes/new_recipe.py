@@ -108,7 +108,7 @@ def transform_of(chosen: FrameChoices, defaults: FrameChoices) -> list[dict[str,
 
 
 def default_name(dataset: str, chosen: FrameChoices, defaults: FrameChoices) -> str:
-    """Return the name of a data set with the size and the time bins of its frames, such as ``shd-100ch-4ms``.
+    """Return a name that contains the data set, the size of the frames and the time bins, such as ``shd-100ch-4ms``.
 
     Raises the errors of `transform_of`.
     """

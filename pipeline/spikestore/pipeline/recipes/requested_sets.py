@@ -168,7 +168,7 @@ def set_of_dataset(
     UnsupportedTransformError
         A part of the transform has no spec; the message names it.
     UsageError
-        Neither or both of `dataset` and `transform` contain a transform, or the recordings cannot be identified.
+        No transform is given, or `dataset` has a transform although `transform` is given; or the recordings cannot be identified.
     """
     from spikestore.pipeline.sources.item_lists import is_composed, leaf_of_object, list_items
     from spikestore.pipeline.sources.item_sources import refuse_unidentified, source_of_dataset

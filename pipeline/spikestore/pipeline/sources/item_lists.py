@@ -146,7 +146,7 @@ class _Walk:
         return leaf, row
 
     def _count(self, dataset: Any) -> int:
-        """Return how many items a data set has; add the data sets inside it that are no `Subset` or `ConcatDataset` to ``leaves``."""
+        """Return how many items a data set has. Add to ``leaves`` the data set, or the data sets inside a `Subset` or `ConcatDataset`."""
         kind = _kind(dataset)
         if kind == "ConcatDataset":
             return sum(self._count(part) for part in dataset.datasets)

@@ -92,7 +92,7 @@ def hold_out(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        With a set, the result has row numbers; with a data set, item numbers. The held-out samples are the same if the data set
+        With a set, the result has row numbers; with a data set, item numbers. Both hold out the same samples if the data set
         has all rows of the set and no `rebin`.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one sample, speaker, … is held

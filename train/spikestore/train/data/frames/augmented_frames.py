@@ -71,7 +71,7 @@ def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) 
 
 @compiled
 def _places_of_tables(numbers: _Int64s, places: int) -> int:
-    """Return the longest row of a table (see `tabulate`) that a step of the kind ``MIX_REGION`` needs; 0 without such a step."""
+    """Return the length of a row of `tables` (see `tabulate`) that suffices for all steps ``MIX_REGION``; 0 without such a step."""
     most = 0
     for step in range(len(numbers)):
         if numbers[step, 0] == MIX_REGION:

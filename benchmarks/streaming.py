@@ -102,7 +102,7 @@ def _spans(features: Any) -> list[tuple[int, int]]:
 
 
 def decode_and_fill(bench: Any) -> Row:
-    """An epoch of ``stream``, against a loop that only reads all rows in the order of the set and writes frames. Both have two threads.
+    """Speed of ``stream``, relative to a loop that only reads all rows in the order of the set and writes frames. Both have two threads.
 
     Each thread of the loop writes all its batches to the same memory.
     """
@@ -110,7 +110,10 @@ def decode_and_fill(bench: Any) -> Row:
 
 
 def decode_and_keep(bench: Any) -> Row:
-    """The same, but the loop has memory for four batches, as ``stream`` has, whose batches stay valid while the next ones are made."""
+    """As `decode_and_fill`, but the loop has memory for four batches, as ``stream`` has.
+
+    Batches of ``stream`` stay valid while the next ones are made.
+    """
     return _against_a_loop(bench, Row("stream_vs_decoding_and_filling_four_batches"), buffers=2)
 
 

@@ -127,7 +127,7 @@ def against_paper(name: str) -> Row:
 
 
 def copy_against_paper(name: str) -> Row:
-    """Bound of `against_paper`: a plain copy of the dense frames into memory that is already allocated, against the paper's function.
+    """Bound of `against_paper`: speed of a copy of the dense frames into allocated memory, divided by the speed of the paper's function.
 
     Our code writes as many bytes as this copy, so it cannot be much faster than this copy.
     """

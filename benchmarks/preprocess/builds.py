@@ -118,7 +118,7 @@ def from_start(bench: Bench) -> Row:
 
 
 def dask_against_bare(bench: Bench) -> Row:
-    """Two Dask workers, against two processes that build the same fragments without Dask."""
+    """Speed of two Dask workers, divided by the speed of two processes that build the same fragments without Dask."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 

@@ -12,7 +12,7 @@ from benchmarks.preprocess.builds import fill_cache
 
 
 def index_and_value_bytes(bench: Bench) -> Row:
-    """Stored bytes of ``index`` and ``value`` per non-zero, against the entropies of the distributions of gaps (`gaps_of`) and of values."""
+    """Stored bytes of ``index`` and ``value`` per non-zero, divided by the sum of the entropies of gaps (`gaps_of`) and values."""
     from spikestore.pipeline.execution.schedulers import InProcess
 
     features = build(bench, target(bench, bench.recordings), InProcess())

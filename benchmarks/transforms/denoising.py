@@ -34,7 +34,7 @@ def refractory_period(scale: Scale) -> Row:
 
 
 def center_crop(scale: Scale) -> Row:
-    """Compare the speed of ``center_crop`` to 96 x 96 pixels and frames of 10 ms with that of Tonic's classes."""
+    """Compare our speed with Tonic's: ``center_crop`` to 96 x 96 pixels, then frames of 10 ms."""
     from tonic import transforms
 
     part = transforms.CenterCrop((SIDE, SIDE, 2), 96)

@@ -1,4 +1,4 @@
-"""Time of computing a coarse set from a finer set, and of a sweep over bin widths; both against builds from the recordings.
+"""Comparisons with builds from the recordings: a coarse set is computed from a finer set, and a sweep builds several bin widths.
 
 All builds run in one process, and all files are in the page cache.
 """

@@ -116,7 +116,7 @@ def update(storage: Storage, name: str, pins: Pins, *, check: Check | None = Non
     Raises
     ------
     UsageError
-        A name is invalid; there is no set; the sets have different transforms; or other writers were always faster.
+        The name or a split is invalid; `pins` is empty; the sets have different transforms; or other writers were always faster.
     DamagedError, NewerFormatError
         The newest entry is damaged, or has a newer format.
     """

@@ -207,7 +207,7 @@ def no_such_name(
 
 
 def _address(storage: Storage, text: str) -> Address:
-    """Return the address that ``TRANSFORM/SOURCE`` means, or the address of the set that has a key beginning with `text`."""
+    """Return the address of a set. `text` has the beginnings of both keys, as ``TRANSFORM/SOURCE``, or the beginning of one key."""
     match = _KEY_PREFIX.match(text)
     if match is None:
         raise no_such_name(storage, text)

@@ -93,9 +93,9 @@ def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
 
 
 def _stated(source: Source) -> dict[tuple[str, str], int]:
-    """Return the lengths of those data sets of a source that the user identified by a version; keys are (Python class, version).
+    """Return the number of items of each data set that the user identified by a version; keys are (Python class, version).
 
-    Data sets with the same class and version, but different lengths, are left out.
+    Data sets with the same class and version, but different numbers of items, are left out.
     """
     parts = () if source.items is None else source.items.parts
     lengths: dict[tuple[str, str], set[int]] = {}

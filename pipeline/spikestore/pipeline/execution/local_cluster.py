@@ -91,7 +91,7 @@ class WorkerProcesses:
         return process
 
     def close(self) -> None:
-        """Kill the waiting processes."""
+        """Kill the processes that `prepare` started and that no worker uses yet."""
         while self._waiting:
             end(self._waiting.pop())
 

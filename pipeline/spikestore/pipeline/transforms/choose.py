@@ -58,8 +58,8 @@ def executor_for(
     Raises
     ------
     UsageError
-        The requested executor does not support this transform. Or an operation of another package cannot run: the
-        installed packages do not have its function, or not with the version and the parameters in `transform`.
+        The requested executor does not support this transform. Or an operation of another package cannot run: its
+        function is not installed, or does not have the version and the parameters in `transform`.
     MissingExtraError
         Tonic was requested and is not installed.
     """

@@ -1,9 +1,8 @@
 """A transform that Tonic's own classes compute (``executor = "tonic"``); tests compare the other executors with it.
 
-Checks, numbers of bins and messages are those of `NumpyChain`. Tonic applies its operations and finds the events of each bin.
-Tonic also counts the events. `NumpyChain` does these things where Tonic would fail or its integers could overflow, and counts if a
-dense frame is large. ``tonic.transforms.Compose`` is
-not used, because it stops at an empty array and returns the raw events.
+Checks, numbers of bins and messages are those of `NumpyChain`. Tonic applies its operations, finds the events of each bin, and
+counts the events. `NumpyChain` takes over a step where Tonic would fail or its integers could overflow. It also counts the events if
+the dense frames of a recording are large. ``tonic.transforms.Compose`` is not used, because it stops at an empty array and returns the raw events.
 """
 
 from __future__ import annotations

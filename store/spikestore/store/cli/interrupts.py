@@ -1,8 +1,8 @@
 """Functions for a Ctrl-C whose `KeyboardInterrupt` is dropped, and for a second Ctrl-C.
 
-torch's import drops exceptions in some places, and Python drops exceptions of finalisers and of callbacks of weak references, for
-which it prints a traceback. If such an exception were the `KeyboardInterrupt` of Ctrl-C, the command would go on, perhaps with
-incomplete modules. Therefore the exception is raised again: after the imports, or 50 ms later.
+torch's import drops exceptions in some places. Python drops exceptions of finalisers and of callbacks of weak references, and only
+prints their traceback. After a dropped `KeyboardInterrupt`, the command would go on, perhaps with incomplete modules. Therefore the
+`KeyboardInterrupt` is raised again: after the imports, or 50 ms later.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def refuse_other_content(
 def refuse_damaged_copy(
     existing: FeatureSet, source: FeatureSet, label: str, progress: Progress | None
 ) -> None:
-    """Decode a set that is not copied, because the destination has it already; raise `DamagedError` if it is damaged there.
+    """Decode the set that the destination has already; raise `DamagedError` if it is damaged.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
-"""SplitMix64, the hash that makes all random choices of loading, and 64-bit hashes of numbers made with it.
+"""SplitMix64, the hash from which all random choices of loading are made.
 
-SplitMix64 is by Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014. SplitMix64 does not
-depend on random streams of libraries, which may change between versions. Torch tensors, compiled loops and GPU kernels
-cannot share one function. So `random_bits`, `draw_kernels` and `gpu_augmented_frames` each have a function of their
+SplitMix64 is by Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014. Random streams of
+libraries are not used, because they may change between versions.
+
+Torch tensors, compiled loops and GPU kernels cannot share one function. So `random_bits`, `draw_kernels` and `gpu_augmented_frames` each have a function of their
 own, with the constants of this module.
 """
 

@@ -19,8 +19,8 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 class Arithmetic:
     """Runs forward and backward passes in a given precision.
 
-    ``float16`` has a small range of exponents, in which small gradients become 0. So with ``float16``, the loss is
-    scaled up for the backward pass, and the gradients are scaled down afterwards. If gradients are not finite, the step
+    In ``float16``, small gradients become 0. So with ``float16``, the loss is scaled up for the backward pass, and the
+    gradients are scaled down afterwards. If gradients are not finite, the step
     is skipped, and the scale is lowered (Micikevicius et al., 2018, Mixed Precision Training).
 
     Parameters

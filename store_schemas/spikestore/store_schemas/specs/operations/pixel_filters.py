@@ -20,10 +20,10 @@ class Decimation(Spec):
 
 
 class Denoise(Spec):
-    """Keep an event only if one of the four neighbouring pixels had an event less than ``filter_time`` before, like ``tonic.transforms.Denoise``.
+    """Keep an event only if one of the four neighbouring pixels had an event less than ``filter_time`` before it, like ``tonic.transforms.Denoise``.
 
     Events need a field ``y``. As in Tonic, every pixel up to the largest x and y of the recording is treated as if it had an
-    event at time 0. So all events before ``filter_time`` are kept, except in a recording of only the pixel (0, 0).
+    event at time 0. So all events before ``filter_time`` are kept, except if all events of the recording are at the pixel (0, 0).
     """
 
     op: Literal["denoise"] = "denoise"

@@ -139,7 +139,8 @@ class Assembly:
             The dense frames would exceed `max_frame_bytes`; the message names the longest sample. Or an augmentation cannot be applied,
             or has made a sample longer than `pad_to`.
         DamagedError
-            As in `PendingBatch.taken`, for samples in host memory that are packed first.
+            A sample in host memory has a non-zero outside of its frames. If the frames are still being written, `PendingBatch.taken`
+            raises this error.
         """
         if not self._sparse and len(samples):
             self._refuse_giant(samples)

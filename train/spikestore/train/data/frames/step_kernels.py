@@ -81,7 +81,10 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Move or drop the first `count` non-zeros as `AugmentationStep` says, with its stride `a`, size `b` and height `c`, and the sample's numbers `own` and `second` in the rows of its `drawn`."""
+    """Move or drop the first `count` non-zeros of a sample as `AugmentationStep` says.
+
+    `a`, `b` and `c` are the stride, the size and the height of the step. `own` and `second` are the sample's numbers in ``drawn`` of the step.
+    """
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):

@@ -383,7 +383,7 @@ def _grid(states: Tensor) -> tuple[int]:
 
 
 def _parameters(neuron: Neuron) -> tuple[Tensor, Tensor, float]:
-    """Return threshold, minimum and reset of a neuron for a kernel. If minimum or reset is None, its place has an unused value."""
+    """Return threshold, minimum and reset of a neuron for a kernel. If minimum or reset is None, the result has another value instead, which the kernel does not use."""
     return neuron.threshold, _or(neuron.minimum, neuron.threshold), neuron.reset or 0.0
 
 

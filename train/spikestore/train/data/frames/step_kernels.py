@@ -81,10 +81,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Move or drop the first `count` non-zeros of a sample as `AugmentationStep` says.
-
-    `a`, `b` and `c` are the stride, the size and the height of the step. `own` and `second` are the sample's numbers in ``drawn`` of the step.
-    """
+    """Move or drop `count` non-zeros of a sample: see `AugmentationStep`, with stride `a`, size `b`, height `c`; `own` and `second` are from ``drawn``."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):

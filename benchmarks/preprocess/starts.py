@@ -87,7 +87,7 @@ def _compared(row: Row, ours: Callable[[], list[object]], imports: str, librarie
 
 
 def _processor_seconds(arguments: list[object]) -> float:
-    """Run Python, and return the seconds of processor time that it takes, including time in the system."""
+    """Run Python, and return the processor time that it takes, in s, including time in the kernel."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(

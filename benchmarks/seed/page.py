@@ -80,7 +80,7 @@ def write_page(folder: Path, document: dict[str, Any], dataset: Any) -> None:
     folder : Path
         Folder of the page; created if it does not exist.
     document : dict
-        The benchmark's JSON.
+        The results, as ``python -m benchmarks.seed --json`` writes them.
     dataset : tonic.Dataset
         Data set whose first sample is plotted.
     """

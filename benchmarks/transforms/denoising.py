@@ -26,7 +26,7 @@ def denoise(scale: Scale) -> Row:
 
 
 def refractory_period(scale: Scale) -> Row:
-    """Compare the speed of ``refractory_period`` and frames of 10 ms with that of Tonic's classes."""
+    """Compare the speed of ``refractory_period`` and ``to_frame`` (10 ms) with the speed of the same transforms in Tonic."""
     from tonic import transforms
 
     part = transforms.RefractoryPeriod(1_000)

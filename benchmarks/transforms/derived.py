@@ -72,7 +72,7 @@ def sweep(scale: Scale) -> Row:
 def sweep_bound(scale: Scale) -> Row:
     """Time to encode and store the rows of five sets, divided by the time of five builds.
 
-    This is a lower bound for one pass over the recordings, which also has to encode and store all five sets.
+    One pass over the recordings must do the same encoding and storing, so this ratio is a lower bound for the time of one pass.
     """
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     located = make_source("SSC", "train", data)

@@ -144,7 +144,7 @@ class _Drawn:
 
 
 def _stored(case: _Case, scale: Scale, folder: Path) -> tuple[FeatureSet, Any]:
-    """Return the feature set of a case, built in a new store, and a filled cache of Tonic with the same frames."""
+    """Build the feature set of a case in a new store, and fill a cache of Tonic with the same frames. Return the set and the cache."""
     import tonic
 
     recordings = case.recordings(scale.recordings or (8 if scale.small else 64))

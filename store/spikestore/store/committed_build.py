@@ -109,8 +109,8 @@ class CommittedBuild:
     ) -> Iterator[tuple[str, str | None]]:
         """Yield the path and the hash of each object of a fragment.
 
-        If the record is damaged, each hash is None, and `objects` (texts about damaged objects, by path) gets two entries: one for
-        the record, and one that says that the values of the fragment cannot be read, with the reason `why`.
+        If the record is damaged, each hash is None, and two entries are added to `objects` (texts about damaged objects, by path): one for
+        the record, and one for the values of the fragment, which cannot be read because of `why`.
         """
         try:
             record = self.record(fragment)

@@ -163,7 +163,7 @@ def refuse_unknown_name(storage: Storage, text: str) -> None:
 
 
 def all_addresses(storage: Storage, transform: str = "") -> Iterator[Address]:
-    """Yield the addresses of all sets of a store, also of unfinished ones, whose transform key begins with `transform`, sorted.
+    """Yield the sorted addresses of all sets of a store, unfinished sets included, if their transform key begins with `transform`.
 
     Folders whose names are not keys are left out: `odd_entries` reports them.
     """

@@ -204,7 +204,7 @@ class SetReview:
         times = density * sum(dtype.itemsize for dtype in narrow_dtypes(manifest)) / 4
         if times > 1:
             logger.warning(
-                "%s: %.0f %% of the values in its frames are not 0: in memory, the set takes %.2f times as much as dense frames",
+                "%s: %.0f %% of the values in its frames are not 0: in memory, the set takes %.2f times as much as dense frames would",
                 self._label,
                 100 * density,
                 times,

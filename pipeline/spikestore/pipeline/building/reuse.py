@@ -116,7 +116,7 @@ class Reuse:
         return look, self.former_rows(wanted, look) if finer is None else finer
 
     def _finer_rows(self, wanted: RequestedSet) -> FinerRows | None:
-        """Return the rows of a new set that can be computed from a finer set, and log one line; None if there is no such set."""
+        """Return the rows of a new set that can be computed from a finer set, and log their number; None if there is no such set."""
         rows = self._find_finer_rows(wanted)
         if rows is not None:
             self._report(wanted.label, rows, "derived")
@@ -199,7 +199,7 @@ def _look_of(finer: FinerRows) -> SourceLook:
 def events_to_read(look: SourceLook, former: FormerRows | None) -> tuple[int, float]:
     """Return the number of events to read, and the number of events from which the time of the build is estimated.
 
-    The second number also contains a part of the events of rows that are taken from stored sets, because taking rows needs time too.
+    For rows that are taken from stored sets, the second number includes a share of their events, because taking rows needs time too.
     """
     total = int(look.n_events.sum())
     if former is None:

@@ -72,14 +72,15 @@ def recipe(
     bin_ms: Annotated[
         float | None,
         typer.Option(
-            "--bin-ms", help="Length of a time bin in ms; by default as in the shipped recipe, else 10."
+            "--bin-ms",
+            help="Length of a time bin in ms; by default the length in the shipped recipe, or 10 without such a recipe.",
         ),
     ] = None,
     bins: Annotated[
-        int | None, typer.Option("--bins", help="Number of time bins of each recording; replaces --bin-ms.")
+        int | None, typer.Option("--bins", help="Number of time bins of each recording, instead of --bin-ms.")
     ] = None,
     bin_events: Annotated[
-        int | None, typer.Option("--bin-events", help="Number of events per time bin; replaces --bin-ms.")
+        int | None, typer.Option("--bin-events", help="Number of events per time bin, instead of --bin-ms.")
     ] = None,
     max_ms: Annotated[
         float | None, typer.Option("--max-ms", help="Drop events after this time in ms; 0 keeps all.")

@@ -42,7 +42,7 @@ class FinerRows(FormerRows):
 
     @property
     def finer(self) -> FeatureSet:
-        """The set with more time bins or channels, whose cells are summed."""
+        """The finer set: it has more time bins or channels than the new set, and its values are summed."""
         return self.sets[0].features
 
     def describe(self) -> str:

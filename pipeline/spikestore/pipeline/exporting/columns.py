@@ -30,7 +30,7 @@ CreateArray = Callable[[str, int, np.dtype[Any]], Array]
 class Appender:
     """Appends values in whole chunks to an array on disk.
 
-    A chunk is written once it is full, because a chunk that is written in two parts would be encoded twice.
+    A chunk is written only when it is full, because a chunk that is written in two parts would be encoded twice.
     """
 
     def __init__(self, array: Array, dtype: np.dtype[Any]) -> None:

@@ -92,7 +92,7 @@ class FormerRows:
         return " and ".join(f"{label}@{features.digest[:12]}" for label, _, features in used)
 
     def part(self, rows: range) -> FormerRows:
-        """Return a copy for some consecutive rows of the new set, to send to a task: `set_of` and `row_of` have entries for these rows only."""
+        """Return a smaller copy for a task: `set_of` and `row_of` have entries only for `rows` of the new set."""
         own = slice(rows.start - self.first_row, rows.stop - self.first_row)
         return replace(self, set_of=self.set_of[own], row_of=self.row_of[own], first_row=rows.start)
 

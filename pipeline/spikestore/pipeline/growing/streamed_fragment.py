@@ -59,7 +59,7 @@ class FormerPart:
         self._first, self._last = (int(rows.offsets[row]) for row in (first, first + len(samples)))
 
     def pieces(self, name: str) -> Iterator[npt.NDArray[Any]]:
-        """Yield ``index`` or ``value`` of these rows; see `RowPart`. Other rows of the same blocks of 64 rows are checked, but not yielded."""
+        """Yield the column ``index`` or ``value`` of this part in pieces; see `RowPart`. Other rows of the same blocks of 64 rows are checked, but not yielded."""
         for begins, piece in self._rows.pieces(name):
             own = piece[max(self._first - begins, 0) : max(self._last - begins, 0)]
             if len(own):

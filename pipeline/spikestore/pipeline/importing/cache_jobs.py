@@ -137,7 +137,7 @@ class StoreJob:
         Raises
         ------
         SourceChangedError
-            A file that was read again changed after it was hashed.
+            A file has changed since it was hashed.
         LayoutError, SourceNotFoundError, SourceError
             A file cannot be read again; see `read_sample`.
         StoreError

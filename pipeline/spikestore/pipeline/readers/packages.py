@@ -1,4 +1,4 @@
-"""Names of the packages that register data sets and formats."""
+"""Names of the packages that register data sets and formats as entry points."""
 
 from __future__ import annotations
 

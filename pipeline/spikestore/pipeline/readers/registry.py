@@ -1,4 +1,4 @@
-"""Registry of data sets, both built-in and of other packages; functions that find their files and open readers.
+"""Registry of built-in data sets and of data sets of other packages. Functions find the files of a data set and open readers.
 
 See `spikestore.pipeline.readers.dataset`. Only `open_reader` imports HDF5, because a run that finds all feature sets in the
 store does not need HDF5.

@@ -307,7 +307,7 @@ def resolve(
     copy: bool = True,
     progress: Progress | None = None,
 ) -> Resolution:
-    """Look up sets in the store, then in the upstreams.
+    """Look up sets in the store, then in the upstreams. Return which sets exist, are missing, or are unavailable.
 
     Parameters
     ----------
@@ -325,8 +325,8 @@ def resolve(
     Raises
     ------
     ConflictError
-        The store has another digest than the lock pins. Which digest is right cannot be decided, because the recordings are
-        missing.
+        A set in the store has another digest than the lock states. spikestore cannot decide which digest is right, because the
+        recordings are missing.
     UsageError
         A field of the locked source differs from the recipe.
     StoreError

@@ -84,7 +84,7 @@ def make_report(
     splits : mapping of str to FeatureSet
         The sets, as ``Store.splits`` returns them.
     data : Path or str, optional
-        Folder with the recordings. With it, the report also has rasters of events, the time step of the recordings, and
+        Folder with the recordings. With it, the report also has rasters of events, the resolution of the time stamps, and
         results for time bins that are shorter than those of the sets.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, split)``.

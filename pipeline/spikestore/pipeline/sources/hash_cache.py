@@ -156,7 +156,7 @@ class HashTable:
             self._used[self._key(path, status)] = digest
 
     def save(self, *, complete: bool) -> None:
-        """Write the document if the table has changed. If the cache is not writable, log a warning.
+        """Write the cached hashes to disk if they have changed. If the cache is not writable, log a warning.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 class FloatColumns:
-    """Computes the samples of ordinary recordings faster than `NumpyChain`, with the same bits; `NumpyChain` computes the others.
+    """Computes the samples of ordinary recordings, with the same bits as `NumpyChain`, but faster. `NumpyChain` must compute other recordings.
 
     The times of an ordinary recording are whole and sorted, and its events are inside the sensor.
 

@@ -22,9 +22,9 @@ _report_unraisable = sys.unraisablehook
 
 
 def remember_interrupts() -> None:
-    """Remember each Ctrl-C, which still raises `KeyboardInterrupt`; do nothing if the process has a handler of its own or ignores Ctrl-C.
+    """Remember each Ctrl-C; Ctrl-C still raises `KeyboardInterrupt`. Do nothing if the process has a handler of its own or ignores Ctrl-C.
 
-    If Python drops the exception, Ctrl-C is repeated 50 ms later, until the process ends.
+    Whenever Python drops this exception, it is raised again 50 ms later.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _remember)

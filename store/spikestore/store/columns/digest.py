@@ -116,7 +116,7 @@ class BlockHashes:
                 each.update(part.data)
 
     def _finished(self) -> list[Any]:
-        """Return the hash object of each block; call this method after the last piece of ``value``."""
+        """Return the hash object of each block. All values must have been added before."""
         self._feed_samples(self._after)
         return self._hashes
 

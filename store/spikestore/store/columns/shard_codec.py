@@ -128,7 +128,7 @@ class PackedObject:
         return encoder.finish()
 
     def encode_chunk(self, values: npt.NDArray[Any], largest: float = math.inf) -> bytes:
-        """Return the encoded bytes of an inner chunk with 1 to ``self.chunk`` values, none of which is above `largest`."""
+        """Return the encoded bytes of an inner chunk. `values` must have 1 to ``self.chunk`` values, all at most `largest`."""
         written = len(values)
         if written < self.chunk:
             full = np.full(self.chunk, self.fill, self.dtype)
@@ -300,10 +300,10 @@ def _pcodec(
 
 
 def _is_classic(values: npt.NDArray[Any], largest: float) -> bool:
-    """Return True only if PCodec's mode ``auto`` would certainly choose ``classic``, which saves a tenth of the time.
+    """Return True only if PCodec's mode ``auto`` would certainly choose ``classic``. Encoding with ``classic`` takes a tenth less time than with ``auto``.
 
     For integers, ``auto`` draws a sample of n values, at most one in 40, and estimates how many bits a value saves if it is
-    written as a multiple of some base and a rest. Only quotients that occur at most n/256 times in the sample count. There
+    written as a multiple of some base and a rest. It ignores quotients that occur more than n/256 times in the sample. There
     are at most max/base + 1 quotients, and each value saves at most log2(base) bits. So for values up to 200 and n of 256 or more, the
     estimate is below (0.53 · 200 + 8) / 256 = 0.45 bits for every base, and ``auto`` requires 0.5 (``int_mult.rs`` of pco 1.0).
     """

@@ -20,7 +20,7 @@ ROWS = 1024
 
 
 class Totals(NamedTuple):
-    """Sums over the recordings that both sets have, for one set."""
+    """Sums over the samples of one of two sets, for the recordings that both sets have."""
 
     non_zeros: int
     counts: float

@@ -31,7 +31,7 @@ def plot_row(features: PlottedSet, row: int, *, axes: Axes | None = None) -> Axe
 
     Frames without y are one image: a row per channel, with time to the right. Frames with y are a strip of at most 8 pictures;
     each picture is the sum of some consecutive time bins. The time axis is in ms if the transform gives all bins the same
-    length in time; otherwise the axis counts bins, or cells of the sensor.
+    length in time; otherwise the axis counts bins (or, with ``to_averaged_timesurface``, cells of the sensor).
 
     Parameters
     ----------

@@ -55,9 +55,9 @@ BINS = TimeAxis("bins", 0.0, 1.0, "time bin")
 def time_axis(transform: Transform) -> TimeAxis:
     """Return the time axis of the frames of a transform.
 
-    If all bins have the same known length, the axis has times of the recording in ms, before ``downsample`` and ``time_skew`` changed
-    them. Without a ``start_time``, it begins with 0 at the first event, where the first bin begins. Otherwise the axis has the
-    numbers of the bins, or of the cells of the sensor.
+    If all bins have the same known length, the axis has times in ms, as they were in the recording (before ``downsample`` and
+    ``time_skew``). If the frames have no ``start_time``, the axis begins with 0 at the first event. If bins have no such length, the
+    axis has the numbers of the bins, or for ``ToAveragedTimesurface`` the numbers of the cells of the sensor.
     """
     frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):

@@ -72,7 +72,7 @@ def profile_options(environment: Mapping[str, str] | None = None) -> dict[str, s
 
 
 def _settings(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the profile's settings from the files of credentials and configuration."""
+    """Return the settings of the AWS profile from the files of credentials and configuration. `given` has the environment variables."""
     name = given.get("AWS_PROFILE") or "default"
     settings: dict[str, str] = {}
     for variable, file, section in (

@@ -130,7 +130,7 @@ class ObjectStorage:
             self._store.put(path, data, use_multipart=False)
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """Yield all objects below a folder, sorted by path."""
+        """Yield all objects below the folder `prefix`, sorted by path."""
         with self._clear_errors(prefix, "list"):
             objects = interruptible(
                 lambda: [

@@ -41,7 +41,7 @@ class Publisher:
         return cls(root)
 
     def forget(self, folder: Path) -> None:
-        """Record that a folder was removed."""
+        """Call this after a folder was removed: if the folder is created again, it is synced again."""
         self._synced.pop(folder, None)
 
     def publish(self, target: Path, data: bytes, name: Callable[[Path, Path], bool]) -> bool:

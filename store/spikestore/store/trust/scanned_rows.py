@@ -98,7 +98,7 @@ class ScannedRows:
         return cls(address, manifest, rows, reader, describe)
 
     def pieces(self, name: str) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-        """Yield a column chunk by chunk. Read all of ``index``, then all of ``value``, then call `finish`.
+        """Yield a column chunk by chunk. The caller must take all of ``index``, then all of ``value``, and then call `finish`.
 
         Each chunk has been checked against the format, except that the largest index of each row is checked after the last chunk.
 
@@ -110,7 +110,7 @@ class ScannedRows:
         Yields
         ------
         tuple of int and array
-            Position of the piece, counted as in `offsets`, and the piece, which is valid until the next one is requested.
+            Position of the chunk's first value, counted as in `offsets`, and the values. The array is valid until the next chunk is requested.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class ScannedRows:
         return self._index() if name == "index" else self._value()
 
     def finish(self) -> None:
-        """Compare the hashes of all rows with the stored hashes. If this raises `StoreError`, the rows must not be used."""
+        """Raise `StoreError` if the hashes of the rows differ from the stored hashes. Then the caller must discard all rows."""
         if not np.array_equal(self._checks.finish(), self._blocks.check):
             raise self._damaged()
 

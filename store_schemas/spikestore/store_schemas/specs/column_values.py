@@ -70,10 +70,10 @@ def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) 
     A column of texts or real numbers is stored as several columns of whole numbers, its parts. The parts are called
     ``COLUMN.text-0``, ``COLUMN.text-1``, …, or ``COLUMN.real-0``, …; the result has the column itself in their place.
 
-    Columns with such names stay as they are in these cases:
+    Columns with such names are not parts, and stay as they are, in these cases:
 
     - a number between 0 and the highest is missing;
-    - `parts_of` never writes such values;
+    - the values are not values that `parts_of` writes;
     - COLUMN has parts of both types;
     - the name ``COLUMN`` belongs to another column or is in `reserved`.
     """

@@ -120,7 +120,7 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "data/b").symlink_to(tmp_path / "elsewhere")
     assert labels(listing(tmp_path / "data"))["all"] == {"a/1.npy": "a", "b/1.npy": "b"}
     (tmp_path / "data/b/c").symlink_to(tmp_path / "data")
-    with pytest.raises(SpikestoreError, match=r"are the same folder: remove the link"):
+    with pytest.raises(SpikestoreError, match=r"are the same folder: remove the one that is a link"):
         listing(tmp_path / "data")
 
 

@@ -104,9 +104,9 @@ class SampleTable:
     Parameters
     ----------
     columns : TensorColumns
-        The set.
+        Columns of the set.
     positions : int64 array, shape (samples,)
-        Positions of the samples in the set.
+        Positions of the samples in `columns`.
     """
 
     def __init__(self, columns: TensorColumns, positions: npt.NDArray[np.int64]) -> None:

@@ -39,7 +39,7 @@ class Items(Protocol):
 
     @property
     def columns(self) -> PackedColumns:
-        """Columns of the data set's samples."""
+        """Packed columns of all samples of the data set."""
 
 
 def rows_where(

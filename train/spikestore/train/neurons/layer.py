@@ -174,7 +174,7 @@ class IAF(MembraneState):
             self.v_mem.uniform_(*(value_ranges or {}).get("v_mem", (0.0, 1.0)))
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop all gradients and the autograd graph of the membrane potentials."""
+        """Drop the gradients of all parameters, and detach the membrane potentials from the autograd graph."""
         super().zero_grad(set_to_none)
         self.v_mem = self.v_mem.detach()
 

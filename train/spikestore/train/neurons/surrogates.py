@@ -88,14 +88,14 @@ class Heaviside:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Surrogate with the shape of a Gaussian around the threshold.
+    """Surrogate derivative with the shape of a Gaussian, as a function of (membrane potential - threshold).
 
     Attributes
     ----------
     mu, sigma : float
-        Mean and standard deviation of (membrane potential - threshold).
+        Mean and standard deviation of the Gaussian.
     grad_scale : float
-        Integral of the derivative.
+        Integral of the surrogate derivative.
     """
 
     mu: float = 0.0
@@ -155,7 +155,7 @@ _KINDS = (SingleExponential, PeriodicExponential, Heaviside, Gaussian, MultiGaus
 def as_single_exponential(surrogate: Surrogate) -> SingleExponential | None:
     """Return `surrogate` as a `SingleExponential` if it is a single exponential of this module or of Sinabs, else None.
 
-    The result is also None for an object of a subclass, whose derivative may be another one.
+    The result is also None for objects of subclasses, because a subclass may have another derivative.
     """
     if type(surrogate) is SingleExponential:
         return surrogate

@@ -120,7 +120,7 @@ class TrainingStep:
         See `training_step`; the same objects in every step.
     cuda_graphs : "auto" or bool
         ``auto`` replays steps if this is possible; True also raises an error at construction if it is not possible; False replays no
-        steps. A reason that comes up later, such as a batch of sparse frames, leads to plain steps in any case.
+        steps. If a replay becomes impossible later, for example at a batch of sparse frames, plain steps are taken in any case.
 
     Raises
     ------

@@ -54,7 +54,7 @@ class Arithmetic:
 
     @property
     def scales(self) -> bool:
-        """Whether losses are scaled; a step whose gradients overflow is then skipped."""
+        """Whether losses are scaled. If losses are scaled, steps whose gradients overflow are skipped."""
         return self._scaler.is_enabled()
 
     def backward(self, loss: Tensor) -> None:

@@ -137,7 +137,7 @@ def run(
 
 @contextmanager
 def _own_folder(folder: Path, epochs: int, restart: bool, ranks: Ranks) -> Iterator[None]:
-    """Lock the folder of a run during the ``with`` block, unless the run has all its epochs.
+    """Lock the folder of a run during the ``with`` block, unless the run has already trained all epochs.
 
     A new folder is removed after the block if the block wrote nothing into it.
     """

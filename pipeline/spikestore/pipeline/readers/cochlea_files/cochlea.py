@@ -206,7 +206,7 @@ class CochleaReader(HDF5Reader):
         return lengths is not None and are_few(int(lengths.sum()))
 
     def _through_h5py(self, start: int, stop: int) -> list[Sequences]:
-        """Read sequences with h5py; needed for files that `VlenHeap` cannot read. If the file is damaged, h5py may loop for ever."""
+        """Read times and channels of recordings with h5py, for files that `VlenHeap` cannot read. If the file is damaged, h5py may loop for ever."""
         return [read_sequences(dataset, start, stop) for dataset in (self._times, self._units)]
 
     def _from_heap(self, start: int, stop: int) -> list[Sequences]:

@@ -197,7 +197,7 @@ def _is_plain(dataset: Any) -> bool:
 
 
 def _understood(file: Any) -> _Bytes | None:
-    """Return what `VlenHeap` must know about an open file; None if only HDF5 can read the file."""
+    """Return the `_Bytes` of an open HDF5 file; None if only h5py can read the file."""
     if not hasattr(os, "preadv"):  # macOS, Windows
         return None
     # Only h5py's default file driver is supported: others may distribute or change the bytes.

@@ -36,7 +36,7 @@ class PokerDVSReader(DecodedAlone):
 
     @staticmethod
     def columns(content: bytes) -> FourColumns:
-        """Return the events of one file; raise ValueError with a description of the fault."""
+        """Return the events of one file. Raise ValueError if the file is faulty; the message describes the fault."""
         array = npy.read_array(content)
         if array.ndim != 2 or array.shape[1] != 4:
             raise ValueError(

@@ -205,7 +205,9 @@ def walk(root: Path) -> list[str]:
         status = Path(path).stat()
         identity = (status.st_dev, status.st_ino)
         if identity in seen:
-            raise LayoutError(f"{path} and {seen[identity]} are the same folder: remove the link", path=path)
+            raise LayoutError(
+                f"{path} and {seen[identity]} are the same folder: remove the one that is a link", path=path
+            )
         seen[identity] = path
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         parts = Path(path).relative_to(root).parts

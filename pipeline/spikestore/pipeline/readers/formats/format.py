@@ -34,13 +34,13 @@ class Format:
     suffixes : tuple of str
         Suffixes of the file names, in lower case, such as ``.csv.gz``.
     read : callable
-        Called with the bytes of a file; returns the events of the file. Raises ValueError with a description of the fault of a
-        file.
+        Called with the bytes of a file; returns the events of the file. Raises ValueError if the file is
+        faulty; the message describes the fault.
     bytes_per_event : float
         Approximate size of an event in a file, for planning. The plan of a build allows 16 times as many events as this size suggests.
     is_least : bool
         Whether `bytes_per_event` is the smallest size of an event, so that a file cannot have more events than `n_events` returns.
-        If this holds for all formats of a source, the plan allows only that number.
+        If `is_least` is true for all formats of a source, the plan allows only `n_events` events.
 
     Raises
     ------

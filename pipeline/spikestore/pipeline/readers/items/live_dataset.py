@@ -70,7 +70,7 @@ class LiveDataset:
     time_unit : {"us", "s", "ms", "ns"}
         Unit of the times of the events.
     target : int or str, optional
-        Position or key of the label in each target.
+        Position or key of the label in each target; None if the target is the label.
     """
 
     def __init__(self, dataset: Any, *, time_unit: TimeUnit = "us", target: int | str | None = None) -> None:

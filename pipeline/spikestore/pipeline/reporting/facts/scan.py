@@ -59,7 +59,7 @@ class Piece:
 
     @cached_property
     def absolute(self) -> npt.NDArray[Any]:
-        """Absolute value of each non-zero, shape (non-zeros,); counts are not changed."""
+        """Absolute value of each non-zero, shape (non-zeros,)."""
         value = self.columns.value
         return np.abs(value) if value.dtype.kind == "f" else value
 

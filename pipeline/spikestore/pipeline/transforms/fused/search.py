@@ -17,7 +17,7 @@ _LAST_STEP = 8
 
 @inner
 def raw(t: Array, table: Array | None, i: int) -> Any:
-    """Return the time of event i in µs, before all time factors; if `table` is given, ``t[i]`` is a code, and the table has its time."""
+    """Return the time of event i in µs, before all time factors; if `table` is given, ``t[i]`` is a position in `table`, where the time is."""
     return np.int64(t[i]) if table is None else table[t[i]]
 
 

@@ -42,11 +42,11 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare stored objects with their committed hashes and report each difference; if there is a difference, the exit status is 1.
+    """Compare stored objects with their committed hashes and report each difference.
 
-    The exit status is also 1 if an object has a newer format, and, without names, if the folders features, refs and partitions of a store
-    in a folder contain entries that do not belong there. Without --quick, every stored object is hashed, which detects every flipped bit. With --deep, samples are also decoded and
-    compared with their digest.
+    The exit status is 1 if there is a difference, or if an object has a newer format. If no names are given and the store is a folder, entries
+    that do not belong in its folders features, refs and partitions are differences too. Without --quick, every stored object is hashed, so
+    every flipped bit is detected. With --deep, samples are also decoded and compared with their digest.
 
     Examples
     --------

@@ -36,7 +36,7 @@ class Denoise(Spec):
 class DropPixel(Spec):
     """Drop all events of given pixels, like ``tonic.transforms.DropPixel`` with ``coordinates``.
 
-    Events need a field ``y``. Tonic's ``hot_pixel_frequency`` has no spec, because it finds different pixels in each recording.
+    Events need a field ``y``. Tonic's parameter ``hot_pixel_frequency`` is not supported: it finds different pixels in each recording.
     """
 
     op: Literal["drop_pixel"] = "drop_pixel"
@@ -55,7 +55,7 @@ class RefractoryPeriod(Spec):
     """Drop events that follow another event of their pixel within `delta`, like ``tonic.transforms.RefractoryPeriod``.
 
     Events need a field ``y``. As in Tonic, a dropped event also starts a new period, and the first event of a pixel is dropped
-    if its time is 0 or negative. In Tonic, a pair as ``delta`` means *random*; this operation rejects a pair.
+    if its time is 0 or negative. In Tonic, a pair as ``delta`` is a range for random values; this operation rejects pairs.
     """
 
     op: Literal["refractory_period"] = "refractory_period"

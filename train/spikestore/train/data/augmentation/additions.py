@@ -73,7 +73,7 @@ class _LabelMixture(CheckedAugmentation):
         return True
 
     def check(self, sites: tuple[int, ...], longest: int, classes: int) -> None:
-        """Raise `UsageError` if the set has only one class, so that no labels can be mixed, or lacks the axes that the augmentation needs."""
+        """Raise `UsageError` if the set lacks an axis that the augmentation needs, or has only one class: then there are no labels to mix."""
         name = type(self).__name__
         refuse(classes < 2, f"{name} mixes the labels of several classes, but the set has one class")
         super().check(sites, longest, classes)

@@ -36,7 +36,7 @@ MOST_MIXES = 3
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Partners of samples.
+    """Partners with which samples are mixed.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class Mixture:
         Weight of each sample's own label in a mixed label. None if labels stay as they are. Also None with `region`, because
         the weight then depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
-        A place is in the region if its density is above the first column. The other columns are the parameters of
-        `mixtures.density`.
+        Region of each sample whose non-zeros come from the partner: the places at which `mixtures.density` is above the first
+        of the 29 numbers. The other numbers are the parameters of the density.
     shift : int64 Tensor, shape (batch, 3), optional
         How far ``MIX_ALIGNED`` moves each sample's own events along time, y and x. The shift along time is a number of time
         bins, multiplied by the number of sites; the shifts along y and x are in pixels. The events of the partner move equally
@@ -62,18 +62,18 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class AugmentationStep:
-    """One augmentation of a batch, as numbers.
+    """One step of an augmentation, as numbers for the samples of a batch.
 
     A coordinate of an axis is ``index // stride % size``; x has `size` places, and y has `height` places. Where random bits are
     compared with a number, the bits are read as one whole number. The kinds are:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
     - ``JITTER``: move each non-zero along x by a whole number from -n to n, where n is in the second row of `drawn`;
-      stop at the edge. The first row has the random bits of the sample, as for ``DROP`` and ``THIN``.
+      stop at the edge. The first row of `drawn` has the random bits of the sample, for ``JITTER``, ``DROP`` and ``THIN``.
     - ``DROP``: drop a non-zero if the number that 53 random bits form is below the number in the second row of `drawn`.
     - ``THIN``: drop each event of a count if the number that 21 random bits form is below the number in the second row of `drawn`
       (`events_below`).
-    - ``MIRROR``: mirror the coordinate within `drawn` places; if `drawn` is 0, nothing changes.
+    - ``MIRROR``: replace the coordinate c by `drawn` - 1 - c; if `drawn` is 0, nothing changes.
     - ``MASK``: drop non-zeros whose coordinate is in the mask that `mask_of` made.
     - ``MOVE``: add `drawn` to the coordinate; drop what leaves the axis.
     - ``ROLL``: add `drawn`, from 0 to `size` - 1, to the coordinate; what leaves the axis enters at its other end.
@@ -184,7 +184,7 @@ class StepColumns(NamedTuple):
     numbers : int64 array, shape (steps, 4)
         The fields `kind`, `stride`, `size` and `height` of each step; for ``MIX_EVENTS`` and ``MIX_ALIGNED``, `number` instead of `stride`.
     drawn : int64 array, shape (2, steps, batch)
-        The field `drawn` of each step: what was drawn for each sample.
+        The one or two rows of the field `drawn` of each step.
     partners : int64 array, shape (mixing steps, batch)
         Position in the batch of each sample's partner; see `Mixture`.
     regions : float64 array, shape (mixing steps, batch, 29), or (1, 1, 29) if no step has regions or shifts

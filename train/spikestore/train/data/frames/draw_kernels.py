@@ -43,9 +43,9 @@ _1, _2, _3, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 2, 3, 11, 22, 27, 
 
 
 def compiled(function: _Function) -> _Function:
-    """Compile a function at its first call; the compiled function runs without the GIL.
+    """Return a function that is compiled at its first call, and runs without the GIL.
 
-    Its machine code is cached for other processes if a cache folder is writable.
+    The machine code is cached for other processes if the cache folder is writable.
     """
     made: Any = cached_njit(function, nogil=True)
     return made  # type: ignore[no-any-return]

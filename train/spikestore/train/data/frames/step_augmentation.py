@@ -92,8 +92,8 @@ class StepAugmentation(ABC):
         if self.mixes == "events" or getattr(self, "other_class", False):
             name = type(self).__name__
             raise UsageError(
-                f"{name} chooses partners by their class numbers, but after a callable of your own the labels are weights of classes: put "
-                f"{name} before this callable"
+                f"{name} chooses partners by their class numbers, but a callable of your own comes before it, and makes labels that are weights of "
+                f"classes: put {name} before your callable"
             )
         return torch.zeros_like(batch.samples, device="cpu")
 

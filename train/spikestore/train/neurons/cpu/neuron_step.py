@@ -43,7 +43,7 @@ def after_reset(v: Any, spike: Any, reset: Any, to_zero: Any) -> Any:
 
 @inner
 def not_below(v: Any, minimum: Any) -> Any:
-    """Return v'(t), the potential bounded by the minimum."""
+    """Return v'(t): the potential `v`, or `minimum` if `v` is smaller."""
     above = v - minimum
     return (ZERO if above <= ZERO else above) + minimum
 

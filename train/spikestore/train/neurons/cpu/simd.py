@@ -17,7 +17,7 @@ TILE, PAD = 64, 16
 
 
 def _tiles(size: int) -> tuple[Any, Any]:
-    """Return the inner functions of `gather` and `scatter`, which process `size` neighbouring columns of the matrix in registers."""
+    """Return the inner functions of `gather` and `scatter`, which process `size` neighbouring columns of a matrix in registers."""
     vector = ir.VectorType(ir.FloatType(), size)
 
     def vector_at(builder: Any, pointer: Any) -> Any:

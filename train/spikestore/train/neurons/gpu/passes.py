@@ -277,7 +277,7 @@ class PackedSpikes(NamedTuple):
 def forward(
     x: Tensor, v_mem: Tensor, neuron: Neuron, *, keep: bool, record: bool
 ) -> tuple[NeuronOutput, Tensor | None]:
-    """Return the result of the forward pass and, if `keep` is true, the membrane potentials that `backward` needs.
+    """Return the result of the forward pass, and the membrane potentials that `backward` needs (None if `keep` is false).
 
     If `record` is true, the result has the membrane potentials of all steps (`NeuronOutput.v_record`).
     """

@@ -1,6 +1,6 @@
 """Linear layers and the neurons after them on the CPU. This module calls the compiled kernels with tensors.
 
-Names of arrays, with shapes and dtypes, are in the package's docstring.
+The docstring of `spikestore.train.neurons.linear` lists the names, shapes and dtypes of arrays.
 """
 
 from __future__ import annotations

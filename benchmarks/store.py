@@ -71,7 +71,7 @@ class Bench:
 
     @property
     def stored(self) -> int:
-        """Bytes of the set's files."""
+        """Size of the set's files in bytes."""
         return sum((self.root / path).stat().st_size for path in self.files)
 
 

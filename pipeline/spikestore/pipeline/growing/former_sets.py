@@ -148,7 +148,7 @@ def _reading(source: Source) -> tuple[object, ...]:
 
 
 def _rows_of(features: FeatureSet) -> dict[Recording | None, int]:
-    """Return the row of each recording of a set that is not skipped."""
+    """Return the row of each recording in a set; skipped recordings are left out."""
     manifest = features.manifest
     rows = {
         recording: row

@@ -71,7 +71,7 @@ class EventBlock:
 
     @property
     def time_type(self) -> TimeType:
-        """Type of the times."""
+        """Type of the times; see `TimeType`."""
         if self.time_table is not None:
             return "float16"
         return "floating-point" if self.t.dtype.kind == "f" else "integer"

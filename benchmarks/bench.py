@@ -44,7 +44,7 @@ class Bench:
 
     @classmethod
     def of(cls, data: Recordings, scratch: Path, recordings: int, peers: int, many: int) -> Bench:
-        """Return a bench; `Bench` explains the three numbers of recordings. A number above the number of recordings in `data` is lowered to that number."""
+        """Return a bench; `Bench` explains the three numbers of recordings. Each of the three is limited to the number of recordings in `data`."""
         return cls(data, scratch, *(min(count, data.count) for count in (recordings, peers, many)))
 
     def store(self) -> Path:

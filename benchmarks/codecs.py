@@ -134,7 +134,7 @@ def pcodec(level: int, order: int) -> Candidate:
 
 
 def zstd(level: int) -> Any:
-    """Return Zstandard."""
+    """Return the codec Zstandard with a level of compression."""
     from numcodecs import Zstd
 
     return Zstd(level=level)

@@ -53,9 +53,9 @@ def spikcommander(x: _Frames, y: _Frames) -> None:
 
 
 def eventmix(x: _Frames, y: _Frames) -> None:
-    """Replace counts by those of another sample in a region, and mix the labels; in torch, like the authors' code.
+    """In a random region, replace the counts of a sample by the counts of another sample; mix the labels. Uses torch, like the authors' code.
 
-    The region contains the places at which the density of a mixture of Gaussians is above a random quantile of this density.
+    The region is where a mixture of Gaussians exceeds a random quantile of its own values.
     """
     import torch
 

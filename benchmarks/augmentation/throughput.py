@@ -58,7 +58,7 @@ class Bench:
         self.device = device
 
     def throughput(self, augment: Any, samples: int = SAMPLES) -> float:
-        """Return the samples/s of an epoch with `samples` samples; on a GPU, the samples/s of `GPU_EPOCHS` epochs with all samples."""
+        """Return the throughput of the first `samples` samples of an epoch, in samples/s; on a GPU, of `GPU_EPOCHS` whole epochs."""
         if self.device == "cuda":
             return self._on_a_gpu(augment)
         import torch

@@ -1,4 +1,4 @@
-"""Data sets of cameras, data sets in folders, and sets that grow: ``python -m benchmarks.datasets [--rows NAME,NAME] [--size small|full] [--json FILE]``.
+"""Benchmarks with camera recordings, with folders of recordings, and with sets that grow: ``python -m benchmarks.datasets [--rows NAME,NAME] [--size small|full] [--json FILE]``.
 
 Each row of the table compares two programs, or two builds, on the same files and with the same number of workers. The
 files are in the page cache. The full size writes 10 GB of recordings into the folder of ``TMPDIR``.

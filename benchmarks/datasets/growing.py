@@ -59,7 +59,7 @@ def growing_bound(scale: Scale) -> Row:
 
 
 def growing_middle_bound(scale: Scale) -> Row:
-    """Like `growing_bound`, for `growing_middle`: half of the former rows get other numbers, so this half is also encoded again."""
+    """Like `growing_bound`, for `growing_middle`: half of the former rows get new row numbers, so this half must also be encoded."""
     row = Row(
         "growing_middle_bound: time for the stored rows at least ÷ time of a fresh build", better="lower"
     )

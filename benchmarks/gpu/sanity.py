@@ -60,7 +60,7 @@ def _share(one: Any, another: Any) -> float:
 
 
 def neuron_options() -> dict[str, dict[str, Any]]:
-    """Return arguments of `IAF` in which each option of neurons is used at least once."""
+    """Return sets of arguments for `IAF`, by name; together they use each option of a neuron at least once."""
     from spikestore.train.neurons import (
         Gaussian,
         Heaviside,
@@ -201,7 +201,7 @@ def networks(device: Any) -> list[Row]:
 
 
 def loaders(device: Any) -> list[Row]:
-    """Compare batches of all residences on the device with batches on the CPU: all bits must be equal, even while the device is busy."""
+    """Compare batches that loaders of each residence make on the device with batches on the CPU. All bits must be equal, even while the device is busy."""
     import torch
     from tests.store.small_sets import small_set
 

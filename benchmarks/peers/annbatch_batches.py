@@ -94,7 +94,7 @@ def _loader(folder: Path, batch: int, window: int, run: int) -> Any:
 
 
 def _dense(loader: Any, batch: int) -> Iterator[Any]:
-    """Yield batches as dense float32 arrays. Two buffers take turns, so a batch is overwritten when the second batch after it is yielded."""
+    """Yield batches as dense float32 arrays. Two buffers take turns, so only the last two batches are valid."""
     import numpy as np
 
     buffers = [np.zeros((batch, loader.n_var), np.float32) for _ in range(2)]

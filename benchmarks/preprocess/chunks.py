@@ -1,9 +1,8 @@
 """Stored bytes with different sizes of chunks: ``python -m benchmarks.preprocess.chunks [--size small|full] [--data DIR]``.
 
-Two tables are printed. Their numbers depend only on the recordings: they are the bytes of ``index`` and ``value``, including
-the lists of inner chunks in their shards, divided by the order-0 entropy of the pairs (gap, value). A gap is the difference of
-neighbouring indices. The first table shows feature sets as they are
-built. The second table compares sizes of inner chunks, and three ways to fill up the last chunk (docs/decisions/0060).
+Two tables are printed. Their numbers depend only on the recordings: they are the stored bytes of ``index`` and ``value``, divided by
+the sum of the order-0 entropies of gaps and values. A gap is the difference of neighbouring indices. The first table shows feature
+sets as a build writes them. The second table compares sizes of inner chunks, and three ways to fill up the last chunk (docs/decisions/0060).
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ def _built(bench: Bench, recordings: int, workers: int, rows: int | None) -> Any
 
 
 def _floor(columns: Any) -> float:
-    """Return the sum of two order-0 entropies in bytes, for all non-zeros: that of the gaps between indices, and that of the values."""
+    """Return the order-0 entropy of all gaps between indices plus the order-0 entropy of all values, in bytes."""
     if len(columns.index) == 0:
         raise SystemExit("the recordings have no events: there is nothing to encode")
     return (entropy(gaps_of(columns)) + entropy(columns.value)) / 8 * len(columns.index)

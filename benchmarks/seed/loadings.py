@@ -54,7 +54,7 @@ class Loadings:
 
     @cached_property
     def features(self) -> Any:
-        """Our set, on local disk."""
+        """The feature set of the samples, built when it is first used."""
         from spikestore.pipeline.execution.schedulers import InProcess
 
         return build(self.raw, target(self.raw, self.samples), InProcess())
@@ -88,7 +88,7 @@ class Loadings:
         return found
 
     def workers(self, dataset: Any, samples: int, **more: Any) -> Any:
-        """Return the DataLoader of the blog post in docs/seed.md over the first samples; its worker processes stay from epoch to epoch."""
+        """Return a DataLoader over the first `samples` samples, as in the blog post (docs/seed.md). Its worker processes stay from epoch to epoch."""
         import tonic
         from torch.utils.data import DataLoader, Subset
 

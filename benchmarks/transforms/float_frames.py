@@ -1,8 +1,13 @@
 """Density and stored size of Tonic's float frames: ``python -m benchmarks.transforms.float_frames``.
 
-The table has a row for each transform, with four numbers: the density, which is the share of non-zeros; the bytes of the
-columns ``index`` and ``value`` with the codec of a store; these bytes divided by the bytes of dense float32 frames with
-the same codec; and the same quotient for columns and frames in memory. The recordings are random: a moving spot, and noise.
+The table has a row for each transform, with four numbers:
+
+1. the density, which is the share of non-zeros;
+2. the compressed bytes of the columns ``index`` and ``value``;
+3. number 2 divided by the compressed bytes of dense float32 frames;
+4. the uncompressed bytes of the columns divided by the uncompressed bytes of the frames.
+
+The recordings are random: a moving spot, and noise.
 docs/decisions/0074-float-frames-are-float32-columns.md has a table of results.
 """
 

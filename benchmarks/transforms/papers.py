@@ -26,7 +26,7 @@ EDGES = np.linspace(0, 1.4, 100)
 
 
 def digitize(scale: Scale) -> Row:
-    """``to_frame`` with the bins of ``np.digitize``, against the code of sparch's data set for one item: ``np.digitize``, then dense frames."""
+    """Compare ``to_frame`` with the code that sparch runs for one item: ``np.digitize``, then dense frames. Both make the same bins."""
     block = cochlea_recordings(scale.recordings or (64 if scale.small else 256))
     window = 1.4e6 / 99
     operation = ToFrame(sensor_size=(CHANNELS, 1, 1), time_window=window, start_time=-window, end_time=1.4e6)

@@ -132,7 +132,7 @@ class _HashedFiles(caching.IndexDataCacheFile):
         self._write(self._data_path(name), self._dump(data))  # type: ignore[no-untyped-call]
 
     def _read(self, path: str) -> bytes | None:
-        """Return the content of a file without the hash at its start; None if there is no file. Raise ValueError if this hash differs from the content's."""
+        """Return the content of a file after the hash at its start; None if there is no file. Raise ValueError if the hash does not fit the content."""
         try:
             handle = open_to_read(Path(path))
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Upstreams: other stores from which a feature set is copied instead of computed.
 
 Each set is decoded during the copy. The digest of the decoded samples is compared with the digest in the manifest and, if there
-is a lock, with the digest in the lock. If a digest differs, a warning names the upstream, and the next upstream is tried.
+is a lock, with the digest in the lock. If two digests differ, a warning names the upstream, and the next upstream is tried.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Upstreams:
     def look(
         self, store: Store, address: Address, *, label: str, digest: str | None = None
     ) -> FeatureSet | None:
-        """Return the set that `fetch` would copy, opened in its upstream, or None; only its manifest is read."""
+        """Return the set that `fetch` would copy, opened in the upstream; None if no upstream has it. Only the manifest is read."""
         for upstream in self._asked(store):
             features = self._find(upstream, address, label, digest)
             if features is not None:

@@ -40,7 +40,7 @@ _SPARE = 16
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """Properties of a new build; a build that is resumed keeps the properties in its plan.
+    """How to start a build. A resumed build keeps its plan, so it ignores `fragment_samples` and `former`.
 
     Attributes
     ----------
@@ -51,9 +51,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Positions of the new set's rows in committed sets. If `fragment_samples` is None, and the first of these sets has the transform
-        of the new set, the new set gets the fragment size of that set. But if this size is less than half or more than twice the
-        default, the new set gets the default.
+        Positions of the new set's rows in committed sets. If `fragment_samples` is None, the new set gets the fragment size of the
+        first of these sets, if this set has the same transform and a size between half and twice the default.
     """
 
     workers: int = 1

@@ -99,8 +99,8 @@ def _build_group(
 ) -> dict[Address, list[FragmentContent]]:
     """Build the fragments of sets of one source, and return the summaries of the fragments.
 
-    Sets with the same fragment size are built together. A set is built separately if it has an unfinished build with another
-    fragment size.
+    The sets get the same fragment size and are built together. Only an unfinished build keeps its fragment size, and is built
+    separately if this size differs.
     """
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)

@@ -39,7 +39,7 @@ def recipe(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="Name of the result; by default a name made of the data set, the size and the bins.",
+            help="Name of the feature sets; by default a name made of the data set, the size and the bins.",
         ),
     ] = None,
     splits: Annotated[
@@ -66,7 +66,7 @@ def recipe(
         typer.Option(
             "--size",
             metavar="X[,Y]",
-            help="Channels or pixels of the frames; without Y, pixels are X,X. By default as in the shipped recipe; without a shipped recipe, or with --sensor-size, all channels or pixels.",
+            help="Channels or pixels of the frames; without Y, pixels are X,X. By default the size in the data set's shipped recipe. If there is no shipped recipe, or with --sensor-size, all channels or pixels.",
         ),
     ] = None,
     bin_ms: Annotated[

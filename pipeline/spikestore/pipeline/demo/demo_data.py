@@ -1,12 +1,12 @@
 """Files of the demo data: speech-like recordings with the same file layout as Spiking Speech Commands.
 
-1. Each recording has its own seed (seed, split, number). Therefore the recordings of a small set are the first recordings of a
+1. The random numbers of a recording are seeded with (seed, split, number). Therefore the recordings of a small set are the first recordings of a
    large set, and the same arguments always give the same bytes.
 2. The three files have what `tonic.datasets.SSC` reads: vlen float16 times in seconds, vlen uint16 units, labels, class names,
    speakers. No speaker is in two splits. An empty ``.zip`` is written next to each file, because Tonic starts a download if the
    ``.zip`` is missing.
-3. A file gets its name only when it is complete. A demo file of the same arguments is kept, and a demo file of other arguments
-   is replaced. A file that is not demo data is never overwritten, because it may be the real SSC.
+3. A file gets its name only when it is complete. A demo file that was made with the same arguments is kept, and another
+   demo file is replaced. A file that is not demo data is never overwritten, because it may be the real SSC.
 """
 
 from __future__ import annotations

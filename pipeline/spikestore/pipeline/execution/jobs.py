@@ -35,7 +35,7 @@ class Scheduler(Protocol):
 
     @property
     def workers(self) -> int:
-        """Number of tasks that run at the same time."""
+        """Largest number of tasks that run at the same time."""
 
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Run the tasks with these numbers, and yield each result when its task finishes; the first error ends the run."""

@@ -148,7 +148,7 @@ def _hint(job: TransformJob, error: RecordingError, *, has_y: bool) -> str:
 
 
 def _columns(block: EventBlock, samples: FusedSamples, layout: Layout) -> SampleColumns:
-    """Return the columns of a block's samples; a skipped row has 0 in every column and the label `SKIPPED_LABEL`."""
+    """Return the columns of a block's samples; a skipped row has the label `SKIPPED_LABEL`, and 0 in the other columns."""
     good = np.ones(len(block), bool)
     good[[row - block.first_row for row in samples.errors]] = False
     extras = {

@@ -78,7 +78,7 @@ def _shard_of(row: int, count: int) -> int:
 
 
 def _entry(name: str, content: bytes) -> bytes:
-    """Return the bytes of a file in a tar archive.
+    """Return the bytes of a tar archive's entry: header, content and padding.
 
     `tarfile.TarFile` is not used, because an open archive keeps every entry in memory.
     """

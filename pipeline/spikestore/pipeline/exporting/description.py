@@ -117,7 +117,7 @@ def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:
         "index": f"position of each non-zero in the frames of its sample: ({place}, with {sizes}; "
         f"{index_dtype(features.manifest).name}, ascending within a sample",
         "value": f"{count} of each non-zero: {dtype.name}, never 0",
-        "offsets": "the indices of sample i are index[offsets[i]:offsets[i + 1]], and its values are value[offsets[i]:offsets[i + 1]]",
+        "offsets": "sample i has the indices index[offsets[i]:offsets[i + 1]] and the values value[offsets[i]:offsets[i + 1]]",
         **per_sample,
     }
 

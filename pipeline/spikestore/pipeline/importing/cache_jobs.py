@@ -42,7 +42,7 @@ class ChunkContents(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the kept items."""
+        """Memory of the items that were kept, in bytes."""
         return sum(sample.indices.nbytes + sample.values.nbytes for sample in self.samples or ())
 
 

@@ -68,7 +68,7 @@ def import_cache(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FeatureSet:
-    """Store the frames of a cache of Tonic's ``DiskCachedDataset`` as a feature set, and return it.
+    """Store the frames that Tonic's ``DiskCachedDataset`` has cached as a feature set, and return this set.
 
     Row i is item i of the cache. The key of the set contains the hashes of the cache's files and the transform of the recipe. A set that
     `preprocess` computes from the recordings has another key.
@@ -88,8 +88,8 @@ def import_cache(
         numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
         names are part of the key.
     data : str or Path, optional
-        Folder with the recordings. With this folder, at most 64 rows are compared with frames and labels that are computed from the
-        recordings.
+        Folder with the recordings. With this folder, 64 rows (all rows if `compare_all`) are compared with frames and labels that
+        are computed from the recordings.
     compare_all : bool
         Compare all rows; needs `data`.
     workers : int, optional
@@ -227,7 +227,7 @@ def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
 
 
 def _processes(workers: int | None, seconds: float) -> int | None:
-    """Return `workers`; instead of None, return 0 if this process alone, which needs about `seconds`, is faster than worker processes."""
+    """Return `workers`; but if it is None, return 0 if this process alone, which needs about `seconds`, is faster than worker processes."""
     # Threads would wait for each other: HDF5 does one thing at a time in a process.
     if workers is None and seconds < CLUSTER_START + seconds / available_cores():
         return 0

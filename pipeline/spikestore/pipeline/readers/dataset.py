@@ -1,8 +1,8 @@
 """Description of a data set: its name, files, splits, reader, columns, licence and citation.
 
 Each data set has a module that creates one `Dataset`. `spikestore.pipeline.readers.registry` lists the built-in data sets.
-Other packages register their data sets as entry points of the group ``spikestore.datasets``. This module does not import the
-libraries of readers, because a run that finds all feature sets in the store needs no such library.
+Other packages register their data sets as entry points of the group ``spikestore.datasets``. The libraries of
+readers are not imported here, because a run that finds all feature sets in the store does not need them.
 """
 
 from __future__ import annotations

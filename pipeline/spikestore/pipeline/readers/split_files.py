@@ -30,7 +30,7 @@ class SplitFiles(Protocol):
         """Return those of the split's files that exist, or the split's folder if it has recordings."""
 
     def archives(self, root: Path) -> list[Path]:
-        """Return the downloaded archives that exist."""
+        """Return the paths of the downloaded archives in `root`, without empty files."""
 
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class NamedFiles:
         return " and ".join(self.names)
 
     def find(self, root: Path) -> list[str]:
-        """Return the names if all files exist, else an empty list."""
+        """Return `names` if all these files exist in the folder `root`, else an empty list."""
         return list(self.names) if all((root / name).is_file() for name in self.names) else []
 
     def present(self, root: Path) -> list[Path]:
@@ -142,7 +142,7 @@ class FileTree:
         return [top] if top.is_dir() and next(top.glob(sign), None) is not None else []
 
     def archives(self, root: Path) -> list[Path]:
-        """Return the downloaded archives that exist."""
+        """Return the paths of the downloaded archives in `root`, without empty files."""
         return _with_content(root / name for name in self.downloads)
 
 

@@ -36,7 +36,7 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         "sensor_size": _SENSOR_SIZE,
         "downsampling_method": {
             "enum": ["integrator", "differentiator"],
-            "description": "Not needed; Tonic's name for the way of downsampling. It must be differentiator if differentiator_time_bins is set, else integrator.",
+            "description": "Optional: Tonic's name of the downsampling method. Must be differentiator if differentiator_time_bins is set, else integrator.",
         },
     },
 }

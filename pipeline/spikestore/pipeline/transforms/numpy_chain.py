@@ -1,19 +1,18 @@
 """A transform in plain NumPy, for single recordings; it rejects events for which Tonic's result is not defined.
 
 For valid recordings, frames of counts equal Tonic's (or SpikingJelly's), integer for integer; invalid recordings raise an error. `FusedChain` calls
-this chain for recordings that its compiled pass marks as unusual. The frames of ``to_frame`` with ``event_count`` or ``n_event_bins``, and all frames after an operation
-without compiled code, are always computed here. The steps:
+this chain for recordings that its compiled pass marks as unusual, and for all recordings in two cases: if ``to_frame`` has
+``event_count`` or ``n_event_bins``, and if an operation has no compiled code. The steps:
 
 1. Check and widen the events (`event_guards`); no array of the caller changes.
-2. Apply each operation before ``to_frame`` (`event_operations`). An empty recording also has frames. All operations keep times
-   sorted.
+2. Apply each operation before ``to_frame`` (`event_operations`). All operations keep times sorted.
 3. Compute the number of bins (`frame_bins`), before arrays of this size are allocated.
 4. Find the events of each bin, and count the events in no bin.
 5. Count the events of each cell, in int64 and without a dense frame (`frame_counts`), or compute frames of real numbers
    (`float_frames`).
 
-`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. Parameters without a fraction are integers, and other parameters
-are floats. Integers stay exact above 2^53; below 2^53, integers and floats give the same results.
+`TonicChain` replaces steps 2, 4 and 5 with Tonic's own code. The parameters of operations are integers if they have no fraction, else
+floats. Integers stay exact above 2^53; below 2^53, integers and floats give the same results.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ WINDOW_BYTES = 256 * 2**20
 
 
 def narrow_dtypes(manifest: Manifest) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Return the narrowest dtypes that hold the ``index`` and the ``value`` of a set."""
+    """Return the narrowest dtypes that hold all numbers of the columns ``index`` and ``value``."""
     if manifest.layout.dtype("value").kind == "f":
         return dtypes_for(manifest.max_index, 0)[0], np.dtype(np.float32)
     return dtypes_for(manifest.max_index, int(manifest.max_value))

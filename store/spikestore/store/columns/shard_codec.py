@@ -318,7 +318,7 @@ def _without_crc(data: bytes | memoryview) -> memoryview:
     view = memoryview(data)
     body, crc = view[:-CRC_BYTES], view[-CRC_BYTES:]
     if len(view) < CRC_BYTES or _crc(body) != crc:
-        raise DamagedError("the checksum of a chunk is wrong")
+        raise DamagedError("the checksum of a chunk, or of the index of a shard, is wrong")
     return body
 
 

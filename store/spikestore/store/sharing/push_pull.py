@@ -79,7 +79,7 @@ def copy_named(
     move: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Copied]:
-    """Copy the sets that a name or a key selects, and point the same name in the destination at the copies.
+    """Copy the sets that a name or a key selects. After a copy by name, point this name in the destination at the copies.
 
     The partitions of the sets' sources are copied too. A partition that cannot be copied is reported in a warning.
 
@@ -88,8 +88,8 @@ def copy_named(
     source, destination : NamedSets
         The two stores.
     text : str
-        ``NAME`` for all splits, ``NAME:SPLIT`` for one split, or the beginning of a key, as in `Store.select`. Other splits of
-        the name in the destination are kept if they have the same transform. With a key, no name is written.
+        ``NAME`` for all splits, ``NAME:SPLIT`` for one split, or the beginning of a key, as in `Store.select`. The name in
+        the destination keeps its other splits if they have the transform of the copies.
     deep : bool
         Also decode each set and compare it with its digest before storing it.
     move : bool
@@ -107,7 +107,7 @@ def copy_named(
     UnknownNameError
         The source has no such name.
     UsageError
-        `source` and `destination` are the same store; or the name refers to other sets in the destination, and `move` is false. In
+        `source` and `destination` are the same store. Or the destination has this name for other sets, and `move` is false. In
         both cases nothing is copied.
     StoreError
         The errors of `copy_set`. If one split raises `DamagedError` or `NewerFormatError`, the other splits are still copied

@@ -34,7 +34,7 @@ _NO_LINKS = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK}
 
 @contextlib.contextmanager
 def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
-    """Convert errors of the operating system in the ``with`` block to `StoreError`; its message names the object.
+    """Convert an error of the operating system in the ``with`` block to a `StoreError` whose message names `path` and `url`.
 
     `verb` is ``"read"``, ``"write"``, ``"list"`` or ``"delete"``.
     """

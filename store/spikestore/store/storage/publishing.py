@@ -37,7 +37,7 @@ class Publisher:
     @classmethod
     @functools.lru_cache(maxsize=64)
     def of(cls, root: Path) -> Publisher:
-        """Return the publisher of a root. There is one per process, because each task of a build has its own copy of the storage."""
+        """Return the publisher of a root; a process has one publisher per root. The tasks of a build share it, although each task has its own copy of the storage."""
         return cls(root)
 
     def forget(self, folder: Path) -> None:

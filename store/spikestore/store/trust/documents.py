@@ -1,4 +1,4 @@
-"""Checked parsing of a store's documents: each document is compared with its path and with the documents that refer to it."""
+"""Parses the documents of a store, and compares each document with its path and with the documents that refer to it."""
 
 from __future__ import annotations
 
@@ -122,7 +122,10 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
     record, row = Record.from_bytes(data, path=path), manifest.fragments[fragment]
     counts = (record.plan, record.fragment, record.samples, record.nnz, record.n_bins)
     if counts != (manifest.plan, fragment, row.samples, row.nnz, row.n_bins):
-        raise DamagedError(f"{path} contradicts the manifest", objects=(path,))
+        raise DamagedError(
+            f"{path} contradicts the manifest: it belongs to another plan or fragment, or has another number of rows, non-zeros or time bins",
+            objects=(path,),
+        )
     _refuse_other_objects(record, manifest.layout, path)
     rows = manifest.rows(fragment)
     if [row.row for row in record.skipped] != manifest.skipped_rows(rows).tolist():
@@ -131,7 +134,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
         largest, limit = getattr(record, name), getattr(manifest, name)
         if largest > limit:
             raise DamagedError(
-                f"{path} contradicts the manifest: its {name} is {largest:.16g}, but the manifest's {name} is {limit:.16g}",
+                f"{path} contradicts the manifest: its {name} is {largest:.16g}, above the {name} of the manifest, {limit:.16g}",
                 objects=(path,),
             )
     return record

@@ -1,4 +1,4 @@
-"""Verification and repair of all entries of names, not only of the newest entry of each name."""
+"""Verification and repair of names: of all entries in the history of a name, not only of the newest."""
 
 from __future__ import annotations
 

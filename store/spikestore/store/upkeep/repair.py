@@ -85,10 +85,10 @@ def repair(
     upstream : Storage, optional
         A store with a set of the same keys and digest.
     rows : callable, optional
-        Recomputes a fragment that no store has.
+        Recomputes a fragment for which neither the store nor `upstream` has valid objects.
     rewrite : bool
-        If this installation encodes the correct rows as other bytes than the committed bytes, store the new bytes and a new
-        manifest.
+        Store new bytes and a new manifest if the rows are correct, but this installation encodes them in other bytes than the
+        committed ones.
     threads : int
         Number of fragments that are recomputed in parallel; each fragment needs the memory of a build task.
     progress : callable, optional
@@ -97,7 +97,7 @@ def repair(
     Raises
     ------
     ConflictError
-        The upstream has a set of these keys with another digest, or the recordings give other rows.
+        The upstream has a set of these keys with another digest, or the recomputed rows differ from the committed ones.
     StoreError
         A storage fails, the store is not writable, or the manifest of the upstream is damaged.
     """

@@ -48,7 +48,7 @@ class Partition(Document):
         return self
 
     def count(self, part: str) -> int:
-        """Return the number of rows of a part."""
+        """Return the number of rows of the part with this name."""
         return sum(self.parts[part][1::2]) - sum(self.parts[part][::2])
 
     def rows(self, part: str) -> Rows:

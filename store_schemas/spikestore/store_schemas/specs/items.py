@@ -83,7 +83,7 @@ Part = Annotated[FilePart | VersionPart | HashPart, Field(discriminator="kind")]
 
 
 class ItemContent(Spec):
-    """Recordings of a source that come from an object in Python."""
+    """Recordings of a source that was made from a data set object in Python."""
 
     parts: Annotated[tuple[Part, ...], AsTuple, Field(min_length=1)]
     """Data sets; their recordings are numbered from 0, part after part."""

@@ -131,7 +131,7 @@ BAD: dict[str, Case] = {
     "no such table": ({"table": "labels.csv"}, (), None, "labels.csv does not exist: correct the field table under [source.folder]"),
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
-    "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, which does not exist (1 such line)"),
+    "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, a file that does not exist (1 such line)"),
     "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, which is not read: its format is not known"),
     "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings has no line in"),
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),

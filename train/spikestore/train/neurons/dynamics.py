@@ -47,7 +47,7 @@ def integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, *, record: bool
     Returns
     -------
     NeuronOutput
-        Spikes and last membrane potentials, both differentiable once w.r.t. `x` and `v_mem`.
+        Spikes and last membrane potentials are differentiable once w.r.t. `x` and `v_mem`.
 
     Raises
     ------

@@ -80,7 +80,7 @@ class IAF(MembraneState):
         self.spike_threshold = nn.Parameter(_scalar("spike_threshold", spike_threshold), requires_grad=False)
         if not float(self.spike_threshold) >= torch.finfo(torch.float32).tiny:
             raise UsageError(
-                "spike_threshold must be above 0, and at least 1.18e-38, because float32 rounds smaller numbers: "
+                "spike_threshold must be above 0 (at least 1.18e-38, the smallest normal number of float32): "
                 f"got {float(spike_threshold)}"
             )
         self.spike_fn, self.reset_fn = spike_fn, reset_fn

@@ -66,7 +66,7 @@ class EpochResult:
     accuracy : float
         Share of the validation split that was classified correctly.
     spike_rates : dict of str to float
-        Spikes per neuron and time bin of each layer while training.
+        For each layer, the spikes per neuron and time bin during training.
     """
 
     epoch: int

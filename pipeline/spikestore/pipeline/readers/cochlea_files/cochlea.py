@@ -128,7 +128,7 @@ class CochleaReader(HDF5Reader):
         if len(impossible):
             row = int(impossible[0])
             self._damaged(
-                f"recording {row} would have {lengths[row]} events in a file of {self._watched.size} bytes"
+                f"recording {row} claims {lengths[row]} events, but the whole file has {self._watched.size} bytes"
             )
         return lengths
 
@@ -137,7 +137,7 @@ class CochleaReader(HDF5Reader):
         return self.read_block(start, stop).recordings(EVENT)
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Read the recordings ``start`` to ``stop - 1`` in columns; see `Reader.read_block`."""
+        """Return the recordings ``start`` to ``stop - 1`` as columns; see `Reader.read_block`."""
         if self._few_events is None:
             self._few_events = self._has_few_events()
             if not self._few_events:

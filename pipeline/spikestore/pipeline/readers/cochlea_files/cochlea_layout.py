@@ -31,7 +31,7 @@ class CochleaLayout:
         self._path, self._file = path, file
 
     def sequences(self, name: str, kinds: str, noun: str) -> Any:
-        """Return a variable-length dataset whose elements have one of NumPy's dtype `kinds`; error messages call the elements `noun`."""
+        """Return a dataset of variable-length sequences. NumPy's kind of the numbers must be one of the letters in `kinds`; `noun` describes the numbers in error messages."""
         requirement = f"variable-length {noun} sequences, little-endian"
         dataset = self._dataset(name, requirement)
         base = h5py.check_vlen_dtype(dataset.dtype)

@@ -72,7 +72,7 @@ class NTIDigitsReader(HDF5Reader):
         return len(self._names)
 
     def name_of(self, row: int) -> str:
-        """Return the name of a recording in messages: the name of the file and that of the recording in it."""
+        """Return the name of a recording for messages: the name of the file, and the name of the recording in the file."""
         return f"{self._path.name}: {self._names[row]}"
 
     def n_events(self) -> npt.NDArray[np.int64]:

@@ -83,7 +83,7 @@ class VlenHeap:
         Returns
         -------
         list of Sequences, one for each dataset, or None
-            The sequences, which equal those of h5py bit for bit. None if only h5py can read this block.
+            The sequences, which equal those of h5py bit for bit. None if only h5py can read these rows.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Reader of DVS-Lip: ``DVS-Lip/train/accused/0.npy`` holds the lips of a person who says a word.
+"""Reader of DVS-Lip: ``DVS-Lip/train/accused/0.npy`` is a recording of the lips of a person who says "accused".
 
 A file is a structured array with the fields t (µs), x, y and p. Label i is the i-th word in sorted order. Rows are in the order
 of the sorted file names, but the order of `tonic.datasets.DVSLip` depends on the file system.
@@ -42,7 +42,7 @@ class DVSLipReader(DecodedAlone):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the number of the word that is the name of a file's folder."""
+        """Return the class number of a file; the name of its folder is the word that is the class."""
         expected = "a file in a folder with the name of a word, such as DVS-Lip/train/accused/0.npy"
         return class_of_folder(name, _WORDS, expected)
 

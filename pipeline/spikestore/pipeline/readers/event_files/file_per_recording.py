@@ -218,7 +218,7 @@ class FileReader(ClosesOnExit, ABC):
 
 
 class FilePerRecording(FileReader):
-    """Base of the readers for data sets with one file per recording, whose path determines the class number.
+    """Base of the readers for data sets with one file per recording; the path of a file determines the class number.
 
     Raises
     ------
@@ -270,7 +270,7 @@ class DecodedAlone(FilePerRecording):
     @staticmethod
     @abstractmethod
     def columns(content: bytes) -> FourColumns:
-        """Return t in µs, x, y and p of one file, with the dtypes of the fields of `event`; raise ValueError with a description of a fault."""
+        """Return the columns t (µs), x, y and p of one file, with the dtypes in `event`. Raise ValueError if the file has a fault; the message describes it."""
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
         """Return the events of some files, given their contents."""

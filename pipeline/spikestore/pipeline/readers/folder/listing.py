@@ -260,7 +260,7 @@ def _facts(
                 path=missing[0],
             )
         raise SourceNotFoundError(
-            f"{line}, which does not exist ({plural(len(missing), 'such line')}): correct or remove the lines, or add the files",
+            f"{line}, a file that does not exist ({plural(len(missing), 'such line')}): correct or remove the lines, or add the files",
             path=missing[0],
         )
     unlisted = [file for file in files if file not in table.rows]

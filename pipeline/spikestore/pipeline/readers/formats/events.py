@@ -19,7 +19,7 @@ class EventColumns(NamedTuple):
     t, x : arrays, shape (events,)
         Times and coordinates.
     y, p : arrays, shape (events,), or None
-        Coordinates y, and polarities; None if the file does not have this column.
+        Coordinates and polarities. A column is None if the file does not have it.
     """
 
     t: npt.NDArray[Any]

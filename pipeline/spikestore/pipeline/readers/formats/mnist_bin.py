@@ -63,7 +63,7 @@ def fields_of(
 
 
 def problems_of(contents: Sequence[bytes]) -> dict[int, str]:
-    """Return a description of the fault of each file with an invalid size; the keys are positions in `contents`."""
+    """Return the faults of files with an invalid size: a dict from the position in `contents` to a description of the fault."""
     problems = {}
     for place, content in enumerate(contents):
         if not content:

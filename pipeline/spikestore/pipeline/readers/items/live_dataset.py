@@ -217,8 +217,8 @@ def hash_of(item: Item, label_name: str) -> str:
     """Return the SHA-256 (hex) of the events and the class of an item.
 
     Three things are hashed: the names of the fields and the number of events; then the values of each field, little-endian (t
-    as int64, x and y as int32, p as uint8); then the name of the class. So the dtypes of the fields and their order in an event
-    do not matter.
+    as int64, x and y as int32, p as uint8); then the name of the class. So the hash does not depend on the dtypes and the order of
+    the fields.
     """
     digest = hashlib.sha256(f"{''.join(item.fields)} {len(item.events.t)} ".encode())
     for field, dtype in zip(_FIELDS, ("<i8", "<i4", "<i4", "<u1"), strict=True):

@@ -1,4 +1,4 @@
-"""Distributions of sizes of the samples by class and split, with their units."""
+"""How sizes of samples are distributed, for each class and split."""
 
 from __future__ import annotations
 

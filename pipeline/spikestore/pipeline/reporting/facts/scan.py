@@ -65,7 +65,7 @@ class Piece:
 
     @cached_property
     def row(self) -> npt.NDArray[np.int64]:
-        """Row of each non-zero, from 0 in this piece: shape (non-zeros,)."""
+        """For each non-zero, the number of its row in this piece: shape (non-zeros,)."""
         return np.repeat(np.arange(len(self)), self.columns.nnz)
 
 

@@ -320,7 +320,7 @@ def costs(columns: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Chart:
-    """Return a chart of a confusion matrix: for each true class, the share of its samples for which each class was predicted."""
+    """Return a chart of a confusion matrix: a cell shows the share of a true class that was predicted as the class of its column."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

@@ -60,10 +60,10 @@ def push(
 def copy_each(
     names: Sequence[str], copy: Callable[[str], Mapping[str, Copied]]
 ) -> tuple[dict[str, Copied], StoreError | None]:
-    """Copy the sets of each name. Return the copied sets by label, and the first error of a set that is damaged or has a newer format, if any.
+    """Copy the sets of each name. Return the copied sets by label, and an error or None.
 
-    Such an error does not stop the copies of the other names; further errors of this kind are logged. If several names select a set, the result of its first copy
-    is returned.
+    `DamagedError` and `NewerFormatError` do not stop the copies of other names: the first such error is returned, and further ones
+    are logged. If several names select a set, the result of its first copy is returned.
     """
     from spikestore.store_schemas.errors import DamagedError, NewerFormatError
 

@@ -78,7 +78,7 @@ class ToTimesurface(FrameBase):
 
     @property
     def windows_per_event(self) -> int:
-        """Largest number of non-zeros that one event can cause: the number of frames until the decayed value of the event is 0 as float32."""
+        """Largest number of non-zeros that one event can cause: the number of frames until its value has decayed to 0 in float32."""
         return int(min(FADED * self.tau / self.dt, 2.0**52)) + 2
 
 

@@ -31,7 +31,7 @@ class FixedDuration(_SpikingJellyFrames):
 
     Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same name
     in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
-    float16 times are multiplied by 1000 and all results are rounded to float16. Times of other dtypes are in µs, and
+    float16 times in s are converted to ms, and each step of the computation rounds to float16. Times of other dtypes are in µs, and
     their bins are computed in the dtype of the times.
     """
 

@@ -313,7 +313,7 @@ class Shear(CheckedAugmentation):
 
 @functools.lru_cache(maxsize=16)
 def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
-    """Return 2^16 times `function` of each angle from -`most` / 16 to `most` / 16 degrees, in steps of 1/16 degree; rounded to int64, shape (angles,)."""
+    """Return a table of 2^16 times `function`, rounded to int64. The angles are ``n / 16`` degrees, for n from ``-most`` to `most`."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
     # On the host, whatever default device the caller has set.
     return torch.tensor([round(ONE * function(angle)) for angle in angles], device="cpu")

@@ -200,7 +200,7 @@ class Assembly:
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
-        """Return the kernel that augments a batch with these values while it writes the dense frames; None if one kernel does not do both."""
+        """Return the kernel that augments samples with the values `value` while it writes their dense frames; None if there is no such kernel."""
         by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 

@@ -1,7 +1,7 @@
-"""Compiled loops that draw the numbers of augmentations on the CPU, for `random_bits` and `mixtures`.
+"""Compiled loops that draw random numbers for augmentations on the CPU, for `random_bits` and `mixtures`.
 
-A batch draws a few numbers for each of its samples. In torch, a hash of 128 numbers is eleven small operations, and
-starting an operation takes much longer than computing its result.
+The numbers are hashes. A batch needs few of them, and torch would need eleven operations for a hash: starting an operation takes
+much longer than computing so few numbers.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def whole(bits: Tensor, count: int | Tensor) -> Tensor:
 
 
 def below(bits: Tensor, number: int | Tensor) -> Tensor:
-    """Return whether a number of 53 random bits is below `number`: true with a probability of ``number / 2**53``."""
+    """Return a bool for each of `bits`, true with a probability of ``number / 2**53``. The upper 53 bits are compared with `number`."""
     if not is_on_cpu(bits):
         return _shifted(bits, 11) < number
     return _filled(kernels.are_below, bits, np.dtype(bool), _array(number))

@@ -273,10 +273,7 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Set `amount` to 0 for the non-zeros that ``MIX_MASK`` or ``MIX_BOX`` drops from a sample, or from its partner if `is_partner`.
-
-    The partner keeps only non-zeros inside the masks, and the sample keeps only non-zeros outside.
-    """
+    """Set the `amount` of dropped non-zeros to 0: those of a partner outside the mask or box, or those of a sample inside it."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:
         for k in range(count):

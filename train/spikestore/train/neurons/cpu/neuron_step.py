@@ -35,7 +35,7 @@ def does_fire(v: Any, threshold: Any, single: Any) -> Any:
 
 @inner
 def after_reset(v: Any, spike: Any, reset: Any, to_zero: Any) -> Any:
-    """Return r(t), the potential after the reset."""
+    """Return the potential after the reset: r(t) in `spikestore.train.neurons.dynamics`."""
     if to_zero:
         return v * (ONE if spike == ZERO else ZERO) + reset
     return v - spike * reset

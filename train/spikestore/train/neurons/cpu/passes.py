@@ -97,7 +97,7 @@ def exponential_numbers(neuron: Neuron, exponential: SingleExponential) -> tuple
 
 
 def new_job(shape: torch.Size, **words: Tensor | int | None) -> Any:
-    """Return a new job for a compiled task: an array that contains the sizes in `shape` and each of `words`; for a tensor, its address."""
+    """Return a job for a compiled task: an int64 array that contains the sizes in `shape` and each of `words`. A tensor is replaced by its address."""
     job = np.zeros(len(JOB), np.int64)
     job[_PLACE["batch"]], job[_PLACE["time"]], job[_PLACE["neurons"]] = shape
     for name, word in words.items():

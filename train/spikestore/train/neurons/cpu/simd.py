@@ -157,7 +157,7 @@ def gather(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, 
 
 @inner
 def scatter(active: Any, active_count: Any, source: Any, rows: Any, stride: Any, values: Any) -> None:
-    """Add ``source[k] · values[i]`` to ``rows[k · stride + i]`` for the first `active_count` numbers k in `active`; `rows` is an address."""
+    """Add ``source[k] · values[i]`` to ``rows[k · stride + i]`` for all i, and for each k in ``active[:active_count]``. `rows` is an address of float32 numbers."""
     whole = len(values) // TILE * TILE
     for first in range(0, whole, TILE):
         _scatter_wide(active, active_count, source, floats(rows + 4 * first), stride, values, first)

@@ -265,7 +265,7 @@ class PackedSpikes(NamedTuple):
     odd_value: Tensor
 
     def unpacked(self) -> Tensor:
-        """Return the spikes as float32. If `odd_count` exceeds the length of the list, counts are missing, and the first spike is NaN."""
+        """Return the spikes as float32. If the list was too short for all `odd_count` counts, the first spike is NaN."""
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](
@@ -343,7 +343,7 @@ def _run_forward(
 
 
 def backward(kept: Tensor, spikes: Tensor, v_mem: Tensor, neuron: Neuron) -> tuple[Tensor, Tensor]:
-    """Return the gradients w.r.t. input and initial potentials, given the gradients w.r.t. spikes and last potentials."""
+    """Return the gradients w.r.t. the input and the initial potentials. `spikes` and `v_mem` are the gradients w.r.t. the spikes and the last potentials."""
     x, first, _ = _run_backward(kept, spikes, v_mem, neuron, add_up=False)
     return x, first
 

@@ -242,7 +242,7 @@ def backward_kept(
 
 
 def input_gradient(weight: Tensor, output: Tensor) -> Tensor:
-    """Return the gradient w.r.t. a linear layer's input; `output` is the gradient w.r.t. its output, shape (batch, time, neurons)."""
+    """Return the gradient w.r.t. a linear layer's input. `output` is the gradient w.r.t. the layer's output, shape (batch, time, neurons)."""
     return _flat(output).mm(weight).view(*output.shape[:2], weight.shape[1])
 
 
@@ -295,7 +295,7 @@ class _BatchSlices:
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield three things for each slice of the batch: the slice of its samples; the slice of `weights` for the groups of these samples; and memory for the gradient w.r.t. the layer's output."""
+        """Yield, for each part of the batch, the slice of its samples, the slice of `weights` for these samples, and memory for their gradient w.r.t. the layer's output."""
         memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))

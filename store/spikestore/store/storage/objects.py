@@ -44,7 +44,7 @@ class ObjectStorage:
     Parameters
     ----------
     store : obstore store
-        The bucket, opened at the root's prefix.
+        The bucket, opened at the prefix of the spikestore store.
     url : str
         URL for messages, without credentials.
     """

@@ -84,9 +84,7 @@ class CheckedReader:
     ) -> NarrowRows:
         """Return rows with ``index`` and ``value`` in `dtypes`, which must hold the manifest's ``max_index`` and ``max_value``.
 
-        See `NarrowReader.read`.
-
-        Raises the errors of `read`.
+        The result is that of `NarrowReader.read`; the errors are those of this class's `read`.
         """
         self._refuse_giant(rows.fragment)
         reader = self._narrow

@@ -34,7 +34,8 @@ def take_index(
 ) -> bool:
     """Copy a piece of ``index`` to its place; return whether the piece is valid.
 
-    The index must ascend within each row, end inside the row's frames, and not exceed `most`.
+    The values must ascend within each row. The last value of each row that ends in the piece must be inside the row's frames, and at
+    most `most`.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def _against_annbatch(bench: Any, row: Row, run: int, *, cold: bool = False) -> 
 
 
 def _against(bench: Any, row: Row, name: str, module: str, *options: object, cold: bool = False) -> Row:
-    """Compare `stream` with a peer that gets the packed columns of the same samples."""
+    """Compare residence ``stream`` with a peer that gets the packed columns of the same samples."""
     from benchmarks.datasets.written import bytes_below
     from spikestore.train import FeatureLoader
 

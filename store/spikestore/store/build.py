@@ -2,12 +2,12 @@
 
 The order of writes makes every crash harmless (docs/format.md, "Building"):
 
-1. The plan is put if it is absent; later builders follow the stored plan.
-2. The plan's Zarr metadata are put if they are absent; metadata that exist already must be equal, byte for byte.
-3. The objects of a fragment are put before its record. So all objects that a record lists exist.
-4. The manifest is put last. The set exists if and only if its manifest exists.
+1. The plan is written if it is absent; later builders follow the stored plan.
+2. The plan's Zarr metadata are written if they are absent; metadata that exist already must be equal, byte for byte.
+3. The objects of a fragment are written before its record. So all objects that a record lists exist.
+4. The manifest is written last. The set exists if and only if its manifest exists.
 
-Locks are not needed: builders of one plan put only absent objects, and each plan has its own folder for its objects.
+Locks are not needed: builders of one plan write only absent objects, and each plan has its own folder for its objects.
 """
 
 from __future__ import annotations

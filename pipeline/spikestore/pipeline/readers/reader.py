@@ -121,7 +121,7 @@ class Reader(ClosesOnExit, Protocol):
         """
 
     def read_block(self, start: int, stop: int) -> EventBlock:
-        """Return the recordings of `read` as columns; `read_block` is faster than `read`.
+        """Return the same recordings as `read`, but as columns, which is faster.
 
         Parameters
         ----------

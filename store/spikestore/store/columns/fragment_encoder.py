@@ -73,7 +73,7 @@ class FragmentEncoder:
         self._nnz, self._max_index, self._max_value = 0, 0, 0.0
 
     def add(self, columns: SampleColumns) -> None:
-        """Add rows. The encoder keeps their arrays, so they must not change afterwards.
+        """Add rows. The encoder keeps the arrays of `columns`, so the caller must not change these arrays afterwards.
 
         Raises
         ------

@@ -66,7 +66,7 @@ def _open_files() -> Iterator[Finding]:
 
 
 def _writable(what: str, folder: Path, remedy: str) -> Finding:
-    """Return a finding: whether files can be written to a folder, or to its nearest existing parent if it does not exist."""
+    """Return a finding: whether files can be written to `folder`. If `folder` does not exist, its nearest existing parent is tried."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=existing) as file:

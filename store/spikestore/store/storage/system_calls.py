@@ -36,10 +36,7 @@ def set_mode(handle: int, mode: int) -> None:
 
 
 def read_at(handle: int, count: int, offset: int) -> bytes:
-    """Return up to `count` bytes at `offset`; threads must not share the handle.
-
-    Windows has no ``pread``, so the position is set first.
-    """
+    """Return up to `count` bytes at `offset`. Threads must not share a handle: on Windows, which has no ``pread``, its position changes."""
     if hasattr(os, "pread"):
         return os.pread(handle, count, offset)
     os.lseek(handle, offset, os.SEEK_SET)
@@ -55,7 +52,7 @@ def path_of_open_file(handle: int) -> str | None:
 
 
 def open_folder(folder: Path) -> int | None:
-    """Return a handle to a folder; None on Windows, which cannot open folders, and needs no fsync of a folder."""
+    """Return a handle to a folder; None on Windows, where folders cannot be opened and need no fsync."""
     if not hasattr(os, "O_DIRECTORY"):
         return None
     return os.open(folder, _READ | os.O_DIRECTORY)

@@ -183,7 +183,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
 
 
 def _frame_dtype(value: npt.NDArray[Any]) -> type[np.generic]:
-    """Return the dtype of all items: float32 for real numbers; for counts, Tonic's int16 if it can hold all of them, or else int64."""
+    """Return the dtype of all items: float32 for real numbers; for counts, Tonic's int16 if all counts fit, otherwise int64."""
     if value.dtype.kind == "f":
         return np.float32
     return np.int16 if value.max(initial=0) <= np.iinfo(np.int16).max else np.int64

@@ -87,8 +87,8 @@ class Filters:
     def __call__(self, block: EventBlock, columns: Columns, state: npt.NDArray[np.uint8]) -> Filtered | None:
         """Return the events that the operations keep; None if compiled code does not support the columns.
 
-        A recording that `is_ordinary` or an operation rejects is marked in `state`. It has no events in the result, like a recording
-        that was marked before.
+        A recording is marked in `state` if it is not ordinary (`is_ordinary`), or if an operation rejects it. Marked recordings have no
+        events in the result, also those that were marked before.
         """
         if columns.y is None or block.time_table is not None:
             return None

@@ -12,11 +12,11 @@ _Factor = Annotated[Real, Field(gt=0)]
 
 
 class Downsample(Spec):
-    """Multiply time stamps and coordinates by factors, truncating integers, like ``tonic.transforms.Downsample``.
+    """Multiply time stamps and coordinates by factors, and truncate integers, like ``tonic.transforms.Downsample``.
 
     In Tonic, a tuple as ``time_factor`` means a random factor. This operation rejects a tuple, because random operations belong
-    in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y); their
-    quotient is stored, so that both forms have the same key.
+    in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y). Their
+    quotient is stored as ``spatial_factor``, so both forms have the same key.
     """
 
     op: Literal["downsample"] = "downsample"

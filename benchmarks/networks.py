@@ -71,7 +71,7 @@ def _varied(network: Any, backend: str, nn: Any) -> Any:
 def unbound(layer: Any) -> Any:
     """Return Sinabs' layer with one change: its loop takes steps from ``x.unbind(1)`` instead of ``x[:, t]``.
 
-    The backward pass of an index makes a gradient of the whole tensor for each step. The backward pass of `unbind` makes one
+    The backward pass of ``x[:, t]`` makes a gradient of the whole tensor for each step. The backward pass of `unbind` makes one
     gradient for all steps.
     """
     import torch

@@ -18,7 +18,7 @@ from benchmarks.peers.serve import answers, serve
 
 
 class _Absent(ModuleType):
-    """Placeholder of a module that preprocessing imports and does not use."""
+    """Placeholder for a module that SpikingJelly's preprocessing imports and does not use."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def as_built(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
-    """Yield the sizes of feature sets: built by one and by two workers, and by one worker for each size of fragments in `FRAGMENTS`."""
+    """Yield the size of each of several builds: by one worker, by two workers, and by one worker with each size of fragments in `FRAGMENTS`."""
     for workers, rows in [(1, None), (2, None), *((1, rows) for rows in FRAGMENTS)]:
         features = _built(bench, recordings, workers, rows)
         columns = features.read()

@@ -42,7 +42,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Upper limit of the ratio of speeds in `center_crop`: we get cropped events and only make frames, but Tonic crops and makes frames."""
+    """Upper limit of the ratio of speeds in `center_crop`: our side makes frames of events that are cropped already; Tonic crops and makes frames."""
     from tonic import transforms
 
     part, name = (

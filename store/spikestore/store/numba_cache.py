@@ -169,7 +169,7 @@ class _CodeOnDisk(caching.FunctionCache):
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # unpickling damaged bytes may raise any error
             logger.warning(
-                "cannot load compiled code in %s (%s): it is deleted and compiled again",
+                "cannot load compiled code in %s (%s): the code is deleted and compiled again",
                 self._files(),
                 _one_line(error),
             )

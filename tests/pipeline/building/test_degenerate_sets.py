@@ -265,7 +265,7 @@ def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path)
     write_nmnist(tmp_path)
     with pytest.raises(
         RecordingError,
-        match=r"y = \d+ is outside the sensor.*: these recordings have x and y, and sensor_size \(700, 1, 1\) of to_frame is for channels: use",
+        match=r"y = \d+ is outside the sensor.*: these recordings have x and y, but sensor_size \(700, 1, 1\) of to_frame is for channels: use",
     ):
         preprocess(
             make_source("NMNIST", "train", tmp_path),

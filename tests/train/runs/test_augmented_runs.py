@@ -148,7 +148,7 @@ def test_seeds_of_tables() -> None:
     [
         (
             {"bins": 4},
-            r"augment\[0\]: a table must have the field op or the field preset; their known values are time_shift",
+            r"augment\[0\]: a table must have the field op \(one of time_shift",
         ),
         ({"op": "time_maks"}, r"augment\[0\]: unknown op 'time_maks', did you mean 'time_mask'\? use one of"),
         ({"op": "event_drop"}, r"augment\[0\]: event_drop needs the field probability"),

@@ -290,7 +290,7 @@ class SetReview:
 
 
 def _unit_advice(source: Source) -> str | None:
-    """Return where the unit of the times is set, if the source has a setting for it. Without this setting, times in s become 0 µs before any operation."""
+    """Return where to set the unit of the times; None if the source has no setting for it. If times in s are read as µs, nearly all become 0."""
     if source.folder is not None:
         return _FOLDER_ADVICE
     if source.items is not None and any(part.kind != "files" for part in source.items.parts):

@@ -265,7 +265,7 @@ def _grown(job: FragmentJob, reader: Reader, fragment: int) -> _Result | None:
 def _streamed(
     job: FragmentJob, former: FormerRows, reader: Reader, fragment: int, with_labels: WithLabels
 ) -> _Result | None:
-    """Return a fragment with some rows of former sets, decoded chunk by chunk.
+    """Return a fragment that takes some rows from former sets, chunk by chunk, and computes the others.
 
     Return None if the former sets have no rows of this fragment, if `moved_parts` does not return these rows, if they cannot be
     read, or if only Zarr supports the codecs.

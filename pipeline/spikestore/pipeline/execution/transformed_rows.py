@@ -132,7 +132,7 @@ def _hint(job: TransformJob, error: RecordingError, *, has_y: bool) -> str:
     width, height, polarities = frame.sensor_size
     if has_y and height == 1 and error.details.get("field") == "y":
         return (
-            f"these recordings have x and y, and sensor_size ({width}, 1, {polarities}) of {frame.op} is for channels: use a recipe for a "
+            f"these recordings have x and y, but sensor_size ({width}, 1, {polarities}) of {frame.op} is for channels: use a recipe for a "
             "data set with x and y"
         )
     remedy = (

@@ -201,7 +201,7 @@ def set_of_dataset(
 
 
 def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
-    """Return `transform` or the transform of the Tonic data sets. Raise `UsageError` if there are both, none, or different ones."""
+    """Return `transform` or the transform of the Tonic data sets. Raise `UsageError` if both are given, if neither is, or if the data sets have different transforms."""
     own = [(leaf.name, leaf.known.transform) for leaf in leaves if leaf.known is not None]
     if transform is not None:
         for name, other in own:

@@ -79,7 +79,7 @@ class LockedSet:
         return Address(pin.transform_key, pin.source_key)
 
     def refuse_other_set(self, features: FeatureSet) -> None:
-        """Raise if `features` contradicts the lock or the recipe.
+        """Raise an error if `features` contradicts the lock or the recipe.
 
         Raises
         ------

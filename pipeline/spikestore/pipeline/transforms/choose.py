@@ -124,7 +124,7 @@ def block_chain(transform: Transform, requested: ExecutorName | Executor, *, has
 
 @functools.lru_cache(maxsize=8)
 def _fused(transform: Transform, has_y: bool) -> FusedChain:
-    """Return a chain, which the tasks of a worker share, because making its tables takes a millisecond."""
+    """Return the `FusedChain` of a transform. The tasks of a worker share it, because making its tables takes a millisecond."""
     return FusedChain(transform, has_y=has_y)
 
 

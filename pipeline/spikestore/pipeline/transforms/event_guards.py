@@ -201,7 +201,7 @@ def check_pixels(events: Events, largest: int, *, origin: Origin) -> None:
 
 
 def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin) -> None:
-    """Raise if there are events that ``EventDownsampling`` cannot integrate.
+    """Raise an error if there are events that ``EventDownsampling`` cannot integrate.
 
     Parameters
     ----------
@@ -215,8 +215,8 @@ def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin)
     Raises
     ------
     RecordingError
-        A time is not an integer or is out of range, an event is outside the sensor, or, with ``differentiator_time_bins``, the
-        recording is shorter than a step.
+        A time is not an integer or is out of range, an event is outside the sensor, or, with ``differentiator_time_bins``, no
+        event is later than the first step.
     """
     if events["t"].dtype.kind == "f":
         problem = f"{origin.name}: {spec.op} needs whole times in µs, got {events['t'].dtype}"

@@ -129,7 +129,7 @@ class ZarrReader:
         stop: int,
         decode: object = map,
     ) -> tuple[SampleColumns, npt.NDArray[np.uint64]]:
-        """Return rows `start` to `stop` of `fragment`; see `reader.ColumnReader`. `decode` has no effect."""
+        """Return rows `start` to `stop` - 1 of `fragment`; see `reader.ColumnReader`. `decode` has no effect."""
         rows = self._build.rows(fragment)
         columns = {
             name: np.asarray(array[rows.start : rows.stop])

@@ -84,7 +84,7 @@ def _in_the_way(url: str, path: str, verb: str) -> StoreError:
         if os.path.lexists(place) and not place.is_dir():
             return out_of_place(url, above, kind_of(place) or "a file", wanted="folder")
     if verb == "write":
-        reason = "a file is in the place of a folder above the store: choose another folder for the store"
+        reason = "a parent folder of the store is a file: choose another folder for the store"
         return StoreError(f"cannot write {path} in {url}: {reason}", path=path)
     return MissingObjectError(f"{path} is not in the store {url}", path=path)
 

@@ -93,10 +93,10 @@ class Publisher:
             self._again(lambda: self._make_folders(wanted))
 
     def _make_folders(self, folders: Iterable[Path]) -> int | None:
-        """Create folders and their parents.
+        """Create folders and their parents; return the permissions from which those of new files are made.
 
-        If a group shares the store (its top folder is setgid and group-writable), return the permissions of the top folder, from
-        which those of new files are made; else None.
+        These are the permissions of the store's top folder if a group shares the store (the folder is setgid and group-writable),
+        else None.
         """
         if _identity(self._root) is None:
             self.make_root()

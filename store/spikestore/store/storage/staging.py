@@ -30,7 +30,7 @@ class _Staged(NamedTuple):
 
 
 class Staging:
-    """Writes several objects into temporary files; `publish` gives the files their names. The end of the ``with`` block removes the files that are left.
+    """Writes several objects into temporary files; `publish` gives the files their names. The end of the ``with`` block removes files that were not published.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def take_index(
 
 @_compiled
 def take_value(piece: npt.NDArray[Any], begins: int, most: np.uint64, out: npt.NDArray[Any]) -> bool:
-    """Copy a piece of ``value`` into `out`; return whether it fits there, and each value is positive and at most `most`.
+    """Copy a piece of ``value`` into `out`; return True if the piece fits into `out` and all values are from 1 to `most`.
 
     Parameters
     ----------

@@ -254,7 +254,7 @@ class _Verification:
                 yield Damage(f"{data}/{path}", "differs from the consolidated metadata")
 
     def _object(self, entry: ObjectEntry, fragment: int, checked: _Checked) -> bytes | None:
-        """Compare an object with its record; return its bytes if they were read and are correct, else None."""
+        """Compare an object with its record. Return its bytes if they are correct; None if they are not, or if `_depth` is quick, which reads no bytes."""
         path = f"{self._features.data_path}/{entry.path}"
         if path not in self._sizes:
             checked.damages.append(Damage.missing(path, fragment))

@@ -76,7 +76,7 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         selects no sample, or names a partition that the store does not have; `rebin` or a number of time bins does not fit
         the set; a transform is not callable; or an argument belongs to torch's DataLoader.
     TypeError
-        There is no argument of this name.
+        A keyword argument is unknown.
     DamagedError
         Stored data differ from the committed data; the message names the object.
 

@@ -64,7 +64,7 @@ class EpochSamples:
     Attributes
     ----------
     rows : int64 array, shape (samples,)
-        Rows of the feature set in use, ascending.
+        Numbers of the rows that are in use, ascending.
     seed : int
         Any integer; another seed results in other orders.
     digest : str

@@ -31,7 +31,7 @@ def fitting_network(
     origin : str
         Configuration or checkpoint, for messages.
     copies : int
-        Number of copies of the weights that must fit into memory: 1, or `TRAINING` with gradients and AdamW's moments.
+        Number of copies of the weights that must fit into memory: 1 for the weights alone, or `TRAINING` for the weights, their gradients and AdamW's moments.
 
     Raises
     ------

@@ -94,19 +94,19 @@ def silent_layers(rates: dict[str, float]) -> list[str]:
 
 
 def refuse_not_finite(network: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, number: int) -> None:
-    """Raise an error if the weights, or the numbers that the optimiser keeps for them, are not finite; a checkpoint with these is unusable.
+    """Raise an error if a weight, or a number that the optimiser keeps for it, is not finite. A checkpoint with such numbers is unusable.
 
     Parameters
     ----------
     network, optimiser
-        After batch `number`, counted from 1, of `epoch`, counted from 0.
+        The network and its optimiser.
     epoch, number : int
-        For the message.
+        Epoch, counted from 0, and number of its last batch so far, counted from 1; for the message.
 
     Raises
     ------
     TrainingError
-        The message names the first parameter.
+        The message names the first parameter with such a number.
     """
     for name, parameter in network.named_parameters():
         kept = [value for value in optimiser.state.get(parameter, {}).values() if isinstance(value, Tensor)]

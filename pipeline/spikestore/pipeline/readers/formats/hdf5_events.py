@@ -93,7 +93,7 @@ class _Place(NamedTuple):
 
 
 def _place(name: str, member: Any) -> _Place | None:
-    """Return the columns of a group with several vectors of numbers of one length, or of a structured dataset; None for other members."""
+    """Return the columns of a structured dataset, or of a group with at least two vectors of equal length; None for other members."""
     import h5py
 
     if isinstance(member, h5py.Group):

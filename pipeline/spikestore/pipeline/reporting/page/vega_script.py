@@ -38,7 +38,7 @@ def vega_script() -> str:
         with replacing(path) as temporary:
             temporary.write_text(script, encoding="utf-8")
     except OSError as error:
-        logger.debug("cannot write %s, so the next report makes this script again: %s", path, error)
+        logger.debug("cannot write the script %s, so the next report makes the script again: %s", path, error)
     return script
 
 

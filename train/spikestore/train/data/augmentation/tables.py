@@ -100,7 +100,7 @@ def _checked(table: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str) or name not in OPERATIONS:
         if name is None:
             raise UsageError(
-                f"a table must have the field op or the field preset; their known values are {', '.join((*OPERATIONS, *PRESETS))}"
+                f"a table must have the field op (one of {', '.join(OPERATIONS)}) or the field preset (one of {', '.join(PRESETS)})"
             )
         raise UsageError(
             f"unknown op {name!r}{did_you_mean(str(name), OPERATIONS) or ';'} use one of {', '.join(OPERATIONS)}"

@@ -28,7 +28,7 @@ class Counts(NamedTuple):
 
 @dataclass
 class Link:
-    """A linear layer that is run by the layer of neurons after it, and spike counts of the two layers.
+    """A linear layer that is run by the layer of neurons after it, and the counts that layers pass on.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Link:
     counts : Counts, PackedSpikes (on a GPU) or None
         Before the neurons are called, these are the counts of the linear layer's input. The call replaces them by the counts of
         the neurons' spikes. On a CPU, None means that not all numbers are whole numbers from 0 to 254. On a GPU, None
-        means that the layer before did not pass on counts: the input itself is not checked there.
+        means that the layer before the linear layer did not pass on counts; values are not checked on a GPU.
     """
 
     linear: nn.Linear

@@ -39,7 +39,7 @@ def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     if source.items is not None:
         raise SourceNotFoundError(
             f"the recordings of {source.dataset} {source.split} come from an object in Python, and not from files: run preprocess with that object "
-            "into another store, and repair from that store"
+            "into another store, and repair from that store (--from URL)"
         )
     if source.cache is not None:
         raise SourceNotFoundError(

@@ -67,7 +67,7 @@ class Storage(Protocol):
         """
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:
-        """Return an object's bytes as `get` does, but not as a copy, because a copy of a large shard costs time and memory."""
+        """Return an object's bytes as `get` does, but without copying them: a copy of a large shard costs time and memory."""
 
     def pieces(self, path: str, *, limit: int | None = None) -> Iterator[memoryview]:
         """Yield an object's bytes piece by piece; from a bucket, it is never in memory as a whole. Raises the errors of `get`."""

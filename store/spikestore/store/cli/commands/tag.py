@@ -27,7 +27,7 @@ def tag(
             "--move",
             "--force",
             "-f",
-            help="Let NEW refer to these sets even if it refers to other sets now.",
+            help="If NEW refers to other sets now, let it refer to these sets instead.",
         ),
     ] = False,
 ) -> None:

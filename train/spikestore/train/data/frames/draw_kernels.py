@@ -198,8 +198,8 @@ def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: 
     """Fill `out`, shape (samples, 1 + 7 × Gaussians), with one region per sample.
 
     A region has the places at which the density of a mixture of Gaussians is above a threshold. The first column is this
-    threshold: the density at a drawn place. The other columns are the parameters of the Gaussians. A region uses at least
-    two Gaussians; the weight of unused Gaussians is 0.
+    threshold: the density at a drawn place. Then each Gaussian has seven columns: weight, centre (time bin, y, x) and
+    1 / (2 · variance) (time bin, y, x). A region uses at least two Gaussians; the weight of unused Gaussians is 0.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ def test_accuracy_is_the_share_of_the_samples_of_the_pass(folder: Path, store_fo
     ended = FeatureLoader(valid, 16)
     ended.load_state_dict({**ended.state_dict(), "batch": len(ended)})
     ended.set_epoch(0)  # a pass without batches, after a state of the end of this epoch
-    with pytest.raises(UsageError, match=r"no batch left in its epoch: call accuracy again"):
+    with pytest.raises(UsageError, match=r"at the end of an epoch: call accuracy again"):
         accuracy(network, ended)
     assert accuracy(network, ended) == sum(whole) / 69
 

@@ -198,7 +198,7 @@ class OpenedRecipe:
         Raises
         ------
         SpecError
-            The values of a variant, or a lock, are invalid.
+            A value of a variant is invalid, or a lock file is invalid.
         NewerFormatError
             A newer version of spikestore wrote a lock.
         """

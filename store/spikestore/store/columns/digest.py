@@ -166,7 +166,7 @@ class BlockDigests(BlockHashes):
         super().__init__(samples, offsets, layout, lambda _: hashlib.sha256())
 
     def finish(self) -> list[str]:
-        """Return SHA-256 (hex) of each block; call this after the last piece of ``value``."""
+        """Return SHA-256 (hex) of each block. All values must have been added before."""
         return [digest.hexdigest() for digest in self._finished()]
 
 

@@ -210,7 +210,7 @@ def partition_rows(features: FeatureSet, text: str) -> Rows:
         raise DamagedError(
             f"the partition {path} in {features.storage.url} is damaged: it has {plural(partition.samples, 'row')}, but the set has "
             f"{len(features)}: run spikestore repair {features.address.short} --store {features.storage.url} --from URL (a store that has a copy), "
-            "or delete this object and call keep_partition again",
+            f"or delete {path} and call keep_partition again",
             objects=(path,),
         )
     if part not in partition.parts:

@@ -176,8 +176,7 @@ def accuracy(
         correct += (outputs.float().sum(1).argmax(1) == batch.labels).sum()
     if not seen and len(loader):
         raise UsageError(
-            "accuracy needs a sample, but after its load_state_dict this loader had no batch left in its epoch: call accuracy again, "
-            "which uses the next epoch"
+            "accuracy needs a sample, but load_state_dict put this loader at the end of an epoch: call accuracy again for the next epoch"
         )
     if not seen:
         raise UsageError(

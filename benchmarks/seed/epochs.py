@@ -56,9 +56,9 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
 
 
 def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
-    """Return the seconds of `whole` batches.
+    """Return the estimated seconds of `whole` batches.
 
-    `early` has the seconds of the first `at_once` batches, and `total` has the seconds of the first `count` batches.
+    `early` is the time of the first `at_once` batches, and `total` the time of the first `count` batches.
 
     The result is `early`, plus the mean time of a later batch multiplied by the number of remaining batches, `whole` - `at_once`.
     `early` is added once, because all workers make their first batch at the same time.

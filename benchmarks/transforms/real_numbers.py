@@ -40,7 +40,7 @@ class _Case:
     transform : callable
         Returns Tonic's transform for a sensor size.
     target : float
-        Target for the recordings/s of our transform, divided by those of Tonic.
+        Target for the ratio of our recordings/s to Tonic's.
     """
 
     name: str

@@ -134,7 +134,7 @@ def _files_of_recordings(features: FeatureSet) -> set[str]:
 
 
 def refuse_move(storage: Storage, find: Find, name: str, sets: Mapping[str, NamedSet]) -> None:
-    """Raise `UsageError` if `name` may refer to `sets`, a set for each split, only after a move (``--move``); see `Store.refuse_move`."""
+    """Raise `UsageError` if `point` would need ``move=True`` to let `name` refer to `sets`, a set for each split; see `Store.refuse_move`."""
     ref = refs.read(storage, name) if NAME.match(name) else None
     if ref is not None:
         # Splits whose keys stay the same are left out: builds and copies report other content under equal keys.

@@ -58,7 +58,7 @@ class Links:
         Parameters
         ----------
         opened : str, optional
-            Path of the file without links; None if it is unknown.
+            Path of the file after all links are resolved; None if it is unknown.
         device : int
             Number of the file's file system.
 

@@ -59,7 +59,7 @@ def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:
 
 
 def lengths_by_reading(dataset: Any, count: int) -> npt.NDArray[np.int64]:
-    """Return the lengths by reading the sequences, block by block."""
+    """Return the lengths of the first `count` sequences of a dataset, which are read block by block."""
     lengths = np.empty(count, np.int64)
     for start in range(0, count, _BLOCK):
         stop = min(start + _BLOCK, count)

@@ -15,7 +15,7 @@ from benchmarks.preprocess.builds import timed_on_clean_disk
 
 
 def nmnist_tonic_filling(scale: Scale) -> Row:
-    """N-MNIST: recordings/s of a build with two workers that already run, divided by those of filling Tonic's cache with two workers."""
+    """N-MNIST: recordings/s of a build with two workers that already run, divided by the recordings/s of filling Tonic's cache with two workers."""
     return _filling(scale, NMNIST, Row("nmnist_tonic_filling: build vs filling DiskCachedDataset", 10))
 
 

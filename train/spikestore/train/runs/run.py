@@ -177,8 +177,8 @@ def evaluate(
 ) -> tuple[float, int]:
     """Return (accuracy, number of samples) of a checkpoint on one split.
 
-    `backend` and `max_frame_bytes` replace the values of the run. The batch size is the same as in the run, because samples are
-    padded to the longest sample of their batch, and padding changes the outputs.
+    `backend` and `max_frame_bytes` replace the values of the run. The batch size is the same as in the run, because a sample
+    may be padded to the longest sample of its batch, and padding changes the outputs.
 
     Raises
     ------

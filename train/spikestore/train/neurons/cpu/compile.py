@@ -36,7 +36,7 @@ _FAR = np.float32(87)
 
 
 def inner(function: _Function) -> _Function:
-    """Compile a function for calls from compiled functions. It is not cached, because the cached machine code of its callers contains its code."""
+    """Compile a function for calls from compiled functions. The function is not cached, because the cached machine code of the callers contains its code."""
     made: Any = numba.njit(nogil=True, error_model="numpy")(function)
     return made  # type: ignore[no-any-return]
 

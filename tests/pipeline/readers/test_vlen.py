@@ -85,7 +85,7 @@ def test_an_impossible_length_is_damage(tmp_path: Path) -> None:
         CochleaReader(path) as reader,
         pytest.raises(
             LayoutError,
-            match=r"damaged or truncated, or has another layout .recording 1 would have 2147483647 events",
+            match=r"damaged or truncated, or has another layout .recording 1 claims 2147483647 events",
         ),
     ):
         reader.n_events()

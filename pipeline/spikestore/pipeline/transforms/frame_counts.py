@@ -31,7 +31,7 @@ def non_zeros(frames: npt.NDArray[np.int16]) -> tuple[Ints, Ints]:
 
 
 def count_sparsely(events: Events, starts: Ints, ends: Ints, sites: tuple[int, ...]) -> tuple[Ints, Ints]:
-    r"""Return the number of events in each cell that has events, without a dense frame. A cell is a pair of time bin and site.
+    r"""Count the events in each cell that has events; no dense frame is made. A cell is a pair of time bin and site.
 
     Parameters
     ----------

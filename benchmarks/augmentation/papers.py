@@ -22,7 +22,10 @@ _random = np.random.default_rng(0)
 
 
 def masks(x: _Frames, chance: float, bins: int | None, share: float, channels: int) -> None:
-    """With the given chance, set adjacent time bins of a sample to 0; then channels likewise. SNN-delays and SpikCommander do the same."""
+    """Set a range of time bins of each sample to 0, and a range of channels, each with the probability `chance`. SNN-delays and SpikCommander do the same.
+
+    The range of bins has the given `share` of all bins or, if `bins` is a number, fewer than `bins` bins. The range of channels has fewer than `channels`.
+    """
     for sample in x:
         steps, neurons = sample.shape
         if _random.uniform() < chance:

@@ -20,8 +20,7 @@ class Scale:
     small : bool
         Whether rough numbers are enough.
     recordings, events : int, optional
-        Number of recordings that are measured, and number of events of each recording. By default, each row of the results
-        has numbers of its own.
+        Number of recordings, and number of events of each recording. By default, each benchmark chooses them.
     """
 
     scratch: Path

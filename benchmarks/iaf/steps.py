@@ -18,13 +18,13 @@ class Bench:
     device : torch.device
         Device of the networks.
     batch : int
-        Number of samples in a batch of the network of the blog post (docs/seed.md).
+        Number of samples in a batch, for the network of the blog post in docs/seed.md.
     conv_batch, conv_steps : int
         For the convolutional network: number of samples in a batch, and number of time steps.
     rounds : int
         Number of rounds of every comparison.
     samples : int
-        Number of samples of the set that `epoch` trains on.
+        Number of training samples in the row that times whole epochs.
     scratch : Path
         Folder for the files that rows write.
     """

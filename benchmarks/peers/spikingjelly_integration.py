@@ -3,7 +3,8 @@
 RECORDINGS.npz has the columns of all recordings and their ``offsets``; RULES is ``duration=4`` (ms for SHD,
 µs for cameras), ``number=16`` or ``time=16``, or several of these, separated by commas. Recordings without ``y`` are
 integrated by SpikingJelly's code for SHD, and recordings with ``y`` by its code for cameras. With FRAMES.npz, the
-frames of each recording are written. Without FRAMES.npz, all recordings are integrated for each line of standard input.
+frames of each recording are written. Without FRAMES.npz, each line of standard input starts a timed
+integration of all recordings.
 """
 
 from __future__ import annotations

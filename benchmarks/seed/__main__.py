@@ -1,12 +1,11 @@
 """The complete experiment of the blog post in docs/seed.md: ``python -m benchmarks.seed [--size small|full] [--device cpu|cuda] [--page FOLDER]``.
 
 Every way of loading is combined with every backend of the network, on the same samples; each combination is a cell of the
-tables. Batches have 128 samples, and a smaller last batch is left out. The network and the loop are those of the post:
-forward, cross entropy and backward, without an optimiser step. Each round runs every cell, in an order that rotates; a ratio
-compares two cells of the same round. Cells of fused neurons, and the cell of naive loading with Sinabs, run whole
-epochs. With ``full`` on a CPU, the other cells run only some batches, because they are slow, and the time is scaled up with
-the mean time of a batch. This mean leaves out the first batch or, with two workers, the first two batches. The result of
-each cell states the number of batches that were run.
+tables. A smaller last batch is left out. The network and the loop are those of the post:
+forward, cross entropy and backward, without an optimiser step. Each round runs every cell, in an order that rotates. A ratio
+compares two cells of the same round. All cells run whole epochs, except slow cells with ``full`` on a CPU (`Size.some`): these
+run only some batches, and `epochs.scaled_up` estimates the time of the epoch. The result of each cell states the number of
+batches that were run.
 
 ``--page FOLDER`` writes a page, the bar plot of the post, and the plot of one dense sample.
 """

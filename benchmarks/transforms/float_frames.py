@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def recording(side: int, n_events: int, length: int, noise: float) -> npt.NDArray[Any]:
-    """Return random events with Tonic's fields, in a spot that moves on a circle; a share of `noise` is anywhere on the sensor."""
+    """Return random events with Tonic's fields, in a spot that moves on a circle; the share `noise` of the events is spread over the whole sensor."""
     random = np.random.default_rng(0)
     events = np.zeros(n_events, [("x", "i8"), ("y", "i8"), ("t", "i8"), ("p", "i8")])
     events["t"] = np.sort(random.integers(0, length, n_events))

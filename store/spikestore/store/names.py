@@ -53,7 +53,7 @@ class NamedSet(NamedTuple):
         return cls(features.address, features.manifest.source, features.digest)
 
     def has_keys_of(self, pin: Pin) -> bool:
-        """Return whether the pin and this set have the same keys."""
+        """Return whether the pin has the transform key and the source key of this set."""
         return self.address == (pin.transform_key, pin.source_key)
 
 

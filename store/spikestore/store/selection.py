@@ -145,7 +145,7 @@ def name_and_split(text: str) -> tuple[str, str]:
 
 
 def refuse_unknown_name(storage: Storage, text: str) -> None:
-    """Raise the error of `Store.forget` if ``NAME`` or ``NAME:SPLIT`` does not exist.
+    """Raise `UnknownNameError` if `text`, ``NAME`` or ``NAME:SPLIT``, does not exist.
 
     If the newest entry of a name is damaged, the name exists, but its splits are unknown: ``NAME:SPLIT`` raises `DamagedError`.
     """

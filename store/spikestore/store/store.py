@@ -88,8 +88,8 @@ class Store:
     def select(self, text: str) -> Selection:
         """Return the sets that `text` selects, without opening them. `text` is ``NAME``, ``NAME:SPLIT``, a key, or the beginning of a key.
 
-        A key is written as ``TRANSFORM/SOURCE``. Each of the two parts may be shortened to its first digits, at least 4. If only
-        one set matches, one of the two parts is enough.
+        A key is written as ``TRANSFORM/SOURCE``. Each of the two parts may be shortened to its first digits, at least 4.
+        If one of the two parts already identifies a set, the other part may be left out.
 
         Raises
         ------

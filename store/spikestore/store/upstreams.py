@@ -120,7 +120,7 @@ class Upstreams:
         UsageError
             The name refers to other sets in `store`.
         StoreError
-            `store` is not writable or full, or has one of the sets, damaged.
+            `store` is full or read-only, or its copy of one of the sets is damaged.
         """
         wanted = list(splits)
         for upstream in self._asked(store):

@@ -70,7 +70,7 @@ def test_samples_are_cut_and_padded(
         ),
         (
             {"truncate_to": 10, "pad_to": 9},
-            "pad_to is 9, but the longest sample of SSC train has 10 time bins",
+            "pad_to is 9, but the longest sample of SSC train has 10 time bins after truncate_to: raise pad_to, lower truncate_to",
         ),
         ({"pad_to": 20, "pad_at_least": 20}, "pad_to and pad_at_least cannot be combined"),
         ({"pad_at_least": 0}, "pad_at_least must be a whole number of at least 1, got 0"),

@@ -158,7 +158,9 @@ def preprocess(
         if transform is not None:
             raise UsageError("a recipe has its own transform: omit transform=")
         if version is not None or hash_events or split is not None:
-            raise UsageError("version=, hash_events= and split= are for data sets in Python: omit them")
+            raise UsageError(
+                "a recipe takes no version=, hash_events= or split=, which are for data sets in Python: omit them"
+            )
         recipe = OpenedRecipe.open(source_or_dataset, data=data, lock=lock)
         recipes = recipe.named(name)
         built = preprocess_recipes(recipes, opened_store, options, move=move)

@@ -126,7 +126,7 @@ def reuse_of(
     options: BuildOptions,
     upstreams: Upstreams,
 ) -> Reuse:
-    """Return an object that finds committed sets from which the new sets `named` can take rows; `name` will refer to these sets."""
+    """Return an object that finds committed sets with rows that the new sets `named` can reuse; `name` will refer to the new sets."""
     addresses = {wanted.address for wanted in named.values()}
     return Reuse(
         store,

@@ -19,7 +19,7 @@ from spikestore.store_schemas.specs.source import Source
 def rows_from_recordings(features: FeatureSet, data: Path | str) -> RowSource:
     """Return a function that recomputes fragments of a feature set.
 
-    The function needs only the manifest of the set and the recordings.
+    The function reads the recordings and the manifest, but no other object of the set.
 
     Parameters
     ----------

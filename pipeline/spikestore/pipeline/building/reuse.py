@@ -95,7 +95,7 @@ class Reuse:
             report_changed_splits(self.name, self._named, sources, advice)
 
     def look(self, wanted: RequestedSet) -> tuple[SourceLook, FormerRows | None]:
-        """Return what is known about a new set's source before recordings are read, and the rows that stored sets provide.
+        """Return the known properties of a new set's source, without reading recordings, and the rows that stored sets provide.
 
         A stored set provides the rows that it contains; a finer set also provides the rows that can be computed from its rows.
         If a finer set provides all rows, no file of the source is opened. A second call for the same set returns the same

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class SetToBuild(NamedTuple):
-    """A set whose recordings must all be read, and `look`: what is known about the recordings before they are read."""
+    """A set to build from its recordings, and what is known about them before they are read."""
 
     wanted: RequestedSet
     look: SourceLook

@@ -1,4 +1,4 @@
-"""Search the store and upstreams for a finer set: a set of the same source, whose cells can be summed to the frames of a new set."""
+"""Search the store and upstreams for a finer set. Summing its cells gives the frames of a new set of the same source."""
 
 from __future__ import annotations
 

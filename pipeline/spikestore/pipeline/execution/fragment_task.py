@@ -53,8 +53,8 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform. All implementations give the same samples.
     former : FormerRows, optional
-        Says where committed sets have rows of this set. If it is a `FinerRows`, it says which rows of this set are computed
-        from a set with finer bins or sites.
+        Rows that need not be computed from recordings: committed sets contain them or, for a `FinerRows`, they are computed from
+        a set with finer bins or sites.
     """
 
     build: Build

@@ -10,7 +10,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Job(Protocol[Result_co]):
-    """Inputs of numbered tasks, such as one for each fragment of a build."""
+    """Inputs of numbered tasks; a build, for example, has one task for each fragment."""
 
     def only(self, number: int, /) -> Self:
         """Return a copy that contains only what task `number` needs, to send to a worker."""

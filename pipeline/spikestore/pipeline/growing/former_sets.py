@@ -1,8 +1,8 @@
-"""Search for committed sets that have rows of a new set: among the sets of its name, then among other sets of the transform.
+"""Search for committed sets that have rows of a new set: among the sets of the new set's name, then among other sets of the transform.
 
-Two rows are the same if their recordings have the same content (SHA-256) and are read in the same way, which means: the same
-data set, the same reader and version, the same format and version, and the same decoding, sorting and transform. The file's
-name, the label, requested columns and the order may differ: these come from the new source.
+Two rows are the same if their recordings have the same content (SHA-256), and if data set, reader and its version, format and its
+version, decoding, sorting and transform are the same. The file's name, the label, requested columns and the order may differ:
+these come from the new source.
 """
 
 from __future__ import annotations

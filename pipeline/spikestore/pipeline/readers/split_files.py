@@ -21,9 +21,14 @@ class SplitFiles(Protocol):
     def find(self, root: Path) -> list[str]:
         """Return the sorted paths of the split's files, relative to `root` with ``/``; an empty list if the split is not there.
 
-        A split of files with fixed names is there if all of them exist. Raises `SourceNotFoundError` if a folder tree lacks one of
-        the folders that it must have, and
-        `SourceError` if a folder cannot be listed.
+        A split whose files have fixed names (`NamedFiles`) is there if all these files exist.
+
+        Raises
+        ------
+        SourceNotFoundError
+            A required folder is missing.
+        SourceError
+            A folder cannot be listed.
         """
 
     def present(self, root: Path) -> list[Path]:

@@ -72,7 +72,7 @@ class RecipeBuild(Spec):
 class Sweep(Spec):
     """A table ``[[sweep]]``: a variant of the recipe, with other values of some parameters.
 
-    Besides `suffix`, its fields are tables that are called like operations: ``to_frame.time_window = 4000``.
+    Besides `suffix`, each field has the name of an operation and contains new values: ``to_frame.time_window = 4000``.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -125,14 +125,14 @@ def put_in_order(
     sort : bool
         Sort by time (stable) instead of rejecting unsorted times.
     times : float64 array, shape (n_events,), optional
-        Times in µs before they were rounded down to the ``t`` of `events`. They replace ``t`` in the checks and in sorting.
+        Exact times of the events in µs, if their ``t`` is rounded down. The checks and the sorting use these times instead of ``t``.
 
     Returns
     -------
     events : structured array, shape (n_events,)
         Events in the order of time; the same array if it is sorted already.
     order : int64 array, shape (n_events,), or None
-        For each event, its number in the file; None if the events were sorted already.
+        For each returned event, its position in the argument `events`; None if that was sorted already.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def check_scaling(events: Events, factors: dict[str, float], *, origin: Origin, 
 
 
 def check_pixels(events: Events, largest: int, *, origin: Origin) -> None:
-    """Raise if a coordinate exceeds `largest`, the limit of filters by pixel.
+    """Raise an error if a coordinate exceeds `largest`, the largest coordinate that a filter of pixels supports.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Rows of a fragment that arrive in order are hashed and encoded piece by piece.
+"""Hash and encode the rows of a fragment piece by piece, in the order of rows.
 
-In memory stay the columns with one value per sample, the encoded chunks, and the non-zeros of the last block (64 rows) and chunk. If
-only Zarr supports the codecs of the plan, all rows stay in memory.
+The encoder keeps the columns with one value per sample, the encoded chunks, and the non-zeros of the last block (64 rows) and of
+the last chunk in memory. If `shard_codec` does not support the codecs of the plan, the encoder keeps all rows.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class Finding:
 def findings_of_entry_points() -> Iterator[tuple[str, list[Finding]]]:
     """Yield the topic and the findings of each registered check, sorted by topic.
 
-    A check that cannot be imported, or that raises an error, gives a finding that says so. If a package is missing, this is the only
-    finding of the check, and it is ``absent``.
+    If a check raises an error or cannot be imported, its last finding is a ``problem`` that describes the error. If the
+    import fails because a package is not installed, the state of this finding is ``absent`` instead.
     """
     for point in sorted(importlib.metadata.entry_points(group=GROUP)):
         try:

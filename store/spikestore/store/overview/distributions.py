@@ -42,7 +42,7 @@ class Distributions:
     def length_counts(self) -> tuple[int, int, npt.NDArray[np.int64]]:
         """Return the shortest length, the longest length, and the number of rows of each length from the shortest to the longest.
 
-        `rows` must not be 0.
+        There must be at least one row.
         """
         shortest, longest = int(self.lengths.min()), int(self.lengths.max())
         return shortest, longest, np.bincount(self.lengths - shortest)

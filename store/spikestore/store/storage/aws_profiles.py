@@ -91,7 +91,7 @@ def _settings(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _options(settings: dict[str, str], given: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
-    """Return settings as options of obstore: those in `wanted` that no environment variable sets."""
+    """Return the settings as options of obstore; only options in `wanted` that no environment variable in `given` sets."""
     return {
         option: settings[name]
         for name, option in _OPTIONS.items()

@@ -28,7 +28,7 @@ class Links:
         self._resolved: tuple[int, str] | None = None  # the root's inode and its path without links
 
     def root(self) -> str | None:
-        """Return the root's path without links, after checking its file system; None if there is no root yet.
+        """Return the root's path with all links resolved; None if the root does not exist yet.
 
         Raises
         ------

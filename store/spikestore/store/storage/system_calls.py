@@ -65,5 +65,5 @@ def sync_all() -> None:
 
 
 def error_numbers(*names: str) -> frozenset[int]:
-    """Return the numbers of errors by name, without errors that this system lacks."""
+    """Return the ``errno`` numbers with these names, such as ``ENOSPC``; names that this system lacks are left out."""
     return frozenset(getattr(errno, name) for name in names if hasattr(errno, name))

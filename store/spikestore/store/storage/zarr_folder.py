@@ -13,8 +13,8 @@ from zarr.core.buffer import Buffer, BufferPrototype
 class LocalStore(zarr.storage.LocalStore):
     """A folder that Zarr reads; the methods of this class call `guard` before they open a file.
 
-    The class has the name of its base class, because the codec pipeline of zarrs recognises a folder by this name. With this
-    codec pipeline, zarrs opens the files of chunks itself, so `guard` is not called for them.
+    The class has the name of its base class, because the codec pipeline of the package zarrs recognises a folder by this name.
+    That pipeline opens the files of chunks without these methods, so `guard` is not called for chunks.
 
     Parameters
     ----------

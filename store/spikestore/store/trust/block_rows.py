@@ -32,12 +32,11 @@ class BlockRows:
     samples : dict of str to array
         All columns with one value per row, shape (rows,).
     offsets : int64 array, shape (rows + 1,)
-        Start of each row's non-zeros, then the end of the non-zeros of the last row, counted from the first non-zero of all
-        these rows.
+        Start of each row's non-zeros, and the end of the last row's non-zeros; the first row starts at 0.
     check : uint64 array, shape (blocks,)
         Stored hashes.
     first : int
-        The number that the first of these rows has in the set.
+        Number of the first row, counted from the first row of the set.
     """
 
     samples: dict[str, npt.NDArray[Any]]

@@ -1,7 +1,7 @@
 """Rows that are checked and narrowed chunk by chunk.
 
-`refuse_untrue_rows` checks whole columns. It reads them several times, and they are larger than the processor's cache. The compiled
-loops of this module make the same checks, but on one decoded chunk at a time, while the chunk is in the cache; only the narrow copy
+`refuse_untrue_rows` reads whole columns several times, and the columns are larger than the processor's cache. The compiled
+loops of this module make the same checks, but on one decoded chunk at a time, while the chunk is in the cache. Only the narrow copy
 is kept. If a check fails, the result is None. The caller then reads the rows again with `FeatureSet.read`, whose error names the
 fault.
 """
@@ -91,7 +91,7 @@ class NarrowReader:
     def read(
         self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
     ) -> NarrowRows | None:
-        """Return rows with ``index`` and ``value`` in narrower dtypes; None if a check fails. `CheckedReader.read` then says what is wrong.
+        """Return rows with ``index`` and ``value`` in the given dtypes; None if a check fails.
 
         Parameters
         ----------

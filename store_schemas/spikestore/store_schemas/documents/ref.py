@@ -1,4 +1,4 @@
-"""The ref: a name that refers to one feature set for each split and can be changed; stored as a log of immutable entries."""
+"""The ref: a name that refers to one feature set for each split. It is stored as a log of immutable entries; a new entry changes the sets."""
 
 from __future__ import annotations
 

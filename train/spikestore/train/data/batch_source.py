@@ -42,7 +42,7 @@ class WholeSet:
     share : RankShare
         This process's share of each batch.
     device : torch.device, optional
-        A GPU that holds the columns; None for host memory.
+        GPU to copy the columns to; None to keep them in host memory.
     """
 
     def __init__(self, columns: PackedColumns, *, share: RankShare, device: torch.device | None) -> None:

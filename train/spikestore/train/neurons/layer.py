@@ -50,11 +50,11 @@ class IAF(MembraneState):
     Attributes
     ----------
     v_mem : Tensor
-        Membrane potentials, float32, shape (batch, *neurons); before the first call, zeros of the shape `shape`, or (0,) without it.
-        Assign it to set the initial state. It is in ``state_dict()`` and moves with the layer. Its shape depends on the batch, so it is not in
-        ``buffers()``: ``AveragedModel`` and ``DistributedDataParallel`` combine the buffers of two networks only if their
-        shapes are equal. Loading a state dict without ``v_mem`` leaves the state
-        unchanged.
+        Membrane potentials, float32, shape (batch, *neurons); before the first call, zeros of the shape `shape`, or
+        of the shape (0,) if `shape` was not given. Assign a tensor to ``v_mem`` to set the initial state. ``v_mem`` is in
+        ``state_dict()`` and moves with the layer. It is not in ``buffers()``, because its shape depends on the batch, and
+        ``AveragedModel`` and ``DistributedDataParallel`` need buffers of a constant shape. Loading a state dict without
+        ``v_mem`` leaves the state unchanged.
 
     Raises
     ------

@@ -80,8 +80,7 @@ class _Watch:
 def is_replayable(layer: nn.Module) -> bool:
     """Return whether a CUDA graph can replay a layer.
 
-    It can if a call of the layer runs only the code of the layer's class, and functions that were given to `watch_spikes` with
-    ``on_device=True``.
+    A layer with a replaced ``forward`` or with hooks can't be replayed; only the hooks of `watch_spikes` with ``on_device=True`` are allowed.
     """
     watches = [hook for hook in layer._forward_hooks.values() if isinstance(hook, _Watch)]
     return _is_plain(layer) and all(watch.on_device for watch in watches)

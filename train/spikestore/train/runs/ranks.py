@@ -161,10 +161,10 @@ ALONE = Ranks()
 def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     """Connect to the other ranks, if a launcher started several processes; yield this process's `Ranks` and device.
 
-    Ranks communicate through gloo on CPUs and through NCCL on GPUs; each rank takes the GPU of its local number.
+    Ranks communicate through gloo on CPUs and through NCCL on GPUs. Each rank uses the GPU whose number is its local rank.
 
-    No result of `Ranks.parallel` may be referenced any longer when the ``with`` block ends. It would end the connection later and
-    with Python's lock (GIL), while a thread of gloo waits for this lock: the process would hang (seen with torch 2.13).
+    Delete all references to results of `Ranks.parallel` before the ``with`` block ends. A result that is freed later ends the
+    connection while it holds the GIL. A thread of gloo waits for the GIL, so the process would hang (seen with torch 2.13).
 
     Parameters
     ----------

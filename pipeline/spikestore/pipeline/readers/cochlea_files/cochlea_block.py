@@ -105,7 +105,7 @@ def float16_table() -> npt.NDArray[np.int64]:
     Returns
     -------
     int64 array, shape (65536,)
-        The array is not writable, because all blocks share it.
+        Times in µs. The array is not writable, because the result is cached.
     """
     seconds = np.arange(2**16, dtype=np.uint16).view(np.float16)
     table = np.full(2**16, NO_TIME, np.int64)

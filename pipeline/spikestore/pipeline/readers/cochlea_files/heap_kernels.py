@@ -24,7 +24,7 @@ from spikestore.pipeline.readers.cochlea_files.heap_objects import (
 
 
 def compile_kernels() -> None:
-    """Compile `copy_objects`, or load its machine code. If `copy_objects` fails later, the cause is the file and not the compiler."""
+    """Compile `copy_objects`, or load its machine code. This is done before files are read, so that errors of the compiler are not taken for errors of a file."""
     octets, integers = np.zeros(0, np.uint8), np.zeros(0, np.int64)
     copy_objects(octets, 0, 0, integers, integers, integers, integers, octets, 0, integers, integers)
 

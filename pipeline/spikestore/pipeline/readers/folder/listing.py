@@ -1,4 +1,4 @@
-"""The recordings of a folder: finds files, labels, splits and columns by the rules of the recipe."""
+"""Functions that find the files, labels, splits and columns of a folder by the rules of the recipe."""
 
 from __future__ import annotations
 

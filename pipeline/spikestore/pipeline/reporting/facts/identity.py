@@ -113,5 +113,5 @@ def recipe_text(name: str, splits: Mapping[str, FeatureSet]) -> str | None:
 
 
 def _toml(table: Mapping[str, Any]) -> list[str]:
-    """Return a line of TOML for each value. Values are written as JSON, because TOML writes numbers, strings, booleans and lists in the same way."""
+    """Return a line of TOML for each value. Values are written as JSON, because numbers, strings, booleans and lists look the same in JSON and TOML."""
     return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in table.items()]

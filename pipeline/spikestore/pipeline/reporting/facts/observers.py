@@ -87,7 +87,7 @@ class Histogram:
 
 
 class ColumnHistograms:
-    """Histograms of the values, and of the gaps between the indices of a sample, because the store encodes these gaps."""
+    """Histograms of the counts, and of the differences between successive indices of a sample, which the store encodes instead of the indices."""
 
     def __init__(self) -> None:
         self.values = Histogram()

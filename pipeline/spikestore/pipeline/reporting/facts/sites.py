@@ -1,4 +1,4 @@
-"""Event rate of each channel or pixel (the mean value for frames of real numbers), and which channels or pixels are silent or hot."""
+"""Event rate of each channel or pixel, or its mean value for frames of real numbers; and the silent and hot channels or pixels."""
 
 from __future__ import annotations
 

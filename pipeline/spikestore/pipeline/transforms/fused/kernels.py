@@ -98,10 +98,10 @@ def _is_on_sensor(parameters: FusedParameters, x: Array, y: Array | None, p: Arr
 def _emit(
     mask: Any, word: Any, base: Any, counts: Array, index: Array, value: Array, filled: Any, at_once: Any
 ) -> Any:
-    """Append the non-zero sites of one word of 64 sites, and their counts; return the new end of the output.
+    """Append the non-zeros among 64 sites of a time bin to `index` and `value`, from position `filled` on; return the new end.
 
-    The bits of the non-zero sites are 1 in `mask`. `word` is the number of the word in the time bin, and `base` is the index of
-    the bin's first site. Each pass of the loop appends `at_once` sites.
+    `mask` has bit k set if site k of the 64 has a count. `word` is the number of these 64 sites in the time bin, and `base` is the
+    index of the bin's first site. Each pass of the loop appends `at_once` sites.
     """
     after = filled + ones(mask)
     first = _U64(word) << _SIX

@@ -62,7 +62,7 @@ class FixedFramesNumber(_SpikingJellyFrames):
 
     Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the same
     name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
-    float16 times are divided without rounding down, and all results are rounded to float16, so an event may be in two bins or
+    float16 times are divided without rounding down. All results are rounded to float16, so an event may be in two bins or
     in no bin. Times of other dtypes are divided with rounding down, in their own dtype.
     """
 

@@ -90,11 +90,10 @@ class CutMix(_LabelMixture):
     ----------
     region : {"time", "xy"}
         ``time``: adjacent time bins. The number of bins is the share times the sample's length, rounded down. ``xy``: a
-        rectangle of the sensor. The centre of the rectangle is drawn uniformly, and the rectangle is cut at the edges
-        of the sensor. With ``xy``, the share in the label is the area of the cut rectangle, divided by the sensor's
-        area.
+        rectangle with about this share of the sensor's area. Its centre is drawn uniformly, so a part of it may be outside of the
+        sensor. The label has the share of the part inside.
     probability : float
-        Chance of a sample to be mixed; from 0 to 1.
+        Probability that a sample is mixed; from 0 to 1.
     seed : int
         With another seed, other parts and partners are drawn.
     other_class : bool

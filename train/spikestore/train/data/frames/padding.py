@@ -62,7 +62,7 @@ def checked_padding(
     ------
     UsageError
         An argument is not a positive whole number; both `pad_to` and `pad_at_least` are given; `truncate_to` is more than
-        `longest`; or `pad_to` is less than the longest sample after the cut.
+        `longest`; or `pad_to` is less than `truncate_to`, or less than `longest` without `truncate_to`.
     """
     if truncate_to is not None:
         truncate_to = whole_number("truncate_to", truncate_to, 1)
@@ -83,8 +83,8 @@ def checked_padding(
             )
         if pad_to < longest:
             raise UsageError(
-                f"pad_to is {pad_to}, but the longest sample of {of} has {longest} time bins: "
-                "raise pad_to, pass truncate_to, or crop in the transform",
+                f"pad_to is {pad_to}, but the longest sample of {of} has {plural(longest, 'time bin')}{' after truncate_to' if truncate_to else ''}: "
+                f"raise pad_to, {'lower' if truncate_to else 'pass'} truncate_to, or crop in the transform",
                 field="pad_to",
             )
     return Padding(pad_to, pad_at_least or 0, truncate_to)

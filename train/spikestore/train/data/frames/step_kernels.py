@@ -157,9 +157,10 @@ def draw(kind: int, number: int, width: int, own: int, at: _Int64s, amount: _Flo
 def draw_events(
     number: int, own: int, keeps: bool, at: _Int64s, amount: _Float64s, count: int, memory: _Int64s
 ) -> None:
-    """Drop the events, of the first `count` non-zeros, whose 21 random bits are below `number`; if `keeps`, drop the events with other bits instead.
+    """Drop or keep random events of the first `count` non-zeros.
 
-    64 random bits decide about three events. The loop decides about three events of each non-zero, then about three further
+    Each event draws 21 random bits. If `keeps` is false, the events with bits below `number` are dropped; if `keeps` is true, only these
+    events are kept. 64 random bits decide about three events. The loop decides about three events of each non-zero, then about three further
     events of each non-zero that has more than three, and so on. A loop that decides about all events of one non-zero before the
     next non-zero takes twice as long, because the processor cannot predict how many events a non-zero has.
 
@@ -330,7 +331,7 @@ def _look_up(
 
 @compiled
 def _has_near(density: _Float64s, border: float, count: int) -> bool:
-    """Return whether one of the first `count` densities is so near to `border` that its error could put it on the other side (see `NEAR`)."""
+    """Return whether one of the first `count` densities is so near to `border` that the density's error could exceed the distance (see `NEAR`)."""
     below: Any = 0
     for k in range(count):
         below |= np.int64(abs(density[k] - border) <= NEAR * border)

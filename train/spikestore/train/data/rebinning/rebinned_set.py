@@ -26,7 +26,7 @@ class RebinnedSet(FeatureSet):
     """The coarser set that `preprocess` would build with longer time bins and fewer channels, computed from a finer set.
 
     Samples, labels and columns equal those of the coarser set, with one exception: if the last events of a sample are
-    in no bin of the finer set, the sample lacks these events. A warning says how many samples this may affect. The
+    in no bin of the finer set, the computed sample lacks these events. A warning says how many samples this may affect. The
     number of non-zeros and the largest count in the manifest of a rebinned set are upper limits.
 
     Parameters

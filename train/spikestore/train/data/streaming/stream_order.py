@@ -209,8 +209,12 @@ class WindowOrder:
     cut : SpanCut
         Division of the rows of `samples` into spans.
     fragment_samples : int
-        Rows of a fragment of the set. If the cut was made for fragments of another size, `scattered` is true: a span of the cut may
-        be in two fragments, so spans can't be read one by one.
+        Number of rows of a fragment of the set.
+
+    Attributes
+    ----------
+    scattered : bool
+        Whether the cut was made for fragments of another size. A span may then be in two fragments, so spans can't be read one by one.
     """
 
     def __init__(self, samples: EpochSamples, cut: SpanCut, *, fragment_samples: int) -> None:

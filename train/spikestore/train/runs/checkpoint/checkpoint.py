@@ -241,9 +241,9 @@ def _refuse_other_content(content: dict[str, Any], path: Path) -> None:
 
 
 def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, *, path: Path) -> None:
-    """Raise `UsageError` if a feature set differs from the set that the run was trained with.
+    """Raise `UsageError` if a split of the data does not fit the run.
 
-    A split that the run used must have the same digest; another split must have the transform of the run.
+    If the run used this split, the set must have the digest that it had in the run. Otherwise, only the transform must be that of the run.
     """
     pin = checkpoint.data.get(split)
     transform = checkpoint.data[checkpoint.config.data.train].transform_key

@@ -159,7 +159,7 @@ def _refuse_other_shape(name: str, value: object, wanted: Tensor) -> None:
 
 @contextmanager
 def _naming(checkpoint: Checkpoint, part: str = "") -> Iterator[None]:
-    """Raise errors of the ``with`` block as a `DamagedError` that names the checkpoint, except errors of this package and of a full GPU."""
+    """Turn an error of the ``with`` block into a `DamagedError` that names the checkpoint. Errors of this package and of a full GPU stay as they are."""
     try:
         yield
     except (SpikestoreError, torch.OutOfMemoryError):

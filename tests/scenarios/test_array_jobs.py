@@ -66,6 +66,30 @@ def test_parts_and_finalise_equal_one_build(run: Run, recipe: Path) -> None:
     assert Store("other")["r:train"].digest == features.digest
 
 
+def test_finalise_commits_all_splits_or_none(run: Run, data: Path, tmp_path: Path) -> None:
+    """The first part completes the training split only: --finalise names what the other split misses, and commits nothing."""
+    for split in ("train", "valid"):
+        write_file(data / "SSC" / f"ssc_{split}.h5", draw(100, seed=2))
+    recipe = write_recipe(
+        tmp_path / "both.toml", source='splits = ["train", "valid"]', build="fragment_samples = 64"
+    )
+    part(run, recipe, "1/2")
+    early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert early.status == 1
+    assert (
+        "cannot finalise SSC train of both: 1 of 2 fragments is missing (1); "
+        "cannot finalise SSC valid of both: 1 of 2 fragments is missing (1): rerun the jobs"
+    ) in early.err
+    # Now only one split is complete.
+    recipe.write_text(recipe.read_text().replace('"train", "valid"', '"train"'))
+    part(run, recipe, "2/2")
+    recipe.write_text(recipe.read_text().replace('"train"', '"train", "valid"'))
+    early = run("preprocess", recipe, "--data", "data", "--store", "store", "--finalise")
+    assert early.status == 1
+    assert "error: cannot finalise SSC valid of both: 1 of 2 fragments is missing (1): rerun" in early.err
+    assert list(Store("store").feature_sets()) == []
+
+
 def test_a_plain_run_completes_unfinished_parts(run: Run, recipe: Path) -> None:
     """A run without --part and --finalise builds missing fragments and keeps finished ones."""
     part(run, recipe, "1/2")

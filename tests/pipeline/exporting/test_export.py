@@ -71,6 +71,16 @@ def test_readme_states_the_dtypes_of_each_split(
     assert ("int64, never 0" in train, "int64, never 0" in test) == (False, True)
 
 
+def test_a_recipe_states_the_licence_of_its_recordings(tmp_path: Path) -> None:
+    """The demo has the data set of SSC, but not its recordings: the licence in the recipe is exported, not that of SSC."""
+    write_tree(tmp_path, "a/1.npy")
+    recipe = recipe_for(tmp_path)
+    for stated, exported in ((None, description.UNKNOWN), ("none: artificial", "none: artificial")):
+        own = recipe.model_copy(update={"licence": stated})
+        store = tmp_path / f"store of {stated}"
+        assert describe(preprocess(own, store=store)["all"])["licence"] == exported
+
+
 def test_columns_of_a_folder_have_the_meaning_that_their_owner_gave_them(tmp_path: Path) -> None:
     """A column named `speaker` or `user` may have texts, or numbers of something else: nothing is said about them."""
     write_tree(tmp_path, "a/s1_2.npy", "b/s2_5.npy")

@@ -63,7 +63,17 @@ def test_open_a_bucket() -> None:
     assert storage.url == "s3://bucket/some/prefix"
 
 
-@pytest.mark.parametrize("location", ["s3://team/features/", "S3://team/features", "s3a://team/features"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        "s3://team/features/",
+        "S3://team/features",
+        "s3a://team/features",
+        "s3://team/./features",
+        "s3://team/other/../features/.",
+        "s3://team/%2E/features",
+    ],
+)
 def test_all_spellings_of_a_prefix_are_one_store(location: str) -> None:
     """A copy of a store into itself is rejected, however its URL is written."""
     assert open_storage(location).url == "s3://team/features"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from spikestore.pipeline.building.degenerate_sets import SetReview
@@ -116,17 +116,23 @@ def plan_of_build(
     return reusing if reusing.shard_values == former.shard_values else alike(spare=spare)
 
 
-def refuse_unfinished(build: Build, label: str) -> None:
-    """Raise `StoreError` if a fragment of the build is not finished."""
-    unfinished = build.unfinished()
-    if unfinished:
-        some = ", ".join(map(str, unfinished[:10])) + (" …" if len(unfinished) > 10 else "")
-        raise StoreError(
-            f"cannot finalise {label}: {len(unfinished):,} of {plural(build.plan.fragments, 'fragment')} {'is' if len(unfinished) == 1 else 'are'} missing ({some}): "
-            "rerun the jobs that build the missing fragments, or run preprocess without --finalise. With --part I/N, a job builds the fragments "
-            "I - 1, I - 1 + N, I - 1 + 2 N, and so on",
-            fragments=tuple(unfinished),
+def refuse_unfinished(builds: Mapping[str, Build]) -> None:
+    """Raise `StoreError` if a fragment of one of these builds is not finished; the message names each such build by its key in `builds`."""
+    unfinished = {label: left for label, build in builds.items() if (left := build.unfinished())}
+    if not unfinished:
+        return
+    lines = []
+    for label, left in unfinished.items():
+        some = ", ".join(map(str, left[:10])) + (" …" if len(left) > 10 else "")
+        are = "is" if len(left) == 1 else "are"
+        lines.append(
+            f"cannot finalise {label}: {len(left):,} of {plural(builds[label].plan.fragments, 'fragment')} {are} missing ({some})"
         )
+    raise StoreError(
+        f"{'; '.join(lines)}: rerun the jobs that build the missing fragments, or run preprocess without --finalise. "
+        "With --part I/N, a job builds the fragments I - 1, I - 1 + N, I - 1 + 2 N, and so on",
+        fragments={label: tuple(left) for label, left in unfinished.items()},
+    )
 
 
 def build_features(

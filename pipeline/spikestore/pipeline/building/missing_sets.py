@@ -18,6 +18,7 @@ from spikestore.store_schemas.errors import SourceError
 
 if TYPE_CHECKING:
     from spikestore.pipeline.execution.fragment_content import FragmentContent
+    from spikestore.store.build import Build
 
     Stored = Mapping[Address, Sequence[FragmentContent]]
     """Summaries of the fragments of some sets."""
@@ -128,14 +129,22 @@ def _build(
         first_not_sendable, [place for wanted in missing for place in wanted.located.parts]
     )
     with open_scheduler(workers, address, seconds=seconds, not_sendable=not_sendable) as scheduler:
-        for wanted in missing:
+
+        def opened(wanted: RequestedSet) -> Build:
+            request = BuildRequest(
+                scheduler.workers, options.fragment_samples, options.restart, former[wanted.split]
+            )
+            return open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
+
+        # Nothing is committed if a fragment of any split is missing.
+        complete = [opened(wanted) for wanted in missing] if options.finalise else []
+        suffix = "" if reuse.name is None else f" of {reuse.name}"
+        refuse_unfinished(
+            {f"{wanted.label}{suffix}": build for wanted, build in zip(missing, complete, strict=False)}
+        )
+        for number, wanted in enumerate(missing):
             rows = former[wanted.split]
-            request = BuildRequest(scheduler.workers, options.fragment_samples, options.restart, rows)
-            build = open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
-            if options.finalise:
-                refuse_unfinished(
-                    build, wanted.label if reuse.name is None else f"{wanted.label} of {reuse.name}"
-                )
+            build = complete[number] if complete else opened(wanted)
             built[wanted.split] = build_features(
                 build,
                 wanted.located,

@@ -47,10 +47,11 @@ def describe(features: FeatureSet) -> dict[str, Any]:
     """Return the description of an exported set: origin, sizes, classes, axes, transform, licence. Times are in µs."""
     manifest, layout = features.manifest, features.layout
     licence, citation = terms(manifest.source)
+    stated = manifest.provenance.get("licence")  # by the recipe
     return {
         "dataset": manifest.source.dataset,
         "split": manifest.source.split,
-        "licence": licence,
+        "licence": stated if isinstance(stated, str) and stated else licence,
         "citation": citation,
         "samples": sample_count(manifest),
         "skipped_rows": [row.row for row in manifest.skipped],

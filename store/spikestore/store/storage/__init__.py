@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -67,9 +68,12 @@ def is_same_store(first: Storage, second: Storage) -> bool:
 
 
 def _url_of(parts: SplitResult) -> str:
-    """Return the same URL for ``S3://team/features/``, ``s3a://team/features`` and ``s3://team/features``."""
+    """Return the same URL for all spellings of a location, such as ``s3a://team/x/../features/`` and ``s3://team/features``."""
     scheme = "s3" if parts.scheme in _S3 else parts.scheme  # urlsplit has made it lower case
-    return f"{scheme}://{parts.netloc}{parts.path.removesuffix('/')}"
+    path = re.sub("%2e", ".", parts.path, flags=re.IGNORECASE)
+    if {".", ".."} & set(path.split("/")):  # obstore resolves them
+        path = posixpath.normpath(path)
+    return f"{scheme}://{parts.netloc}{path.removesuffix('/')}"
 
 
 def _folder_of(location: str, parts: SplitResult) -> str:

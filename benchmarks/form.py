@@ -92,7 +92,7 @@ def compare(
     rounds: int = ROUNDS,
     turns: int = 1,
 ) -> Row:
-    """Run both sides in turn, in alternating order, and fill the row with rates.
+    """Run both sides by turns, and fill the row with rates. The side that runs first changes from turn to turn.
 
     Parameters
     ----------
@@ -105,8 +105,8 @@ def compare(
     rounds : int
         Number of rounds.
     turns : int
-        Number of times that both sides run in a round; the best rate of each side counts. More than 1 suits short work,
-        because other processes of the machine may slow down only one side of a round.
+        Number of times that both sides run in a round; the best rate of each side counts. Use more than 1 for short work,
+        during which another process may slow down only one side.
     """
     rates: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
     for number in range(rounds):

@@ -315,7 +315,7 @@ def densify(bench: Bench) -> Row:
 
 
 def first_batch(bench: Bench) -> Row:
-    """Seconds from the start of an iteration to its first batch: ``stream`` against a warm DiskCachedDataset with fresh workers."""
+    """Compare the seconds until the first batch of an epoch: ``stream`` against a filled DiskCachedDataset. Both start their threads or workers in this time."""
 
     def seconds_to_first(batches: Any) -> float:
         began = time.perf_counter()
@@ -337,12 +337,11 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
+    """Measure how much more memory ``stream`` needs at its peak for a set than for an eighth of it, divided by the difference of their packed bytes.
 
     Samples are shuffled within windows of 256 samples. Two windows and the reads in progress are smaller than an eighth of
-    the set, so they need the same memory in both cases. One process reads an eighth of the set eight times as often as another
-    process reads the whole set, so both take the same number of batches. With more batches, it would be more likely that all
-    buffers are in use at some time and the loader allocates another one.
+    the set, so they need the same memory in both cases. The eighth is read 16 times, and the whole set twice, so both processes
+    take the same number of batches. With more batches, a process would be more likely to need another buffer at some time.
     """
     row = Row("peak_memory_growth_at_8_times_the_data", 0.05, better="lower")
     small = bench.samples // 8

@@ -4,8 +4,8 @@ The network of ``configs/demo.toml`` is trained on demo recordings twice for eac
 ``host``), and once streamed with a window of about an eighth of the split ``train``. The two runs of a seed start with the same weights, so the runs are compared as a
 pair. Accuracy is that of the last epoch, on all other splits together (``valid`` and ``test``).
 
-The demo recordings have 35 classes. In their file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance, a
-full shuffle does not, and balanced batches train faster. To make the comparison fair, the demo recordings of the split
+The demo recordings have 35 classes. In their file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance,
+but a full shuffle does not. Balanced batches train faster. To make the comparison fair, the demo recordings of the split
 ``train`` are first put into a random order.
 """
 
@@ -86,7 +86,7 @@ def built(scratch: Path, data: Path | None, samples: int) -> dict[str, Any]:
 
 
 def mix(path: Path) -> None:
-    """Put the recordings of a file into a random order."""
+    """Put the recordings of a file into a random order, in the same file."""
     import h5py
     import numpy as np
 

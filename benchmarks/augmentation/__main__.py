@@ -6,10 +6,9 @@ are filled; in the demo recordings, 18 % are. A row is the throughput with one a
 for cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 
 Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
-copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a bare loop
-that reads the columns of two samples and writes every second non-zero of both; no augmentation
-that mixes two samples can be faster than this loop.
-With ``--device cuda``, a GPU holds the columns, as with residence ``device``; there are no rows of papers and no
+copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a loop
+that only reads two samples and writes half of the non-zeros of each. No augmentation that mixes two samples can be faster.
+With ``--device cuda``, a GPU holds the columns, as with residence ``device``; there are no rows of papers, and rows have no
 targets.
 """
 

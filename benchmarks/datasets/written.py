@@ -25,8 +25,8 @@ class Written:
     layout : Layout
         Layout of the files.
     folder : Path
-        Folder for the files that the benchmark writes. Its folder ``data`` has the data set, and its folder ``events`` has
-        SpikingJelly's event files.
+        Folder for the files that the benchmark writes: the data set in ``data``, and SpikingJelly's event files in
+        ``events``.
     count : int
         Number of recordings.
     """

@@ -86,13 +86,13 @@ class Outcome:
 def all_parts(device: str) -> list[Part]:
     """Return all parts.
 
-    Parts that measure no time run side by side; then the other parts run one by one. ``exodus`` measures no time, but it runs with
+    The caller runs the parts that measure no time side by side, then the other parts one by one. ``exodus`` measures no time, but it runs with
     the other parts, because it needs the result of ``exodus-build``.
 
     Parameters
     ----------
     device : {"cuda", "cpu"}
-        ``cpu`` runs the same parts in small sizes, without a GPU; the tests are only collected.
+        With ``cpu``, the parts run in small sizes without a GPU, and pytest only collects the GPU tests.
     """
     on, size = ("--device", device), ("--size", "full" if device == "cuda" else "small")
     dry = device == "cpu"

@@ -1,6 +1,6 @@
 """Checks of the results of a device: ``python3 -m benchmarks.gpu.sanity [--device cuda|cpu] [--json FILE]``.
 
-Each row is the largest difference from the CPU, or from Sinabs on the same device, with its allowed maximum: spikes and
+Each row shows the largest difference from the CPU, or from Sinabs on the same device, and the allowed maximum. Spikes and
 frames must be equal to the bit, gradients up to rounding. The exit status is 1 if a difference is larger or a check fails.
 """
 
@@ -136,7 +136,7 @@ def states(device: Any) -> list[Row]:
 
 
 def half_precision(device: Any) -> list[Row]:
-    """Compare spikes of half-precision inputs with the CPU's spikes, and the loss of a step in each precision with that in float32."""
+    """Compare spikes of half-precision inputs with spikes on the CPU, and the loss of a step in half precision with the loss in float32."""
     import torch
 
     from spikestore.train import training_step

@@ -47,7 +47,7 @@ def wait(device: Any) -> None:
 
 
 def stepper(network: Any, x: Any, best_of: int = 3) -> Callable[[], float]:
-    """Return a function that gives samples/s of forward and backward, after a first step that is not timed."""
+    """Run a first step; return a function that measures forward and backward passes, in samples/s. The fastest of `best_of` steps counts."""
     import torch
 
     from spikestore.train import forget_states

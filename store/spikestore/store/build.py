@@ -56,7 +56,7 @@ class Build:
     storage : Storage
         Storage of the set.
     plan : Plan
-        Plan of the build. To read it from the store, or to make a new plan, use `join_or_start`.
+        Plan of the build. `join_or_start` finds the plan in the store, or makes a new plan.
     """
 
     def __init__(self, storage: Storage, plan: Plan) -> None:

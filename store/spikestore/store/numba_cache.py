@@ -1,8 +1,8 @@
 """Cache on disk for numba's machine code, so that only the first process compiles.
 
-numba's own cache ignores changes of imported modules, and its errors reach the function's caller. In this cache:
+numba's own cache ignores changes of imported modules, and its errors reach the caller of a compiled function. In this cache:
 
-1. the name of the folder of a module's code contains a hash of the module and of every spikestore module that it
+1. machine code is in a folder whose name contains a hash of the module and of every spikestore module that it
    imports, directly or not, so machine code of earlier sources never runs;
 2. this folder is created in the first writable of these folders: ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside the module, the
    user's cache folder;

@@ -254,7 +254,7 @@ class Store:
     def push(
         self, name: str, to: Store | str | Path, *, move: bool = False, progress: Progress | None = None
     ) -> dict[str, Copied]:
-        """Copy the sets of a name or a key into another store, and point the same name in that store at the copies.
+        """Copy the sets of a name or a key into another store. After a copy by name, point this name in that store at the copies.
 
         Only missing objects are copied, and each copied object is verified. An interrupted push resumes. A set becomes visible once
         it is complete: its manifest is written after all its other objects, and the name after the manifest.
@@ -300,9 +300,9 @@ class Store:
         move: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, Copied]:
-        """Copy the sets of a name or a key from another store into this store, and point the same name at the copies.
+        """Copy the sets of a name or a key from another store into this store. After a copy by name, point this name in this store at the copies.
 
-        Returns the same dict as `push`, and raises the same errors. The other store need not be trusted.
+        Returns and raises the same as `push`. The other store need not be trusted.
 
         Parameters
         ----------

@@ -97,7 +97,7 @@ class FormerRows:
         return replace(self, set_of=self.set_of[own], row_of=self.row_of[own], first_row=rows.start)
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return the available rows among consecutive rows of the new set.
+        """Return those of the rows `rows` of the new set that the committed sets have.
 
         Returns
         -------

@@ -61,7 +61,7 @@ class NamedFiles:
         return list(self.names) if all((root / name).is_file() for name in self.names) else []
 
     def present(self, root: Path) -> list[Path]:
-        """Return the files that exist."""
+        """Return the paths of the files that exist in `root`."""
         return [root / name for name in self.names if (root / name).is_file()]
 
     def archives(self, root: Path) -> list[Path]:

@@ -150,7 +150,7 @@ class OpenedRecipe:
     data : str, Path or None
         Folder with the recordings; it takes precedence over the folder in the recipe.
     lock_file : LockFile
-        The file of the lock.
+        The lock file, which may not exist yet.
     lock : RecipeLock or None
         The lock, if it exists.
     """

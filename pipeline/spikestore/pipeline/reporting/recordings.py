@@ -169,10 +169,10 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 
 
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
-    """Return the events of a recording that reach the frames: times from the start of the first bin in ms, x, and polarity.
+    """Return times, x and polarities of those events of a recording that reach the frames. Times are in ms from the start of the first bin.
 
-    Times and x are those in the recording, before operations change them. Only the new events that event_downsampling makes have
-    the x of the smaller sensor.
+    Times and x are those in the recording, before operations change them. But event_downsampling makes new events, which have the
+    x of the smaller sensor.
 
     Operations of other packages are not applied, so that a report can be made if such a package is missing.
     """

@@ -1,7 +1,7 @@
 """A local cache of file hashes. It saves time and never changes a result.
 
-Each file has a small JSON document, named after the hash of its path. If a split has many files, one document holds the hashes
-of all its files (`HashCache.table`). A cached hash is used only if the file still has the size, mtime, ctime and inode of the
+A small JSON document, named after the hash of a path, holds the hash of one file. For a split with many files, one document
+holds the hashes of all files instead (`HashCache.table`). A cached hash is used only if the file still has the size, mtime, ctime and inode of the
 cache entry; a damaged or too large document counts as missing. The ctime is needed because tools such as ``rsync --times`` can
 change a file and restore its mtime.
 

@@ -64,9 +64,9 @@ def source_of_dataset(
     sort: bool = False,
     on_error: OnError = "raise",
 ) -> LocatedSource:
-    """Return the recordings of an object in Python, identified by files, by a version, or by a hash of all events.
+    """Return the recordings of a data set object. They are identified by files, by a version, or by a hash of all events.
 
-    Row i of a set is item i of the object.
+    Row i of a feature set is item i of the object.
 
     Parameters
     ----------

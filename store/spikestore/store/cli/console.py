@@ -95,7 +95,7 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def progress(unit: str = "samples") -> Iterator[Progress]:
-    """Show progress on stderr: bars on a terminal, a line at the start, every 10 seconds and at the end elsewhere, nothing with ``--quiet``.
+    """Show progress on stderr: on a terminal, bars; elsewhere, a line at the start, every 10 seconds and at the end; with ``--quiet``, nothing.
 
     Parameters
     ----------

@@ -123,7 +123,7 @@ def sample_differences(first: FeatureSet, second: FeatureSet) -> SampleDifferenc
 
 @dataclass(frozen=True, eq=False)
 class _Samples:
-    """Some samples of a set: the columns that contain them, start and end of each sample's non-zeros, bins, class names."""
+    """Some samples of a set: the columns that contain them; and for each sample, the start and end of its non-zeros, its number of bins and its class name."""
 
     columns: SampleColumns
     begins: _Int64s

@@ -20,7 +20,7 @@ MOST_NON_ZEROS = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """Distributions of some rows.
+    """How the values and the lengths of some rows are distributed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Compiled loop that sums the cells of fine rows. A cell is a pair of time bin and site.
+"""Compiled loop that turns fine rows into coarse rows: it sums cells. A cell is a pair of time bin and site.
 
 The sums of one coarse time bin stay in the processor's cache.
 """

@@ -68,7 +68,7 @@ def is_same_store(first: Storage, second: Storage) -> bool:
 
 
 def _url_of(parts: SplitResult) -> str:
-    """Return the same URL for all spellings of a location, such as ``s3a://team/x/../features/`` and ``s3://team/features``."""
+    """Return the normal form of a URL: ``s3://team/features`` for ``S3://team/features/`` and ``s3a://team/x/../features``."""
     scheme = "s3" if parts.scheme in _S3 else parts.scheme  # urlsplit has made it lower case
     path = re.sub("%2e", ".", parts.path, flags=re.IGNORECASE)
     if {".", ".."} & set(path.split("/")):  # obstore resolves them

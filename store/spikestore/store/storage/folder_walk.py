@@ -19,11 +19,11 @@ _DEEPEST = 40
 
 
 def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
-    """Yield everything below a folder except the folders themselves, sorted by path as a bucket sorts.
+    """Yield everything below a folder, sorted by path as a bucket sorts. Sub-folders are entered and not yielded.
 
-    Two kinds of folders are yielded after all, without their content: folders below `_DEEPEST` nested folders; and folders
-    whose name ends with ``.json``, as if they were documents. (Directly below ``refs``, a folder with such a name is a normal
-    folder.) Reading a folder as an object raises an error that names the folder.
+    Two kinds of folders are yielded and not entered: folders that are nested deeper than `_DEEPEST`; and folders in the place of
+    a document, whose names end with ``.json``. (Directly below ``refs``, a folder with such a name is entered.) Reading a folder
+    as an object raises an error that names the folder.
 
     Parameters
     ----------

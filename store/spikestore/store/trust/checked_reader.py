@@ -96,7 +96,7 @@ class CheckedReader:
         return NarrowRows.of(self.read(rows), dtypes)  # which names what is wrong
 
     def scanned(self, rows: RowRange) -> ScannedRows | None:
-        """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. Errors are those of `read`."""
+        """Return an object that reads and checks these rows chunk by chunk; None if only Zarr can decode them. This method and the object raise the errors of `read`."""
         self._refuse_giant(rows.fragment)
         reader = self.reader
         if not isinstance(reader, DirectReader):

@@ -27,9 +27,8 @@ class FragmentRows(NamedTuple):
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:
     """Encode fragments anew and store them, then store a new manifest with the same digest; return the written objects.
 
-    After a crash at any step, the set is either committed, with more missing objects only in these fragments, or an unfinished
-    build that ``preprocess`` resumes.
-    The record of a fragment is deleted before its objects, so no record refers to missing objects.
+    After a crash, either the set is still committed, and lacks objects of these fragments; or it is an unfinished build that
+    ``preprocess`` resumes. A fragment's record is deleted before its objects, so no record refers to objects that were deleted.
 
     Raises
     ------

@@ -1,8 +1,4 @@
-"""Verify: compare the stored objects of a feature set with its manifest.
-
-Three depths: `quick` compares the documents, and names and sizes of the other objects; `normal` also hashes every stored object,
-which detects every flipped bit; `deep` also decodes all objects and recomputes the digest.
-"""
+"""Verify: compare the stored objects of a feature set with its manifest."""
 
 from __future__ import annotations
 
@@ -63,8 +59,8 @@ def verify(
     features : FeatureSet
         The set.
     depth : {"quick", "normal", "deep"}
-        What is compared. ``quick``: documents, and names and sizes of the other objects; ``normal``: also hashes of all objects;
-        ``deep``: also decoded values.
+        ``quick`` checks the documents, and the names and sizes of the other objects. ``normal`` also hashes every stored object,
+        which detects every flipped bit. ``deep`` also decodes all objects and recomputes the digest.
     workers : int, optional
         Threads that read and hash, by default one per core but at most 16; hashing and decoding release the GIL.
     progress : callable, optional

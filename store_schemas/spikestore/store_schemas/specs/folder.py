@@ -1,8 +1,8 @@
-"""Recordings of the data set ``folder``: labels and columns of its files, and the decoding of files to events.
+"""Specs of the data set ``folder``: the labels and columns of the files, and how files are decoded to events.
 
-These specs contain only what determines the samples. The files and their labels are part of the key. In a recipe, a
-table of labels, a pattern of file names or the shares of the splits determine the files and labels. The table, the pattern and
-the shares are not part of the key (docs/decisions/0057-a-folder-is-its-labels.md).
+These specs contain only what determines the samples. The files and their labels are part of the key. The table, the
+pattern or the shares of splits, with which a recipe chooses files and labels, are not part of the key
+(docs/decisions/0057-a-folder-is-its-labels.md).
 """
 
 from __future__ import annotations

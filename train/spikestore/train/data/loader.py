@@ -256,7 +256,7 @@ class FeatureLoader(IterableDataset[Batch]):
         raise AttributeError(absent_attribute(name), name=name, obj=self)
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the next pass. It starts at the position in this epoch that `load_state_dict` has set; else at batch 0."""
+        """Set the epoch of the next pass. The pass starts at batch 0, or at the position in this epoch that `load_state_dict` has set."""
         epoch = whole_number("epoch", epoch)
         if epoch == self._ended:
             self._go_to(epoch, len(self), self._own_order)

@@ -19,8 +19,8 @@ class SpikingSequential(nn.Sequential):
     """``nn.Sequential`` that trains faster on a CPU, in less memory, with the same results, parameters and hooks.
 
     If `IAF` follows ``nn.Linear``, the two layers run as one step, and spikes are stored as bytes for the backward
-    pass. Layers run separately if no gradients are needed, in half precision, if they have hooks (except those of `watch_spikes`) or a
-    replaced ``forward``, and if the neurons record their states.
+    pass. They run separately in any of these cases: no gradients are needed, the input has half precision, a layer has hooks (except
+    those of `watch_spikes`) or a replaced ``forward``, or the neurons record their states.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class NMNISTReader(FilePerRecording):
         return int(match["label"])
 
     def decode(self, contents: Sequence[bytes]) -> Decoded:
-        """Return the events of some files, given their contents; a file with an event outside of the sensor is a problem and has no events."""
+        """Return the events of some files, given their contents. A file with an event outside of the sensor gets a problem instead of events."""
         problems = mnist_bin.problems_of(contents)
         events = mnist_bin.unpack(contents, problems)
         width, height, _ = self.sensor_size

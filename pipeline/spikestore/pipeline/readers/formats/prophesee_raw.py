@@ -1,4 +1,4 @@
-"""Prophesee's ``.raw`` files with events in EVT2 or EVT3; `spikestore.pipeline.readers.formats.evt_kernels` describes the words.
+"""Prophesee's ``.raw`` files with events in EVT2 or EVT3; `spikestore.pipeline.readers.formats.evt_kernels` describes both encodings.
 
 A file starts with lines of text that begin with ``%`` and a space, such as ``% evt 3.0`` or ``% format
 EVT3;height=720;width=1280``. If there is a line ``% end``, it is the last of these lines.

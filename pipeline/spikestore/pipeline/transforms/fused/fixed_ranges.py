@@ -1,6 +1,6 @@
 """The events of each bin of ``fixed_duration`` and ``fixed_frames_number``, compiled.
 
-Times are whole numbers of µs, or of `UNIT` for files with float16 times. For such files, `_half` rounds each result to float16.
+Times are integers: in µs, or, for files with float16 times, as multiples of `UNIT`. For such files, `_half` rounds each result to float16.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Samples of a block of recordings, all in the same columns; and functions for recordings of a block that are transformed one by one."""
+"""Samples of a block of recordings, in common columns; and functions that transform single recordings of a block."""
 
 from __future__ import annotations
 

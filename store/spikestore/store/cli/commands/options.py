@@ -61,7 +61,7 @@ def open_store(location: str | None, *, must_exist: bool = False) -> Store:
     Raises
     ------
     UsageError
-        The location is empty or invalid; or there is none, and the user has no home folder.
+        `location` is empty or invalid; or `location` is None, and the user has no home folder.
     UnknownNameError
         `must_exist` is true, and the folder does not exist.
     KeyboardInterrupt

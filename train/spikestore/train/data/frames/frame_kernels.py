@@ -69,7 +69,7 @@ def fill_frames(
         Number of elements of each sample's own frames, without padding.
     index_like, value_like : arrays
         Arrays with the dtypes of index and value; their content is not used.
-    frames : float32 array, shape (batch, places)
+    frames : float32 array, shape (batch, padded places)
         Filled by the call.
     first, last : int
         Range of samples to process.

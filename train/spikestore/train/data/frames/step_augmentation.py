@@ -185,8 +185,7 @@ class Augmentations:
         steps : sequence of AugmentationStep
             The steps.
         totals : float64 Tensor, shape (mixing steps, batch, 2, 2)
-            Numbers of events of each sample and of its partner, outside and inside of the region in which the partner's events
-            replace the sample's own; used for steps with such regions (see `share_of_events`).
+            For each step that mixes samples, the `totals` of `share_of_events`; used only if the step has a region.
         """
         mixing = [step.mixture for step in steps if step.mixture is not None]
         if not mixing:

@@ -205,7 +205,7 @@ def draw_events(
 
 @compiled
 def add_noise(events: int, key: int, end: int, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Append `events` amounts of 1 at random places from 0 to `end` - 1, also at places in use; return the new `count`. `key` has random bits."""
+    """Append `events` non-zeros with the amount 1, and return the new `count`. The random bits `key` determine their places from 0 to `end` - 1; several non-zeros may have the same place."""
     for event in range(events):
         bits = mixed((np.uint64(key) ^ np.uint64(event)) + STEP)
         at[count], amount[count] = np.int64(bits >> _11) % end, 1.0
@@ -342,7 +342,7 @@ def _has_near(density: _Float64s, border: float, count: int) -> bool:
 def _select(
     density: _Float64s, border: float, is_partner: bool, amount: _Float64s, count: int
 ) -> tuple[int, int]:
-    """Keep only the events in the region (density above `border`) if `is_partner` is true, else only the others; return the numbers of events outside and inside of it."""
+    """Keep only the events in the region (density above `border`) if `is_partner` is true, else only those outside. Return the former numbers of events outside and inside the region."""
     outside: Any = 0
     within: Any = 0
     for k in range(count):

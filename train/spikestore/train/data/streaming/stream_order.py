@@ -181,7 +181,7 @@ def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
 def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:
     """Return by how many positions of the epoch's order each lane (sequence of spans) is delayed: shape (lanes,).
 
-    The module's docstring explains delays. Those of each rank's lanes are spread evenly. `mean` is the mean number of samples of a
+    The module's docstring explains delays. The delays of each rank's lanes are spread evenly. `mean` is the mean number of samples of a
     lane.
     """
     turns = np.arange(cut.lanes) * _GOLDEN % 1  # any part of this sequence is spread about evenly

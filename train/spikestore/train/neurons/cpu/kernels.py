@@ -63,9 +63,9 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     numba.core.ccallback.CFunc
         Reads ``x`` and ``state``. Writes ``spikes``, and writes the last potentials to ``state``. Three arrays are
         written only if their address is not 0: ``kept`` (potentials before the reset), ``record`` (potentials after the
-        reset) and ``packed`` (spikes as uint8). With ``packed``, ``fired`` is the number of elements of ``spikes`` that are not 0,
-        and ``unpackable`` the number of elements that are above 254 or NaN, which are 255 in ``packed``. ``spikes`` may have the same
-        address as ``x``.
+        reset) and ``packed`` (spikes as uint8; 255 for numbers above 254 and NaN). With ``packed``, ``fired`` is the number of
+        elements of ``spikes`` that are not 0, and ``unpackable`` the number of elements that are 255 in ``packed``. ``spikes`` may have
+        the same address as ``x``.
     """
 
     def forward(data: Any) -> None:

@@ -27,9 +27,9 @@ RECOMPUTE = True
 
 
 class LinearIAF(torch.autograd.Function):
-    """Autograd function of ``neurons(linear(x))``; arguments (x, weight, bias, v_mem, neuron, packed x or None, notes).
+    """Autograd function of ``neurons(linear(x))``.
 
-    The packed output spikes are appended to the list `notes`.
+    Arguments are x, weight, bias, v_mem, neuron, the packed x or None, and a list. The packed output spikes are appended to the list.
     """
 
     @staticmethod

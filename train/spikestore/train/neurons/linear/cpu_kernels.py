@@ -183,7 +183,7 @@ def linear_backward_task(bounded: bool, to_zero: bool, by_width: bool) -> Any:
     numba.core.ccallback.CFunc
         Reads ``source``, the linear layer's input, uint8, shape (batch, time, inputs); ``weight``, shape (inputs,
         padded neurons); ``bias``; ``packed``, the spikes; ``gradient``, the gradient w.r.t. the spikes; and ``kept``, which
-        has only the potentials before the first step here: shape (batch, neurons).
+        unlike in `backward_task` has only the potentials before the first step: shape (batch, neurons).
 
         Writes the gradient w.r.t. the neurons' input to ``input_gradient``, and the sums of this gradient over time to
         ``sums``, shape (batch, neurons). Adds the gradient w.r.t. the weight to ``weight_gradient``; for its shape, see

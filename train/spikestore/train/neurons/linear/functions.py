@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def pack(x: Tensor) -> Counts | None:
-    """Return a float32 tensor as counts if it is on the CPU and all its values are integers from 0 to 254; otherwise None.
+    """Return a float32 tensor as uint8 counts if it is on the CPU and all its values are integers from 0 to 254; otherwise None.
 
-    Values on a GPU are not checked, because the host would have to wait for the GPU.
+    A tensor on a GPU is not packed, because a check of its values would make the host wait for the GPU.
     """
     if x.device.type != "cpu":
         return None

@@ -2,7 +2,7 @@
 
 The network of ``configs/demo.toml`` is trained on demo recordings twice for each random seed: once with a full shuffle (residence
 ``host``), and once streamed with a window of about an eighth of the split ``train``. The two runs of a seed start with the same weights, so the runs are compared as a
-pair. Accuracy is that of the last epoch, on all other splits together (``valid`` and ``test``).
+pair. The accuracy is measured after the last epoch, on all other splits together (``valid`` and ``test``).
 
 The demo recordings have 35 classes. In their file, any 35 consecutive recordings have each class once. A windowed shuffle nearly keeps this balance,
 but a full shuffle does not. Balanced batches train faster. To make the comparison fair, the demo recordings of the split

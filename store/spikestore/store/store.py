@@ -311,7 +311,7 @@ class Store:
         source : Store, str or Path
             The other store.
         deep : bool
-            Also decode each set and compare it with its digest before storing it.
+            Also decode each set before storing it, and compare the samples with the digest of the set.
         move : bool
             Move the name in this store even if it refers to other sets; see `move` of `point`.
         progress : callable, optional

@@ -113,7 +113,7 @@ class _Wrapped(IterableDataset[Batch]):
 def test_workers_would_repeat_samples_or_epochs(features: FeatureSet, workers: int) -> None:
     """Each of several would hand out all samples, and a new one in each pass would begin with the same epoch."""
     wrapped = _Wrapped(FeatureLoader(features, 8, "host", shuffle=True))
-    with pytest.raises(UsageError, match="DataLoader worker, which would repeat samples or epochs"):
+    with pytest.raises(UsageError, match="DataLoader worker, because samples or epochs would be repeated"):
         list(DataLoader(wrapped, batch_size=None, num_workers=workers))
 
 

@@ -70,8 +70,8 @@ def import_cache(
 ) -> FeatureSet:
     """Store the frames that Tonic's ``DiskCachedDataset`` has cached as a feature set, and return this set.
 
-    Row i is item i of the cache. The key of the set contains the hashes of the cache's files and the transform of the recipe. A set that
-    `preprocess` computes from the recordings has another key.
+    Row i is item i of the cache. The key of the set depends on the content of the cache's files and on the transform of the recipe. A
+    set that `preprocess` computes from the recordings has another key.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def import_cache(
     UsageError
         The recipe or a parameter is wrong, the cache does not exist, or the name refers to another set.
     StoreError
-        The store cannot be read or written to, or has an unfinished build of other items.
+        The store cannot be read or written to, or an unfinished build of this set has other columns or another number of samples.
     WorkerError
         The worker processes cannot be started, or end repeatedly.
     """

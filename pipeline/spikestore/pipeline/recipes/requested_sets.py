@@ -1,4 +1,4 @@
-"""Feature sets that a recipe or a data set requests, identified by their recordings."""
+"""The feature sets that a user requests with a recipe or a data set. The recordings determine the keys of the sets."""
 
 from __future__ import annotations
 

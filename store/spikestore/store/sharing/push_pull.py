@@ -91,7 +91,7 @@ def copy_named(
         ``NAME`` for all splits, ``NAME:SPLIT`` for one split, or the beginning of a key, as in `Store.select`. The name in
         the destination keeps its other splits if they have the transform of the copies.
     deep : bool
-        Also decode each set and compare it with its digest before storing it.
+        Also decode each set before storing it, and compare the samples with the digest of the set.
     move : bool
         Move the name in the destination even if it refers to other sets; see `Store.point`.
     progress : callable, optional

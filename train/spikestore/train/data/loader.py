@@ -293,7 +293,7 @@ class FeatureLoader(IterableDataset[Batch]):
         """
         if torch.utils.data.get_worker_info() is not None:
             raise UsageError(
-                "a loader can't be used in a DataLoader worker, which would repeat samples or epochs: iterate over the loader "
+                "a loader can't be used in a DataLoader worker, because samples or epochs would be repeated: iterate over the loader "
                 "itself, whose threads replace workers, or use FeatureDataset with workers"
             )
         if self.residence == "stream" and os.getpid() != self._process:

@@ -78,7 +78,7 @@ class Bench:
 
     @cached_property
     def cache(self) -> Any:
-        """Tonic's warm cache."""
+        """A DiskCachedDataset of Tonic whose cache already has all its samples on disk."""
         import tonic
         from torch.utils.data import DataLoader, Subset
 

@@ -92,7 +92,7 @@ def read_in_two_threads(bench: Any) -> Row:
 
 
 def _spans(features: Any) -> list[tuple[int, int]]:
-    """Return start and stop of all spans of `RUN` rows; a span ends where its fragment ends."""
+    """Return start and stop of all spans of at most `RUN` rows; no span reaches beyond the end of a fragment."""
     size = features.manifest.fragment_samples
     return [
         (start, min(start + RUN, len(features), (start // size + 1) * size))

@@ -22,7 +22,7 @@ def nmnist_spikingjelly_filling(scale: Scale) -> Row:
 
 
 def gesture_spikingjelly_filling(scale: Scale) -> Row:
-    """DVSGesture: rate of building from Tonic's files with two warm workers, divided by the rate at which SpikingJelly fills frame folders from ``.npz`` files with two threads."""
+    """DVSGesture: our build from Tonic's files with two warm workers, against SpikingJelly, which fills frame folders from ``.npz`` files with two threads."""
     return _filling(scale, GESTURE, Row("gesture_spikingjelly_filling: build vs filling frame folders", 5))
 
 

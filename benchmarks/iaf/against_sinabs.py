@@ -54,7 +54,7 @@ def conv_fused_vs_sinabs(bench: Bench) -> Row:
 
 
 def conv_fused_vs_unbind(bench: Bench) -> Row:
-    """A convolutional network on frames of N-MNIST's shape, against Sinabs with one line changed (`unbound`)."""
+    """A convolutional network on frames of N-MNIST's shape, against the changed Sinabs of `benchmarks.networks.unbound`."""
     return _conv(bench, Row(f"conv_fused_vs_sinabs_unbind_{bench.device.type}"), "unbind")
 
 

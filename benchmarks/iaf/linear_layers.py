@@ -22,7 +22,7 @@ def joint_vs_apart(bench: Bench) -> Row:
 
 
 def kept_vs_apart(bench: Bench) -> Row:
-    """Bytes that the network keeps for the backward pass, divided by those of the same layers run one by one; parameters and frames are included in both."""
+    """Bytes kept for the backward pass: linear layers joined with their neurons, against the same layers one by one. Both include parameters and frames."""
     row = Row("bytes_kept_joint_vs_apart", better="lower")
     x = frames(bench.device, bench.batch)
     ours, apart = (bytes_kept(network, x) for network in _networks(bench))

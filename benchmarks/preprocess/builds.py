@@ -169,7 +169,7 @@ def two_against_one(bench: Bench) -> Row:
 
 
 def threads_against_one(bench: Bench) -> Row:
-    """`WORKERS` threads of one process against one thread; `schedulers.THREADS_WORTH` comes from this row."""
+    """`WORKERS` threads of one process against one thread. The constant `schedulers.THREADS_WORTH` is a result of this row."""
     from spikestore.pipeline.execution.schedulers import InProcess, Threads
 
     what = target(bench, bench.recordings)

@@ -63,10 +63,9 @@ def _preprocess(bench: Bench, recipe: Path, store: Path) -> list[object]:
 
 
 def _compared(row: Row, ours: Callable[[], list[object]], imports: str, libraries: str) -> Row:
-    """Measure three processor times and fill a row with them.
+    """Measure three processor times and fill a row with them: our command `ours`, the peer's import statement `imports`, and `libraries`.
 
-    They are the times of our command `ours`, of the peer's import statement `imports`, and of `libraries`, a statement that
-    imports the libraries that our command needs.
+    `libraries` is a statement that imports the libraries that our command needs.
     """
     _processor_seconds(ours())  # byte code and machine code are cached from here on
     mine: list[float] = []

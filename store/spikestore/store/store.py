@@ -166,8 +166,8 @@ class Store:
         """Point `name` at these feature sets, one per split, and return the new entry.
 
         A split of the name that is not in `splits` keeps its set if this set has the transform of the new sets; otherwise the split
-        is removed from the name, because a name never mixes transforms. A warning names each other split whose set
-        stays, and has recordings of the new sets, if each file is one recording.
+        is removed from the name, because a name never mixes transforms. If a set that stays has recordings of the new sets, a
+        warning says so; only sets with one recording per file are compared.
 
         Without `move`, no split is removed, and a split changes its set only if the new set has the same transform and all
         recordings of the old set (compared by content), or if the old set is missing.

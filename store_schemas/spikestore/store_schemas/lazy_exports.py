@@ -23,7 +23,7 @@ def lazy_exports(
     package : str
         ``__name__`` of the package.
     modules : mapping of str to str
-        Module below the package that defines each exported name.
+        For each exported name, the module below the package that defines the name.
     """
 
     def getattribute(name: str) -> Any:

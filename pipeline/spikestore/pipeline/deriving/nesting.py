@@ -65,7 +65,7 @@ def _bins_differ(fine: ToFrame, coarse: ToFrame) -> str | None:
     if (fine.start_time, fine.end_time) != (coarse.start_time, coarse.end_time):
         return "start_time or end_time differs"
     if coarse.include_incomplete and not fine.include_incomplete:
-        return "the fine set has no incomplete last bins, but the coarse set has them"
+        return "include_incomplete is true for the coarse set, but not for the fine set"
     if fine.include_incomplete != coarse.include_incomplete and fine.end_time is not None:
         return "include_incomplete differs, and end_time is set"
     return None

@@ -47,7 +47,7 @@ _LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", 
 
 
 class _RecipeSchema(GenerateJsonSchema):
-    """Makes the schema: adds the descriptions of models and fields, and allows a text with a fraction, such as "1/7", for each real number."""
+    """Makes the schema: adds the descriptions of models and fields. A field for a real number also accepts a fraction as text, such as "1/7"."""
 
     def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
         """Return the schema of a model."""

@@ -74,7 +74,7 @@ class Origin:
 
 
 def widen(events: Events, *, name: str, has_y: bool) -> Events:
-    """Return a copy of events with the fields of the transforms, in types whose arithmetic does not overflow.
+    """Return a copy of events with only the fields that transforms use, in types whose arithmetic does not overflow.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Returns
     -------
     structured array, shape (n_events,)
-        ``t`` as int64, or in its own floating-point type; ``x``, ``y``, ``p`` as int64.
+        ``t`` as int64, or unchanged if it is floating-point; ``x``, ``y``, ``p`` as int64.
 
     Raises
     ------

@@ -58,11 +58,11 @@ class SampleDifferences:
 
 
 def common_rows(first: FeatureSet, second: FeatureSet) -> tuple[_Int64s, _Int64s] | None:
-    """Return the rows of the recordings that both sets have, shape (recordings,) each; None if it is not known which recordings both have.
+    """Return the row numbers, in each set, of the recordings that both sets have, shape (recordings,) each; None if the recordings cannot be matched.
 
-    It is known in two cases. If the same reader read both sets from the same files or items, equal rows are the same recording. If, in both
-    sets, each recording is a file of its own, files with equal contents are the same recording. If a set has several files of one
-    content, each is matched with another file of the other set.
+    Recordings can be matched in two cases. If the same reader read both sets from the same files or items, rows with equal numbers
+    are the same recording. If, in both sets, each recording is a file of its own, files with equal contents are the same recording.
+    Several files with equal contents are matched one to one.
     """
     ours, theirs = first.manifest.source, second.manifest.source
     if (ours.reader, ours.dataset, ours.split, ours.files, ours.items) == (

@@ -154,10 +154,10 @@ def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None 
     folder : Path
         The folder.
     mode : int, optional
-        Permissions, regardless of the umask. The folder is created in `workshop` and moved, so that it never has other permissions, not
-        even after a crash between two steps. Without `workshop`, this parameter has no effect.
+        Permissions, regardless of the umask; ignored without `workshop`.
     workshop : Path, optional
-        A folder on the same file system.
+        A folder on the same file system. The new folder is created there and moved, so that it never has other permissions, not even
+        after a crash between two steps.
     """
     if mode is None or workshop is None:
         with contextlib.suppress(FileExistsError):

@@ -245,7 +245,7 @@ class FolderStorage:
 
 
 def _is_folder(folder: Path, url: str, path: str) -> bool:
-    """Return whether a folder exists; raise if its path is something else, such as a file."""
+    """Return whether a folder exists; raise the error of `out_of_place` if its path is something else, such as a file."""
     if folder.is_dir():
         return True
     if os.path.lexists(folder):

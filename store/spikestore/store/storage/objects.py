@@ -75,7 +75,7 @@ class ObjectStorage:
             raise StoreError(f"cannot open the store {url}: {_first_line(error)}", path=url) from error
 
     def get(self, path: str, *, limit: int | None = None) -> bytes:
-        """Return an object's bytes."""
+        """Return an object's bytes; see `Storage.get`."""
         return bytes(self.buffer(path, limit=limit))
 
     def buffer(self, path: str, *, limit: int | None = None) -> memoryview:

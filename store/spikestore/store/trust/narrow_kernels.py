@@ -126,13 +126,13 @@ def take_real(piece: npt.NDArray[np.float32], begins: int, most: float, out: npt
     Parameters
     ----------
     piece : float32 array
-        Consecutive values of the column, beginning with value number `begins`.
+        Consecutive values of the column.
     begins : int
-        Number of the piece's first value.
+        Number of the first value of `piece` in the column, and its place in `out`.
     most : float
         Largest absolute value that is allowed.
     out : float32 array
-        Output: the values from place `begins` on.
+        Memory for all requested values.
     """
     if begins < 0 or begins + len(piece) > len(out):
         return False

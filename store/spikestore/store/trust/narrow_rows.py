@@ -68,7 +68,7 @@ class NarrowRows:
 
 
 class NarrowReader:
-    """Reads and checks rows of one set, and returns ``index`` and ``value`` in narrower dtypes. Any number of threads may share a reader.
+    """Reads and checks rows of one set, and returns ``index`` and ``value`` in requested dtypes. Any number of threads may share a reader.
 
     Parameters
     ----------

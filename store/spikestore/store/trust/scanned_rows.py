@@ -87,7 +87,7 @@ class ScannedRows:
         Raises
         ------
         DamagedError
-            The objects cannot be decoded, or the format or the manifest forbids the columns.
+            The objects cannot be decoded, or the decoded columns violate the format or contradict the manifest.
         """
         describe = partial(undecodable, fragment)
         with read_errors(describe):

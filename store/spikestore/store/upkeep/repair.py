@@ -231,7 +231,7 @@ class _Repair:
         return None
 
     def _from_same_build(self, record: Record, done: _Fragment) -> bool:
-        """Replace each missing or wrong object of a fragment by the object of the upstream (another store), if that has the hash in `record`.
+        """Replace each missing or wrong object of a fragment by the upstream's object, if the upstream's object has the hash in `record`.
 
         Return whether all objects are correct afterwards.
         """

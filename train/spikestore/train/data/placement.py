@@ -43,7 +43,7 @@ def pick_device(device: str | torch.device) -> torch.device:
 def named_device(device: str | torch.device) -> torch.device:
     """Return the torch device of a name; for ``auto``, CUDA if torch sees a GPU, else the CPU.
 
-    The device is not used, because a GPU reserves memory for each process that uses it.
+    The function does nothing on the device, because a GPU reserves memory for each process that uses it.
 
     Raises
     ------

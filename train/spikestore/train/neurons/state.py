@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class MembraneState(nn.Module):
-    """Base class of layers whose membrane potentials have the shape of the last batch.
+    """Base class of layers that keep membrane potentials, whose first axis has the size of the last batch.
 
-    The state is saved, loaded, copied and moved with the layer, like a buffer. It is not in ``buffers()`` of a network,
+    The potentials are saved, loaded, copied and moved with the layer, like a buffer. They are not in ``buffers()`` of a network,
     because code that pairs the buffers of two networks (``AveragedModel``, ``DistributedDataParallel``) needs equal
     shapes.
 

@@ -1,4 +1,4 @@
-"""Compares the batches of a validation set with the limit of a batch, before training starts."""
+"""Check before training that no batch of the validation set exceeds ``max_frame_bytes``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Reads the rank of this process from the environment variables that launchers set.
 
-torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, this module reads rank and count, and
-MASTER_ADDR and MASTER_PORT must be the address and the port at which the processes meet. If a process is one of several
-processes and its rank or the meeting point is unknown, an error is raised. Without this error, each process would train
-alone, and all processes would write the same files.
+torch itself recognises torchrun. For srun, mpirun and Kubernetes' PyTorchJob, this module reads the rank and the number of
+processes; the user sets MASTER_ADDR and MASTER_PORT to the address and the port at which the processes connect. If a process is one
+of several processes, and its rank or this address is unknown, `launched` raises an error. Without this error, each process would
+train alone, and all processes would write the same files.
 """
 
 from __future__ import annotations

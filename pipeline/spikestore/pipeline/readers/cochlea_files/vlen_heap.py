@@ -15,10 +15,9 @@ returns fewer bytes.
 
 For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are, for example, unknown versions of the
 superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (one kind is a cache image, which may be newer than
-the rest of the file), filters, types that need a conversion, and sequences that were never written. Certain damage is an error here, because HDF5
-cannot handle it safely. If the free space of a collection has size 0, HDF5 2.0 loops for ever; zeros after a truncation look
-like such free space. Older versions of HDF5 copy an object before they compare the size of the object with the size of their
-buffer.
+the rest of the file), filters, types that need a conversion, and sequences that were never written. Two kinds of damage raise an
+error here, because HDF5 cannot handle them safely. If the free space of a collection has size 0, HDF5 2.0 loops for ever; zeros after a
+truncation look like such free space. If an object is larger than its descriptor says, older versions of HDF5 copy it before they notice that their buffer is too small.
 """
 
 from __future__ import annotations
@@ -210,7 +209,7 @@ def _understood(file: Any) -> _Bytes | None:
 
 
 def _end(superblock: bytes) -> int | None:
-    """Return the end of a file's data from its superblock; None if the superblock is unusual."""
+    """Return the end of a file's data from its superblock; None for an unusual form, which HDF5 must read (see the module)."""
     if len(superblock) < 96 or superblock[:8] != b"\x89HDF\r\n\x1a\n":
         return None
     version = superblock[8]

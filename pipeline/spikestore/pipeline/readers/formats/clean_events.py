@@ -38,13 +38,13 @@ def clean_events(raw: RawEvents, decoding: Decoding) -> EventColumns:
     -------
     EventColumns
         ``t`` as int64 in µs; ``x`` and ``y`` as int32; ``p`` as uint8, 0 or 1. ``y`` is None if the file has no coordinates y;
-        ``p`` is None if it has no polarities.
+        ``p`` is None if the file has no polarities.
 
     Raises
     ------
     ValueError
-        A field is missing, is in two columns, or is not a vector of numbers; fields differ in length; the clock of the times started
-        again, and `decoding` does not say so; or a value is invalid, and the message names its event.
+        A field is missing, is in two columns, or is not a vector of numbers; fields differ in length; the times look like those of
+        a clock that overflowed, and ``clock_bits`` of `decoding` is None; or a value is invalid, and the message names its event.
     """
     columns = name_fields(raw, decoding)
     for field, values in columns.items():

@@ -14,9 +14,9 @@ A word of EVT3 has 16 bits. The high 4 bits are its type:
 - 6: low 12 bits of the time in µs;
 - 8: high 12 bits of the time.
 
-Other words, such as triggers, are not events. When the high bits of the time overflow, the length of their full range is added to all
-later times, so that times ascend. Events before the first word with high bits have no time and are left out, as in Prophesee's own
-decoder.
+Other words, such as triggers, are not events. The high bits of the time start again from 0 when they overflow; from then on, the
+length of their full range is added to all times, so that times ascend. Events before the first word with high bits have no time
+and are left out, as in Prophesee's own decoder.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def site_facts(splits: Mapping[str, SetFacts]) -> dict[str, Any]:
     -------
     dict
         ``axes`` and ``sizes`` of the sites; ``mean_events``: mean number of events of a sample at each site, as nested lists of
-        the shape `sizes`; ``mean_seconds``: mean length of a sample, None if the bins of the samples differ in length; ``silent``: number of
+        the shape `sizes`; ``mean_seconds``: mean duration of a sample, None if the samples have bins of different lengths; ``silent``: number of
         channels or pixels without events of any polarity; ``hot``: number of hot channels or pixels;
         ``hot_means_times_the_median``: the constant `HOT`; ``listed``: the hottest channels or pixels, each with its position
         and its ratio to the median. For real numbers, sums of absolute values replace numbers of events, and

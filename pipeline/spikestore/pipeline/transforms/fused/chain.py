@@ -244,7 +244,7 @@ class FusedChain:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint32]]:
         """Run the compiled pass, and return index and value of all non-zeros.
 
-        For each recording, the pass writes to `state` whether the recording is unusual, and to `about` the numbers of its non-zeros,
+        For each recording, the pass writes to `state` whether `NumpyChain` must transform the recording, and to `about` the numbers of its non-zeros,
         bins, cropped events and dropped events.
         """
         _, x, y, p = columns

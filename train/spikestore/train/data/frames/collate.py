@@ -115,7 +115,7 @@ class Assembly:
 
     @property
     def only_starts(self) -> bool:
-        """Whether `make` returns at once for samples on a GPU: it starts a few operations and waits for none, so it needs no thread."""
+        """Whether `make`, with samples on a GPU, starts a few operations and returns without waiting, so that it needs no thread."""
         is_plain = not self.augment and self._transform is None and not self._sparse
         return self._device.type == "cuda" and is_plain
 

@@ -112,9 +112,9 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 
 @compiled
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
-    """Fill `out` with a random mask for each sample: adjacent time bins or sites, as many as in `widths`, out of those in `sizes`.
+    """Fill `out` with a random mask for each sample: ``widths[i]`` adjacent time bins or sites out of ``sizes[i]``, for sample i.
 
-    Each mask is one number, as `mask_of` makes it from the first time bin or site and the width. A mask is empty with the chance
+    Each mask is one number, as `mask_of` makes it from the first time bin or site and the width. A mask is empty with the probability
     1 - `number` / 2^53.
     """
     for sample in range(len(bits)):

@@ -65,8 +65,8 @@ class Stream:
     rows : int64 array, shape (samples,)
         Rows in use, ascending.
     order : BatchOrder
-        Order of the loader's epochs, for which the memory is planned. `batches` also accepts another order, to finish an epoch
-        that another loader began.
+        Order of the loader's epochs. The size of the buffers is computed for this order. `batches` also accepts another order,
+        to finish an epoch that another loader began.
     share : RankShare
         This process's share of each batch.
     threads : int
@@ -190,8 +190,8 @@ class Stream:
         """Read and check the samples `start` to `stop` - 1, and cut long samples to ``truncate_to`` time bins; return the samples and a table.
 
         The table has the shape (6, samples), int64. Each column describes one sample by six numbers: address of its index, address of its
-        value, number of non-zeros, number of time bins, class, and number of elements from its first element to the end
-        of the arrays.
+        value, number of non-zeros, number of time bins, class, and number of elements from the sample's first non-zero to the end
+        of the array ``index`` of all samples.
         """
         read = self._features.read_narrow(start, stop, self._dtypes, self._buffers.empty)
         rows = truncated(read, self._truncate_to, self._features.layout.site_count)

@@ -1,9 +1,9 @@
 """Runs a compiled task on torch's own threads.
 
 A second thread pool would have to share the cores with torch's threads, which keep spinning for a while after each
-operation of torch. So the task runs in the OpenMP library that torch has loaded, through the entry point that compilers
-use, with at most as many threads as torch. If no such library is found, as on Windows or if torch was built without OpenMP, plain
-threads are used.
+operation of torch. So the task runs in the OpenMP library that torch has loaded, with at most as many threads as torch uses. This
+module calls the library through the entry point that compilers use. If no such library is found, as on Windows or if torch was
+built without OpenMP, plain threads are used.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """``.aedat`` files of version 3.1, as iniVation's cAER wrote them, for example the recordings of DVSGesture.
 
 A file starts with lines of text that begin with ``#``; the first is ``#!AER-DAT3.1``, the last ``#!END-HEADER``. Packets
-follow, little-endian: a header of 28 bytes, and ``capacity`` events of ``size`` bytes. The header has two numbers of 16 bits:
-type and source of the events. Six numbers of 32 bits follow: size, position of the time in an event, overflow of the times,
-capacity, number of events, and number of valid events. An event of a sensor (type 1) has 64 bits. The first 32 bits are, from
+follow, little-endian, each with a header of 28 bytes. The header has two numbers of 16 bits: type and source of the events. Six
+numbers of 32 bits follow: ``size``, position of the time in an event, overflow of the times, ``capacity``, number of events, and
+number of valid events. After the header, there are ``capacity`` events of ``size`` bytes. An event of a sensor (type 1) has 64 bits. The first 32 bits are, from
 the highest bit down, x (15 bits), y (15 bits), the polarity (1 bit), and whether the event is valid (1 bit). The last 32 bits
 are the time in µs, to which overflow · 2^31 is added. Events that a filter of cAER has marked as invalid are left out, as cAER's
 own modules do.

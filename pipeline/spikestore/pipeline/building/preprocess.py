@@ -105,7 +105,7 @@ def preprocess(
     store : Store, str or Path, optional
         Store for the result; by default ``$SPIKESTORE_STORE``, else the user's data folder.
     name : str, optional
-        Name of the result: a ref with one feature set per split. By default the name of the recipe; if a shipped recipe is used
+        Name of the feature sets: a ref with one feature set per split. By default the name of the recipe; if a shipped recipe is used
         with `data`, the name of the folder is appended.
     move : bool
         Move the name even if it refers to other recordings or another transform.

@@ -24,7 +24,7 @@ def import_cache(
     split: Annotated[str, typer.Option("--split", metavar="SPLIT", help="Split that was cached.")],
     store: StoreOption = None,
     name: Annotated[
-        str | None, typer.Option("--name", metavar="NAME", help="Name of the result; by default none.")
+        str | None, typer.Option("--name", metavar="NAME", help="Name of the feature set; by default none.")
     ] = None,
     move: Annotated[
         bool,

@@ -49,7 +49,7 @@ NameOption = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the result; by default the recipe's name. If a shipped recipe gets another folder with --data, the default also contains the folder's name. If the recipe has a sweep, the suffix of each variant is added to the name.",
+        help="Name of the feature sets; by default the recipe's name. If a shipped recipe gets another folder with --data, the default also contains the folder's name. If the recipe has a sweep, the suffix of each variant is added to the name.",
     ),
 ]
 LockOption = Annotated[

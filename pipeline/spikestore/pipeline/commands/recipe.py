@@ -150,7 +150,7 @@ def recipe(
     if name is None:
         name = default_name(dataset, chosen, defaults)
         if asks:
-            name = str(typer.prompt("Name of the result", default=name, err=True))
+            name = str(typer.prompt("Name of the feature sets", default=name, err=True))
     path = Path(out or f"{name}.toml")
     source: dict[str, Any] = {"dataset": dataset}
     if data is not None:

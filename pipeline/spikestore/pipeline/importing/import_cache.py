@@ -88,7 +88,7 @@ def import_cache(
         numbers, the names are ``0`` to the largest target; if the targets are texts, the names are the sorted targets. Class
         names are part of the key.
     data : str or Path, optional
-        Folder with the recordings. With this folder, 64 rows (all rows if `compare_all`) are compared with frames and labels that
+        Folder with the recordings. With this folder, up to 64 rows (all rows if `compare_all`) are compared with frames and labels that
         are computed from the recordings.
     compare_all : bool
         Compare all rows; needs `data`.

@@ -91,7 +91,7 @@ class Recipe(Spec):
     """A recipe: the contents of the TOML file."""
 
     name: Name
-    """Name of the result. The store keeps one feature set per split under this name."""
+    """Name of the feature sets. The store keeps one feature set per split under this name."""
     citation: str | None = None
     """Publication whose preprocessing this is; never part of a key."""
     licence: str | None = None

@@ -59,7 +59,7 @@ def test_train_and_evaluate(built: Built, run: Run, tmp_path: Path) -> None:
         well(
             run,
             "evaluate",
-            "runs/small/best.pt",
+            "runs/small",
             "--store",
             built.store,
             "--split",

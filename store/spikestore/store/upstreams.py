@@ -191,7 +191,7 @@ class Upstreams:
         except (ReadOnlyStoreError, StorageFullError):
             raise  # errors of `store`: another upstream would not help
         except StoreError as error:
-            logger.warning("%s in the upstream %s is rejected: %s", label, url, error)
+            logger.warning("%s is not copied from the upstream %s: %s", label, url, error)
             return None
         message = "copied %s from the upstream %s (%s, digest %s)"
         logger.info(message, label, url, plural(len(copied), "sample"), copied.digest[:12])

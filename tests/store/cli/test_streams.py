@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,20 @@ def test_streams_are_put_back() -> None:
     with lenient_streams() as stdout:
         assert sys.stdout is stdout
     assert (sys.stdout, sys.stderr) == before
+
+
+def test_a_stream_in_non_blocking_mode_loses_nothing(tmp_path: Path) -> None:
+    """The command waits for its reader, and leaves the mode as it was, because other programs share it."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    (tmp_path / "command.py").write_text(COMMAND.format(body="print('x' * 1_000_000)"))
+    with (
+        subprocess.Popen([sys.executable, "command.py"], cwd=tmp_path, stdout=writing) as command,
+        ThreadPoolExecutor(1) as pool,
+        os.fdopen(reading, "rb") as output,
+    ):
+        read = pool.submit(output.read)
+        status = command.wait(60)
+        is_blocking = os.get_blocking(writing)
+        os.close(writing)
+        assert (status, is_blocking, len(read.result())) == (0, False, 1_000_001)

@@ -6,7 +6,9 @@ raises an error, and raises the same error again at the end of the process. In t
 1. a closed descriptor 0, 1 or 2 is opened on the null device: otherwise a file of a store could get this number, and C
    libraries would write their messages into the file;
 2. text that cannot be written is dropped, and :class:`LenientStream` records the error;
-3. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
+3. a stream in non-blocking mode, as some terminals and services leave it, waits for its reader until the command ends: Python
+   would drop what does not fit, without an error;
+4. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
 """
 
 from __future__ import annotations
@@ -101,6 +103,9 @@ def lenient_streams() -> Iterator[LenientStream]:
                 _to_null_device(descriptor)
     stdout, stderr = sys.stdout, sys.stderr
     lenient = LenientStream(stdout)
+    not_blocking = [descriptor for descriptor in (1, 2) if not _blocks(descriptor)]
+    for descriptor in not_blocking:
+        os.set_blocking(descriptor, True)
     # No subclass of TextIO is needed: libraries only write, flush and read attributes.
     sys.stdout, sys.stderr = lenient, LenientStream(stderr)
     try:
@@ -109,6 +114,15 @@ def lenient_streams() -> Iterator[LenientStream]:
         lenient.flush()
         sys.stderr.flush()
         sys.stdout, sys.stderr = stdout, stderr
+        for descriptor in not_blocking:
+            os.set_blocking(descriptor, False)
+
+
+def _blocks(descriptor: int) -> bool:
+    try:
+        return os.get_blocking(descriptor)
+    except OSError:  # not open
+        return True
 
 
 def _to_null_device(descriptor: int) -> None:

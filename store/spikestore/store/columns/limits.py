@@ -96,7 +96,7 @@ def frame_byte_limit(max_frame_bytes: int | None) -> int:
 
 
 def refuse_giant_frames(
-    row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1, padded_to: int = 0
+    row: int, n_bins: int, needed: int, limit: int, *, samples: int = 1, padded_to: int = 0, of: str = ""
 ) -> None:
     """Raise `UsageError` if dense frames need more than `limit` bytes, because a few stored bytes can decode to frames of any size.
 
@@ -110,16 +110,20 @@ def refuse_giant_frames(
         Number of samples in the batch; each is padded to the length of the longest sample.
     padded_to : int
         Time bins to which the user pads; the message is about the padding if the frames without it do not exceed the limit.
+    of : str
+        Name of the set, for messages of commands that use several sets.
     """
     if needed <= limit:
         return
+    own = f"row {row} of {of}" if of else f"row {row}"
     batch = f"a batch of {samples} rows that contains this row takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else "or "
     if padded_to > n_bins and needed // padded_to * n_bins <= limit:
-        padded = f"a batch of {samples} rows" if samples > 1 else f"row {row}"
+        rows = f"a batch of {samples} rows{' of ' if of else ''}{of}"
+        padded = rows if samples > 1 else own
         cause, advice = f"{padded} padded to {padded_to:,} time bins takes", "lower pad_to or pad_at_least"
     else:
-        cause, advice = f"row {row} has {n_bins:,} time bins: {batch}", "crop in the transform"
+        cause, advice = f"{own} has {n_bins:,} time bins: {batch}", "crop in the transform"
     why = f"{cause} {needed:,} bytes, more than max_frame_bytes = {limit:,}"
     raise UsageError(
         f"{why}; {advice}, {smaller}raise max_frame_bytes",

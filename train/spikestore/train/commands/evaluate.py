@@ -67,6 +67,6 @@ def evaluate(
             progress=report,
         )
     if as_json:
-        print_json({"checkpoint": str(checkpoint), "split": split, "accuracy": measured, "samples": samples})
+        print_json({"checkpoint": str(path), "split": split, "accuracy": measured, "samples": samples})
     else:
         typer.echo(f"accuracy on {split}: {measured:.3f} ({plural(samples, 'sample')})")

@@ -170,7 +170,8 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
         own = int(columns.n_bins[position])
         n_bins = self._padding.bins(own)
         needed = n_bins * columns.site_count * np.dtype(self._dtype).itemsize
-        refuse_giant_frames(int(columns.rows[position]), own, needed, self._most_bytes, padded_to=n_bins)
+        row, of = int(columns.rows[position]), self._padding.of
+        refuse_giant_frames(row, own, needed, self._most_bytes, padded_to=n_bins, of=of)
         flat = np.zeros(n_bins * columns.site_count, self._dtype)
         flat[columns.index[non_zeros]] = columns.value[non_zeros]
         frames: Any = flat.reshape(n_bins, *columns.sites)

@@ -10,6 +10,7 @@ import torch
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
 from spikestore.train.data.loader import FeatureLoader
+from spikestore.train.data.placement import set_label
 from spikestore.train.runs.config import DataConfig
 
 
@@ -54,4 +55,5 @@ def refuse_large_batches(data: DataConfig, features: FeatureSet, loader: Feature
             limit,
             samples=len(batch),
             padded_to=bins,
+            of=set_label(features),
         )

@@ -163,8 +163,8 @@ class Assembly:
         if needed > self._most_bytes:
             longest = int(samples.lengths.argmax())
             row, n_bins = int(samples.samples[longest]), int(samples.lengths[longest])
-            count = len(samples)
-            refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=count, padded_to=bins)
+            count, of = len(samples), self._padding.of
+            refuse_giant_frames(row, n_bins, needed, self._most_bytes, samples=count, padded_to=bins, of=of)
 
     def _dense(self, samples: SamplePointers, epoch: int, parallel: ParallelFor) -> PendingBatch:
         bins = samples.bins(self._pad_to(samples))

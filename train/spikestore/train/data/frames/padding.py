@@ -28,11 +28,14 @@ class Padding:
         Smallest number of time bins of a batch or item; 0 for no minimum.
     truncate_to : int, optional
         Time bins after which each sample is cut.
+    of : str
+        Name of the set, for messages.
     """
 
     pad_to: int | None = None
     pad_at_least: int = 0
     truncate_to: int | None = None
+    of: str = ""
 
     def bins(self, longest: int) -> int:
         """Return the time bins of a batch whose longest sample has `longest` bins."""
@@ -87,7 +90,7 @@ def checked_padding(
                 f"raise pad_to, {'lower' if truncate_to else 'pass'} truncate_to, or crop in the transform",
                 field="pad_to",
             )
-    return Padding(pad_to, pad_at_least or 0, truncate_to)
+    return Padding(pad_to, pad_at_least or 0, truncate_to, of)
 
 
 def truncated(columns: _Columns, bins: int | None, site_count: int) -> _Columns:

@@ -205,7 +205,7 @@ def copies(bench: Bench) -> list[Row]:
 
 
 def verification(bench: Bench) -> list[Row]:
-    """Compare the speed of ``verify`` with sha256sum of the same files, and ``verify --deep`` with reading the set once."""
+    """Compare the speeds of ``verify`` and of sha256sum on the same files, and the speeds of ``verify --deep`` and of one read of the set."""
     from spikestore.store import verify
 
     megabytes = bench.stored / 1e6

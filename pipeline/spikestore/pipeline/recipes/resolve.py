@@ -247,7 +247,7 @@ class OpenedRecipe:
 
     @property
     def data_folder(self) -> Path | None:
-        """Folder with the recordings; None if no folder is given, or it does not exist."""
+        """Folder with the recordings; None if no folder is given, or if the folder does not exist."""
         folder = data_folder(self.recipe, origin=self.path, data=self.data)
         return folder if folder is not None and folder.is_dir() else None
 

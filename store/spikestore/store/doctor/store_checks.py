@@ -84,7 +84,7 @@ def _free_space(store: Store) -> Iterator[Finding]:
             "free space",
             "problem",
             size_text(free),
-            "remove sets with `spikestore rm`, then `spikestore gc --unreferenced`",
+            "remove names of sets with `spikestore rm`, then remove the sets with `spikestore gc --unreferenced`",
         )
     else:
         yield Finding("free space", "ok", size_text(free))

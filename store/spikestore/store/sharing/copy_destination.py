@@ -12,7 +12,7 @@ from spikestore.store_schemas.wording import plural
 
 
 class CopyDestination:
-    """Objects of one build in the destination. If the destination has another object at a path, a `ConflictError` is raised.
+    """Objects of one build in the destination. If the destination has other bytes at the path of an object, a `ConflictError` is raised.
 
     Parameters
     ----------

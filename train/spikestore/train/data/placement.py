@@ -157,5 +157,5 @@ def _name(chosen: str, device: torch.device) -> str:
 
 
 def set_label(features: FeatureSet) -> str:
-    """Return the name of a set in messages."""
+    """Return the name of a set, for messages."""
     return f"{features.manifest.source.dataset} {features.manifest.source.split}"

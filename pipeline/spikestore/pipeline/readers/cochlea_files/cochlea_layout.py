@@ -17,7 +17,7 @@ DOWNLOAD = "download it again (https://zenkelab.org/datasets/)"
 
 
 class CochleaLayout:
-    """The HDF5 datasets of one file; each method raises a `LayoutError` if its dataset is missing or has another type.
+    """The HDF5 datasets of one file. A method raises a `LayoutError` if the dataset `name` is missing or has another type.
 
     Parameters
     ----------

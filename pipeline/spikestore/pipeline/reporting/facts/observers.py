@@ -105,7 +105,7 @@ class ColumnHistograms:
 
 
 class RealHistogram:
-    """Numbers of values in each of `REAL_BINS` equal parts of a range, for sets of real numbers. Sets of counts are ignored.
+    """Histogram of the values of a set of real numbers: `REAL_BINS` equal bins over a range. Sets of counts are ignored.
 
     Parameters
     ----------

@@ -211,7 +211,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
         ({"labels": [0, 1, 2]}, "labels must be below the number of classes, 2, got 2"),
         ({"classes": ["a", "a"]}, "classes must not list a class twice"),
         ({"columns": {}}, "the column 'user' must be in both or in neither of columns and folder.columns"),
-        ({"columns": {"user": [1]}}, "user has 1 value, but labels has 3"),
+        ({"columns": {"user": [1]}}, "user has 1 value, but there are 3 labels"),
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (
             {"decoding": {"formats": {"npy": 1}, "fields": ["x", "t"]}},

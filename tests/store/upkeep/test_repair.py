@@ -199,7 +199,9 @@ def test_other_rows_are_refused() -> None:
     features = SMALL.build(storage)
     damaged(storage, f"{features.data_path}/value/c/0", "flip")
     before = contents(storage)
-    with pytest.raises(ConflictError, match=r"fragment 0, recomputed .* has other values"):
+    with pytest.raises(
+        ConflictError, match=rf"fragment 0 of {features.data_path}, recomputed .* has other values"
+    ):
         repair(features, rows=truth(small_set(seed=1)))
     assert contents(storage) == before
 

@@ -289,7 +289,7 @@ def _draw_events(
     duration: float,
     n_events: int,
 ) -> Recording:
-    """Return a recording with `n_events` events, drawn from rates of shape (n_rows, places); pitch in Hz, duration in s."""
+    """Return a recording with `n_events` events. Rates have the shape (times, places), `voicing` the shape (times,); pitch in Hz, duration in s."""
     n_rows = rates.shape[0]
     cumulative = np.cumsum(rates, dtype=np.float64)
     row_end = cumulative[_PLACES - 1 :: _PLACES]

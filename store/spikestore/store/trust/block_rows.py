@@ -16,7 +16,7 @@ from spikestore.store_schemas.layout import BLOCK
 
 @dataclass(frozen=True)
 class RowRange:
-    """Whole blocks of rows of one fragment: rows `start` to `stop`, counted from the fragment's first row."""
+    """Whole blocks of rows of one fragment: rows `start` to `stop` (exclusive), counted from the fragment's first row."""
 
     fragment: int
     start: int

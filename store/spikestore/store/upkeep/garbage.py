@@ -297,7 +297,7 @@ def _uncommit_half_a_set(storage: Storage, address: Address, plan_id: str) -> No
     if features.manifest.plan_id != plan_id or not verify(features, depth="quick"):
         return
     logger.warning(
-        "%s was committed while its objects were removed, so its manifest was deleted: build or copy the set again",
+        "another process committed %s while gc removed its objects, so gc deleted its manifest: build or copy the set again",
         address.folder,
     )
     storage.delete(address.manifest)

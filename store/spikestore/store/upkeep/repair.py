@@ -290,7 +290,7 @@ class _Repair:
         if record is not None:
             if tuple(block_digests(columns.as_stored(manifest.layout), manifest.layout)) != record.blocks:
                 raise ConflictError(
-                    f"fragment {done.number}, {how}, has other values than the committed fragment: the recordings, or the "
+                    f"fragment {done.number} of {self._features.data_path}, {how}, has other values than the committed fragment: the recordings, or the "
                     "code that reads them, changed since the build",
                     path=self._features.data_path,
                 )

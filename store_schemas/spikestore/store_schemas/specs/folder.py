@@ -108,7 +108,7 @@ class FolderContent(Spec):
         for name, values in self.columns.items():
             if len(values) != len(self.labels):
                 raise ValueError(
-                    f"{name} has {plural(len(values), 'value')}, but labels has {len(self.labels)}"
+                    f"{name} has {plural(len(values), 'value')}, but there are {plural(len(self.labels), 'label')}"
                 )
             if name in RESERVED_COLUMNS:
                 raise ValueError(

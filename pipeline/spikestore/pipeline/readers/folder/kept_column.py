@@ -40,7 +40,7 @@ class KeptColumn:
 
     @classmethod
     def of(cls, name: str, facts: Facts) -> KeptColumn:
-        """Return the column, with the type that all of its values have.
+        """Return the column; its kind is the narrowest that fits all values.
 
         Raises
         ------

@@ -30,7 +30,7 @@ def classes_by_split(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
 
 def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
-    """Return how the groups (speakers, users, values of a folder's column) are divided between the splits; None if the sets have no such column.
+    """Return how the groups are divided between the splits: the speakers, the users, or the values of another column. None if the sets share no such column.
 
     Returns
     -------

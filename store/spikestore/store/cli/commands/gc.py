@@ -73,7 +73,7 @@ def gc(
             }
         )
     for item in spared:
-        say(f"not removed: {item.path}, which another process used or removed meanwhile")
+        say(f"skipped {item.path}: another process used or removed it meanwhile")
     done = findings.garbage if dry_run else removed
     size = sum(item.size for item in done)
     say(

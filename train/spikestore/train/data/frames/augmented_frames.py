@@ -85,8 +85,11 @@ def _part_to_read(
 ) -> tuple[int, int, int, int]:
     """Return the two spans of a sample's non-zeros that must be read: the start and the stop of each span, in time order.
 
-    `index` must ascend. The non-zeros before, between and after the two spans are not read, because masks of time bins drop
-    them. Only masks before the first step that moves or adds non-zeros are considered.
+    `index` must ascend. `numbers`, `drawn` and `partners` are those of `fill_augmented_frames`; `owners` has the sample that each
+    step changes. Bit m of `read` is 1 if the sample is read as the partner in mixture m.
+
+    The non-zeros before, between and after the two spans are not read, because masks of time bins drop them. Only
+    masks before the first step that moves or adds non-zeros are considered.
     """
     first, hole, past, last = 0, 0, 0, len(index)
     mix: Any = 0

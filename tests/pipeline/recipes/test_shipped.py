@@ -14,6 +14,8 @@ from tonic import transforms
 from spikestore.pipeline import preprocess
 from spikestore.pipeline.commands.preprocess import RecipeArgument
 from spikestore.pipeline.readers.registry import DATASETS
+from spikestore.pipeline.recipes import shipped
+from spikestore.pipeline.recipes.new_recipe import FrameChoices, default_choices
 from spikestore.pipeline.recipes.recipe import load_recipe
 from spikestore.pipeline.recipes.shipped import choose_recipe, shipped_recipes
 from spikestore.pipeline.transforms.from_tonic import transform_from_tonic
@@ -146,3 +148,11 @@ def test_nothing_to_choose_from(tmp_path: Path) -> None:
         choose_recipe(None, None)
     with pytest.raises(SourceNotFoundError, match=r"ssc_train\.h5"):
         choose_recipe(None, str(tmp_path), ask=lambda _: "SSC")
+
+
+def test_the_demo_is_not_the_recipe_of_a_data_set_called_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package may add a data set of this name: its recordings are not those of SSC."""
+    monkeypatch.setattr(shipped, "find_dataset", lambda data: "Demo")
+    with pytest.raises(UsageError, match="files of the data set Demo, for which there is no shipped recipe"):
+        choose_recipe(None, "data")
+    assert default_choices("Demo") == FrameChoices(bin_ms=10.0, max_ms=0.0)

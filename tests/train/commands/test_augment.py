@@ -36,6 +36,24 @@ def test_writes_a_picture(
     assert len(pictures[0]) < 60_000
 
 
+@pytest.mark.slow  # matplotlib takes a second to import
+def test_samples_are_cut_and_padded_as_in_training(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+    monkeypatch.setattr(
+        "spikestore.train.data.augmentation.picture.write_picture",
+        lambda path, before, after, classes: shapes.extend([before.frames.shape[1], after.frames.shape[1]]),
+    )
+    config = tmp_path / "run.toml"
+    config.write_text(
+        '[[augment]]\nop = "time_shift"\nbins = 3\n[data]\nname = "small"\ntruncate_to = 4\npad_to = 7\n'
+    )
+    command = ["augment", "small:train", "--config", str(config), "--out", str(tmp_path / "x.png")]
+    assert main([*command, "--store", str(store_folder)]) == 0
+    assert shapes == [7, 7]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -55,9 +55,11 @@ class FrameChoices:
 def default_choices(dataset: str) -> FrameChoices:
     """Return the choices with which the shipped recipe of a data set was made; if there is no shipped recipe, bins of 10 ms."""
     path = shipped_recipes().get(dataset.lower())
-    if path is None:
+    recipe = None if path is None else load_recipe(path)
+    # A package may have a data set with the name of another recipe, such as the demo.
+    if recipe is None or recipe.source.dataset.lower() != dataset.lower():
         return FrameChoices(bin_ms=10.0, max_ms=0.0)
-    transform = load_recipe(path).transform_spec()
+    transform = recipe.transform_spec()
     frame = transform.to_frame
     x, y, p = frame.sensor_size
     window = frame.time_window if isinstance(frame, ToFrame) else None

@@ -148,7 +148,7 @@ def choose_recipe(
         if answer.lower() not in by_lower:
             raise UsageError(f"the data set must be {_or(candidates)}, got {answer!r}") from None
         dataset = by_lower[answer.lower()]
-    if dataset.lower() not in shipped:
+    if dataset not in DATASETS or dataset.lower() not in shipped:
         raise UsageError(
             f'{data} has files of the data set {dataset}, for which there is no shipped recipe: pass a recipe with dataset = "{dataset}"; '
             f"to write one, run: spikestore recipe --dataset {dataset} --data {data} --sensor-size X,Y,P"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,9 @@ def augment(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option("--config", help="Training configuration whose augmentations are shown."),
+        typer.Option(
+            "--config", help="Training configuration whose augmentations, cut and padding are shown."
+        ),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,
     seed: Annotated[
@@ -57,15 +59,22 @@ def augment(
         raise UsageError(f"the picture is a PNG file: its name must end in .png, got {path}")
     if (preset is None) == (config is None):
         raise UsageError(f"pass either --preset NAME or --config FILE; presets are {', '.join(PRESETS)}")
-    tables = (
-        checked_tables({"preset": preset}) if config is None else load_config(expand_home(config)).augment
-    )
+    loaded = None if config is None else load_config(expand_home(config))
+    tables = checked_tables({"preset": preset}) if loaded is None else loaded.augment
     if not tables:
         raise UsageError(f"{config} has no table [[augment]]")
     features = open_store(store, must_exist=True)[name]
+    bins: dict[str, Any] = {}
+    if loaded is not None:
+        cut = loaded.data.cut_of(features.manifest.n_bins)
+        bins = {"pad_to": loaded.data.pad_to, "pad_at_least": loaded.data.pad_at_least, "truncate_to": cut}
     before, after = (
         next(
-            iter(FeatureLoader(features, samples, "stream", shuffle=True, seed=seed, augment=one, threads=1))
+            iter(
+                FeatureLoader(
+                    features, samples, "stream", shuffle=True, seed=seed, augment=one, threads=1, **bins
+                )
+            )
         )
         for one in ((), augmentations_of(tables, seed))
     )

@@ -153,8 +153,8 @@ def accuracy(
 ) -> float:
     """Return the share of samples that the network classifies correctly, over all ranks.
 
-    The network's answer is the class whose output, summed over time, is largest. The samples are those of the loader's next pass, so samples that ``drop_last`` leaves out do not count. The network is in evaluation mode
-    afterwards.
+    The network's answer is the class whose output, summed over time, is largest. The samples are those of the loader's next
+    pass, so samples that ``drop_last`` leaves out do not count. The network is in evaluation mode afterwards.
 
     Raises
     ------

@@ -132,7 +132,7 @@ class EventMix(_LabelMixture):
     Attributes
     ----------
     probability : float
-        Chance of a sample to be mixed; from 0 to 1.
+        Probability that a sample is mixed; from 0 to 1.
     seed : int
         With another seed, other regions and partners are drawn.
     other_class : bool
@@ -175,9 +175,9 @@ class Blend(CheckedAugmentation):
     Attributes
     ----------
     keep : float
-        Chance of each own event to be kept; an event of the other sample is kept with the chance 1 - keep.
+        Probability that an own event is kept; an event of the other sample is kept with the probability 1 - keep.
     probability : float
-        Chance of a sample to be blended; from 0 to 1.
+        Probability that a sample is blended; from 0 to 1.
     seed : int
         With another seed, other events and partners are drawn.
     align : {"centre"}, optional

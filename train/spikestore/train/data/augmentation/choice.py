@@ -29,7 +29,7 @@ class OneOf(CheckedAugmentation):
         One or more augmentations; none of them may mix samples or be a `OneOf`. If one of the choices is
         `EventThinning`, the other choices must neither move nor add events.
     probability : float
-        Chance of a sample to be changed by one of the choices; from 0 to 1.
+        Probability that a sample is changed by one of the choices; from 0 to 1.
     seed : int
         Another seed selects other augmentations for the samples. The augmentations in `choices` have seeds of their
         own.

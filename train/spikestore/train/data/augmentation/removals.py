@@ -91,7 +91,7 @@ class TimeMask(CheckedAugmentation):
     seed : int
         With another seed, other masks are drawn.
     probability : float
-        Chance of a sample to have a mask; from 0 to 1.
+        Probability that a sample has a mask; from 0 to 1.
     share : float, optional
         Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
     levels : int
@@ -148,7 +148,7 @@ class ChannelMask(CheckedAugmentation):
     seed : int
         With another seed, other masks are drawn.
     probability : float
-        Chance of a sample to have a mask; from 0 to 1.
+        Probability that a sample has a mask; from 0 to 1.
     """
 
     channels: int

@@ -124,7 +124,7 @@ def mask_of(start: Tensor, width: Tensor) -> Tensor:
 
 
 def masks(bits: Tensor, width: Tensor, size: Tensor, probability: float) -> Tensor:
-    """Return a random mask for each sample: `width` adjacent places out of `size`. The mask is empty with the chance 1 - `probability`."""
+    """Return a random mask for each sample: `width` adjacent places out of `size`. The mask is empty with the probability 1 - `probability`."""
     return _filled(
         kernels.draw_masks, bits, np.dtype(np.int64), width.numpy(), size.numpy(), threshold(probability)
     )
@@ -159,7 +159,7 @@ def partners(
     chance, other : int64 Tensors, shape (batch,)
         Random bits: `chance` decides whether a sample has a partner, and `other` decides which sample is the partner.
     probability : float
-        Chance of a sample to have a partner.
+        Probability that a sample has a partner.
     labels : int64 Tensor, shape (batch,), optional
         If given, partners have the same label; by default, any other sample may be the partner.
     other_class : bool

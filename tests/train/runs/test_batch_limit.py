@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,26 @@ def test_errors_are_those_of_a_pass(
         messages = [told(list, loader), told(refuse_large_batches, data, splits["valid"], loader)]
         assert messages[0] == messages[1]
         raised.add(messages[0] != "")
+    assert raised == {False, True}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_shares_of_all_ranks_are_checked(splits: dict[str, FeatureSet], batch_size: int) -> None:
+    """With three ranks, the error is one that a rank raises in its pass, and there is none if no rank raises one."""
+    features, raised = splits["valid"], set()
+    for limit in (4 * 10 * -(-min(batch_size, len(features)) // 3) * bins for bins in (9, 12, 15, 18, 20)):
+        data = DataConfig(name="small", batch_size=batch_size, max_frame_bytes=limit)
+        loaders = [
+            FeatureLoader(features, batch_size, max_frame_bytes=limit, rank=rank, ranks=3)
+            for rank in range(3)
+        ]
+        passes = {told(list, loader) for loader in loaders}
+        for loader in loaders:
+            check = functools.partial(refuse_large_batches, data, features, loader, ranks=3)
+            message = told(check)
+            assert message in passes
+            assert bool(message) == (passes != {""})
+        raised.add(message != "")
     assert raised == {False, True}
 
 

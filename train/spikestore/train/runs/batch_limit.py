@@ -9,12 +9,15 @@ import torch
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
+from spikestore.train.data.epoch_order import RankShare
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import set_label
 from spikestore.train.runs.config import DataConfig
 
 
-def refuse_large_batches(data: DataConfig, features: FeatureSet, loader: FeatureLoader) -> None:
+def refuse_large_batches(
+    data: DataConfig, features: FeatureSet, loader: FeatureLoader, *, ranks: int = 1
+) -> None:
     """Raise an error if a batch of a loader without `shuffle` exceeds ``max_frame_bytes``.
 
     Without this check, the error would come after the first epoch, and the work of this epoch would be lost.
@@ -26,7 +29,9 @@ def refuse_large_batches(data: DataConfig, features: FeatureSet, loader: Feature
     features : FeatureSet
         The set of the loader.
     loader : FeatureLoader
-        A loader of one process, without `shuffle`.
+        A loader without `shuffle`.
+    ranks : int
+        Number of processes that share each batch. The shares of all of them are checked, so every process raises the same error.
 
     Raises
     ------
@@ -38,22 +43,27 @@ def refuse_large_batches(data: DataConfig, features: FeatureSet, loader: Feature
     longest = features.manifest.n_bins
     most = data.pad_to or max(data.cut_of(longest) or longest, data.pad_at_least or 0)
     size = min(data.batch_size, loader.samples)
-    if size * most * bin_bytes <= limit:
+    if -(-size // ranks) * most * bin_bytes <= limit:
         return  # no length is read
     rows = loader.dataset.rows
     lengths = features.column("n_bins")[rows].astype(np.int64)
     lengths = np.minimum(lengths, data.cut_of(longest) or longest)
+    shares = [RankShare(rank, ranks) for rank in range(ranks)]
     for start in range(0, len(rows), size):
-        batch = lengths[start : start + size]
-        place = int(batch.argmax())
-        n_bins = int(batch[place])
-        bins = data.pad_to or max(n_bins, data.pad_at_least or 0)
-        refuse_giant_frames(
-            int(rows[start + place]),
-            n_bins,
-            len(batch) * bins * bin_bytes,
-            limit,
-            samples=len(batch),
-            padded_to=bins,
-            of=set_label(features),
-        )
+        for share in shares:
+            own = share.of(min(size, len(rows) - start))
+            batch = lengths[start : start + size][own]
+            if not len(batch):
+                continue
+            place = int(batch.argmax())
+            n_bins = int(batch[place])
+            bins = data.pad_to or max(n_bins, data.pad_at_least or 0)
+            refuse_giant_frames(
+                int(rows[start + own.start + place]),
+                n_bins,
+                len(batch) * bins * bin_bytes,
+                limit,
+                samples=len(batch),
+                padded_to=bins,
+                of=set_label(features),
+            )

@@ -158,8 +158,7 @@ def train(
     batches, valid = loader(data.train, training=True), loader(data.valid, training=False)
     if ranks.first:
         warn_of_one_class(f"{data.name}:{data.train}", batches.dataset)
-    if ranks.count == 1:  # a rank's share is smaller than a batch
-        refuse_large_batches(data, features[data.valid], valid)
+    refuse_large_batches(data, features[data.valid], valid, ranks=ranks.count)
     optimiser = make_optimiser(config.optimiser, network)
     arithmetic = Arithmetic(config.precision, device)
     frames = FrameValues.of(features[data.train])

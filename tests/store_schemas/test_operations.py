@@ -128,13 +128,13 @@ def test_sensor_size_is_three_positive_whole_numbers(size: Any) -> None:
 
 @settings(max_examples=examples(50))
 @given(to_frames())
-def test_windows_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
+def test_non_zeros_per_event_is_a_small_whole_number(frame: ToFrame) -> None:
     """It is at most the number of bins; test_plan.py shows that it is an upper bound."""
-    assert isinstance(frame.windows_per_event, int)
-    assert frame.windows_per_event >= 1
+    assert isinstance(frame.non_zeros_per_event, int)
+    assert frame.non_zeros_per_event >= 1
     bins = frame.n_time_bins or frame.n_event_bins
     if bins is not None:
-        assert frame.windows_per_event <= bins
+        assert frame.non_zeros_per_event <= bins
 
 
 @pytest.mark.parametrize(
@@ -144,15 +144,15 @@ def test_neighbouring_windows_meet_exactly_only_at_whole_numbers(
     window: float, start: float | None, wanted: int
 ) -> None:
     """Without overlap an event is in one bin; at edges that are rounded it can be in two."""
-    assert ToFrame(sensor_size=SIZE, time_window=window, start_time=start).windows_per_event == wanted
-    assert ToFrame(sensor_size=SIZE, n_time_bins=7).windows_per_event == 1
-    assert ToFrame(sensor_size=SIZE, event_count=7).windows_per_event == 1
-    assert ToFrame(sensor_size=SIZE, n_event_bins=7).windows_per_event == 1
+    assert ToFrame(sensor_size=SIZE, time_window=window, start_time=start).non_zeros_per_event == wanted
+    assert ToFrame(sensor_size=SIZE, n_time_bins=7).non_zeros_per_event == 1
+    assert ToFrame(sensor_size=SIZE, event_count=7).non_zeros_per_event == 1
+    assert ToFrame(sensor_size=SIZE, n_event_bins=7).non_zeros_per_event == 1
 
 
 @given(st.integers(1, 99), st.data())
-def test_windows_per_event_for_whole_strides(stride: int, data: st.DataObject) -> None:
+def test_non_zeros_per_event_for_whole_strides(stride: int, data: st.DataObject) -> None:
     """The overlap of k strides puts every event into k + 1 bins."""
     times = data.draw(st.integers(1, 9))
     frame = ToFrame(sensor_size=SIZE, event_count=stride * times, overlap=stride * (times - 1))
-    assert frame.windows_per_event == times
+    assert frame.non_zeros_per_event == times

@@ -117,11 +117,11 @@ def test_no_recording_can_have_more_non_zeros_than_were_planned(
     times = start + np.cumsum(steps)
     windows = SLICERS[frame.mode](times, frame)
     occurrences = sum(int(max(0, min(stop, len(times)) - first)) for first, stop in windows)
-    assert occurrences <= len(times) * frame.windows_per_event
+    assert occurrences <= len(times) * frame.non_zeros_per_event
     counted = np.zeros(len(times) + 1, int)
     for first, stop in windows:
         counted[first : max(first, stop)] += 1
-    assert counted.max() <= frame.windows_per_event
+    assert counted.max() <= frame.non_zeros_per_event
 
 
 @settings(max_examples=examples(60))
@@ -141,7 +141,7 @@ def test_a_shard_has_room_for_every_fragment(
     made_for = parts(size=(places, 1, 1), max_bins=100, **fields)
     made = plan(n_events, made_for, workers=workers, fragment_samples=wish, spare=spare)
     bins = min(frame.n_time_bins or frame.n_event_bins or 100, 100)
-    bounds = [min(spare * count * frame.windows_per_event, bins * places) for count in n_events]
+    bounds = [min(spare * count * frame.non_zeros_per_event, bins * places) for count in n_events]
     sums = [sum(bounds[made.rows(k).start : made.rows(k).stop]) for k in range(made.fragments)]
     assert max(sums) <= made.shard_values
     assert made.shard_values % SHARD_MULTIPLE == 0
@@ -176,7 +176,7 @@ def test_an_event_on_a_rounded_edge_has_room_twice() -> None:
     """Windows of 0.4 µs: 24 · 0.4 + 0.4 lies above 25 · 0.4 in float64, and the event at 10 µs is in both."""
     frame = ToFrame(sensor_size=(1, 1, 1), time_window=0.4)
     windows = by_time(np.array([0, 10, 11]), frame)
-    assert sum(first <= 1 < stop for first, stop in windows) == 2 == frame.windows_per_event
+    assert sum(first <= 1 < stop for first, stop in windows) == 2 == frame.non_zeros_per_event
 
 
 def decoded(made: Plan, events: int) -> int:

@@ -127,7 +127,7 @@ def make_plan(
     frame = transform.to_frame
     places = min(transform.bins or transform.max_bins, transform.max_bins) * layout.site_count
     # float64 is exact as long as a fragment has fewer than 2^53 non-zeros, and none has more.
-    per_recording = n_events.astype(np.float64) * frame.windows_per_event
+    per_recording = n_events.astype(np.float64) * frame.non_zeros_per_event
     bound = np.minimum(per_recording, float(places))
     rows = fragment_samples or _fragment_samples(bound, layout, workers)
     rows = -(-rows // BLOCK) * BLOCK

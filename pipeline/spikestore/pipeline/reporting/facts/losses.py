@@ -32,7 +32,7 @@ def _losses(facts: SetFacts) -> dict[str, Any]:
     most = transform.max_count
     clipped: int | None = None if counted is None else 0
     if counted is not None and most is not None:
-        clipped = in_bins - counted if transform.to_frame.windows_per_event == 1 else None
+        clipped = in_bins - counted if transform.to_frame.non_zeros_per_event == 1 else None
     return {
         "read": events.n_events,
         "cropped": events.n_cropped,

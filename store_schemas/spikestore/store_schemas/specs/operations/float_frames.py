@@ -50,7 +50,7 @@ class ToVoxelGrid(FrameBase):
         return self.n_time_bins
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of non-zeros that one event can cause."""
         return 2
 
@@ -77,7 +77,7 @@ class ToTimesurface(FrameBase):
         return None
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of non-zeros that one event can cause: the number of frames until its value has decayed to 0 in float32."""
         return int(min(FADED * self.tau / self.dt, 2.0**52)) + 2
 
@@ -128,7 +128,7 @@ class ToAveragedTimesurface(FrameBase):
         return math.prod(self.cells)
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of non-zeros that one event can cause."""
         return self.surface_size**2
 

@@ -47,7 +47,7 @@ class FixedDuration(_SpikingJellyFrames):
         return None
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of bins that can contain the same event."""
         return 1
 
@@ -80,7 +80,7 @@ class FixedFramesNumber(_SpikingJellyFrames):
         return self.frames_number
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of bins that can contain the same event."""
         # Rounding to float16 moves both ends of a bin by up to half the distance between neighbouring float16 times.
         return 1 if self.split_by == "number" else 3

@@ -84,7 +84,7 @@ class ToFrame(Spec):
         return self.n_time_bins or self.n_event_bins
 
     @property
-    def windows_per_event(self) -> int:
+    def non_zeros_per_event(self) -> int:
         """Largest number of bins that can contain the same event."""
         if self.overlap == 0:
             # Tonic rounds a window's end and the next one's start differently: with windows of 0.4 µs both can

@@ -90,7 +90,7 @@ def neuron_options() -> dict[str, dict[str, Any]]:
 
 
 def neurons(device: Any) -> list[Row]:
-    """Compare the neurons of the GPU with those of the CPU, for each option and for odd sizes.
+    """Compare the neurons of the GPU with those of the CPU, for each option, with sizes that are not multiples of the kernels' blocks.
 
     Spikes, states and recorded potentials must be equal to the bit, gradients up to rounding.
     """

@@ -32,7 +32,7 @@ class Loadings:
     raw : Raw
         The recordings, and a folder for the feature set and for Tonic's cache.
     samples : int
-        Number of recordings in use, which are the first recordings of the split in `raw`.
+        Number of recordings to use, from the beginning of the split in `raw`.
     batch : int
         Number of samples in a batch.
     device : torch.device

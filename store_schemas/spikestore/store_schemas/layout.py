@@ -66,7 +66,7 @@ class ColumnDtype(NamedTuple):
 
 
 class Layout(Spec):
-    """Axes, classes and columns of a feature set; equal for all builds of one key."""
+    """Axes, classes and columns of a feature set. All builds with the same two keys have the same layout."""
 
     axes: Annotated[tuple[str, ...], AsTuple]
     """Axes of a sample's frames: time, polarity, y (if the events have it), x."""

@@ -10,8 +10,8 @@ The HDF5 library converts each sequence separately, under a lock, and copies it 
    (`heap_objects`).
 
 Windows are read with ``pread``. A memory map would save one copy. But if a file was truncated, or a network file system cannot
-read a page, a process with a memory map is killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` only
-returns fewer bytes.
+read a page, a process with a memory map is killed (SIGBUS) when it touches the missing page. In these cases, ``pread`` returns
+fewer bytes or raises OSError.
 
 For a file of an unusual form, the functions return None, and the caller uses h5py. Unusual forms are, for example, unknown versions of the
 superblock, addresses that do not have 8 bytes, user blocks, superblock extensions (one kind is a cache image, which may be newer than

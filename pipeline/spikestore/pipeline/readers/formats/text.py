@@ -35,8 +35,8 @@ def read_compressed_text(content: bytes) -> RawEvents:
 def read_text(content: bytes) -> RawEvents:
     """Return the events of a file: columns by name, or an array of shape (events, columns).
 
-    Columns of whole numbers are int64; all other columns are float64. If columns without names have both dtypes, their names are
-    their numbers, from ``0``. Raises ValueError with a description of the fault.
+    Columns of whole numbers are int64; all other columns are float64. If the file has columns of both dtypes and no names, the
+    columns are returned by number, from ``"0"``. Raises ValueError with a description of the fault.
     """
     content = content.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of UTF-8, which Excel writes
     if b"\r" in content:  # lines may also end with a carriage return alone

@@ -1,6 +1,6 @@
 """Memory for dense batches: the memory of a batch is reused after the last reference to the batch is gone.
 
-To allocate a new buffer takes three times as long as to fill it, so a loader reuses a few buffers. A batch stays valid
+Allocating a new buffer takes three times as long as filling it, so a loader reuses a few buffers. A batch stays valid
 while any reference to it exists: a view, an autograd graph or a NumPy array made from it. Each batch has a lease, a NumPy
 array that shares the buffer's memory. All tensors of the batch keep the lease alive. When the lease is freed, its buffer becomes available.
 If all batches are kept, each batch has its own buffer.

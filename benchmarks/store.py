@@ -303,7 +303,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """``ls`` of a store with many sets, which have four names and four transforms in all: number of requests minus number of sets."""
+    """Number of requests of ``ls`` in a store with many sets, minus the number of sets. All sets together have four names and four transforms."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

@@ -184,7 +184,7 @@ def run_cells(loadings: Loadings, size: Size, cells: list[Cell]) -> dict[Cell, l
 
 
 def cell_rows(found: dict[Cell, list[Epoch]], size: Size, device: Any) -> list[Row]:
-    """Return a row for each cell (way of loading, backend): how many times faster it is than the cell of naive loading and the backend Sinabs."""
+    """Return a row for each cell (way of loading, backend): how many times faster it is than naive loading with the backend Sinabs."""
     seeds = ("sparse_list", "exodus" if ("sparse_list", "exodus") in found else "sinabs")
     rows = []
     for (way, backend), epochs in found.items():

@@ -56,7 +56,7 @@ class CommittedBuild:
         return record_of(self.address, self.manifest, fragment, self.record_bytes(fragment))
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest. Raise `DamagedError` if it is missing or differs."""
+        """Return the bytes of a fragment's record, after comparing their SHA-256 with the manifest. Raise `DamagedError` if the record is missing, or its hash differs."""
         path = self.address.record(self.manifest.plan_id, fragment)
         try:
             data = self.storage.get(path)

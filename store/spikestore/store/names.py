@@ -223,7 +223,7 @@ def other_classes(first: Sequence[str], second: Sequence[str]) -> str | None:
 
 
 def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
-    """Return why a name must not move from the set `pin` to the set `requested`, which has the same transform; None if it may."""
+    """Return why a name must not move from the set `pin` to the set `requested`, which has the same transform; None if it may move."""
     if requested.digest is not None and requested.digest == pin.digest:
         return None  # equal samples
     address = Address(pin.transform_key, pin.source_key)
@@ -239,7 +239,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return why `after` is no extension of `before`: it lacks recordings, or reads them in another way. None if it is one."""
+    """Return why `after` is no extension of `before`: it lacks recordings, or reads them in another way. None if it is an extension."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
@@ -275,7 +275,7 @@ def _lost(before: Source, after: Source) -> str | None:
 def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
     """Return a text about items of `before` that `after` may lack, or None if `after` has all of them.
 
-    Items are compared by their hashes. If some parts have no hashes, the result is a text.
+    Items are compared by their hashes. If some parts have no hashes, the result is a text that names other possible differences.
     """
     hashes = []
     for content in (before, after):

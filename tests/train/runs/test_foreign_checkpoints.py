@@ -62,7 +62,7 @@ EDITS: list[tuple[str, Any, str]] = [
     ("shape/sites", "10", "shape.sites: "),
     ("position/epoch", "a", "position.epoch: "),
     ("position/epoch", -3, "position.epoch: "),
-    ("position/batch", 1000, "position.samples is 64, but position.batch is 1,000, and so many batches of 16 samples have 16,000"),
+    ("position/batch", 1000, "position.samples is 64, but the batches before position.batch = 1,000 have 16,000 samples"),
     ("position", {"epoch": 0, "batch": 1000, "loss_sum": 0.0, "samples": 16000, "best": -1.0}, "position.batch is 1000"),
     ("position/loss_sum", float("nan"), "position.loss_sum: "),
     ("position/spikes", {"iaf1": 3}, "position.spikes"),

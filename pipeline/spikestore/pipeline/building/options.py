@@ -84,7 +84,7 @@ class BuildOptions:
             raise UsageError(f"part must be (i, n) with i from 1 to n, got {self.part}")
 
     def with_recipe(self, opened: OpenedRecipe) -> BuildOptions:
-        """Return a copy in which each of the recipe's options gets its value from the recipe if it still has its default.
+        """Return a copy in which options that have their default get the value in the recipe, if the recipe has one.
 
         If `scheduler` is set, `workers` keeps its value. The stores that the recipe names as upstreams are appended to `upstreams`.
         """

@@ -63,7 +63,7 @@ def _difference_of_files(source: Source, content: FolderContent, settings: Folde
 
 
 def _split_of_file(file: str, values: dict[str, str], settings: FolderSettings) -> str | None:
-    """Return the split of a file by the recipe; None if only the table states it."""
+    """Return the split that the recipe gives a file; None if only the table states it."""
     if settings.split in values:
         return values[settings.split]
     if settings.shares:

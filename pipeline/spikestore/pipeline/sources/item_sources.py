@@ -263,7 +263,7 @@ class _Builder:
     def _first_item(self, number: int) -> Item | None:
         """Return the first readable item of a data set, or None if it has no readable item.
 
-        Raise an error at an unreadable item, unless such items are skipped, and if two reads of the returned item differ.
+        Raise an error at an unreadable item, unless unreadable items are skipped. Also raise an error if two reads of the returned item differ.
         """
         live = self._live[number]
         for index in self._used(number).tolist():

@@ -3,7 +3,7 @@
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
 each coarse count is a sum of fine counts. An event that is in no fine bin, for example
 after the last complete one, is not stored. If its time belongs to a coarse bin, the coarse row lacks the event.
-`Rebinning.has_all_events` tells which rows certainly lack no event.
+`Rebinning.has_all_events` tells which rows certainly have all events.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def has_whole_times(source: Source) -> bool:
 
 
 def sums_problem(fine: Transform, bins: int) -> str | None:
-    """Return why each `bins` time bins of a set with the transform `fine` cannot be summed to one coarser bin, or None if they can."""
+    """Return why groups of `bins` time bins cannot be summed to coarser bins, in a set with the transform `fine`; None if they can."""
     if isinstance(fine.operations[-1], ClipCounts):
         return "its counts are limited by clip_counts"
     if fine.float_operation is not None:

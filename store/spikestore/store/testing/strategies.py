@@ -1,7 +1,7 @@
 """Hypothesis strategies for every model that is hashed into a key, and for columns that fit a layout.
 
-`VALUES` has a strategy for each field of each model except three fields of `Source`: ``test_keys.py`` fails for a new field without a
-strategy, so that the effect of every field on the key is tested.
+`VALUES` has a strategy for each field of each model, except for three fields of `Source`. ``test_keys.py`` fails if a new field has no
+strategy, so the effect of every field on the key is tested.
 
 Examples
 --------

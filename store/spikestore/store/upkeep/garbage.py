@@ -8,9 +8,8 @@ There are no locks, so the order of steps protects other processes (docs/integri
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
   the manifest is restored. A process that writes a name checks the manifest afterwards, so one of the two processes notices
   the other.
-- At the end, the manifest is checked once more. A builder or a push may have stored the manifest again: a builder or push
-  that listed the objects before gc removed them did not notice that they are missing. If there is a manifest and objects are
-  missing, gc deletes the manifest again, so that a set is complete or absent.
+- At the end, the manifest is read once more. A builder or a push that listed the objects before gc removed them may have stored the
+  manifest again. If there is a manifest but objects are missing, gc deletes the manifest again, so that a set is complete or absent.
 """
 
 from __future__ import annotations

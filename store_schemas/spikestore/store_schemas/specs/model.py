@@ -141,7 +141,7 @@ class Document(Spec):
         Raises
         ------
         SpecError
-            See `seal`; only values of any type, such as a manifest's provenance, can cause this error.
+            See `seal`. Only a field that accepts values of any type, such as a manifest's provenance, can cause this error.
         """
         return seal(self.to_mapping())
 

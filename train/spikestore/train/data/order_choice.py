@@ -1,6 +1,6 @@
 """Choice of the order of a loader's samples.
 
-A loader also continues the order that a saved state names, even if the loader that saved it had another `residence` or `window`.
+A loader also continues the order that a saved state names, even if the loader that saved the state had another `residence` or `window`.
 """
 
 from __future__ import annotations

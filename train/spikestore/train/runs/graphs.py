@@ -246,7 +246,7 @@ class TrainingStep:
         return loss
 
     def _step(self, recorded: _Recorded) -> None:
-        """Take the optimiser's step. It is recorded once the optimiser's settings are those of the last step, and then replayed."""
+        """Take the optimiser's step. If the optimiser's settings have not changed since the step before, record this step; later steps replay it."""
         frozen = frozen_by_optimiser(self._optimiser)
         if recorded.frozen != frozen:  # a scheduler changes the learning rate each step or epoch
             recorded.frozen, recorded.step = frozen, None

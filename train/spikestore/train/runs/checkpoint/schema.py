@@ -97,8 +97,8 @@ def _check(values: PlainValues, content: Mapping[str, Any]) -> None:
             raise ValueError(f"data: the split {split!r} is missing")
     if position.samples != position.batch * data.batch_size:
         raise ValueError(
-            f"position.samples is {position.samples:,}, but position.batch is {position.batch:,}, and so many batches of {data.batch_size:,} "
-            f"samples have {position.batch * data.batch_size:,}"
+            f"position.samples is {position.samples:,}, but the batches before position.batch = {position.batch:,} have "
+            f"{position.batch * data.batch_size:,} samples"
         )
     for part in ("weights", "optimiser", "random"):
         if not isinstance(content.get(part), dict) or not content[part]:

@@ -131,7 +131,7 @@ def test_a_liar_with_the_right_digest(store: Store, tmp_path: Path, caplog: pyte
     assert found is not None
     assert same(found.read(), SMALL.truth)
     assert verify(found, depth="deep") == []
-    assert f"SSC train in the upstream {liar.root} is rejected" in caplog.text
+    assert f"SSC train is not copied from the upstream {liar.root}" in caplog.text
     assert "do not trust this store" in caplog.text
 
 

@@ -50,7 +50,7 @@ def test_a_file_in_the_place_of_a_folder_that_a_write_needs(tmp_path: Path) -> N
         storage.put_if_absent("refs/a.json", b"")
     storage = FolderStorage(tmp_path / ".tmp" / "store")
     with pytest.raises(
-        StoreError, match=r"^cannot write refs/a\.json in .*: a file is in the place of"
+        StoreError, match=r"^cannot write refs/a\.json in .*: a parent folder of the store is a file"
     ) as raised:
         storage.put_if_absent("refs/a.json", b"")
     assert not isinstance(raised.value, MissingObjectError)

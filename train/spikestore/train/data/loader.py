@@ -323,8 +323,8 @@ class FeatureLoader(IterableDataset[Batch]):
             self._go_to(epoch + 1, 0, self._own_order)
 
     def _take(self, ahead: Iterator[PendingBatch], number: int, current: object) -> Batch:
-        with torch.inference_mode(False):  # autograd can save the batch, whatever the caller's mode is
-            batch = next(ahead).taken()
+        with torch.inference_mode(False) if torch.is_inference_mode_enabled() else contextlib.nullcontext():
+            batch = next(ahead).taken()  # autograd can save it, whatever the caller's mode is
         if self._pass is current:  # only now: after an error or Ctrl-C the batch was not yielded
             self._batch, self._under_way = number + 1, True
         return batch

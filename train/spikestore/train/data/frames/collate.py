@@ -97,6 +97,7 @@ class Assembly:
         self.threads = threads
         self._most_bytes = frame_byte_limit(max_frame_bytes)
         self._device = device
+        self._on_gpu_device = device.type == "cuda"  # torch makes a text of the type at each access
         self._sparse = frames == "sparse_coo"
         self._padding = padding
         self.augment = augment
@@ -116,8 +117,7 @@ class Assembly:
     @property
     def only_starts(self) -> bool:
         """Whether `make`, with samples on a GPU, starts a few operations and returns without waiting, so that it needs no thread."""
-        is_plain = not self.augment and self._transform is None and not self._sparse
-        return self._device.type == "cuda" and is_plain
+        return self._on_gpu_device and not self.augment and self._transform is None and not self._sparse
 
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
@@ -144,11 +144,11 @@ class Assembly:
         """
         if not self._sparse and len(samples):
             self._refuse_giant(samples)
-        if self.only_starts and isinstance(samples, DeviceSamples):
+        if isinstance(samples, DeviceSamples) and self.only_starts:
             # In the caller's stream: no stream has to wait for another one, or to keep memory for it.
             with torch.cuda.device(self._device):
                 return _complete(samples.batch(self._pad_to(samples)))
-        if self._device.type == "cuda":
+        if self._on_gpu_device:
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
         on_host = self._device.type == "cpu" and not self._sparse and self.augment.are_steps
@@ -177,8 +177,9 @@ class Assembly:
         )
 
         def finish() -> Batch:
-            labels = self.augment.labels(own.labels, steps, torch.from_numpy(filled()))
-            return Batch(torch.from_numpy(lease).view(shape), labels, own.lengths, own.rows)
+            totals = filled()
+            labels = self.augment.labels(own.labels, steps, torch.from_numpy(totals)) if steps else own.labels
+            return Batch(torch.from_numpy(lease.reshape(shape)), labels, own.lengths, own.rows)
 
         return PendingBatch(finish)
 

@@ -38,7 +38,10 @@ class Experiment:
         self.other_build = build(bench, self._wanted, InProcess(), fragment_samples=2 * size)
 
     def damaged(self, name: str) -> Any:
-        """Return a copy of the set in which an object of fragment `DAMAGED` has one wrong bit; `name` is the name of an array, or ``record``."""
+        """Return a copy of the set in which one object of fragment `DAMAGED` has a wrong bit.
+
+        This object belongs to the array `name`; if `name` is ``record``, it is the fragment's record.
+        """
         from spikestore.store.feature_set import FeatureSet
         from spikestore.store.storage import FolderStorage
 

@@ -1,1 +1,1 @@
-"""The loader with augmentations against the same loader without any: ``python -m benchmarks.augmentation``."""
+"""The loader with augmentations, compared with the same loader without them: ``python -m benchmarks.augmentation``."""

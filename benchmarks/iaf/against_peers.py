@@ -17,7 +17,7 @@ SAME_LOSS = 0.02
 
 
 def exodus(bench: Bench) -> Row:
-    """Training steps against those of EXODUS, in the same process; only on a GPU."""
+    """Compare training steps with the backend ``fused`` to those with EXODUS, in the same process; only on a GPU."""
     row = Row("gpu_fused_vs_exodus", 3.5, 4)
     if bench.device.type != "cuda":
         row.skipped = "EXODUS has kernels only for a GPU: --device cuda"
@@ -33,7 +33,7 @@ def exodus(bench: Bench) -> Row:
 
 
 def spikingjelly(bench: Bench) -> Row:
-    """The backend ``fused``, against SpikingJelly 2.0, whose multi-step node chooses its kernels itself.
+    """Compare training steps with the backend ``fused`` to those with SpikingJelly 2.0, whose multi-step node chooses its kernels itself.
 
     SpikingJelly's neurons spike at most once per step.
     """

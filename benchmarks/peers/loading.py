@@ -39,7 +39,7 @@ def against_annbatch_128(bench: Any) -> Row:
 
 
 def against_annbatch_512(bench: Any) -> Row:
-    """Compare `stream` with annbatch, with runs of 512 samples. The longer the runs, the worse the shuffle."""
+    """Compare `stream` with annbatch, which reads runs of 512 samples. The longer its runs, the worse its shuffle."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_512"), 512)
 
 

@@ -1,4 +1,4 @@
-"""Training steps of the network of the blog post (docs/seed.md) with SpikingJelly's neurons: ``python -m …spikingjelly_steps BATCH.npz DEVICE``.
+"""Training steps of the blog post's network (docs/seed.md), with SpikingJelly's neurons: ``python -m …spikingjelly_steps BATCH.npz DEVICE``.
 
 SpikingJelly 2.0 itself chooses the kernels of its neurons. These neurons spike at most once per step.
 """

@@ -92,7 +92,7 @@ def build_warm(bench: Bench) -> Row:
 
 
 def from_start(bench: Bench) -> Row:
-    """Recordings/s from process start to the committed set, with as many threads or workers as `preprocess` chooses, against filling DiskCachedDataset."""
+    """Compare builds, from process start to the committed set, with filling DiskCachedDataset; `preprocess` chooses the number of threads or workers."""
     recipe = bench.scratch / "many.toml"
     recipe.write_text(bench.data.recipe_text(bench.many), encoding="utf-8")
     start_up: list[float] = []

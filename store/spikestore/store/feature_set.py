@@ -81,8 +81,8 @@ class FeatureSet:
             manifest = manifest_of(address, data)
         except DamagedError as error:
             raise DamagedError(
-                f"{error}. To restore the manifest, run spikestore repair {address.short} --store {storage.url}, with --from "
-                "URL (a store that has the set), or with --uncommit and then the build again, which reuses all fragments",
+                f"{error}. To restore the manifest, run spikestore repair {address.short} --store {storage.url} "
+                "with --from URL (a store that has the set). Or run it with --uncommit, and then build again: the build reuses all fragments",
                 **error.details,
             ) from error
         return cls(storage, address, manifest)

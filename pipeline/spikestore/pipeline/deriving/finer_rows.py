@@ -59,7 +59,7 @@ class FinerRows(FormerRows):
         return {"transform_key": self.finer.address.transform_key, "digest": self.finer.digest}
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return the available rows among consecutive rows of the new set; see `FormerRows.read`.
+        """Return those of `rows` that can be made from the finer set; see `FormerRows.read`.
 
         The labels and columns of these rows are already those of the new set.
         """

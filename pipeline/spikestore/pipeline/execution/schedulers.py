@@ -35,8 +35,8 @@ class InProcess:
     def run(self, job: Job[Result], numbers: Sequence[int]) -> Iterator[Result]:
         """Do the tasks in order, and yield the result of each task.
 
-        While a task is computed, the result of the task before it is stored. If the task fails, this storing is finished first; if
-        the storing fails too, its error is raised.
+        While a task is computed, the result of the task before it is stored. If the computation
+        fails, the storing is finished before the error is raised. If the storing fails too, the error of the storing is raised.
         """
         if not isinstance(job, TwoStepJob):
             for number in numbers:

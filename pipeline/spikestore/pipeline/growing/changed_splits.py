@@ -1,4 +1,4 @@
-"""Recordings that change their split: the new sets of a name have them in another split than the current sets of this name.
+"""Warning about recordings that are in another split in a name's new sets than in its current sets.
 
 If a recipe has `shares` but no `group`, a hash of the path decides the split. With such a recipe, a renamed file may move from
 the training split to the test split. Such moves are reported.

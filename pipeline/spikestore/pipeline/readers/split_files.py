@@ -106,7 +106,7 @@ class FileTree:
         Raises
         ------
         SourceNotFoundError
-            One of `folders` has no file, because the archive was not unpacked completely.
+            There are files, but none in one of `folders`: the archive was not unpacked completely.
         SourceError
             A folder cannot be listed.
         """

@@ -68,7 +68,7 @@ class LockFile:
     def of(cls, recipe: Path | None, chosen: str | Path | None = None) -> LockFile:
         """Return the lock file of a recipe: `chosen`, or else the file next to the recipe.
 
-        No build writes the file next to a shipped recipe: such a recipe has a lock only if `chosen` is passed.
+        A build never writes the file next to a shipped recipe.
 
         Raises
         ------

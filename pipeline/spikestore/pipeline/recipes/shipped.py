@@ -123,7 +123,7 @@ def choose_recipe(
     ------
     UsageError
         Neither `recipe` nor `data` was given; the files fit several data sets, and the user chose none of them; or there is no shipped
-        recipe for the data set, because another package adds it.
+        recipe for the data set, because another package adds the data set.
     SourceNotFoundError
         The folder does not exist, or has no files of a known data set.
     """

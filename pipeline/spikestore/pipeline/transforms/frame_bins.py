@@ -101,7 +101,7 @@ class FrameBins:
             return n_bins
 
     def _strides(self, times: npt.NDArray[Any] | None, window: float) -> Any:
-        """Return how many strides (``time_window - overlap``) there are from the end of the first window to the last time; not rounded.
+        """Return the number, not rounded, of strides (``time_window - overlap``) from the end of the first window to the last time.
 
         The last time is `end_time`, by default the time of the last event. If times are floating-point numbers, the result is a scalar of their dtype.
         """

@@ -103,13 +103,13 @@ def refuse_giant_frames(
     Parameters
     ----------
     row, n_bins : int
-        The longest row, and its time bins.
+        Number of the longest row, and the number of its time bins.
     needed, limit : int
         Bytes that the frames take, and their limit (`frame_byte_limit`).
     samples : int
         Number of samples in the batch; each is padded to the length of the longest sample.
     padded_to : int
-        Time bins to which the user pads; the message is about the padding if the frames without it do not exceed the limit.
+        Time bins to which the user pads. If the frames exceed the limit only because of the padding, the message is about the padding.
     of : str
         Name of the set, for messages of commands that use several sets.
     """

@@ -215,7 +215,7 @@ class ShardEncoder:
     def add(self, values: npt.NDArray[Any], largest: float = math.inf) -> None:
         """Add values, shape (n,), with the stored dtype; they are encoded or copied during the call.
 
-        None of these values and of those of earlier calls may be above `largest`. With a small number, encoding is faster.
+        Neither these values nor those of earlier calls may be above `largest`. With a small `largest`, encoding is faster.
         """
         size, begin = self._packed.chunk, 0
         while begin < len(values):

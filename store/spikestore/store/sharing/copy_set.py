@@ -187,7 +187,7 @@ class _Copy:
         return self._source.record_bytes(number)
 
     def _plan(self) -> None:
-        """Copy the plan if the destination has none. With the plan, a build in the destination can continue an interrupted copy."""
+        """Copy the set's plan if the destination has none. With the plan, a build in the destination can continue an interrupted copy."""
         self._storage.put_if_absent(self._features.address.plan, self._source.plan())
 
     def _copy(self) -> None:

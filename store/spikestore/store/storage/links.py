@@ -73,7 +73,7 @@ class Links:
         return self._begins(opened)
 
     def _begins(self, opened: str | None) -> bool:
-        """Return whether `opened`, a path without links, is below the path of the root that `root` has found; False for None."""
+        """Return whether `opened`, a path without links, is below the path that `root` found last; False if `opened` is None."""
         return (
             opened is not None
             and self._resolved is not None

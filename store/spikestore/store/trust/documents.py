@@ -68,7 +68,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
     Raises
     ------
     DamagedError
-        The plan that follows from the manifest's fields does not have the hash that the manifest lists.
+        The manifest's fields give a plan with another hash than the one that the manifest lists.
     """
     from spikestore.store_schemas.documents.plan import Plan
 

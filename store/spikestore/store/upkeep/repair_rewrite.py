@@ -1,4 +1,4 @@
-"""Rewriting of fragments, for repairs with codecs that do not encode the committed rows as the committed bytes."""
+"""Rewriting of fragments, for repairs in which the codecs encode the committed rows in other bytes than the committed ones."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
         return np.arange(len(columns))
     if isinstance(rows, str):
         raise UsageError(
-            f"rows is {rows!r}, a part of a partition, but packed columns have no store to read it from: pass "
+            f"rows is {rows!r}, a part of a partition, but packed columns cannot read partitions from the store: pass "
             "partition_rows(features, rows)"
         )
     skipped = np.setdiff1d(np.arange(columns.set_rows), columns.rows)

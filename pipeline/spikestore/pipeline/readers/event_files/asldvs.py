@@ -32,7 +32,7 @@ class ASLDVSReader(DecodedAlone):
 
     @staticmethod
     def label_of(name: str) -> int:
-        """Return the number of the letter that is the name of a file's folder."""
+        """Return the label of a file: the position of its folder's name in the alphabet, 0 for ``a``."""
         if (match := _NAME.fullmatch(name)) is None:
             raise misplaced(
                 name, "a file in a folder whose name is a letter from a to z, such as a/a_0001.mat"

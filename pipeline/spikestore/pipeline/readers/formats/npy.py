@@ -1,4 +1,4 @@
-"""Arrays in ``.npy`` files, read from memory; nothing is unpickled."""
+"""Arrays of ``.npy`` files, parsed from bytes in memory; nothing is unpickled."""
 
 from __future__ import annotations
 

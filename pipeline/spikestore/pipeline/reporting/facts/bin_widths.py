@@ -41,7 +41,7 @@ class BinWidth:
     stored_bytes : float
         Mean bytes of a sample in the store, estimated from the entropy of the values and of the gaps between indices.
     density : float
-        Share of the places of the frames whose value is not 0.
+        Share of the values in the dense frames that are not 0.
     device_bytes : float
         Mean bytes of the packed non-zeros of a sample on the training device.
     accuracy : float, optional

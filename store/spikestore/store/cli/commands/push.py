@@ -84,7 +84,7 @@ def copy_each(
 def report_copied(
     done: dict[str, Copied], url: str, *, as_json: bool, failed: StoreError | None = None
 ) -> None:
-    """Report the copied sets on stderr, or as JSON on stdout; then raise `failed`, if it is given. If no set was copied, only raise it."""
+    """Report the copied sets on stderr, or as JSON on stdout; then raise `failed`, if it is given. If `failed` is given and no set was copied, report nothing."""
     if failed is not None and not done:
         raise failed
     _report(done, url, as_json=as_json)

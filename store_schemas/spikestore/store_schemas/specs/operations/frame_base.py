@@ -26,7 +26,7 @@ class FrameBase(Spec):
 
     @property
     def mode(self) -> str:
-        """Name of the operation; it also names the way in which a recording is divided into bins."""
+        """Name of the way in which a recording is divided into bins: the name of the operation."""
         return self.op
 
     @property

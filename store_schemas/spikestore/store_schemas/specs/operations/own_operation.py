@@ -35,7 +35,7 @@ def _single(value: object) -> object:
 class OwnOperation(Spec):
     """Apply a function that another package registers as an entry point of the group ``spikestore.operations``.
 
-    The key contains the name, the version and the parameters, but not the code: the author of the package promises that a version
+    The transform key contains the name, the version and the parameters, but not the code: the author of the package promises that a version
     always gives the same events. Reading a set does not need the package.
     """
 

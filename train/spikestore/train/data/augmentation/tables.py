@@ -90,7 +90,7 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a table with the field of `seed` added, also to the tables in its field ``choices``. If `seed` is empty, nothing is added."""
+    """Return a copy of `table` with the field that `seed` has, if any; the tables in the field ``choices`` get it too."""
     choices = {"choices": [_with_seed(one, seed) for one in table["choices"]]} if "choices" in table else {}
     return {**table, **choices, **seed}
 

@@ -52,7 +52,10 @@ def _is_in(mask: int, coordinate: int) -> bool:
 
 @compiled
 def changes_nothing(kind: int, own: int, second: int) -> bool:
-    """Return whether these numbers, drawn for a sample, certainly make a step of this kind change nothing; `own` and `second` are the rows of `drawn`."""
+    """Return True if a step certainly leaves a sample unchanged, False if it may change the sample.
+
+    `own` and `second` are the sample's numbers in the first and second row of `AugmentationStep.drawn`.
+    """
     if kind in (JITTER, DROP, THIN):
         return second == 0
     if kind in (STRETCH, ROTATE):

@@ -1,7 +1,7 @@
 """One time step of a neuron, forward and backward: functions that all compiled passes call.
 
-The equations are those of `spikestore.train.neurons.dynamics`. All numbers are float32. Callers pass constants as flags,
-so that the compiler removes the branches and vectorises the loop.
+The equations are those of `spikestore.train.neurons.dynamics`. All numbers are float32. Callers pass constants for
+the flags, such as `single`, so that the compiler removes the branches and vectorises the loop.
 """
 
 from __future__ import annotations

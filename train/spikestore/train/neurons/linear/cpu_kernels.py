@@ -133,8 +133,8 @@ def weight_gradient_task() -> Any:
     Returns
     -------
     numba.core.ccallback.CFunc
-        Reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). The
-        batch is divided into groups of ``group`` samples. Adds the gradient of each group to ``weight_gradient``, shape
+        The task reads ``source``, uint8, shape (batch, time, inputs), and ``gradient``, shape (batch, time, neurons). It
+        divides the batch into groups of ``group`` samples, and adds the gradient of each group to ``weight_gradient``, shape
         (groups, inputs, padded neurons).
     """
 

@@ -1,8 +1,8 @@
 """annbatch as a peer of ``benchmarks.loading``: ``python -m …annbatch_batches COLUMNS.npz FOLDER BATCH WINDOW RUN THREADS CACHE``.
 
 annbatch stores the samples as rows of a sparse matrix in its own Zarr layout, and reads these rows with zarrs. SciPy
-makes the rows dense. annbatch needs an environment of its own with Python 3.12 or newer:
-``python -m benchmarks.peers annbatch``.
+makes the rows dense. annbatch needs an environment of its own with Python 3.12 or newer;
+``python -m benchmarks.peers annbatch`` makes this environment.
 """
 
 from __future__ import annotations

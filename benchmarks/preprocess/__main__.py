@@ -28,7 +28,7 @@ from benchmarks.recordings import recordings_of
 
 
 def main() -> None:
-    """Run the selected rows."""
+    """Run the benchmark's rows that the command line selects."""
     options = arguments(__doc__ or "")
     wanted = wanted_rows(ROWS, options)
     small = options.size == "small"

@@ -258,11 +258,12 @@ class FeatureSet:
                 yield self._rows.read(RowRange(fragment, 0, row.samples), pool.map)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a per-sample column of the whole set without reading the non-zeros: shape (samples,).
+        """Return a per-sample column of the whole set, shape (samples,).
 
         The names of optional columns are in ``manifest.extras``. Each object of the column is compared with the SHA-256 in
-        its fragment's record. If only Zarr supports the codecs of the set, all rows are read and checked instead. The columns in ``manifest.source_columns`` are int32, float64 or texts (``<U…``); their value in a skipped row
-        is 0 or an empty text.
+        its fragment's record, and the non-zeros are not read. But if only Zarr supports the codecs of the set, all rows
+        are read and checked, with their non-zeros. The columns in ``manifest.source_columns`` are int32, float64 or
+        texts (``<U…``); their value in a skipped row is 0 or an empty text.
 
         Raises
         ------

@@ -43,7 +43,7 @@ def absolute_path(path: Path | str) -> Path:
     Raises
     ------
     UsageError
-        The errors of `expand_home`.
+        The path begins with ``~``, and the user or the home folder is unknown.
     """
     absolute = expand_home(path).absolute()
     return Path(os.path.realpath(absolute)) if ".." in absolute.parts else absolute

@@ -223,7 +223,7 @@ class Upstreams:
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return the path of `folder`, which is named in the file `origin`: a relative path is relative to the place of this file.
+    """Return the path of `folder`, a text from the file `origin`. A relative path starts at the folder that contains this file.
 
     If `origin` is None, a relative path stays as it is.
     """

@@ -1,4 +1,4 @@
-"""Rows of a coarse set that a task computes from the rows of a finer set of the same source; the recordings are not read."""
+"""Computing rows of a coarse set from rows of a finer set of the same source, in a task; the recordings are not read."""
 
 from __future__ import annotations
 

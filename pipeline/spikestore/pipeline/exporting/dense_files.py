@@ -35,7 +35,7 @@ class DenseSample(NamedTuple):
 
 
 def write_class_folders(split: SplitToWrite) -> None:
-    """Write ``SPLIT/NUMBER-CLASS/ROW.npz``; sorted by name, the folders are in the order of the class numbers."""
+    """Write ``SPLIT/NUMBER-CLASS/ROW.npz``. The order of the folders by name is the order of the class numbers."""
     folders = [split.path_with("") / name for name in class_folders(split.features.classes)]
     for path in folders:  # also for classes without samples: a reader numbers the folders that it finds
         path.mkdir(parents=True)

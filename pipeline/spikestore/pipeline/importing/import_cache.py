@@ -236,7 +236,7 @@ def _processes(workers: int | None, seconds: float) -> int | None:
 
 @dataclass(slots=True)
 class _Contents:
-    """Properties of all items of a cache. `samples` has the items themselves; it is None if the items are not kept in memory."""
+    """Properties of all items of a cache. `samples` contains the items, or is None if the items are not kept in memory."""
 
     has_y: bool
     nnz: list[int]

@@ -45,7 +45,7 @@ zarr.registry.register_codec(_OURS, BoundedPCodec)
 
 
 def bounded(document: Any) -> Any:
-    """Return Zarr metadata with `BoundedPCodec` instead of PCodec.
+    """Return the Zarr metadata `document` with the codec `BoundedPCodec` in place of PCodec.
 
     If Zarr uses the codec pipeline of zarrs, the metadata are unchanged, because zarrs has its own codecs.
     """

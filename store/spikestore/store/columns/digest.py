@@ -31,7 +31,7 @@ class _Hash(Protocol):
 
 
 def block_digests(columns: SampleColumns, layout: Layout) -> list[str]:
-    """Return SHA-256 (hex) of the canonical bytes of each block of `columns`; the first row must begin a block."""
+    """Return SHA-256 (hex) of the canonical bytes of each block of `columns`; the first row of `columns` must be the first row of a block of the set."""
     digests = []
     for parts in _blocks(columns, layout):
         digest = hashlib.sha256()

@@ -55,7 +55,7 @@ def clear_errors(url: str, path: str, verb: str) -> Iterator[None]:
 
 
 def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> DamagedError:
-    """Return the error for a path that should be a file or a folder, but is something else.
+    """Return the error for a path of the wrong kind, such as a pipe in place of a file.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ class FragmentChecker:
         return columns
 
     def contradiction(self, record: Record, columns: SampleColumns) -> str | None:
-        """Return a text that describes how a record differs from the rows of its fragment, or None if they agree. ``events`` is not compared."""
+        """Return a text that describes how a record differs from the rows of its fragment, or None if they agree. The record's ``events`` is not compared."""
         actual: dict[str, object] = {
             "samples": len(columns),
             "nnz": len(columns.index),

@@ -177,7 +177,7 @@ class Document(Spec):
 
 
 def spec_error(error: ValidationError, model: type[BaseModel], origin: str) -> SpecError:
-    """Return a `SpecError` that lists every fault of pydantic's error with its path."""
+    """Return a `SpecError` that lists every fault in pydantic's error, each with the path of the field."""
     return _spec_error([_problem(detail, model) for detail in error.errors(include_url=False)], origin)
 
 

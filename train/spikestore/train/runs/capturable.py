@@ -67,7 +67,10 @@ def frozen_by_network(network: nn.Module, batch: Batch) -> tuple[Any, ...]:
 
 
 def frozen_by_optimiser(optimiser: torch.optim.Optimizer) -> tuple[Any, ...]:
-    """Return the values of an optimiser that a CUDA graph of its step has fixed: if one of them changes, a new graph is needed."""
+    """Return what a CUDA graph of the optimiser's step fixes: settings of the parameter groups, and addresses of tensors.
+
+    If one of these values changes, a new graph is needed.
+    """
     numbers = tuple(
         (name, value.data_ptr() if isinstance(value, torch.Tensor) else value)
         for group in optimiser.param_groups

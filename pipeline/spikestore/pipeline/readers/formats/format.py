@@ -67,7 +67,7 @@ class Format:
             )
 
     def events_of(self, file: str, content: bytes) -> RawEvents:
-        """Return the events in the content of a file.
+        """Return the events in `content`, the bytes of the file `file`.
 
         Raises
         ------

@@ -179,7 +179,7 @@ class ItemsReader(ClosesOnExit):
         return part, int(self._numbers[row - self._first]) - int(self._starts[part])
 
     def _one_run(self, start: int, numbers: npt.NDArray[np.int64]) -> EventBlock | None:
-        """Return the rows as one block if they are consecutive recordings of one part that has a reader; else return None."""
+        """Return the rows as one block if they are consecutive recordings of one part, and this part has a reader; else return None."""
         if not len(numbers) or not (np.diff(numbers) == 1).all():
             return None
         (first, begin), (last, end) = self._place(start), self._place(start + len(numbers) - 1)

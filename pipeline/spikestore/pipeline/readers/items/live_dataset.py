@@ -1,6 +1,7 @@
 """A data set in Python without known files: its items are pairs (events, target).
 
-Only one thread at a time reads items, because objects of users are rarely thread-safe. A worker process gets a pickled copy.
+Only one thread at a time reads items, because data sets of users are rarely thread-safe. A worker process
+gets a pickled copy of the data set.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def augmentations_of(tables: Sequence[Mapping[str, Any]], seed: int) -> tuple[Ch
     tables : sequence of mappings
         Results of `checked_tables`.
     seed : int
-        Seed of the run, for tables without a seed. Two tables of one operation that have no seed draw different
-        numbers.
+        Seed of the run, for tables without a seed. If two tables have the same operation and no seed, they draw
+        different numbers.
     """
     earlier: Counter[str] = Counter()
     return tuple(_made(table, seed, earlier) for table in tables)

@@ -68,7 +68,7 @@ def read_narrow(bench: Any) -> Row:
 
 
 def read_in_two_threads(bench: Any) -> Row:
-    """Compare the speed of two threads that read spans of 128 rows, checked and narrowed, with that of one thread.
+    """Compare the speed of two threads that read spans of 128 rows in narrow dtypes with that of one thread.
 
     The ratio is below 2 because of Python's lock (GIL): two processes that read at the same time do not slow each other.
     """

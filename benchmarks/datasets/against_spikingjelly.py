@@ -51,7 +51,7 @@ def gesture_spikingjelly_bytes_of_bins(scale: Scale) -> Row:
 
 
 def nmnist_spikingjelly_loading(scale: Scale) -> Row:
-    """N-MNIST: rate of loading dense batches, divided by the rate of two workers from SpikingJelly's frame folders in the page cache."""
+    """N-MNIST: rate of loading dense batches, divided by the rate at which two workers load SpikingJelly's frame folders from the page cache."""
     return _loading(scale, NMNIST, Row("nmnist_spikingjelly_loading: loader vs warm frame folders", 10))
 
 

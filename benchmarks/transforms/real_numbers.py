@@ -169,7 +169,7 @@ def _bytes(case: _Case, scale: Scale) -> Row:
 
 
 def _loading(case: _Case, scale: Scale) -> Row:
-    """Compare loading dense batches with Tonic's disk cache, which is filled and in the page cache. Both sides use one core."""
+    """Compare loading dense batches with loading from Tonic's disk cache, which is in the page cache. Both sides use one core."""
     import tonic
     from torch.utils.data import DataLoader
 

@@ -10,9 +10,9 @@ This is the order of a build: an interrupted copy is an unfinished build, which 
 or build resumes. Every object is compared with its record (size and SHA-256) before it is written.
 
 The source is not trusted: strict models check its documents, and objects above their size limit are not read. Objects
-that the destination has already are not copied again, but compared with their hashes. There is one exception, to avoid a
-transfer: in a bucket, only the sizes of objects are compared if their record is there, unless `deep` is set. They were compared
-with their hashes before this record was written (docs/decisions/0010-copies-are-builds.md).
+that the destination has already are not copied again, but compared with their hashes. To avoid a transfer, only their sizes
+are compared if the destination is a bucket, the bucket has the record of their fragment, and `deep` is not set. The objects were
+compared with their hashes before this record was written (docs/decisions/0010-copies-are-builds.md).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def out_of_place(url: str, path: str, kind: str, *, wanted: str = "file") -> Dam
 def _in_the_way(url: str, path: str, verb: str) -> StoreError:
     """Return the error for an object that cannot be accessed because something above it is not a folder.
 
-    Writes also need the folder of temporary files.
+    For a write, the folder of temporary files is examined too.
     """
     parts = path.split("/")
     needed = ["/".join(parts[:count]) for count in range(1, len(parts))]

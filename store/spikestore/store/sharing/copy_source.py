@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class CopySource:
     """Documents and objects of a set that is copied.
 
-    If an object or a record is missing or damaged, `DamagedError` is raised. If the plan is, it is computed from the manifest.
+    If an object or a record is missing or damaged, `DamagedError` is raised. A missing or damaged plan is computed from the manifest.
 
     Parameters
     ----------

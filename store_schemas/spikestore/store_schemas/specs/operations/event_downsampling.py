@@ -15,8 +15,8 @@ class EventDownsampling(Spec):
     Each pixel of the smaller sensor has a sum: an event with p = 1 adds 1, and an event with p = 0 subtracts 1. At the end of
     each integrating step, a pixel whose sum is at least `noise_threshold` gives one event with p = 1. A pixel whose sum is at
     most minus `noise_threshold` gives one event with p = 0. After such an event, the sum begins again from 0. If
-    `differentiator_time_bins` is set, these events are only counted: a pixel gives an event in a step if it has more of them in
-    the next step. The new events have the times 0, dt, 2 dt …, counted from the first event of the recording.
+    `differentiator_time_bins` is set, these events are only counted; the docstring of this field states which events are returned.
+    The new events have the times 0, dt, 2 dt …, counted from the first event of the recording.
 
     Events need a field ``y``, whole times, and p of 0 or 1. If `differentiator_time_bins` is set, the last time must be above
     `step`, as in Tonic. A recipe may contain Tonic's ``downsampling_method``, but it is not stored. It must be

@@ -99,7 +99,7 @@ class RebinnedSet(FeatureSet):
             yield self._rebinning.rows(columns, self.layout)
 
     def column(self, name: str) -> npt.NDArray[Any]:
-        """Return a per-sample column of the whole set. For ``nnz`` and ``n_dropped``, all rows of the finer set are read and summed."""
+        """Return a per-sample column of the whole set. For ``nnz`` and ``n_dropped``, all rows of the finer set are read and rebinned."""
         if name in {"nnz", "n_dropped"}:
             return np.concatenate([dict(part.in_order(self.layout))[name] for part in self.fragments()])
         column = self._fine.column(name)

@@ -73,7 +73,7 @@ def python_of(name: str) -> Path | str:
 def make(name: str) -> None:
     """Make a peer's environment, or bring it up to date.
 
-    If the peer needs another Python or another Zarr (its entry has ``pythons``), the environment has only its own packages. In all
+    If the peer needs another Python or another Zarr (`Environment.pythons`), the environment has only its own packages. In all
     other cases, the environment includes the packages of the interpreter that runs this module. pip adds the missing
     packages; it replaces none.
 

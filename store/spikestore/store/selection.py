@@ -82,7 +82,7 @@ class Selection:
         Raises
         ------
         UnknownNameError
-            Several sets are selected: the text is a name with several splits.
+            The name has several splits.
         """
         if len(self.sets) > 1:
             known = ", ".join(selected.label for selected in self.sets)

@@ -212,7 +212,7 @@ class OpenedRecipe:
         return tuple(opened)
 
     def named(self, name: str | None) -> list[tuple[str, OpenedRecipe]]:
-        """Return the recipe's variants (one without ``[[sweep]]``), each with the name of its sets in the store.
+        """Return the recipe's variants, each with the name of its sets in the store. Without ``[[sweep]]``, there is one variant.
 
         Parameters
         ----------

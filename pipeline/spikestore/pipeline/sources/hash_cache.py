@@ -161,8 +161,8 @@ class HashTable:
         Parameters
         ----------
         complete : bool
-            Whether `get` was called for all files. If so, old entries that no file used are dropped: their files
-            were deleted or changed.
+            Whether `get` was called for all files. If so, old entries that `get` did not return are dropped:
+            their files were deleted or changed.
         """
         entries = self._used if complete else {**self._old, **self._used}
         if self._entry is not None and entries != self._old:

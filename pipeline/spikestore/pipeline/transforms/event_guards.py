@@ -58,7 +58,7 @@ class Origin:
         return place if self.order is None else int(self.order[place])
 
     def numbers(self, count: int) -> npt.NDArray[np.int64]:
-        """Return the numbers in the file, from 0, of the first `count` events of ``events``: int64."""
+        """For each of the first `count` sorted events, return its number in the file, from 0: int64."""
         return np.arange(count) if self.order is None else self.order[:count]
 
     def filtered(self, kept: npt.NDArray[np.bool_]) -> Origin:

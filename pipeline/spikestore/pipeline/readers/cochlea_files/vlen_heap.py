@@ -180,7 +180,7 @@ def _plain_or_compiled(few_events: bool) -> Any:
 
 
 def _is_plain(dataset: Any) -> bool:
-    """Return True if this module can read a dataset: it is uncompressed, in the same file, and its types need no conversion."""
+    """Return True if this module can read a dataset: it is uncompressed, not in an external file, and its types need no conversion."""
     creation, stored, element = dataset.id.get_create_plist(), dataset.id.get_type(), element_type(dataset)
     return bool(
         sys.byteorder == "little"

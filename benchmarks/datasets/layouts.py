@@ -86,7 +86,7 @@ _BY_TIME = {"time_window": WINDOW, "include_incomplete": True}
 
 
 def _digit(rng: np.random.Generator, events: int) -> Columns:
-    """Return `events` events along random strokes, which three saccades of 100 ms each move, as in N-MNIST."""
+    """Return `events` events along random strokes that move in three saccades of 100 ms each, as in N-MNIST."""
     corners = rng.uniform(8, 26, (5, 2))
     along = rng.uniform(0, len(corners) - 1.001, events)
     corner = along.astype(int)

@@ -44,7 +44,7 @@ def say(text: str) -> None:
 
 
 def visible(line: str) -> str:
-    """Return a line with escapes instead of control characters, which names in a malicious store may contain."""
+    """Return a line with escapes instead of control characters: names in a malicious store may contain such characters."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 

@@ -49,7 +49,7 @@ def raise_dropped_interrupt() -> None:
 def end_quietly() -> None:
     """From now on, be silent about errors in finalisers: after an interrupt, some objects are incomplete, and their finalisers fail.
 
-    This function has no effect in a process that has not called `remember_interrupts`, because it runs no command.
+    This function has no effect in a process that has not called `remember_interrupts`: such a process runs no command.
     """
     if sys.unraisablehook is _repeat_interrupt:
         sys.unraisablehook = _ignore

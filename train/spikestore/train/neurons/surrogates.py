@@ -51,8 +51,8 @@ class PeriodicExponential:
     Attributes
     ----------
     grad_width : float
-        Difference of membrane potential over which the derivative falls to 1/e of `grad_scale` below the threshold. Above the
-        threshold, the derivative falls to 1/e over half of this difference, on both sides of each multiple of the threshold.
+        Difference of membrane potential. Below the threshold, the derivative falls to 1/e of `grad_scale` over this difference.
+        Above the threshold, it falls to 1/e over half of this difference, on both sides of each multiple of the threshold.
     grad_scale : float
         Value of the derivative at 1, 2, 3, … times the threshold.
     """

@@ -58,7 +58,7 @@ class NamedSet(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A split of a name that changes if the name moves: the split then refers to another set, or is removed.
+    """A split that changes if its name moves: the split then refers to another set, or is removed.
 
     Attributes
     ----------

@@ -81,9 +81,9 @@ def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
     """Raise an error if the times of several data sets have types that a set must not mix.
 
     Recordings are read in blocks, and all times of a block get one type. So with mixed types, the frames of a recording could
-    depend on the other recordings of its block. Integers and float16 times are an exception, because both become integers in µs.
-    There is no exception for ``fixed_duration``, and for ``fixed_frames_number`` with ``split_by = "time"``: they compute with
-    the stored float16 times.
+    depend on the other recordings of its block. Integers and float16 times may be mixed, because both become integers in µs. But
+    ``fixed_duration``, and ``fixed_frames_number`` with ``split_by = "time"``, compute with the stored float16 times: with
+    these operations, no types may be mixed.
 
     Parameters
     ----------

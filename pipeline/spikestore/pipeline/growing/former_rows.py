@@ -25,7 +25,7 @@ SPAN_VALUES = 4_000_000
 
 
 class FormerSet(NamedTuple):
-    """A committed set from which a new set may take rows, because both may have the same recordings."""
+    """A committed set from which a new set can take rows if the two sets have some of the same recordings."""
 
     label: str
     """Name of the set in messages: ``NAME:SPLIT``, or the beginnings of its keys if it was not found by name."""

@@ -27,7 +27,7 @@ from spikestore.store_schemas.layout import BLOCK, Layout
 
 
 class RowPart(Protocol):
-    """Protocol of consecutive rows of a new set whose ``index`` and ``value`` can be read piece by piece."""
+    """Protocol for consecutive rows of a new set; the ``index`` and ``value`` of the rows can be read in pieces."""
 
     @property
     def samples(self) -> SampleColumns:

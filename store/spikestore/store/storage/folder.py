@@ -209,7 +209,7 @@ class FolderStorage:
         """Return a handle to an object. What is not a regular file is refused before opening, because opening a device may have side effects.
 
         No link may lead out of the store, unless `follow_links` is set. This is checked after opening, because one system call
-        then returns the path of the file without links. Resolving links before opening would take one system call for each
+        then returns the file's path with all links resolved. Resolving links before opening would take one system call for each
         folder, and a training run opens many objects.
         """
         # Text, because paths of pathlib take longer than these calls.

@@ -1,4 +1,4 @@
-"""Time bins of batches: samples are cut after `truncate_to` bins, and padded to `pad_to` or at least `pad_at_least` bins."""
+"""Time bins of batches: samples are cut after `truncate_to` bins, and padded to exactly `pad_to` or at least `pad_at_least` bins."""
 
 from __future__ import annotations
 

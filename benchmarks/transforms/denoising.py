@@ -42,7 +42,7 @@ def center_crop(scale: Scale) -> Row:
 
 
 def center_crop_bound(scale: Scale) -> Row:
-    """Upper limit of the ratio of speeds in `center_crop`: our side makes frames of events that are cropped already; Tonic crops and makes frames."""
+    """Like `center_crop`, but our side gets cropped events and only makes frames: the ratio of `center_crop` cannot be higher."""
     from tonic import transforms
 
     part, name = (

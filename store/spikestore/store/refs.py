@@ -32,7 +32,7 @@ Pins = Mapping[str, Pin]
 
 
 class LogEntry(NamedTuple):
-    """Place of an entry in the log of its name."""
+    """An entry in the log of a name, without its content."""
 
     name: str
     number: int

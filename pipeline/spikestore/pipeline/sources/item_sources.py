@@ -191,7 +191,7 @@ class _Builder:
         }
 
     def content(self, classes: tuple[str, ...] | None) -> ItemContent:
-        """Return the member ``items`` of the source; raise `UsageError` if a data set that a reader of spikestore reads has other classes than `classes`."""
+        """Return the member ``items`` of the source. Raise `UsageError` if a data set with a reader in spikestore has other classes than `classes`."""
         files = [
             None if leaf.known is None else self._open_files(leaf, leaf.known) for leaf in self._items.leaves
         ]

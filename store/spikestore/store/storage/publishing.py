@@ -93,10 +93,10 @@ class Publisher:
             self._again(lambda: self._make_folders(wanted))
 
     def _make_folders(self, folders: Iterable[Path]) -> int | None:
-        """Create folders and their parents; return the permissions from which those of new files are made.
+        """Create folders and their parents; return the permissions of the top folder if a group shares the store, else None.
 
-        These are the permissions of the store's top folder if a group shares the store (the folder is setgid and group-writable),
-        else None.
+        A group shares the store if the top folder is setgid and group-writable. The caller derives the permissions of new files
+        from the result.
         """
         if _identity(self._root) is None:
             self.make_root()

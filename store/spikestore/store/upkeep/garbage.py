@@ -190,7 +190,7 @@ def collect(
     ReadOnlyStoreError
         The store is not writable.
     DamagedError, NewerFormatError
-        `garbage` has a feature set, and a name cannot be read any more. Items before this set have been removed.
+        A name cannot be read, so a feature set in `garbage` may have this name. Items before this set have been removed.
     """
     chosen = list(garbage)
     oldest = (now or datetime.now(UTC)) - age

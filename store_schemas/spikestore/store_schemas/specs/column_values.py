@@ -39,7 +39,7 @@ def is_part(name: str) -> bool:
 def parts_of(
     name: str, kind: Literal["real", "text"], values: Sequence[Any], least: int = 1
 ) -> dict[str, tuple[int, ...]]:
-    """Return the columns of whole numbers, called parts, in which a column of texts or real numbers is stored, by the names of the parts.
+    """Encode a column of texts or real numbers as columns of whole numbers, called parts; return the parts by name.
 
     Parameters
     ----------

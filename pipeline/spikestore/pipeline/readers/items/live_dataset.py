@@ -209,7 +209,7 @@ class LiveDataset:
 
 
 def name_of_class(dataset: object) -> str:
-    """Return the class of an object as keys name it: ``MODULE.CLASS``, or only ``CLASS`` if a script (``__main__``) defines it."""
+    """Return the name of an object's class, which is part of keys: ``MODULE.CLASS``, or only ``CLASS`` if a script (``__main__``) defines it."""
     kind = type(dataset)
     return kind.__qualname__ if kind.__module__ == "__main__" else f"{kind.__module__}.{kind.__qualname__}"
 

@@ -52,7 +52,7 @@ class UniformNoise(CheckedAugmentation):
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return a tuple of one step: how many events each sample gets, and the sample's random bits."""
         bits = batch.bits(self.seed, 15)
         return (AugmentationStep(NOISE, torch.stack([torch.full_like(bits, self.events), bits])),)
 

@@ -238,7 +238,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """Keep only the non-zeros in the time bins of `mask` if `inside` is true, otherwise set their amounts to 0; return the new `count`. `at` must ascend."""
+    """If `inside` is true, keep only the non-zeros in the time bins of `mask`; otherwise set the amounts of these non-zeros to 0. Return the new `count`. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0
@@ -319,7 +319,7 @@ def _look_up(
     density: _Float64s,
     count: int,
 ) -> None:
-    """For each k below `count`, set ``density[k]`` to the region's density at time bin ``time[k]`` and site ``site[k]``; `tabulate` fills `tables`."""
+    """For each k below `count`, set ``density[k]`` to the mixture's density at time bin ``time[k]`` and site ``site[k]``; `tabulate` fills `tables`."""
     times, sites = tables[:, :bins], tables[:, bins:]
     # Numbers of places are unsigned: for signed ones, numba tests whether they count from the end.
     for k in range(count):

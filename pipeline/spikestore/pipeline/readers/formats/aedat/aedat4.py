@@ -76,7 +76,7 @@ def read_aedat4(content: bytes) -> RawEvents:
     Raises
     ------
     MissingExtraError
-        The library is not installed.
+        The library aedat is not installed.
     ValueError
         The file is not in this format, is damaged, or has no stream of events.
     """

@@ -190,7 +190,7 @@ class Reuse:
 
 
 def _look_of(finer: FinerRows) -> SourceLook:
-    """Return the same as `look_into` for the source of a new set, without its recordings. The finer set must have all rows of the new set."""
+    """Return the `SourceLook` of a new set from a finer set; no recording is opened. The finer set must have all rows of the new set."""
     from spikestore.pipeline.building.source_look import SourceLook
 
     return SourceLook(finer.layout, finer.finer.column("n_events").astype("int64"), False, False)

@@ -1,4 +1,4 @@
-"""Encodes fragments with `shard_codec`. For codecs that `shard_codec` does not support, encodes fragments and reads rows with Zarr."""
+"""Encodes fragments with `shard_codec`. For codecs that `shard_codec` does not support, Zarr encodes and reads the fragments."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def manifest_of(address: Address, data: bytes) -> Manifest:
 
 
 def plan_of(address: Address, data: bytes) -> Plan:
-    """Return the plan of a set's unfinished build.
+    """Return the plan in the bytes of a set's plan document.
 
     Raises
     ------

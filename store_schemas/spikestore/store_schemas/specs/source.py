@@ -96,7 +96,7 @@ class Source(Spec):
                 )
             if unequal := set(self.folder.columns) ^ set(self.columns):
                 raise ValueError(
-                    f"the column {min(unequal)!r} must be in both or in neither of columns and folder.columns"
+                    f"the column {min(unequal)!r} must be in both columns and folder.columns, or in neither"
                 )
         return self
 

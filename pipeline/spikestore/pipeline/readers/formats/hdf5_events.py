@@ -9,7 +9,8 @@ one group                 t, x, y, p, all in one group: any group, also the top 
 ========================  ======================================================================
 
 Further vectors of numbers in a group are read too, if they are as long as its columns, because a recipe can name them. If no place
-has columns with the usual names, the only group with vectors of one length, or the only dataset with fields, is read.
+has columns with the usual names, the only place with other columns is read: a dataset with fields, or a group whose vectors of
+numbers all have the same length.
 
 A file that has events at more than one place is rejected.
 

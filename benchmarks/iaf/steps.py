@@ -88,7 +88,7 @@ def bytes_kept(network: Any, x: Any) -> int:
 
 
 def trainer(network: Any, x: Any, labels: Any, best_of: int = 3) -> tuple[Callable[[], float], float]:
-    """Return a function that measures the speed of training, and the loss of the first step.
+    """Return two results: a function that measures the speed of training, and the loss of the first step.
 
     The function takes `best_of` training steps with AdamW, and returns the samples/s of the fastest step.
     """

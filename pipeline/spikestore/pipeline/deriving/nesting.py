@@ -81,7 +81,7 @@ class _Before(NamedTuple):
 def _operations_after_equal_ones(fine: Transform, coarse: Transform) -> _Before | str:
     """Return the operations of both transforms before ``to_frame``, without the equal operations at their beginning.
 
-    If these operations make it impossible to compute the coarse set by adding counts of the fine set, return the reason instead.
+    If the remaining operations make it impossible to compute the coarse set by adding counts of the fine set, return the reason instead.
     """
     equal = 0
     for first, second in zip(fine.on_events, coarse.on_events, strict=False):

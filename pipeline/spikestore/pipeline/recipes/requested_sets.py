@@ -234,7 +234,7 @@ def _spec(transform: object) -> Transform:
 def data_folder(recipe: Recipe, *, origin: Path | None, data: str | Path | None = None) -> Path | None:
     """Return the folder with a recipe's recordings: `data`, or else the folder that the recipe names, or else None.
 
-    The folder need not exist. A relative folder in the recipe is relative to the folder of the recipe's file, `origin`.
+    The folder need not exist. A relative folder in the recipe is relative to the folder of `origin`, the recipe's file.
     """
     if data is not None:
         return Path(data)

@@ -267,7 +267,7 @@ class OpenedRecipe:
         SpecError
             The data set, a split or a column does not exist.
         SourceNotFoundError
-            The recordings are missing, and the recipe has no lock, or `self.data` is not None.
+            The recordings are missing, and either the recipe has no lock or `self.data` is not None.
         """
         try:
             requested = sets_of_recipe(self.recipe, origin=self.path, data=self.data)

@@ -25,7 +25,7 @@ from spikestore.pipeline.transforms.fused.search import Array, search
 
 @inner
 def _half(units: Any) -> Any:
-    """Return the float16 that is nearest to `units` times `UNIT`, divided by `UNIT`; `units` must be at least 0.
+    """Return the float16 that is nearest to `units` · `UNIT`, as a multiple of `UNIT`; `units` must be at least 0.
 
     If two float16 are equally near, return the one whose last bit is 0.
     """

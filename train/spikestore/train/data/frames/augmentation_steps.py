@@ -46,8 +46,8 @@ class Mixture:
         Weight of each sample's own label in a mixed label. None if labels stay as they are. Also None with `region`, because
         the weight then depends on the events (`share_of_events`).
     region : float64 Tensor, shape (batch, 29), optional
-        Region of each sample whose non-zeros come from the partner: the places at which `mixtures.density` is above the first
-        of the 29 numbers. The other numbers are the parameters of the density.
+        For each sample, the region in which non-zeros come from the partner: the places at which `mixtures.density` is above
+        the first of the 29 numbers. The other numbers are the parameters of the density.
     shift : int64 Tensor, shape (batch, 3), optional
         How far ``MIX_ALIGNED`` moves each sample's own events along time, y and x. The shift along time is a number of time
         bins, multiplied by the number of sites; the shifts along y and x are in pixels. The events of the partner move equally

@@ -96,7 +96,8 @@ def test_types_of_times_that_are_never_mixed() -> None:
     mixed: tuple[set[TimeType], ...] = ({"floating-point", "integer"}, {"floating-point", "float16"})
     for types in mixed:
         with pytest.raises(
-            UsageError, match="some recordings have integer times, but others have floating-point times"
+            UsageError,
+            match="some recordings have floating-point times, but others have integer or float16 times",
         ):
             refuse_mixed_times(types, counts)
     accepted: tuple[set[TimeType], ...] = ({"float16", "integer"}, {"floating-point"}, {"float16"}, set())

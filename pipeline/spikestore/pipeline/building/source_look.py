@@ -101,7 +101,7 @@ def refuse_mixed_times(types: Set[TimeType], frame: FrameOperation) -> None:
         return
     if "floating-point" in types:
         raise UsageError(
-            "some recordings have integer times, but others have floating-point times: build a separate set from each data set"
+            "some recordings have floating-point times, but others have integer or float16 times: build a separate set from each data set"
         )
     if isinstance(frame, FixedDuration) or (
         isinstance(frame, FixedFramesNumber) and frame.split_by == "time"

@@ -51,8 +51,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Positions of the new set's rows in committed sets. If `fragment_samples` is None, the new set gets the fragment size of the
-        first of these sets, if this set has the same transform and a size between half and twice the default.
+        Positions of the new set's rows in committed sets. If `fragment_samples` is None and the sets have the same transform,
+        the new set gets the fragment size of the first set, if this size is between half and twice the default.
     """
 
     workers: int = 1

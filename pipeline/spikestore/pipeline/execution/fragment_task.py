@@ -293,7 +293,7 @@ def _new_parts(
 
 
 def _derived(job: FragmentJob, former: FormerRows, fragment: int) -> _Result:
-    """Return a fragment whose rows are computed from the finer set where possible, else from the recordings."""
+    """Return a fragment whose rows are computed from the finer set of `former` where possible, else from the recordings."""
     rows = job.plan.rows(fragment)
     runs, problems = former.read(rows)
     taken = sum(len(run.columns) for run in runs)

@@ -32,7 +32,7 @@ class SplitFiles(Protocol):
         """
 
     def present(self, root: Path) -> list[Path]:
-        """Return those of the split's files that exist, or the split's folder if it has recordings."""
+        """Return the existing files of a `NamedFiles`, or the folder of a `FileTree` that has recordings."""
 
     def archives(self, root: Path) -> list[Path]:
         """Return the paths of the downloaded archives in `root`, without empty files."""

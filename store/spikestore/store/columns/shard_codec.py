@@ -231,7 +231,7 @@ class ShardEncoder:
                 self._encode_begun(largest)
 
     def finish(self) -> bytes:
-        """Return the object; it must have at least one value."""
+        """Return the bytes of the object; at least one value must have been added."""
         if self._count:
             self._encode_begun()
         table = np.full((self._packed.values // self._packed.chunk, 2), _ABSENT, "<u8")

@@ -45,7 +45,7 @@ class LocalStore(zarr.storage.LocalStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """Return what `get` returns, without an event loop. Zarr calls this method, except the oldest supported version."""
+        """Return what `get` returns, without an event loop. The oldest supported version of Zarr does not call this method."""
         self._guard(self.root / key)
         return super().get_sync(key, prototype=prototype, byte_range=byte_range)
 

@@ -76,7 +76,7 @@ def _microseconds(t: npt.NDArray[Any]) -> npt.NDArray[Any] | None:
 
 
 def _narrow(values: npt.NDArray[Any], wanted: type[np.uint16 | np.uint8]) -> Column | None:
-    """Return integers with the dtype `wanted`, or None if `values` are not integers. A value that does not fit becomes an invalid value, one above `Column.last`."""
+    """Return integers with the dtype `wanted`, or None if `values` are not integers. A value that does not fit is replaced by a value above `Column.last`."""
     dtype, info = np.dtype(wanted), np.iinfo(wanted)
     if values.dtype.kind == "b" and wanted is np.uint8:
         values = values.view(np.uint8)

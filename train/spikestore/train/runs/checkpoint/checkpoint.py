@@ -182,7 +182,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _refuse_other_content(content, path)
     if number > CHECKPOINT_FORMAT:
         raise NewerFormatError(
-            f"{path} was written by a newer version of spikestore: install a newer version (pip install --upgrade spikestore)", path=str(path)
+            f"{path} was written by a newer version of spikestore: install a newer version (pip install --upgrade spikestore)",
+            path=str(path),
         )
     try:
         plain = plain_values(content)

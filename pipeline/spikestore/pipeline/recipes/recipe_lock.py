@@ -116,9 +116,9 @@ class LockFile:
                 )
 
     def update(self, lock: RecipeLock | None, pins: Mapping[str, Pin], *, keep_others: bool = False) -> None:
-        """Write `pins` to the lock if the pins changed and the lock is writable; log a warning for each pin that is replaced.
+        """Write `pins` to the lock if the pins changed and `writable` is true; log a warning for each pin that is replaced.
 
-        If the lock cannot be written, a warning is logged.
+        If writing fails, a warning is logged.
 
         If `keep_others` is true, the pins of other splits with the same transform stay in the lock.
         """

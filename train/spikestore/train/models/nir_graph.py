@@ -42,7 +42,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
     nir.NIRGraph
         Graph from ``input``, with the shape of the frames, to ``output``, with the shape (classes,); the other nodes have the
         names of the layers. NIR's neurons have no lower bound of membrane potentials and no limit of one spike per bin, and
-        a spike always subtracts the threshold. If neurons of the network have other properties, a warning names them.
+        a spike always subtracts the threshold. If neurons of the network have other properties, a warning names these properties.
 
     Raises
     ------

@@ -90,7 +90,7 @@ class ColumnReader(Protocol):
         ------
         DamagedError
             An object is damaged, the stored arrays ``start`` and ``nnz`` contradict each other, or ``nnz`` contradicts the manifest.
-            Damage may raise any other error, too, if Zarr decodes (`read_errors`).
+            If Zarr decodes, damage may raise any other error: use `read_errors`.
         """
 
 

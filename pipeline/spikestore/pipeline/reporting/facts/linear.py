@@ -156,7 +156,7 @@ class LinearFit:
         return ReadOut(weights, self._samples / self.samples - mean @ weights)
 
     def held_out(self, read_out: ReadOut) -> Comparison:
-        """Compare the classes that the read-out predicts for the held-out samples with their labels."""
+        """Compare the labels of the held-out samples with the classes that the read-out predicts."""
         comparison = Comparison(len(self._samples))
         for inputs, label in self._held:
             comparison.add(label, read_out.classes_of(inputs))

@@ -1,6 +1,6 @@
 """Augmented dense frames on a GPU. A single kernel writes them; Triton compiles this kernel for each list of augmentations.
 
-The kernel is the loop of `augmented_frames`. If a sample is mixed with other samples (its partners), the kernel makes
+The kernel does the same as the loop of `augmented_frames`. If a sample is mixed with other samples (its partners), the kernel makes
 several reads for it: one read of its own columns, and one or more reads of its partners' columns. Each instance
 of the kernel handles some of the non-zeros that one read returns. Values are added to the frames atomically; sums of whole numbers are exact in any order.
 """

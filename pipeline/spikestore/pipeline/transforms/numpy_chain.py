@@ -94,7 +94,7 @@ class NumpyChain:
             Fields ``t`` (µs), ``x``, ``y`` (if `has_y`) and ``p``, integers of any width; ``t`` may be floating point, and ``p`` bool or
             whole numbers in floating point.
         name : str
-            Name of the recording in messages, such as ``recording 17 of ssc_train.h5``.
+            Name of the recording in messages, such as ``ssc_train.h5: recording 17``.
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         seconds : float16 array, shape (n_events,), optional

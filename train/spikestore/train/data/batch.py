@@ -154,7 +154,7 @@ class SparseBatch:
         return StoredSamples(self.index, self.value, self.offsets[:-1], self.offsets[1:], *own)
 
     def bins(self, pad_to: int | None = None) -> int:
-        """Return the number of time bins of the batch: `pad_to`, or by default the number of the longest sample.
+        """Return the number of time bins of the batch: `pad_to`, or by default the time bins of the longest sample.
 
         Raises
         ------

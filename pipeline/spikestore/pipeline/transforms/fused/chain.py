@@ -188,7 +188,7 @@ class FusedChain:
         block : EventBlock
             The recordings.
         name_of : callable
-            Returns, for the row of a recording, its name in messages, such as ``recording 17 of ssc_train.h5``.
+            Returns, for the row of a recording, its name in messages, such as ``ssc_train.h5: recording 17``.
         sort : bool
             Sort events by time first (stable), instead of rejecting unsorted times.
         """

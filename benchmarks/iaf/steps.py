@@ -119,7 +119,7 @@ WARM_UP = 5
 def training_step_of(network: Any) -> Callable[[Any], Any]:
     """Return a function that takes a training step with a batch, as `spikestore train` does, and returns its loss.
 
-    On a GPU steps of fused networks are replayed as CUDA graphs; other networks take plain steps.
+    On a GPU, steps of fused networks are replayed as CUDA graphs; other networks take plain steps.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The ref: a name that refers to one feature set for each split. It is stored as a log of immutable entries; a new entry changes the sets."""
+"""The ref: a name that refers to one feature set for each split. It is stored as a log of immutable entries; the newest entry counts."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ class DecodedAlone(FilePerRecording):
 
 
 def class_of_folder(name: str, classes: Sequence[str], expected: str) -> int:
-    """Return the number of the class that has the same name as the folder of the file `name`; raise `LayoutError` with `expected` if no class has."""
+    """Return the number of the class that has the same name as the folder of the file `name`; raise `LayoutError` with `expected` if there is no such class."""
     folder = name.split("/")[-2]
     if folder not in classes:
         raise misplaced(name, expected)

@@ -86,7 +86,7 @@ class Outcome:
 def all_parts(device: str) -> list[Part]:
     """Return all parts.
 
-    The caller runs the parts that measure no time side by side, then the other parts one by one. ``exodus`` measures no time, but it runs with
+    The caller first runs, in parallel, the parts that measure no time; then the other parts one by one. ``exodus`` measures no time, but it runs with
     the other parts, because it needs the result of ``exodus-build``.
 
     Parameters

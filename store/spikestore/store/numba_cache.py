@@ -190,7 +190,7 @@ class _CodeOnDisk(caching.FunctionCache):
         self.disable()  # type: ignore[no-untyped-call]
         _warn_once(f"cannot write compiled code to {self.cache_path} ({_one_line(error)})")
         logger.debug(
-            "cannot write %s: each process compiles the function of these files again", self._files()
+            "cannot write %s: each process compiles this function again", self._files()
         )
 
     def _files(self) -> str:

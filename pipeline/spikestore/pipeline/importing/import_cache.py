@@ -227,7 +227,7 @@ def _first_chunk(reads: ReadJob) -> tuple[ChunkContents, float]:
 
 
 def _processes(workers: int | None, seconds: float) -> int | None:
-    """Return `workers`; but if it is None, return 0 if this process alone, which needs about `seconds`, is faster than worker processes."""
+    """Return `workers`, or 0 if `workers` is None and one process is faster than several; one process needs about `seconds`."""
     # Threads would wait for each other: HDF5 does one thing at a time in a process.
     if workers is None and seconds < CLUSTER_START + seconds / available_cores():
         return 0

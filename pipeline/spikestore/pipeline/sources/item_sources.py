@@ -283,7 +283,7 @@ class _Builder:
         return None
 
     def _labels_of(self, number: int) -> _Labels:
-        """Return the class names of a data set: from the attribute ``classes`` or ``targets`` of the data set, else from all its items."""
+        """Return the class names of data set `number`: from its attribute ``classes`` or ``targets``, else from all its items."""
         live, dataset = self._live[number], self._items.leaves[number].dataset
         names = getattr(dataset, "classes", None)
         if isinstance(names, list | tuple) and names and all(isinstance(name, str | int) for name in names):

@@ -116,7 +116,7 @@ class ChannelShift(CheckedAugmentation):
 def _mirror(
     bits: Tensor, probability: float, places: int | Tensor, *, stride: int, size: int
 ) -> tuple[AugmentationStep, ...]:
-    """Return the step that mirrors an axis of `places` places. Each sample is mirrored with the given probability, drawn with its `bits`. For `stride` and `size`, see `AugmentationStep`."""
+    """Return the step that mirrors an axis of `places` places. `bits` decide which samples are mirrored, each with the given probability. For `stride` and `size`, see `AugmentationStep`."""
     chosen = below(bits, threshold(float(probability)))
     return (AugmentationStep(MIRROR, chosen * places, stride=stride, size=size),)
 

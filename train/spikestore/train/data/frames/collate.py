@@ -201,7 +201,7 @@ class Assembly:
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
-        """Return the kernel that augments samples with the values `value` while it writes their dense frames; None if there is no such kernel."""
+        """Return the kernel that augments samples while it writes their dense frames, or None. `value` has the values of the samples."""
         by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 

@@ -3,7 +3,8 @@
 Samples are passed as addresses, so that one call can read from different arrays: the arrays of a whole set in memory,
 or of many spans of a stream. Each address is passed with the number of elements up to the end of its array. No loop
 reads beyond this end or writes outside its buffer. `fill_frames` and `gather` return the number of a sample that would break
-this rule; `find_centres` treats such a sample like one without events. The caller must keep the arrays alive during the call. The loops release the GIL; threads divide a batch by samples.
+this rule; `find_centres` treats such a sample like one without events. The caller must keep the arrays alive during the call.
+The loops release the GIL; threads divide a batch by samples.
 
 `augmented_frames` has the loop that augments samples while it writes their frames.
 """

@@ -189,9 +189,7 @@ class _CodeOnDisk(caching.FunctionCache):
     def _leave(self, error: Exception) -> None:
         self.disable()  # type: ignore[no-untyped-call]
         _warn_once(f"cannot write compiled code to {self.cache_path} ({_one_line(error)})")
-        logger.debug(
-            "cannot write %s: each process compiles this function again", self._files()
-        )
+        logger.debug("cannot write %s: each process compiles this function again", self._files())
 
     def _files(self) -> str:
         return str(Path(self.cache_path) / f"{self._impl.filename_base}.*")

@@ -1,7 +1,7 @@
 """Hash and encode the rows of a fragment piece by piece, in the order of rows.
 
-The encoder keeps the columns with one value per sample, the encoded chunks, and the non-zeros of the last block (64 rows) and of
-the last chunk in memory. If `shard_codec` does not support the codecs of the plan, the encoder keeps all rows.
+The encoder keeps in memory the columns with one value per sample, the encoded chunks, and the non-zeros of the last block (64 rows)
+and of the last chunk. If `shard_codec` does not support the codecs of the plan, the encoder keeps all rows.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     Ranks communicate through gloo on CPUs and through NCCL on GPUs. Each rank uses the GPU whose number is its local rank.
 
     Delete all references to results of `Ranks.parallel` before the ``with`` block ends. A result that is freed later ends the
-    connection while it holds the GIL. A thread of gloo waits for the GIL, so the process would hang (seen with torch 2.13).
+    connection while the GIL is held. A thread of gloo waits for the GIL, so the process would hang (seen with torch 2.13).
 
     Parameters
     ----------

@@ -100,8 +100,8 @@ def _emit(
 ) -> Any:
     """Append the non-zeros among 64 sites of a time bin to `index` and `value`, from position `filled` on; return the new end.
 
-    `mask` has bit k set if site k of the 64 has a count. `word` is the number of these 64 sites in the time bin, and `base` is the
-    index of the bin's first site. Each pass of the loop appends `at_once` sites.
+    `mask` has bit k set if site 64 · `word` + k of the time bin has a count; `base` is the index of the bin's first site. Each pass of
+    the loop appends `at_once` sites.
     """
     after = filled + ones(mask)
     first = _U64(word) << _SIX

@@ -102,7 +102,7 @@ def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCu
         Rows in use, ascending; spans that contain none of these rows are left out.
     window : int, optional
         Maximum number of samples that are shuffled among each other, which limits the size of spans and the number of lanes; by
-        default `default_window`. Less than one block of 64 counts as one block.
+        default `default_window`. A window below 64 (one block) becomes 64.
     """
     if window is None:
         window = default_window(features.manifest)

@@ -90,8 +90,8 @@ class Checkpoint:
     scaler : dict
         The scale of losses with precision ``float16``; empty with other precisions.
     classes : tuple of str
-        Class names of the training split, in the order of labels: index i is the name of label i. Empty if an early
-        version wrote the checkpoint without class names.
+        Class names of the training split, in the order of labels. Empty if an early version wrote the checkpoint
+        without class names.
     loader : dict, optional
         State of the loader of the training split; None in checkpoints of version 0.1.0.dev0.
     frames : FrameValues, optional

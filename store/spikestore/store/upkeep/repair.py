@@ -311,7 +311,7 @@ class _Repair:
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:
-        """Return whether the set keeps its digest with the rewritten rows. If the record of a fragment is damaged, nothing else checks the rows of this fragment."""
+        """Return whether the set keeps its digest with the rewritten rows. Rows of a fragment with a damaged record are checked nowhere else."""
         manifest, blocks = self._manifest, list[str]()
         for number in range(len(manifest.fragments)):
             if number in rewritten:

@@ -22,8 +22,8 @@ def walk(folder: Path, prefix: str) -> Iterator[StoredObject]:
     """Yield everything below a folder, sorted by path as a bucket sorts. Sub-folders are entered and not yielded.
 
     Two kinds of folders are yielded and not entered: folders that are nested deeper than `_DEEPEST`; and folders in the place of
-    a document, whose names end with ``.json``. (Directly below ``refs``, a folder with such a name is entered.) Reading a folder
-    as an object raises an error that names the folder.
+    a document, whose names end with ``.json``. (Directly below ``refs``, a folder with such a name is entered.) A caller that
+    reads such a folder as an object gets an error that names it.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class DataConfig(Spec):
     """Bytes that the dense frames of a batch may take; by default 4 GiB, or half of the machine's memory if that is less."""
 
     def cut_of(self, longest: int) -> int | None:
-        """Return `truncate_to` if it cuts samples of a validation or test set whose longest sample has `longest` bins, else None."""
+        """Return `truncate_to` if it is below `longest`, the bins of the longest validation or test sample; else None."""
         return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:

@@ -82,7 +82,7 @@ class EventStep:
             guards.check_pixels(events, LARGEST_COORDINATE, origin=origin)
 
     def kept(self, events: Events) -> npt.NDArray[np.bool_] | None:
-        """Return a bool for each event, true if the operation keeps it. Return None if the operation does not only drop events."""
+        """Return a bool for each event, true if the operation keeps it. Return None if `changed` alone applies the operation."""
         operation = self.operation
         with np.errstate(all="ignore"):
             if isinstance(operation, CropTime):

@@ -78,7 +78,7 @@ class Bench:
 
     @cached_property
     def cache(self) -> Any:
-        """A DiskCachedDataset of Tonic whose cache already has all its samples on disk."""
+        """The first `cached` samples of Tonic's ``DiskCachedDataset``; the cache already has the files of these samples."""
         import tonic
         from torch.utils.data import DataLoader, Subset
 

@@ -1,8 +1,8 @@
 """Time and memory of the report of a set: ``python -m benchmarks.report [--size small|full] [--json FILE] [--rows NAMES]``.
 
-The samples are random, but as dense as the blog post's frames of the demo recordings (docs/seed.md): 250 bins, 100 channels,
-18 % of the cells filled, 35 classes. With ``full``, there are 75,000 samples. The report runs in a process of its own. The times
-of the report begin after the imports, and include writing the page.
+The samples are random: 250 bins, 100 channels, 35 classes, 18 % of the cells filled. The frames of the demo recordings have the
+same shape and density after the transform of the blog post in docs/seed.md. With ``full``, there are 75,000 samples. The report
+runs in a process of its own. The times of the report begin after the imports, and include writing the page.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def trained(bench: Bench, residence: Chosen, seed: int) -> float:
 
 
 def accuracy_lost(bench: Bench) -> list[Row]:
-    """Mean of accuracy with a full shuffle minus accuracy with a windowed shuffle, over pairs of runs: one row in points, one in standard errors."""
+    """Mean loss of accuracy by the windowed shuffle, compared with a full shuffle, over pairs of runs: one row in points, one in standard errors."""
     pairs = []
     for seed in range(bench.seeds):
         pairs.append(tuple(trained(bench, residence, seed) for residence in ("stream", "host")))

@@ -41,7 +41,7 @@ def shuffle_quality(bench: Any) -> Row:
 
 
 def read_narrow(bench: Any) -> Row:
-    """Speed of reading spans of 128 rows in smaller dtypes: `read_narrow`, against `read` and a conversion of whole columns. Both use one thread."""
+    """Speed of `read_narrow`, divided by the speed of `read` and a conversion to the same smaller dtypes: spans of 128 rows, one thread."""
     from spikestore.store.columns.packed_size import narrow_dtypes
 
     features = bench.features

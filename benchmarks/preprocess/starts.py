@@ -63,7 +63,7 @@ def _preprocess(bench: Bench, recipe: Path, store: Path) -> list[object]:
 
 
 def _compared(row: Row, ours: Callable[[], list[object]], imports: str, libraries: str) -> Row:
-    """Measure three processor times and fill a row with them: our command `ours`, the peer's import statement `imports`, and `libraries`.
+    """Fill a row with three processor times: of our command `ours`, of the peer's import statement `imports`, and of `libraries`.
 
     `libraries` is a statement that imports the libraries that our command needs.
     """

@@ -65,8 +65,8 @@ def estimate(
 ) -> Estimate:
     """Return the estimated time and size of a build, by transforming and encoding the first recordings of the source.
 
-    Time and size are scaled by the number of events. A row that `reuse` takes from a stored set is faster than a recording
-    that is read, so its events count less in the time.
+    Time and size are scaled by the number of events. Copying a row from a stored set (`reuse`) is faster than reading its
+    recording, so the events of a copied row count less in the time.
 
     Raises
     ------

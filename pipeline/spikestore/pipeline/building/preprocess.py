@@ -83,8 +83,8 @@ def preprocess(
 ) -> FeatureSet | dict[str, FeatureSet] | None:
     """Return the feature sets of a recipe or a data set; compute those that neither the store nor an upstream has.
 
-    Upstreams are other stores, which the recipe lists; sets are copied from them. If the recipe has a lock, and the store or an
-    upstream has the sets in the lock, the recordings are not needed.
+    Upstreams are other stores, which the recipe lists; sets are copied from them. If the recipe has a lock, and each set that the
+    lock lists is in the store or in an upstream, the recordings are not needed.
 
     Parameters
     ----------

@@ -193,14 +193,14 @@ def _document(
 def _selected(
     store: Store, names: list[str], results: dict[str, Repair], failures: dict[str, SpikestoreError]
 ) -> Iterator[SelectedSet]:
-    """Repair all log entries of the names except the newest, also for removed names; then yield each selected set once.
+    """Repair the damaged log entries of each name, except the newest entry; then yield the selected sets, one for each label.
 
-    Errors of damaged names are added to `failures`.
+    The log entries of a removed name are repaired too. Errors of damaged names are added to `failures`.
 
     Raises
     ------
     UnknownNameError
-        A name does not exist, and no log entry of it was repaired. It is raised before the first set is yielded.
+        A name does not exist, and none of its log entries was repaired. The error comes before the first set is yielded.
     """
     from spikestore.store.upkeep.ref_damage import repair_older_refs
     from spikestore.store.upkeep.repair import Repair

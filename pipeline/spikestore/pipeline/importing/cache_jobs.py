@@ -117,7 +117,7 @@ class StoreJob:
     samples : sequence of CachedSample, optional
         All items; None if the items are not in memory, so that their files must be read.
     first : int
-        Number of the first item of `stamps`: 0 or, in a copy that the method `only` made, the first item of its fragment.
+        Number of the first item of `stamps`: 0, or the first item of the fragment if `only` returned this job.
     """
 
     build: Build

@@ -1,8 +1,9 @@
 """Filters that drop events by their pixels. The kept events are computed without a loop over events.
 
-Tonic loops over the events, and keeps a table with the last time of each pixel. Here, one stable
-sort groups the events by pixel, so the previous event of a pixel is the event before it. For ``denoise``, bisection finds the previous event of each neighbouring pixel. The results equal
-Tonic's, including rounding, because times are float64 as in Tonic's table.
+Tonic loops over the events, and keeps a table with the last time of each pixel. Here, a stable sort puts the events of each pixel
+side by side, in the order of time. In this order, ``refractory_period`` compares neighbouring events. For ``denoise``, bisection
+finds the previous event of each neighbouring pixel. The results equal Tonic's, including rounding, because times are float64 as in
+Tonic's table.
 """
 
 from __future__ import annotations

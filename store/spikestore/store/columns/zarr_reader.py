@@ -1,4 +1,4 @@
-"""Encodes fragments with `shard_codec`. For codecs that `shard_codec` does not support, Zarr encodes and reads the fragments."""
+"""Encodes fragments with `shard_codec`. If `shard_codec` does not support the codecs of a set, Zarr encodes and reads the fragments of this set."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class CopySource:
         return self._features.record_bytes(number)
 
     def record(self, number: int, data: bytes) -> Record:
-        """Return the record of fragment `number`, parsed from `data`; see `record_of`."""
+        """Return the record of fragment `number` from its bytes `data`, after comparing the record with the manifest; see `record_of`."""
         return record_of(self._features.address, self._features.manifest, number, data)
 
     def object(self, entry: ObjectEntry) -> bytes:

@@ -209,9 +209,9 @@ class _Repair:
         return "the fragment is neither in the upstream nor computable from the recordings"
 
     def _record(self, number: int, done: _Fragment) -> Record | None:
-        """Return the record of a fragment; its SHA-256 is in the manifest. None if it cannot be repaired.
+        """Return the record of a fragment, or None if the record cannot be repaired.
 
-        If the store lacks this record, it is copied from the upstream, or made from the fragment's objects, and then stored.
+        If the record is missing or damaged, a record with the SHA-256 in the manifest is copied from the upstream, or made from the fragment's objects, and stored.
         """
         path = self._features.address.record(self._manifest.plan_id, number)
         promised = self._manifest.fragments[number].record

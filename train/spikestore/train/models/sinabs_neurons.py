@@ -19,8 +19,9 @@ __all__ = ["IAF", "SinabsState"]
 class SinabsState(MembraneState):
     """Mixin for a layer of Sinabs whose only state is ``v_mem``. The mixin must be the first base class.
 
-    Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. Both
-    methods of this layer handle the state. The ``buffers()`` of a network that contains the layer do not include the state.
+    Sinabs finds the states of a layer with ``named_buffers()`` and creates them with ``register_buffer()``. This mixin overrides
+    both methods, so that Sinabs finds and creates ``v_mem``. The ``buffers()`` of a network that contains the layer do not include
+    ``v_mem``.
     """
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:

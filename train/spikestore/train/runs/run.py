@@ -183,10 +183,10 @@ def evaluate(
     Raises
     ------
     UsageError
-        A batch needs more than `max_frame_bytes`. The digest or the transform of the split differs from training, and `other_data`
-        is false. The split does not fit the network or ``pad_to``, or lists its classes in another order. `split` is
-        ``shd-speaker``, but the run was trained on all speakers. The store has no such set (`UnknownNameError`). There is no
-        checkpoint (`SourceNotFoundError`).
+        A batch needs more than `max_frame_bytes`. The split has another digest, transform or class names than in training, and
+        `other_data` is false. The split has the class names of the training in another order. The split does not fit the network,
+        or the run's ``pad_to``. `split` is ``shd-speaker``, but the run was trained on all speakers. The store has no name `name`,
+        or the name has no split `split` (`UnknownNameError`). There is no checkpoint (`SourceNotFoundError`).
     StoreError
         The checkpoint or the set is damaged, or can't be read.
     """

@@ -54,8 +54,8 @@ def _entropy(facts: SetFacts, name: str) -> float | None:
 def memory(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
     """Return sizes in memory for each split: bytes of the packed columns, and for comparison bytes of dense float32 frames.
 
-    The bytes of dense frames are given for a batch and for the whole set. The residences ``host`` and ``device`` keep all packed columns. The residence ``stream`` keeps the columns of two windows:
-    the current window and the next window.
+    The bytes of dense frames are given for a batch and for the whole set. The residences ``host`` and ``device`` keep all packed
+    columns. The residence ``stream`` keeps the columns of two windows: the current window and the next window.
     """
     rows = []
     for split, facts in splits.items():

@@ -159,7 +159,7 @@ def partners(
     chance, other : int64 Tensors, shape (batch,)
         Random bits: `chance` decides whether a sample has a partner, and `other` decides which sample is the partner.
     probability : float
-        Probability that a sample has a partner.
+        Probability that a sample has a partner, if the batch has a sample that can be the partner.
     labels : int64 Tensor, shape (batch,), optional
         If given, partners have the same label; by default, any other sample may be the partner.
     other_class : bool

@@ -265,7 +265,7 @@ class PackedSpikes(NamedTuple):
     odd_value: Tensor
 
     def unpacked(self) -> Tensor:
-        """Return the spikes as float32. If the list lacks counts (see `odd_count`), the first spike is NaN."""
+        """Return the spikes as float32. If `odd_count` exceeds the length of `odd_place`, counts are missing, and the first spike is NaN."""
         x, list_length = self.packed.to(torch.float32), len(self.odd_place)
         if x.numel():
             _restore_odd[(triton.cdiv(list_length, _BLOCK),)](

@@ -152,7 +152,7 @@ def first_fault(columns: SampleColumns, layout: Layout, *, largest: int | None =
 
 
 def _place_fault(columns: SampleColumns, layout: Layout) -> Fault | None:
-    """Return the first row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is no such row."""
+    """Return a `Fault` for a row in which a value is 0, indices do not ascend, or an index is outside the frames; None if there is no such row."""
     offsets = columns.offsets()
     no_zero = columns.value.min() > 0 if columns.value.dtype.kind == "u" else columns.value.all()
     if not no_zero:  # for counts, the minimum is twice as fast as `all`

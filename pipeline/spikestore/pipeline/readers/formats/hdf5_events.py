@@ -94,7 +94,7 @@ class _Place(NamedTuple):
 
 
 def _place(name: str, member: Any) -> _Place | None:
-    """Return the columns of a structured dataset, or of a group with at least two vectors of equal length; None for other members."""
+    """Return a `_Place` for a structured dataset, or a group with at least two vectors that have known names or equal lengths; else None."""
     import h5py
 
     if isinstance(member, h5py.Group):

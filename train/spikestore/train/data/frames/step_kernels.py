@@ -373,7 +373,7 @@ def mix_region(
     memory: _Int64s,
     density: _Float64s,
 ) -> tuple[int, int]:
-    """Drop events of a sample, or of its partner if `is_partner`, as ``MIX_REGION`` says; return the former numbers of events outside and inside the region.
+    """Drop events of a sample, or of its partner if `is_partner`, as ``MIX_REGION`` says; return how many events were outside and inside the region before.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spikestore.store.storage import FolderStorage
+from spikestore.store.storage import FolderStorage, publishing
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
 
 
@@ -56,3 +56,23 @@ def test_a_file_in_the_place_of_a_folder_that_a_write_needs(tmp_path: Path) -> N
     assert not isinstance(raised.value, MissingObjectError)
     with pytest.raises(MissingObjectError):
         storage.get("refs/a.json")
+
+
+def test_an_object_that_is_deleted_while_it_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If another process deletes the object right after the rename, with its empty folder, the replacement has succeeded."""
+    storage, other = FolderStorage(tmp_path), FolderStorage(tmp_path)
+    storage.put_if_absent("locks/a.json", b"1")
+    sync = publishing.sync_folder
+
+    def deleted_now(folder: Path) -> None:
+        if folder.name == "locks":
+            other.delete("locks/a.json")
+        sync(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "sync_folder", deleted_now)
+        storage.replace("locks/a.json", b"2")
+    assert [*storage.list("locks")] == []
+    assert [*storage.list(".tmp")] == []

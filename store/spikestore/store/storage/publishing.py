@@ -72,8 +72,13 @@ class Publisher:
         def give() -> bool:
             self._make_folders([target.parent])
             named = name(temporary, target)
-            if sync:
-                sync_folder(target.parent)
+            try:
+                if sync:
+                    sync_folder(target.parent)
+            except FileNotFoundError:  # another process deleted the object, and then the empty folder
+                if temporary.exists():
+                    raise
+                # The file was renamed, so there is nothing to repeat.
             return named
 
         return self._again(give)

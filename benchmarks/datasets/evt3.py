@@ -25,7 +25,7 @@ WINDOW = 10_000
 
 
 def evt3_frames(scale: Scale) -> Row:
-    """Speed of a build from an EVT3 file to a committed set, against eventcv and NumPy from the same file to dense frames in memory."""
+    """Speed of a build of a set from an EVT3 file, divided by the speed of eventcv and NumPy, which make dense frames in memory from the same file."""
     from spikestore.pipeline import BuildOptions, preprocess
     from spikestore.pipeline.readers.folder.settings import FolderSettings
     from spikestore.pipeline.sources.folder_sources import make_folder_sources

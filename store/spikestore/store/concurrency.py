@@ -174,7 +174,7 @@ class _Channel(Generic[Item]):
         self._stopped = False
 
     def put(self, item: Item) -> bool:
-        """Add an item at once; then wait until fewer than `depth` items are left to take. Return False if the iterator was closed, else True."""
+        """Add an item at once; then wait until this channel has fewer than `depth` items. Return False if the iterator was closed, else True."""
         with self._changed:
             self._items.append(item)
             del item  # its memory may be reused during the wait

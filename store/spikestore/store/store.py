@@ -200,7 +200,7 @@ class Store:
     def refuse_move(self, name: str, sets: Mapping[str, NamedSet]) -> None:
         """Raise `UsageError` if `point` would need ``move=True`` to point the name at these sets. The sets need not be built yet.
 
-        This method compares neither the digests of sets with equal keys nor the classes; `point` compares both.
+        `point` also compares the digests of sets with equal keys, and the classes of the sets.
         """
         refuse_move(self.storage, self.find, name, sets)
 

@@ -76,7 +76,7 @@ class Reuse:
         return [] if self.name is None else sets_of_name(self._store, self.name, self._requested)
 
     def report_changed_splits(self, wanted: Mapping[str, NamedSet], advice: str = "") -> None:
-        """Log one warning if recordings are in another split in the new sets than in the current sets of the name."""
+        """Log one warning if recordings change their split when the name gets the new sets."""
         ref = None if self.name is None else self._store.ref(self.name)
         if self.name is None or ref is None:
             return

@@ -141,7 +141,7 @@ def _begun(store: Store, wanted: RequestedSet) -> str:
 
 
 def _state(row: dict[str, Any]) -> str:
-    """Return the state of a set as text, and how many of its rows are taken from stored sets: ``to compute, 64 reused``."""
+    """Return the state of a set as text. If rows are copied or computed from stored sets, their number follows: ``to compute, 64 reused``."""
     for how in ("reused", "derived"):
         if row.get(f"{how}_recordings"):
             return f"{row['state']}, {row[f'{how}_recordings']:,} {how}"

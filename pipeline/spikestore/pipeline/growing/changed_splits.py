@@ -1,7 +1,7 @@
-"""Warning about recordings that are in another split in a name's new sets than in its current sets.
+"""Warning about recordings that change their split when a name gets new sets.
 
 If a recipe has `shares` but no `group`, a hash of the path decides the split. With such a recipe, a renamed file may move from
-the training split to the test split. Such moves are reported.
+the training split to the test split.
 """
 
 from __future__ import annotations

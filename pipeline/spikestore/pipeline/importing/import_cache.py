@@ -68,7 +68,7 @@ def import_cache(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FeatureSet:
-    """Store the frames that Tonic's ``DiskCachedDataset`` has cached as a feature set, and return this set.
+    """Store the frames of a cache of Tonic's ``DiskCachedDataset`` as a feature set, and return this set.
 
     Row i is item i of the cache. The key of the set depends on the content of the cache's files and on the transform of the recipe. A
     set that `preprocess` computes from the recordings has another key.

@@ -132,7 +132,7 @@ def put_in_order(
     events : structured array, shape (n_events,)
         Events in the order of time; the same array if it is sorted already.
     order : int64 array, shape (n_events,), or None
-        For each returned event, its position in the argument `events`; None if that was sorted already.
+        For each returned event, its position in the argument `events`; None if `events` is sorted already.
 
     Raises
     ------

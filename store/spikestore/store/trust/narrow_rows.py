@@ -1,8 +1,8 @@
-"""Rows that are checked and narrowed chunk by chunk.
+"""Rows that are checked chunk by chunk, and converted to the dtypes that a caller requests.
 
 `refuse_untrue_rows` reads whole columns several times, and the columns are larger than the processor's cache. The compiled
-loops of this module make the same checks, but on one decoded chunk at a time, while the chunk is in the cache. Only the narrow copy
-is kept. If a check fails, the result is None. The caller then reads the rows again with `FeatureSet.read`, whose error names the
+loops of this module make the same checks, but on one decoded chunk at a time, while the chunk is in the cache. Only the converted
+rows are kept. If a check fails, the result is None. The caller then reads the rows again with `FeatureSet.read`, whose error names the
 fault.
 """
 

@@ -145,7 +145,7 @@ class Manifest(Document):
         return self
 
     def _refuse_impossible_numbers(self) -> None:
-        """Raise `ValueError` if a number of the manifest is impossible: readers choose dtypes and sizes in memory by ``n_bins``, ``max_index`` and ``max_value``."""
+        """Raise `ValueError` if numbers of the manifest are impossible, because readers choose dtypes and sizes of arrays by these numbers."""
         if self.n_bins != max(row.n_bins for row in self.fragments):
             raise ValueError("n_bins must be the largest n_bins of the fragments")
         if self.n_bins > self.transform.max_bins:

@@ -101,7 +101,7 @@ class SparseBatch:
     ----------
     index, value : Tensor, shape (non-zeros,)
         As in `PackedColumns`, but int16 instead of uint16, and int32 instead of uint32, with the same bits. Augmentations of this
-        package make them int64, but keep real values float32.
+        package make both columns int64, but real values stay float32.
     offsets : int64 Tensor, shape (batch + 1,)
         Start of each sample in ``index``, and the end of the last sample.
     lengths, labels, samples : int64 Tensors, shape (batch,)

@@ -92,8 +92,8 @@ def hold_out(
     Parameters
     ----------
     features : FeatureSet or FeatureDataset
-        With a set, the result has row numbers; with a data set, item numbers. Both hold out the same samples if the data set
-        has all rows of the set and no `rebin`.
+        With a set, the result has row numbers; with a data set, item numbers. If the data set has all rows of the set and no
+        `rebin`, the set and the data set give the same held-out samples.
     part : float
         Share of the samples, speakers, … that is held out; above 0 and below 1. At least one sample, speaker, … is held
         out, and at least one stays.

@@ -107,7 +107,7 @@ class CutMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits = several(batch.bits(self.seed, 16), 5)
         partner = self._partners(bits[0], bits[1], self.probability, batch.labels)
         if self.region == "time":
@@ -145,7 +145,7 @@ class EventMix(_LabelMixture):
     other_class: bool = False
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         drawn = several(batch.bits(self.seed, 17), 6 + 7 * GAUSSIANS)
         partner = self._partners(drawn[0], drawn[1], self.probability, batch.labels)
         height = 1 if len(batch.sites) < 3 else batch.sites[-2]
@@ -204,7 +204,7 @@ class Blend(CheckedAugmentation):
         return self.align is not None
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         chance, other, *events = several(batch.bits(self.seed, 18), 4)
         partner = partners(chance, other, self.probability, batch.labels)
         drawn, number = torch.stack(events), event_threshold(1 - float(self.keep))

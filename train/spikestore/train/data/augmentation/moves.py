@@ -58,7 +58,7 @@ class TimeShift(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         shift = whole(batch.bits(self.seed, 1), 2 * self.bins + 1) - self.bins
         return (AugmentationStep(SHIFT, shift * math.prod(batch.sites)),)
 
@@ -81,7 +81,7 @@ class ChannelJitter(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits = batch.bits(self.seed, 2)
         drawn = torch.stack([bits, torch.full_like(bits, self.channels)])
         return (AugmentationStep(JITTER, drawn, size=batch.sites[-1]),)
@@ -106,7 +106,7 @@ class ChannelShift(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         stride, size = axis_of(self.axis, batch.sites)
         bits = batch.bits(self.seed, 8 if self.axis == "x" else 9)
         shift = whole(bits, 2 * self.channels + 1) - self.channels
@@ -140,7 +140,7 @@ class SpatialFlip(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         stride, size = axis_of(self.axis, batch.sites)
         return _mirror(batch.bits(self.seed, 4), self.probability, size, stride=stride, size=size)
 
@@ -158,7 +158,7 @@ class PolarityFlip(ChanceAugmentation):
             logger.warning("PolarityFlip changes nothing, because the frames of this set have one polarity")
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         size, stride = batch.sites[0], math.prod(batch.sites[1:])
         return _mirror(batch.bits(self.seed, 6), self.probability, size, stride=stride, size=size)
 
@@ -170,7 +170,7 @@ class TimeReversal(ChanceAugmentation):
     probability: float = 0.5
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits, stride = batch.bits(self.seed, 7), math.prod(batch.sites)
         return _mirror(bits, self.probability, batch.lengths, stride=stride, size=ANY_LENGTH)
 
@@ -193,7 +193,7 @@ class TimeStretch(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         most = int(self.strength * ONE)
         factor = ONE + whole(batch.bits(self.seed, 12), 2 * most + 1) - most
         return (AugmentationStep(STRETCH, factor, stride=math.prod(batch.sites)),)
@@ -244,7 +244,7 @@ class Rotate(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 14), 2 * most + 1)
@@ -303,7 +303,7 @@ class Shear(CheckedAugmentation):
         )
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         width, height = plane_of(self, batch.sites)
         most = int(self.degrees * _ANGLES)
         angle = whole(batch.bits(self.seed, 21), 2 * most + 1)

@@ -40,7 +40,7 @@ class EventDrop(ChanceAugmentation):
     """Drop each non-zero with the given probability. All events of the non-zero are dropped; `EventThinning` drops single events."""
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits = batch.bits(self.seed, 3)
         number = torch.full_like(bits, threshold(float(self.probability)))
         return (AugmentationStep(DROP, torch.stack([bits, number])),)
@@ -69,7 +69,7 @@ class EventThinning(ChanceAugmentation):
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits = batch.bits(self.seed, 5)
         number = torch.full_like(bits, event_threshold(float(self.probability)))
         if self.levels > 1:
@@ -124,7 +124,7 @@ class TimeMask(CheckedAugmentation):
         )
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         bits = batch.bits(self.seed, 10)
         if self.share is not None:
             share = _share(self.share, self.levels, bits)
@@ -156,7 +156,7 @@ class ChannelMask(CheckedAugmentation):
     probability: float = 1.0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         size = batch.sites[-1]
         refuse(
             self.channels >= size,
@@ -192,7 +192,7 @@ class AreaMask(CheckedAugmentation):
     seed: int = 0
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:
-        """Return one step, with what was drawn for each sample of the batch."""
+        """Return one step, with numbers drawn for each sample of the batch."""
         width, height = plane_of(self, batch.sites)
         level, *centres = several(batch.bits(self.seed, 22), 3)
         share = _share(self.share, self.levels, level)

@@ -116,7 +116,7 @@ class Assembly:
 
     @property
     def only_starts(self) -> bool:
-        """Whether `make` of samples on a GPU only starts a few operations, so that it needs no thread."""
+        """Whether `make` needs no thread for samples on a GPU, because `make` only starts a few operations."""
         return self._on_gpu_device and not self.augment and self._transform is None and not self._sparse
 
     def make(

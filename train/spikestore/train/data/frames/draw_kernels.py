@@ -114,7 +114,7 @@ def uniform_numbers(bits: _Int64s, out: _Float64s) -> None:
 def draw_masks(bits: _Int64s, widths: _Int64s, sizes: _Int64s, number: int, out: _Int64s) -> None:
     """Fill `out` with a random mask for each sample: ``widths[i]`` adjacent time bins or sites out of ``sizes[i]``, for sample i.
 
-    Each mask is one number, as `mask_of` makes it from the first time bin or site and the width. A mask is empty with the probability
+    Each mask is one number, which encodes the first time bin or site and the width; see `mask_of`. A mask is empty with the probability
     1 - `number` / 2^53.
     """
     for sample in range(len(bits)):
@@ -197,7 +197,7 @@ def draw_partners(
 def draw_regions(bits: _Int64s, lengths: _Int64s, height: int, width: int, out: _Float64s) -> None:
     """Fill `out`, shape (samples, 1 + 7 × Gaussians), with one region per sample.
 
-    A region has the places at which the density of a mixture of Gaussians is above a threshold. The first column is this
+    A region is the set of places at which the density of a mixture of Gaussians is above a threshold. The first column is this
     threshold: the density at a drawn place. Then each Gaussian has seven columns: weight, centre (time bin, y, x) and
     1 / (2 · variance) (time bin, y, x). A region uses at least two Gaussians; the weight of unused Gaussians is 0.
 

@@ -98,7 +98,7 @@ class SamplePointers:
     def begin_fill(
         self, frames: npt.NDArray[np.float32], parallel: ParallelFor, steps: Sequence[AugmentationStep] = ()
     ) -> Callable[[], npt.NDArray[np.float64]]:
-        """Begin to write the dense frames. Return a function that waits until the frames are written, with the result and errors of `fill`."""
+        """Begin to write the dense frames, and return a function. This function waits until the frames are written; its result and errors are those of `fill`."""
         places = self.lengths * math.prod(self.sites)
         columns = columns_of_steps(steps) if steps else None
 

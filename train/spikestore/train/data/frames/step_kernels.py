@@ -84,7 +84,7 @@ def move(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Move or drop `count` non-zeros of a sample: see `AugmentationStep`, with stride `a`, size `b`, height `c`; `own` and `second` are from ``drawn``."""
+    """Move or drop the first `count` non-zeros of a sample; see `AugmentationStep`. `a`, `b` and `c` are the step's stride, size and height; `own` and `second` are the sample's numbers in the two rows of ``drawn``."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == SHIFT:
         for k in range(count):
@@ -238,7 +238,7 @@ def span_of(mask: int, stride: int, index: npt.NDArray[Any]) -> tuple[int, int]:
 
 @compiled
 def keep_span(mask: int, stride: int, inside: bool, at: _Int64s, amount: _Float64s, count: int) -> int:
-    """If `inside` is true, keep only the non-zeros in the time bins of `mask`; otherwise set the amounts of these non-zeros to 0. Return the new `count`. `at` must ascend."""
+    """If `inside` is true, keep only the non-zeros whose time bin is in `mask` (see `mask_of`); otherwise set the amounts of these non-zeros to 0. Return the new `count`. `at` must ascend."""
     first, end = span_of(mask, stride, at[:count])
     if not inside:
         amount[first:end] = 0.0

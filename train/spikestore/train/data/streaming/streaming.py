@@ -77,7 +77,7 @@ class Stream:
     Raises
     ------
     UsageError
-        Samples are shuffled, and there are more ranks than lanes. A lane is a sequence of spans of rows; each rank needs one.
+        Samples are shuffled, and there are more ranks than lanes. A lane is a sequence of spans of rows; each rank needs a lane.
     """
 
     def __init__(

@@ -295,7 +295,7 @@ class _BatchSlices:
         return self._like.new_zeros(-(-batch // self.group), self._inputs, -(-neurons // PAD) * PAD)
 
     def __iter__(self) -> Iterator[tuple[slice, slice, Tensor]]:
-        """Yield, for each part of the batch, the slice of its samples, the slice of `weights` for these samples, and memory for their gradient w.r.t. the layer's output."""
+        """Yield three things for each part of the batch: the slice of its samples; the slice of `weights` for the groups of these samples; and memory for the gradient w.r.t. the layer's output."""
         memory = torch.empty_like(self._like[: self._rows], memory_format=torch.contiguous_format)
         for start in range(0, len(self._like), self._rows):
             rows = slice(start, min(start + self._rows, len(self._like)))

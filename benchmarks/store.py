@@ -303,7 +303,7 @@ def put_large(store: Any, fragments: int) -> None:
 
 
 def listing(bench: Bench) -> list[Row]:
-    """Number of requests of ``ls`` in a store with many sets, minus the number of sets. All sets together have four names and four transforms."""
+    """Count the requests of ``ls`` in a store with many sets, and subtract the number of sets. The store has four names and four transforms."""
     from tests.store.s3_server import requests
 
     from spikestore.store import FeatureSet, Store

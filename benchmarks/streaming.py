@@ -70,7 +70,7 @@ def read_narrow(bench: Any) -> Row:
 def read_in_two_threads(bench: Any) -> Row:
     """Compare the speed of two threads that read spans of 128 rows in narrow dtypes with that of one thread.
 
-    The ratio is below 2 because of Python's lock (GIL): two processes that read at the same time do not slow each other.
+    The ratio is below 2 because of Python's lock (GIL). Two processes share no lock, and do not slow each other.
     """
     from spikestore.store.columns.packed_size import narrow_dtypes
 

@@ -1,1 +1,1 @@
-"""Networks of neurons against peers: ``python -m benchmarks.iaf``."""
+"""Speed of networks of neurons, compared with other libraries: ``python -m benchmarks.iaf``."""

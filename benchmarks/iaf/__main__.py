@@ -1,4 +1,4 @@
-"""Networks of neurons against other libraries: ``python -m benchmarks.iaf [--size small|full] [--device cpu|cuda] [--json FILE]``.
+"""Speed of networks of neurons, compared with other libraries: ``python -m benchmarks.iaf [--size small|full] [--device cpu|cuda] [--json FILE]``.
 
 The network of the blog post (docs/seed.md) has 100 inputs, three layers of 128 neurons and 35 outputs. It runs with batches of 128, 250 time steps and
 float32, on frames as dense as those of cochlea recordings. A convolutional network runs on frames of N-MNIST's shape. Against

@@ -56,7 +56,7 @@ def run_epoch(network: Any, batches: Iterator[Any], count: int, whole: int, *, a
 
 
 def scaled_up(early: float, total: float, count: int, whole: int, *, at_once: int) -> float:
-    """Return the estimated seconds of `whole` batches.
+    """Return the estimated time of `whole` batches, in seconds.
 
     `early` is the time of the first `at_once` batches, and `total` the time of the first `count` batches.
 

@@ -329,7 +329,7 @@ class FeatureSet:
         return self._build.record(fragment)
 
     def record_bytes(self, fragment: int) -> bytes:
-        """Return the bytes of a fragment's record. Raise `DamagedError` if the record is missing, or if its SHA-256 is not that in the manifest."""
+        """Return the bytes of a fragment's record. Raise `DamagedError` if the record is missing, or if its SHA-256 differs from the hash in the manifest."""
         return self._build.record_bytes(fragment)
 
 

@@ -239,7 +239,7 @@ def _why_not(find: Find, pin: Pin, requested: NamedSet) -> str | None:
 
 
 def _lost(before: Source, after: Source) -> str | None:
-    """Return why `after` is no extension of `before`: it lacks recordings, or reads them in another way. None if it is an extension."""
+    """Return why `after` is no extension of `before`: `after` lacks recordings, or reads recordings in another way. None if `after` is an extension."""
     if before.dataset != after.dataset:
         return f"it has recordings of {before.dataset}, not {after.dataset}"
     if after.limit is not None and (before.limit is None or after.limit < before.limit):
@@ -275,7 +275,7 @@ def _lost(before: Source, after: Source) -> str | None:
 def _lost_items(before: ItemContent, after: ItemContent) -> str | None:
     """Return a text about items of `before` that `after` may lack, or None if `after` has all of them.
 
-    Items are compared by their hashes. If some parts have no hashes, the result is a text that names other possible differences.
+    Items are compared by their hashes. If a part of `before` or `after` has no hashes, the text names all possible differences.
     """
     hashes = []
     for content in (before, after):

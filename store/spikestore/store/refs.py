@@ -32,7 +32,7 @@ Pins = Mapping[str, Pin]
 
 
 class LogEntry(NamedTuple):
-    """An entry in the log of a name, without its content."""
+    """Name and number of an entry in the log of a name; the content of the entry is not read."""
 
     name: str
     number: int

@@ -113,10 +113,10 @@ def test_rows_choose_items(features: FeatureSet, whole: str) -> None:
 
 
 def test_a_partition_chooses_items(features: FeatureSet) -> None:
-    """It is chosen by name; packed columns have no store to look the name up."""
+    """A partition is chosen by name; packed columns have no store to look the name up."""
     with pytest.raises(LookupError, match="no partition 'half'"):
         FeatureDataset(features, rows="half:a")
-    with pytest.raises(UsageError, match=r"pass partition_rows\(features, rows\)"):
+    with pytest.raises(UsageError, match=r"pass rows=partition_rows\(features, 'half:a'\)"):
         FeatureDataset(pack(features), rows="half:a")
 
 

@@ -59,9 +59,9 @@ class FinerRows(FormerRows):
         return {"transform_key": self.finer.address.transform_key, "digest": self.finer.digest}
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return those of `rows` that can be made from the finer set; see `FormerRows.read`.
+        """Return the rows of the range `rows` that can be computed from the finer set; see `FormerRows.read`.
 
-        The labels and columns of these rows are already those of the new set.
+        Both sets have the same source, so labels and the reader's columns are already right for the new set.
         """
         runs, problems = FormerRows.read(self, rows)
         return [

@@ -287,7 +287,7 @@ def _streamed(
 def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
-    """Read rows from their recordings. Return a dict from the first row of each range to its part; and the skipped rows."""
+    """Read rows from their recordings. Return the part of each range, in a dict whose keys are the first rows of the ranges; and the skipped rows."""
     rows, skipped = _missing_rows(job, reader, missing)
     return {first: NewPart(columns, job.plan.layout) for first, columns in rows.items()}, skipped
 
@@ -324,7 +324,7 @@ def _with_missing_rows(
 def _missing_rows(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, SampleColumns], list[SkippedRow]]:
-    """Read rows from their recordings. Return a dict from the first row of each range to its columns, in the stored dtypes; and the skipped rows."""
+    """Read rows from their recordings. Return the columns of each range, in the stored dtypes, in a dict whose keys are the first rows of the ranges; and the skipped rows."""
     if not missing:
         return {}, []
     columns, skipped = transform_spans(job, reader, missing)

@@ -70,7 +70,8 @@ def find_former_rows(
     store : Store
         The store.
     named : sequence of FormerSet
-        The sets to which the new set's name refers before the build. The set of the new set's split is searched first. If no set in `named` has rows of the new set, other sets of the store are searched.
+        The sets to which the name of the new set refers before the build. The set of the same split as the new set is searched
+        first. If no set in `named` has rows of the new set, other sets of the store are searched.
     source, transform, layout : Source, Transform and Layout
         Source, transform and layout of the new set. In the source, each recording is one file.
     samples : int

@@ -106,7 +106,7 @@ class FileTree:
         Raises
         ------
         SourceNotFoundError
-            There are files, but none in one of `folders`: the archive was not unpacked completely.
+            At least one of `folders` has no file, although other folders have files: the archive was not unpacked completely.
         SourceError
             A folder cannot be listed.
         """

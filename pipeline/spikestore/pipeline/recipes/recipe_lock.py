@@ -51,7 +51,7 @@ def lock_path(recipe: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class LockFile:
-    """The lock of a recipe.
+    """Path of the lock of a recipe, and whether a build writes the lock.
 
     Attributes
     ----------

@@ -85,7 +85,7 @@ def make_report(
         The sets, as ``Store.splits`` returns them.
     data : Path or str, optional
         Folder with the recordings. With it, the report also has rasters of events, the resolution of the time stamps, and
-        results for time bins that are shorter than those of the sets.
+        results for time bins that are shorter than the time bins of the sets.
     progress : callable, optional
         Called as ``progress(samples_done, samples_total, split)``.
 
@@ -94,7 +94,7 @@ def make_report(
     UsageError
         All recordings of a split were skipped.
     DamagedError
-        A stored object differs from the committed one.
+        A stored object differs from the committed object.
     SourceNotFoundError, SourceError
         `data` does not have the recordings of the sets.
     """

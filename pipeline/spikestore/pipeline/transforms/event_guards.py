@@ -88,7 +88,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Returns
     -------
     structured array, shape (n_events,)
-        ``t`` as int64, or unchanged if it is floating-point; ``x``, ``y``, ``p`` as int64.
+        ``t`` as int64, or in its own floating-point type; ``x``, ``y``, ``p`` as int64.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def check_integrable(events: Events, spec: EventDownsampling, *, origin: Origin)
     ------
     RecordingError
         A time is not an integer or is out of range, an event is outside the sensor, or, with ``differentiator_time_bins``, no
-        event is later than the first step.
+        time is greater than ``spec.step`` (µs).
     """
     if events["t"].dtype.kind == "f":
         problem = f"{origin.name}: {spec.op} needs whole times in µs, got {events['t'].dtype}"

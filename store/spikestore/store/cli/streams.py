@@ -6,8 +6,8 @@ raises an error, and raises the same error again at the end of the process. In t
 1. a closed descriptor 0, 1 or 2 is opened on the null device: otherwise a file of a store could get this number, and C
    libraries would write their messages into the file;
 2. text that cannot be written is dropped, and :class:`LenientStream` records the error;
-3. a stream in non-blocking mode, as some terminals and services leave it, waits for its reader until the command ends: Python
-   would drop what does not fit, without an error;
+3. a stream in non-blocking mode (some terminals and services set this mode) is in blocking mode while the command runs. In
+   non-blocking mode, Python would drop text without an error if the reader of the stream is slow;
 4. a character that the stream's encoding lacks is written as an escape, so that a line can name any file.
 """
 

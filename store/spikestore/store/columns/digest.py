@@ -3,11 +3,11 @@
 Digest and check are computed from the *canonical bytes* of each block of 64 rows of the whole set: column after column in canonical order,
 rows in order, little-endian, without padding or separators. The columns ``start`` and ``check`` are not hashed.
 
-- the **digest** is the SHA-256 of several hashes: that of a head (layout, number of samples, skipped rows), then that of each block. It
-  identifies the content: it does not depend on plan, codec, executor, number of workers or provenance;
+- the **digest** is the SHA-256 of several hashes: the SHA-256 of a head (layout, number of samples, skipped rows), then the SHA-256 of
+  each block. It identifies the content: it does not depend on plan, codec, executor, number of workers or provenance;
 - **check** contains XXH3-64 of each block, seeded with the set's keys and the block's number. Every read computes the hashes of
   its blocks again and compares them with ``check``. So a read detects values that were changed, lost or exchanged, and fragments
-  that were replaced by those of another set.
+  that were replaced by fragments of another set.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class FragmentEncoder:
         return EncodedFragment(concatenate(self._samples), facts, encoded, self._sites.range)
 
     def _hash(self, parts: list[SampleColumns]) -> None:
-        """Hash rows that begin at the start of a block. They must form whole blocks, but the last block of the fragment may be shorter."""
+        """Hash rows that begin at the start of a block. The rows must form whole blocks, but the last block of the fragment may be shorter."""
         layout = self._plan.layout
         small = concatenate(without_values(dict(part.in_order(layout)), layout) for part in parts)
         columns: dict[str, npt.NDArray[Any]] = dict(small.in_order(layout))

@@ -40,7 +40,7 @@ def packed_bytes(manifest: Manifest) -> int:
 def default_window(manifest: Manifest) -> int:
     """Return the number of samples among which a streamed epoch shuffles.
 
-    The packed samples fit into `WINDOW_BYTES`. The number is at least one block (64) and at most `WINDOW_SAMPLES`.
+    The number is as large as `WINDOW_BYTES` of packed samples allow, but at least one block (64) and at most `WINDOW_SAMPLES`.
     """
     held = int(WINDOW_BYTES / (packed_bytes(manifest) / manifest.samples))
     return max(BLOCK, min(WINDOW_SAMPLES, held))

@@ -60,7 +60,7 @@ class CopyDestination:
             )
 
     def read(self, path: str, sha256: str, size: int | None = None) -> bytes:
-        """Return an object that the destination had before the copy; raise `ConflictError` if its hash differs, or its size if `size` is not None."""
+        """Return an object that the destination had before the copy; raise `ConflictError` if the object has another hash than `sha256`, or another size than `size` (None: any size)."""
         data = self._storage.get(path) if size in {None, self._present[path]} else b""
         if sha256_hex(data) != sha256:
             raise self._conflict(path)

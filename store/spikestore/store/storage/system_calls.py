@@ -36,7 +36,7 @@ def set_mode(handle: int, mode: int) -> None:
 
 
 def read_at(handle: int, count: int, offset: int) -> bytes:
-    """Return up to `count` bytes at `offset`. Threads must not share a handle: on Windows, which has no ``pread``, its position changes."""
+    """Return up to `count` bytes at `offset`. Threads must not share a handle, because on Windows (without ``pread``) a read moves the position of the handle."""
     if hasattr(os, "pread"):
         return os.pread(handle, count, offset)
     os.lseek(handle, offset, os.SEEK_SET)

@@ -84,7 +84,7 @@ class CheckedReader:
     ) -> NarrowRows:
         """Return rows with ``index`` and ``value`` in `dtypes`, which must hold the manifest's ``max_index`` and ``max_value``.
 
-        The result is that of `NarrowReader.read`; the errors are those of this class's `read`.
+        For the result, see `NarrowReader.read`. For the errors, see `read`.
         """
         self._refuse_giant(rows.fragment)
         reader = self._narrow

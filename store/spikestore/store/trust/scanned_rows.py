@@ -110,7 +110,7 @@ class ScannedRows:
         Yields
         ------
         tuple of int and array
-            Position of the chunk's first value, counted as in `offsets`, and the values. The array is valid until the next chunk is requested.
+            Position of the chunk's first value among the values of these rows, and the values of the chunk. The array is valid until the next chunk is requested.
 
         Raises
         ------

@@ -87,8 +87,8 @@ def repair(
     rows : callable, optional
         Recomputes a fragment for which neither the store nor `upstream` has valid objects.
     rewrite : bool
-        Store new bytes and a new manifest if the rows are correct, but this installation encodes them in other bytes than the
-        committed ones.
+        If this installation encodes the correct rows as other bytes than the committed bytes, store the new bytes and a new
+        manifest.
     threads : int
         Number of fragments that are recomputed in parallel; each fragment needs the memory of a build task.
     progress : callable, optional
@@ -97,7 +97,7 @@ def repair(
     Raises
     ------
     ConflictError
-        The upstream has a set of these keys with another digest, or the recomputed rows differ from the committed ones.
+        The upstream has a set of these keys with another digest, or the recomputed rows differ from the committed rows.
     StoreError
         A storage fails, the store is not writable, or the manifest of the upstream is damaged.
     """
@@ -306,8 +306,8 @@ class _Repair:
             return
         done.reason = (
             f"the rows were {how}, but this installation encodes them as other bytes, because its version of zarr, numcodecs or pcodec "
-            "is not the version of the build: pass --from with a store that has this build, or pass --rewrite to store the "
-            "new bytes. The digest and all names stay the same"
+            "is not the version of the build: pass --from with a store that has the committed bytes, or pass --rewrite to "
+            "store the new bytes. The digest and all names stay the same"
         )
 
     def _promise_digest(self, rewritten: dict[int, FragmentRows]) -> bool:

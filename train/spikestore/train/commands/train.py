@@ -67,9 +67,10 @@ def train(
     """Train a network on feature sets; resume a run that was interrupted.
 
     Checkpoints last.pt and best.pt, and scalars for TensorBoard, are written to the run's folder. If torchrun starts
-    several processes, each process trains on its share of every batch. The result is that of a single process, up to
-    rounding. There are two exceptions: augmentations that mix samples, because each process mixes only samples of its own
-    share; and the precision float16, because several processes may skip other steps than a single process.
+    several processes, each process trains on its share of every batch. The result equals the result of a single
+    process, up to rounding. There are two exceptions: augmentations that mix samples, because each process mixes only samples
+    of its own share; and the precision float16, because steps whose gradients overflow are skipped, and the number of
+    processes affects which gradients overflow.
 
     Examples
     --------

@@ -39,14 +39,14 @@ def absent_attribute(name: str) -> str:
 
 
 def refuse_loader_arguments(others: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise an error for the first of `others`; if torch's DataLoader has this argument, the message names a replacement.
+    """Raise an error for the first of the unknown arguments `others`; do nothing if `others` is empty.
 
     Raises
     ------
     UsageError
-        torch's DataLoader has the argument.
+        torch's DataLoader has the argument; the message names a replacement.
     TypeError
-        torch's DataLoader does not have the argument.
+        torch's DataLoader does not have the argument; the message may suggest a similar argument in `known`.
     """
     refuse_arguments("FeatureLoader", others, _INSTEAD, known)
 

@@ -276,7 +276,7 @@ def packed_positions(columns: PackedColumns, rows: npt.ArrayLike | None) -> Rows
     if isinstance(rows, str):
         raise UsageError(
             f"rows is {rows!r}, a part of a partition, but packed columns cannot read partitions from the store: pass "
-            "partition_rows(features, rows)"
+            f"rows=partition_rows(features, {rows!r})"
         )
     skipped = np.setdiff1d(np.arange(columns.set_rows), columns.rows)
     return np.searchsorted(

@@ -73,7 +73,7 @@ def build_network(
     height: int | None = None,
     width: int | None = None,
 ) -> nn.Sequential:
-    """Return a new network; parameters and ``state_dict`` are the same for every backend.
+    """Return a new network; its parameters and its ``state_dict`` do not depend on the backend.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ class Neuron:
         Float32, shape ().
     reset : float or None
         If `to_zero` is false: number that a spike subtracts from the membrane potential; None means the threshold. If `to_zero`
-        is true: Sinabs' ``reset_value``, usually 0. Each step first sets to zero the potentials of the neurons that spiked. Then
-        it adds this number to the potentials of all neurons, as Sinabs does.
+        is true: Sinabs' ``reset_value``, usually 0. In each step, the potentials of the neurons that spiked are set to zero. Then
+        ``reset`` is added to the potentials of all neurons, as in Sinabs.
     to_zero : bool
         Whether a spike sets the membrane potential to zero instead of subtracting.
     minimum : Tensor or None

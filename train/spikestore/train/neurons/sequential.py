@@ -58,8 +58,8 @@ def watch_spikes(
     watch : callable
         Called with the layer and its spikes. The callable must not change the spikes; its result is ignored.
     on_device : bool
-        True: a CUDA graph can replay `watch`. Then `watch` must do nothing but change tensors on the device in place: the
-        same tensors in each call, and never the spikes. False: steps of the network are not replayed.
+        True: a CUDA graph can replay `watch`. Then `watch` may only change tensors on the device, in place. Each call
+        must change the same tensors, and must not change the spikes. False: steps of the network are not replayed.
 
     Returns
     -------

@@ -173,7 +173,7 @@ class CochleaReader(HDF5Reader):
     ) -> list[Sequences]:
         """Read recordings one by one, after reading all at once has failed; add the unreadable recordings to `unreadable`.
 
-        If no recording with events can be read, or if each recording can be read alone, raise the error of a damaged or truncated file.
+        If no recording with events can be read, or if each recording can be read alone, raise the error for a damaged or truncated file (`LayoutError`).
         """
         rows: list[list[Sequences]] = []
         for row in range(start, stop):

@@ -129,7 +129,7 @@ def _refuse_text(name: str, file: str, text: str) -> None:
 
 
 def _report_numbers(name: str, given: Mapping[str, str]) -> None:
-    """Log one line if only some values of a column are numbers. All values are then stored as texts, perhaps because of a typo."""
+    """Log one line if only some values of a column are numbers. All values are then stored as texts. The cause may be a typo in a number."""
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(

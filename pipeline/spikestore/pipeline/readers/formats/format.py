@@ -82,7 +82,7 @@ class Format:
             raise MissingExtraError(f"{file}: {error.message}", **error.details) from None
 
     def n_events(self, size: int) -> int:
-        """Return the estimated number of events in a file of `size` bytes; an upper limit if `is_least` is true."""
+        """Return the estimated number of events in a file of `size` bytes. If `is_least` is true, the file cannot have more events."""
         return int(size / self.bytes_per_event)
 
 

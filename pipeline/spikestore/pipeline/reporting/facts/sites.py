@@ -1,4 +1,4 @@
-"""Event rate of each channel or pixel, or its mean value for frames of real numbers; and the silent and hot channels or pixels."""
+"""Event rate of each channel or pixel (for frames of real numbers, the mean value), and which channels or pixels are silent or hot."""
 
 from __future__ import annotations
 

@@ -320,7 +320,7 @@ def costs(columns: Sequence[Mapping[str, Any]]) -> Chart:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Chart:
-    """Return a chart of a confusion matrix: a cell shows the share of a true class that was predicted as the class of its column."""
+    """Return a chart of a confusion matrix: rows are true classes, columns are predicted classes, and a cell shows the share of the row's samples for which the column's class was predicted."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     rows = [

@@ -64,12 +64,13 @@ class Mixture:
 class AugmentationStep:
     """One step of an augmentation, as numbers for the samples of a batch.
 
-    A coordinate of an axis is ``index // stride % size``; x has `size` places, and y has `height` places. Where random bits are
-    compared with a number, the bits are read as one whole number. The kinds are:
+    The coordinate along an axis is ``index // stride % size``. In steps that use both x and y, `size` is the number of places
+    along x, and `height` the number of places along y. Where random bits are compared with a number, the bits are read as one
+    whole number. For ``JITTER``, ``DROP`` and ``THIN``, the first row of `drawn` has the random bits of the sample. The kinds are:
 
     - ``SHIFT``: add `drawn` to the index; drop what leaves the sample.
     - ``JITTER``: move each non-zero along x by a whole number from -n to n, where n is in the second row of `drawn`;
-      stop at the edge. The first row of `drawn` has the random bits of the sample, for ``JITTER``, ``DROP`` and ``THIN``.
+      stop at the edge.
     - ``DROP``: drop a non-zero if the number that 53 random bits form is below the number in the second row of `drawn`.
     - ``THIN``: drop each event of a count if the number that 21 random bits form is below the number in the second row of `drawn`
       (`events_below`).

@@ -58,7 +58,7 @@ _Float64s = npt.NDArray[np.float64]
 
 @compiled
 def _capacity(counts: _Int64s, room: _Int64s, numbers: _Int64s, drawn: _Int64s) -> int:
-    """Return the largest number of non-zeros that any valid sample of a batch can have after the steps. Arguments are those of `fill_augmented_frames`."""
+    """Return the largest number of non-zeros that one read of a valid sample can have, including added noise. For the arguments, see `fill_augmented_frames`."""
     most = 0
     for sample in range(len(counts)):
         if counts[sample] <= room[sample]:

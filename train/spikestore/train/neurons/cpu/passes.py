@@ -138,7 +138,7 @@ def run_job(
 
 
 def modes_of(neuron: Neuron) -> tuple[bool, bool, bool, bool]:
-    """Return the arguments with which `forward_task` is called for `neuron`."""
+    """Return the arguments `single`, `by_product`, `bounded` and `to_zero` of `forward_task` for `neuron`."""
     product = not neuron.single and _is_power_of_two(float(neuron.threshold))
     return neuron.single, product, neuron.minimum is not None, neuron.to_zero
 

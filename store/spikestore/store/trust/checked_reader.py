@@ -82,7 +82,7 @@ class CheckedReader:
     def read_narrow(
         self, rows: RowRange, dtypes: tuple[np.dtype[Any], np.dtype[Any]], empty: Empty = np.empty
     ) -> NarrowRows:
-        """Return rows with ``index`` and ``value`` in `dtypes`, which must hold the manifest's ``max_index`` and ``max_value``.
+        """Return rows with ``index`` and ``value`` in `dtypes`. These dtypes must be large enough for the manifest's ``max_index`` and ``max_value``.
 
         For the result, see `NarrowReader.read`. For the errors, see `read`.
         """

@@ -90,7 +90,7 @@ def repair(
         If this installation encodes the correct rows as other bytes than the committed bytes, store the new bytes and a new
         manifest.
     threads : int
-        Number of fragments that are recomputed in parallel; each fragment needs the memory of a build task.
+        Number of fragments that are recomputed in parallel; each fragment needs as much memory as a task of a build.
     progress : callable, optional
         Called as ``progress(done, total)``: with bytes while the set is verified, then with fragments.
 

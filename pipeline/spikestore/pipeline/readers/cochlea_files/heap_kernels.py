@@ -42,7 +42,7 @@ def _size(window: Bytes, at: int) -> Any:
 def _walk(window: Bytes, start: int, stop: int, seen: Integers, where: Integers, walk: int) -> bool:
     """Set ``where[i]`` to the start of object i, and ``seen[i]`` to `walk`, for each object of an HDF5 heap collection; return False if the collection is damaged.
 
-    `walk` must be another number at each call, so that ``seen`` need not be cleared.
+    `walk` must be a new number at each call; then ``seen`` need not be cleared between calls.
     """
     at, free = start + HEAD, np.int64(0)
     while stop - at >= HEAD:

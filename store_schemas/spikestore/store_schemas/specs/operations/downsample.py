@@ -15,8 +15,8 @@ class Downsample(Spec):
     """Multiply time stamps and coordinates by factors, like ``tonic.transforms.Downsample``. For integers, the results are truncated.
 
     In Tonic, a tuple as ``time_factor`` means a random factor. This operation rejects a tuple, because random operations belong
-    in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y). Their
-    quotient is stored as ``spatial_factor``, so both forms have the same key.
+    in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y). Then
+    ``target_size`` divided by ``sensor_size`` is stored as ``spatial_factor``, so both forms have the same key.
     """
 
     op: Literal["downsample"] = "downsample"

@@ -34,7 +34,7 @@ def against_annbatch_64(bench: Any) -> Row:
 
 
 def against_annbatch_128(bench: Any) -> Row:
-    """Compare residence ``stream`` with annbatch, if annbatch reads runs of 128 samples, like our loader."""
+    """Compare `stream` with annbatch, which reads runs of 128 samples."""
     return _against_annbatch(bench, Row("stream_vs_annbatch_runs_of_128", 1.2, 1.5), 128)
 
 

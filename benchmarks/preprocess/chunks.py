@@ -88,7 +88,7 @@ def by_chunk(bench: Bench, recordings: int) -> Iterator[dict[str, Any]]:
 
 
 def _encoded(values: Any, order: int, chunk: int) -> Iterator[int]:
-    """Yield the bytes of an encoded chunk, including its checksum, for three ways to fill the chunk after `values`."""
+    """Yield the size of an encoded chunk with its checksum, in bytes, for each of three ways to fill the rest of the chunk after `values`."""
     import numpy as np
     from pcodec import ChunkConfig, DeltaSpec, PagingSpec, standalone
 

@@ -58,7 +58,7 @@ class NamedSet(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A split that changes if its name moves: the split then refers to another set, or is removed.
+    """Change of one split if a name moves: the split then refers to another set, or is removed from the name.
 
     Attributes
     ----------

@@ -223,7 +223,7 @@ class Upstreams:
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return the path of `folder`, a text from the file `origin`. A relative path starts at the folder that contains this file.
+    """Return the path of the folder that the file `origin` names as `folder`. A relative path starts at the folder of `origin`.
 
     If `origin` is None, a relative path stays as it is.
     """

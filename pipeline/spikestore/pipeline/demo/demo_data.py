@@ -112,7 +112,7 @@ def write_demo_data(
 
 
 def _archive(path: Path) -> Path:
-    """Return the path next to `path` where Tonic requires an archive."""
+    """Return the path of the archive that Tonic requires next to the file `path`."""
     return path.with_name(path.name + ".zip")
 
 

@@ -97,7 +97,7 @@ class FormerRows:
         return replace(self, set_of=self.set_of[own], row_of=self.row_of[own], first_row=rows.start)
 
     def read(self, rows: range) -> tuple[list[RowRun], list[str]]:
-        """Return those of the rows `rows` of the new set that the committed sets have.
+        """Return the rows with the numbers `rows` in the new set; rows that no committed set has are left out.
 
         Returns
         -------

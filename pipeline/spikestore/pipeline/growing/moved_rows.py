@@ -41,7 +41,7 @@ class _Run(NamedTuple):
 
 
 def moved_parts(former: FormerRows, rows: range, with_labels: WithLabels) -> dict[int, FormerPart] | None:
-    """Return the parts of a new set's `rows` that former sets have, by the first row of each part.
+    """Return the parts of a new set's `rows` that former sets have; each key is the first row of a part.
 
     The rows of a part follow each other in one fragment of a former set.
 

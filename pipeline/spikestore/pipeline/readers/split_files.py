@@ -32,7 +32,7 @@ class SplitFiles(Protocol):
         """
 
     def present(self, root: Path) -> list[Path]:
-        """Return the existing files of a `NamedFiles`, or the folder of a `FileTree` that has recordings."""
+        """Return the existing files of a `NamedFiles`, or the folder of a `FileTree` if recordings are in it; an empty list if there are none."""
 
     def archives(self, root: Path) -> list[Path]:
         """Return the paths of the downloaded archives in `root`, without empty files."""

@@ -34,7 +34,7 @@ from spikestore.store_schemas.specs.transform import Transform
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """The events of one recording that reach the frames; operations of other packages are ignored.
+    """The events of one recording that reach the frames. Operations of other packages are not applied.
 
     Attributes
     ----------
@@ -171,8 +171,8 @@ def with_bins(transform: Transform, factor: float) -> Transform:
 def _raster(events: Events, transform: Transform, *, has_y: bool, sort: bool) -> Raster:
     """Return times, x and polarities of those events of a recording that reach the frames. Times are in ms from the start of the first bin.
 
-    Times and x are those in the recording, before operations change them. But event_downsampling makes new events, which have the
-    x of the smaller sensor.
+    Operations that drop events are applied. But times and x are not scaled or shifted by operations. Only the new events that
+    event_downsampling makes have the x of the smaller sensor.
 
     Operations of other packages are not applied, so that a report can be made if such a package is missing.
     """

@@ -1,6 +1,6 @@
 """Recordings of a map-style data set; for torch's `Subset` and `ConcatDataset`, the recordings of the data sets inside them.
 
-A subclass of `Subset` or `ConcatDataset` may return any items, so the data sets inside it are not used.
+A subclass of `Subset` or `ConcatDataset` may return any items, so it counts as one data set: the data sets inside it are not used.
 """
 
 from __future__ import annotations

@@ -21,9 +21,9 @@ from spikestore.store_schemas.specs.transform import Transform
 
 
 class FloatColumns:
-    """Computes the samples of ordinary recordings, with the same bits as `NumpyChain`, but faster. `NumpyChain` must compute other recordings.
+    """Computes the samples of ordinary recordings, with the same bits as `NumpyChain`, but faster. `NumpyChain` computes all other recordings.
 
-    The times of an ordinary recording are whole and sorted, and its events are inside the sensor.
+    Ordinary recordings have whole numbers as times, which are sorted, and all events are inside the sensor.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A transform in plain NumPy, for single recordings; it rejects events for which Tonic's result is not defined.
 
 For valid recordings, frames of counts equal Tonic's (or SpikingJelly's), integer for integer; invalid recordings raise an error. `FusedChain` calls
-this chain for recordings that its compiled pass marks as unusual, and for all recordings in two cases: if ``to_frame`` has
-``event_count`` or ``n_event_bins``, and if an operation has no compiled code. The steps:
+this chain for recordings that its compiled pass marks as unusual. `block_chain` uses this chain for transforms that `FusedChain`
+does not support, for example ``to_frame`` with ``event_count`` or ``n_event_bins``. The steps:
 
 1. Check and widen the events (`event_guards`); no array of the caller changes.
 2. Apply each operation before ``to_frame`` (`event_operations`). All operations keep times sorted.

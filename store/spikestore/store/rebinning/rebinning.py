@@ -1,8 +1,8 @@
 """Rows of a coarse feature set, computed from the rows of a fine set (docs/decisions/0070-coarse-rows-from-fine-ones.md).
 
 Each coarse time bin consists of `Rebinning.bins` consecutive fine time bins. Each coarse site consists of some fine sites. So
-each coarse count is a sum of fine counts. An event that is in no fine bin, for example
-after the last complete one, is not stored. If its time belongs to a coarse bin, the coarse row lacks the event.
+each coarse count is a sum of fine counts. The fine set does not contain events that are in no fine bin, for example
+events after the last complete fine bin. So the coarse row lacks these events, even if their times are in a coarse bin.
 `Rebinning.has_all_events` tells which rows certainly have all events.
 """
 

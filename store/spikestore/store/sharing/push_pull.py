@@ -147,7 +147,7 @@ def copy_named(
 
 
 def _copy_partitions(features: FeatureSet, destination: NamedSets) -> None:
-    """Copy the partitions of a set's source. Log a warning instead if a partition is damaged, or if the destination has a different partition of its name."""
+    """Copy the partitions of a set's source. Log a warning instead if a partition is damaged, or if the destination has a different partition with the same name."""
     for _, name, partition in all_partitions(features.storage, features.address.source_key):
         try:
             if isinstance(partition, StoreError):

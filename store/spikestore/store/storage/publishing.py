@@ -141,7 +141,7 @@ class Publisher:
 
 
 def rename(temporary: Path, target: Path) -> bool:
-    """Rename a file, replacing a file or an empty folder at `target`. Return True, as `name_if_free` does if the file gets the name."""
+    """Rename a file, replacing a file or an empty folder at `target`. Return True, because the file always gets the name; compare `name_if_free`."""
     if target.is_dir() and not target.is_symlink():
         target.rmdir()
     temporary.replace(target)

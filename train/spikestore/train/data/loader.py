@@ -343,7 +343,7 @@ class FeatureLoader(IterableDataset[Batch]):
         return {"epoch": self.epoch, "batch": self._batch, "order": self._order.name, **self._identity}
 
     def state_at(self, epoch: int, batch: int, residence: Chosen) -> dict[str, Any]:
-        """Return the result that `state_dict` would have before a given batch of an epoch, if the loader had this `residence`."""
+        """Return the state that a loader with this `residence` has before a given batch of an epoch."""
         order = self._orders.of(residence).name
         return {**self.state_dict(), "epoch": epoch, "batch": batch, "order": order}
 

@@ -1,6 +1,7 @@
 """Choice of the order of a loader's samples.
 
-A loader also continues the order that a saved state names, even if the loader that saved the state had another `residence` or `window`.
+A loader that loads a saved state finishes the epoch in the order that the state names. The loader that saved the state may have
+had another `residence` or `window`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def named_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     UsageError
-        The name is not that of a device, no network can train on the device, or torch sees no GPU.
+        The name is not that of a device, no network can train on the device, or the device is a GPU, but torch sees no GPU.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,6 @@
 """Subsets of a feature set: functions that select rows by number or column, or hold out samples, speakers or users.
 
-A subset is an array of numbers from a pure function of the set, so that equal arguments select the same samples.
+A subset is an array of row numbers or item numbers. Equal arguments select the same samples.
 If recordings were skipped, rows of a set and items of a `FeatureDataset` have different numbers. Each function returns
 row numbers if it is called with a set, and item numbers if it is called with a data set. A subset can be stored in the
 store under a name, for a whole team. It is then valid for all sets of the same source, with any transform.

@@ -5,7 +5,7 @@ This code is used for few objects; `heap_kernels` does the same in compiled code
 A collection has this layout (HDF5 file format, "Global Heap"), with little-endian integers: ``GCOL``, version (1 byte), 3
 reserved bytes, size of the collection (8 bytes); then its objects: number (2), references (2), reserved (4), size of the data
 (8), data padded to a multiple of 8. Object 0 is free space. The size of object 0 includes its head (the
-first 16 bytes); the sizes of other objects do not. Fewer than 16 bytes at the end are free space too.
+first 16 bytes); the sizes of other objects do not. If fewer than 16 bytes follow the last object, these bytes are free space too.
 
 A collection is read to its end: if several objects have the same number, HDF5 uses the last one. These faults are damage: an
 object beyond the end of the collection; free space that is smaller than a head; free space in two places (two objects 0, or one

@@ -184,7 +184,7 @@ def _refuse_wrapped(ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 def _unwrapped(ticks: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.int64]:
     """Return the times of a clock that starts again from 0 after 2^bits ticks.
 
-    If a time is more than half of 2^bits below the previous time, 2^bits is added to it and to all later times.
+    If a time is more than half of 2^bits below the previous time, 2^bits is added to this time and to all later times.
     """
     period = 2**bits
     refuse((ticks < 0) | (ticks >= period), "t", ticks, f"does not fit into a clock of {bits} bits")

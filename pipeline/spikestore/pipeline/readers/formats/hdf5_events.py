@@ -8,11 +8,12 @@ Metavision                ``CD/events``, with the fields t, x, y, p
 one group                 t, x, y, p, all in one group: any group, also the top level of the file
 ========================  ======================================================================
 
-Further vectors of numbers in a group are read too, if they are as long as its columns, because a recipe can name them. If no place
-has columns with the usual names, the only place with other columns is read: a dataset with fields, or a group whose vectors of
-numbers all have the same length.
+Further vectors of numbers in a group are read too, if they are as long as the columns t and x, because a recipe can name them.
 
-A file that has events at more than one place is rejected.
+If no group or dataset has t and x, columns with other names are read: those of a dataset with fields, or of a group whose vectors
+of numbers all have the same length. Only one such dataset or group may exist.
+
+A file is rejected if more than one group or dataset has events.
 
 DSEC's ``t_offset`` is not added: times are those of ``events/t``.
 """

@@ -93,7 +93,7 @@ class TimeMask(CheckedAugmentation):
     probability : float
         Probability that a sample has a mask; from 0 to 1.
     share : float, optional
-        Instead of `bins`: each mask has this share of the sample's time bins, rounded down.
+        Instead of `bins`: the share of the sample's time bins that a mask has, rounded down; with `levels`, the largest share.
     levels : int
         Number of equally spaced shares, up to `share`, from which the share of each sample is drawn; with 1, it is always
         `share`. For example, 3 levels with the share 0.9 are 0.3, 0.6 and 0.9.

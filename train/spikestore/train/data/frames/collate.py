@@ -201,7 +201,10 @@ class Assembly:
         return augmented.batch(self._pad_to(augmented), sparse=self._sparse)
 
     def _fill(self, value: Tensor) -> Callable[..., Tensor] | None:
-        """Return the kernel that augments samples while it writes their dense frames, or None. `value` has the values of the samples."""
+        """Return the GPU kernel that augments samples while it writes their dense frames; None if it cannot be used.
+
+        `value` has the values of the samples; see `augmenting_kernel`.
+        """
         by_kernel = self.augment and self.augment.are_steps and not self._sparse
         return augmenting_kernel(value) if by_kernel else None
 

@@ -1,6 +1,6 @@
 """Mixing of two samples: the region in which a sample takes the events of its partner, and the mixed labels.
 
-A mixture of Gaussians has a density at each place; the region consists of the places with the highest densities.
+A weighted sum of Gaussians gives each place (time bin, y and x) a density. The region is the places with the highest densities.
 
 Only additions, multiplications and divisions are used, in a fixed order, so every device gets the same bits.
 """

@@ -166,7 +166,10 @@ def _transform() -> Any:
 
 
 def _files(events: int) -> Iterator[bytes]:
-    """Yield the contents of files that all differ: in each file, a blob circles around another point of the sensor."""
+    """Yield the contents of files that all differ.
+
+    The first `DRAWN` files have random events of a blob that circles. Later files have the same events, shifted on the sensor.
+    """
     rng = np.random.default_rng(1)
     drawn = [_circling(rng, events) for _ in range(DRAWN)]
     for number in itertools.count():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spikestore.store.storage import FolderStorage, publishing
+from spikestore.store.storage.durable_files import sync_folder
 from spikestore.store_schemas.errors import DamagedError, MissingObjectError, StoreError
 
 
@@ -64,12 +65,11 @@ def test_an_object_that_is_deleted_while_it_is_replaced(
     """If another process deletes the object right after the rename, with its empty folder, the replacement has succeeded."""
     storage, other = FolderStorage(tmp_path), FolderStorage(tmp_path)
     storage.put_if_absent("locks/a.json", b"1")
-    sync = publishing.sync_folder
 
     def deleted_now(folder: Path) -> None:
         if folder.name == "locks":
             other.delete("locks/a.json")
-        sync(folder)
+        sync_folder(folder)
 
     with monkeypatch.context() as patched:
         patched.setattr(publishing, "sync_folder", deleted_now)

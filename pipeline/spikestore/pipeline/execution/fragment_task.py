@@ -267,8 +267,7 @@ def _streamed(
 ) -> _Result | None:
     """Return a fragment that takes some rows from former sets, chunk by chunk, and computes the others.
 
-    Return None if the former sets have no rows of this fragment, if `moved_parts` does not return these rows, if they cannot be
-    read, or if only Zarr supports the codecs.
+    Return None if `moved_parts` returns no rows, if rows of former sets cannot be read, or if only Zarr supports the codecs.
     """
     rows = job.plan.rows(fragment)
     taken = moved_parts(former, rows, with_labels)

@@ -56,8 +56,10 @@ def time_axis(transform: Transform) -> TimeAxis:
     """Return the time axis of the frames of a transform.
 
     If all bins have the same known length, the axis has times in ms, as they were in the recording (before ``downsample`` and
-    ``time_skew``). If the frames have no ``start_time``, the axis begins with 0 at the first event. If bins have no such length, the
-    axis has the numbers of the bins, or for ``ToAveragedTimesurface`` the numbers of the cells of the sensor.
+    ``time_skew``). Such an axis begins with 0 at the first event if the frames have no ``start_time``.
+
+    If the length of the bins varies or is not known, the axis has the numbers of the bins. For ``ToAveragedTimesurface``, the
+    axis has the numbers of the cells of the sensor.
     """
     frame, last = transform.to_frame, transform.operations[-1]
     if isinstance(frame, FixedDuration):

@@ -2,7 +2,7 @@
 
 Whole columns of a fragment are larger than the processor's cache, and new memory of their size costs page faults. In this
 module, each decoded chunk is checked and hashed while it is in the cache, and then dropped. The checks
-report only that there is a fault. `FeatureSet.read` of the same rows raises an error that names it.
+report only that there is a fault. `FeatureSet.read` of the same rows raises an error that names the fault.
 """
 
 from __future__ import annotations

@@ -303,7 +303,7 @@ def _uncommit_half_a_set(storage: Storage, address: Address, plan_id: str) -> No
 
 
 def _remove(storage: Storage, paths: list[str], tally: _Tally) -> bool:
-    """Delete objects in parallel, and return whether any object was deleted. Log a warning for an object that is damaged, and for a path that no object can have."""
+    """Delete objects in parallel, and return whether any object was deleted. Log a warning if a deletion fails because the object is damaged, or because its path is not valid."""
 
     def delete(path: str) -> bool:
         try:

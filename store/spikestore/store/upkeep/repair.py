@@ -1,7 +1,7 @@
 """Repair: replace damaged or missing objects of a feature set by correct bytes, and remove objects that do not belong to it.
 
 A record or the manifest lists the SHA-256 of each object. An object is replaced in one step, and only if its bytes do not have
-the listed SHA-256; the new bytes have it. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
+the listed SHA-256. The new bytes have the listed SHA-256. A repair can therefore be interrupted, repeated, and run at the same time as readers and other repairs.
 
 Correct bytes come from, in this order:
 

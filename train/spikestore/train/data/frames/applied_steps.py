@@ -207,7 +207,10 @@ def _sorted(batch: SparseBatch, index: Tensor, value: Tensor, owner: Tensor) -> 
 
 
 def _lost(bits: Tensor, value: Tensor, number: Tensor) -> Tensor:
-    """Return how many events each non-zero loses. `bits` and `number` have an entry for each non-zero; an event is lost if its random bits, drawn from `bits`, are below `number`."""
+    """Return how many events each non-zero loses. `bits`, `value` and `number` have an entry for each non-zero.
+
+    An event is lost if its random bits are below the `number` of its non-zero; see `event_is_below`.
+    """
     counts = value.to(torch.int64)
     cell = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     event = torch.arange(len(cell), device=counts.device) - (torch.cumsum(counts, 0) - counts)[cell]

@@ -55,8 +55,8 @@ def forward_task(single: bool, by_product: bool, bounded: bool, to_zero: bool) -
     bounded : bool
         Membrane potentials have a minimum.
     to_zero : bool
-        True: a spike sets the potential to zero, and in each step ``reset`` is then added to every potential. False: each
-        spike subtracts ``reset`` from the potential.
+        True: a spike sets the potential to zero. After that, ``reset`` is added to every potential, with or without a
+        spike. False: each spike subtracts ``reset`` from the potential.
 
     Returns
     -------

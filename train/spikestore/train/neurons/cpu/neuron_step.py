@@ -50,7 +50,7 @@ def not_below(v: Any, minimum: Any) -> Any:
 
 @inner
 def slope_at(v: Any, threshold: Any, scale: Any, width: Any, by_width: Any) -> Any:
-    """Return the surrogate ``scale * exp(-|v - threshold| / w)``: sg(t) in `dynamics`. `width` is w or, if `by_width`, 1 / w."""
+    """Return the surrogate ``scale * exp(-|v - threshold| / w)``: sg(t) in `dynamics`. If `by_width` is true, w is 1 / `width`, else `width`."""
     away = abs(v - threshold)
     return scale * exp_minus(away * width if by_width else away / width)
 

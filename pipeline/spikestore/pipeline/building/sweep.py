@@ -99,8 +99,8 @@ def _build_group(
 ) -> dict[Address, list[FragmentContent]]:
     """Build the fragments of sets of one source, and return the summaries of the fragments.
 
-    The sets get the same fragment size and are built together. An unfinished build with another fragment size keeps this size
-    and is built separately.
+    All new builds get the same fragment size. A resumed build keeps its own fragment size. Sets with the same fragment
+    size are built together.
     """
     of = 1 if options.part is None else options.part[1]
     request = BuildRequest(scheduler.workers * of, options.fragment_samples)

@@ -185,7 +185,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
 
 
 def leaf_of_object(dataset: Any) -> Leaf:
-    """Return the `Leaf` of a data set; the data set must not contain other data sets.
+    """Return the `Leaf` of a data set. The caller must not pass a ConcatDataset or a Subset; this function does not check that.
 
     Raises
     ------

@@ -134,7 +134,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
 
     - `version` is empty, or is passed together with `hash_events`;
     - `version` or `hash_events` is passed, but the recordings of all data sets are identified by their files;
-    - a data set that its files do not identify has a transform of its own, which would change events before they are stored.
+    - a data set whose files are not known has a transform of its own, which would change events before they are stored.
     """
     live = [leaf for leaf in leaves if leaf.known is None]
     if version is not None and (hash_events or not version):

@@ -156,8 +156,8 @@ def make_folder(folder: Path, *, mode: int | None = None, workshop: Path | None 
     mode : int, optional
         Permissions, regardless of the umask; ignored without `workshop`.
     workshop : Path, optional
-        A folder on the same file system. The new folder is created there and moved, so that it never has other permissions, not even
-        after a crash between two steps.
+        A folder on the same file system. The new folder is created in `workshop`, gets its permissions there, and is then moved. So
+        a new folder at the path `folder` never has permissions other than `mode`, not even after a crash.
     """
     if mode is None or workshop is None:
         with contextlib.suppress(FileExistsError):

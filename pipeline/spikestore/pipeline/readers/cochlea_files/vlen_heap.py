@@ -1,4 +1,4 @@
-"""Reader of variable-length sequences directly from the bytes of an HDF5 file, without HDF5.
+"""Reader of variable-length sequences directly from the bytes of an HDF5 file.
 
 The HDF5 library converts each sequence separately, under a lock, and copies it several times. This reader is faster:
 

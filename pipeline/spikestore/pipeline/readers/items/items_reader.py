@@ -1,4 +1,4 @@
-"""Reader of a source with ``items``. For each part (a data set), it uses the reader of the part's files, or the object in Python."""
+"""Reader of a source with ``items``. Each part (a data set) is read by the reader of its files, or from its object in Python."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Each scaling multiplies by a positive factor and truncates, so it keeps the order of its inputs. Therefore
 a CropTime at any position in the transform keeps one range of raw times. The raw coordinates inside the sensor are a range that starts at 0.
 
-Whole numbers up to `EXACT`, and the sum of two of them, are exact in float64. So the result equals Tonic's also if all
-parameters are whole: then Tonic computes with integers.
+Whole numbers up to `EXACT`, and the sum of two of them, are exact in float64. So integer and floating-point arithmetic have the
+same result. Tonic uses integers if all parameters are whole.
 """
 
 from __future__ import annotations

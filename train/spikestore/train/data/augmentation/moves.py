@@ -313,7 +313,7 @@ class Shear(CheckedAugmentation):
 
 @functools.lru_cache(maxsize=16)
 def _at_angles(most: int, function: Callable[[float], float]) -> Tensor:
-    """Return a table of 2^16 times `function`, rounded to int64. The angles are ``n / 16`` degrees, for n from ``-most`` to `most`."""
+    """Return the values of `function`, each multiplied by 2^16 and rounded to int64. The angles are ``n / 16`` degrees, for n from ``-most`` to `most`."""
     angles = [math.radians(number / _ANGLES) for number in range(-most, most + 1)]
     # On the host, whatever default device the caller has set.
     return torch.tensor([round(ONE * function(angle)) for angle in angles], device="cpu")

@@ -9,8 +9,8 @@
    the samples of a shorter lane are farther apart. So the samples of every lane cover an equally long range of
    positions.
 
-As a result, the samples of a batch come from all lanes. If a batch has fewer samples than there are
-lanes, nearly all of its samples come from different lanes. Only the first and last few batches have samples of fewer lanes. The window
+As a result, the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are
+lanes, nearly all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window
 is the number of rows among which the next sample is chosen: at most *lanes × spans of a group × rows of a span*. Because of
 the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all
 need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order

@@ -72,7 +72,7 @@ def sweep(scale: Scale) -> Row:
 def sweep_bound(scale: Scale) -> Row:
     """Time to encode and store the rows of five sets, divided by the time of five builds.
 
-    Building the five sets in one pass needs the same encoding and storing, so this ratio is a lower bound for the time of the pass.
+    One pass that builds all five sets needs the same encoding and storing. So the row of this pass cannot be below this ratio.
     """
     data, _ = _demo_data(scale.scratch, scale.recordings or (500 if scale.small else 2000))
     located = make_source("SSC", "train", data)

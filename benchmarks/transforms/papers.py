@@ -34,7 +34,7 @@ def digitize(scale: Scale) -> Row:
 
 
 def digitize_bound(scale: Scale) -> Row:
-    """Like `digitize`, but with a bare loop in place of ``to_frame``: the ratio of `digitize` cannot be higher.
+    """Like `digitize`, but with a bare loop in place of ``to_frame``: the ratio of `digitize` cannot be above this ratio.
 
     The loop counts events whose bins are known already, and collects non-zeros.
     """

@@ -273,7 +273,7 @@ def _wait_for_a_worker(client: Any, processes: WorkerProcesses | None = None) ->
 def _workers_end(processes: WorkerProcesses) -> WorkerError:
     return WorkerError(
         f"local workers end repeatedly ({processes.ends[-1]}): check the limits of memory, processes and open files "
-        "(ulimit -a), and pass --workers 0 or fewer workers; --verbose shows the logs of the workers"
+        "(ulimit -a), and use fewer workers, or none (--workers 0); --verbose shows the logs of the workers"
     )
 
 

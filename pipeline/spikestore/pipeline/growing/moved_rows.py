@@ -35,7 +35,7 @@ class _Run(NamedTuple):
     stop: int
 
     def blocks(self) -> RowRange:
-        """Return the rows to decode: those of this run, extended to the edges of blocks of 64 rows."""
+        """Return the rows to decode: these consecutive rows, extended to the edges of blocks of 64 rows."""
         stop = min(-(-self.stop // BLOCK) * BLOCK, self.features.manifest.fragments[self.fragment].samples)
         return RowRange(self.fragment, self.start // BLOCK * BLOCK, stop)
 

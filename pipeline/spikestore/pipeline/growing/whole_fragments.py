@@ -74,7 +74,7 @@ def _is_encoded_alike(features: FeatureSet, plan: Plan) -> bool:
 def _read(
     features: FeatureSet, number: int, plan: Plan, fragment: int, with_labels: WithLabels
 ) -> EncodedFragment | None:
-    """Return fragment `number` of a former set as a fragment of the new set."""
+    """Return fragment `number` of a former set, for use as fragment `fragment` of the new set."""
     record = features.record(number)
     objects = {
         entry.path: features.storage.get(f"{features.data_path}/{entry.path}") for entry in record.objects

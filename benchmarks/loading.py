@@ -282,7 +282,7 @@ def packed_bytes_a_non_zero(bench: Bench) -> Row:
 
 
 def densify(bench: Bench) -> Row:
-    """Compare the speed of one thread that makes dense batches in four buffers in turn with that of a memset of these buffers."""
+    """Compare two speeds: one thread makes dense batches in four buffers in turn; a memset fills the same buffers."""
     import numpy as np
 
     from spikestore.train import pack

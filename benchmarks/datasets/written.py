@@ -67,8 +67,8 @@ class Written:
 def written(scale: Scale, layout: Layout, *, event_files: bool = False) -> Iterator[Written]:
     """Write the recordings of a data set into a temporary folder, and yield a description of them.
 
-    If `event_files` is true, the event files that SpikingJelly makes of DVSGesture are written too. SpikingJelly itself makes
-    those of N-MNIST, because the benchmark measures this work.
+    If `event_files` is true and the data set is DVSGesture, event files for SpikingJelly are written too. No event files of
+    N-MNIST are written: SpikingJelly makes them from the ``.bin`` files, and the benchmark measures this conversion too.
     """
     size = layout.small if scale.small else layout.full
     count, events = scale.recordings or size.recordings, scale.events or size.events

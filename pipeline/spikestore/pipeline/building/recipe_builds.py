@@ -93,11 +93,11 @@ def _finished(prepared: _Prepared, store: Store, *, move: bool) -> dict[str, Fea
 
 
 def _built_together(prepared: Sequence[_Prepared], store: Store) -> list[_Prepared]:
-    """Build the fragments of recipes, those of the same source in one pass over its recordings. Return all recipes.
+    """Build the fragments of some recipes, and return all recipes. If sets have the same source, its recordings are read once.
 
-    Only recipes whose sets cannot take rows from stored sets are built here. The options that are returned for them
-    differ, so that the caller's build only commits their sets. The caller builds the other recipes later, and does not read recordings whose rows can
-    be copied or computed from stored sets.
+    Only recipes whose sets cannot take rows from stored sets are built here. The returned options of these recipes are
+    changed: the caller's build then only commits the sets. The caller builds the other recipes later, and does not read
+    recordings whose rows can be copied or computed from stored sets.
     """
     from spikestore.pipeline.building.sweep import SetToBuild, build_together
 

@@ -96,7 +96,7 @@ class LockedSet:
         self.refuse_other_source(features.manifest.source)
 
     def refuse_other_source(self, source: Source) -> None:
-        """Raise `UsageError` if `source` contradicts the recipe; it is the source of this set, or of a finer set of the same recordings."""
+        """Raise `UsageError` if `source`, the source of this set or of a finer set of the same recordings, contradicts the recipe."""
         for field in ("dataset", "sort", "on_error", "limit", "columns"):
             locked, requested = getattr(source, field), getattr(self.recipe.source, field)
             if field == "columns":

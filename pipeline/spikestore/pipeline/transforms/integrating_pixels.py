@@ -32,7 +32,7 @@ def downsampled(events: Events, spec: EventDownsampling, steps: FrameBins) -> Ev
     spec : EventDownsampling
         The operation.
     steps : FrameBins
-        Result of `steps_of`. Call ``steps.count`` first: this method rejects times with too many steps.
+        Result of `steps_of`. Call ``steps.count`` first: ``steps.count`` rejects times with too many steps.
 
     Returns
     -------

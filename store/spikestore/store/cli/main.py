@@ -104,7 +104,7 @@ def _command(words: Sequence[str]) -> str | None:
 
 
 def _complete(instruction: str) -> int:
-    """Answer the script of ``spikestore completion``: write the completions of the command line in the environment variables."""
+    """Write completions to stdout, for the script of ``spikestore completion``. The shell passes the command line in environment variables."""
     from typer.completion import completion_init, shell_complete
 
     words = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")

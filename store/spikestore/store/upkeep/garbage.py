@@ -6,8 +6,8 @@ There are no locks, so the order of steps protects other processes (docs/integri
   minutes. The root zarr.json of the build is deleted first: without it, no builder considers the build complete. Then the
   manifest is read again, and the rest of the build is deleted only if no manifest names this build.
 - The manifest of a feature set is deleted before its other objects. Then names are read again. If a name refers to the set now,
-  the manifest is restored. A process that writes a name checks the manifest afterwards, so gc or
-  this process notices the other.
+  the manifest is restored. A process that writes a name checks the manifest afterwards. So at least one
+  of the two processes notices the other: gc sees the name, or the writer of the name sees that the manifest is missing.
 - At the end, the manifest is read once more. A builder or a push that listed the objects before gc removed them may have stored the
   manifest again. If there is a manifest but objects are missing, gc deletes the manifest again, so that a set is complete or absent.
 """

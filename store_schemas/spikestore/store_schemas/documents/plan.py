@@ -1,4 +1,4 @@
-"""The plan: the division of one build into fragments. The process that begins a build writes the plan; others follow it."""
+"""The plan: the division of one build into fragments. The first builder writes the plan, and later builders follow the plan."""
 
 from __future__ import annotations
 

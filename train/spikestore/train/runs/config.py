@@ -75,7 +75,7 @@ class DataConfig(Spec):
         return None if self.truncate_to is None or self.truncate_to >= longest else self.truncate_to
 
     def stored_split(self, split: str) -> str:
-        """Return the split of the store that has the samples of `split`: the training split if `split` is its part ``shd-speaker``, else `split` itself."""
+        """Return the split of the store that has the samples of `split`: the training split for ``shd-speaker``, else `split` itself."""
         return self.train if split == self.valid == SHD_SPEAKER else split
 
     def rows(self, split: str) -> str | None:

@@ -99,8 +99,8 @@ def train(
     device : torch.device
         Device of the network and the batches.
     start : Checkpoint, optional
-        Checkpoint to resume from; the result equals that of a run that was never interrupted. If the interrupted epoch began
-        with another residence (memory that holds the data), it is finished in the order of rows in which it began.
+        Checkpoint to resume from; the result equals that of a run that was never interrupted. The interrupted epoch
+        keeps its order of rows, also if it began with another residence (memory that holds the data).
         If the training split has changed, the epoch restarts; if the validation split has changed, the best accuracy is reset.
     origin : str
         File or object from which `config` was read, for messages.

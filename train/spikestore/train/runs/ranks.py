@@ -143,7 +143,7 @@ class Ranks:
     def once_a_machine(self, name: str, action: Callable[[], Any]) -> None:
         """Call `action` on the ranks with the local number 0; all ranks return after these calls have finished.
 
-        These are one rank of each machine; or all ranks, if the launcher sets no local numbers.
+        On each machine, one rank has the local number 0. If the launcher sets no local numbers, all ranks have the local number 0.
         """
         if self.local == 0:
             action()

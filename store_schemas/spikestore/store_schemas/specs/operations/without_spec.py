@@ -34,7 +34,7 @@ def not_of_tonic(operation: object) -> object:
     Raises
     ------
     ValueError
-        The operation is such a transform; the message says why, or names another operation.
+        The operation is such a transform; the message says what to do.
     """
     op = operation.get("op") if isinstance(operation, Mapping) else None
     name = _BY_PLAIN_NAME.get(op.replace("_", "").lower()) if isinstance(op, str) else None

@@ -65,7 +65,7 @@ class EventThinning(ChanceAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """True: random bits are drawn for each event that a non-zero counts."""
+        """True: each event of a non-zero has random bits of its own."""
         return True
 
     def steps(self, batch: StepInput) -> tuple[AugmentationStep, ...]:

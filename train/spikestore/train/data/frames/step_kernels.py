@@ -277,7 +277,7 @@ def mix_by_mask(
     amount: _Float64s,
     count: int,
 ) -> None:
-    """Set the `amount` of dropped non-zeros to 0: those of a partner outside the mask or box, or those of a sample inside it."""
+    """Set the `amount` of dropped non-zeros to 0. If `is_partner`, non-zeros outside the mask or box are dropped; otherwise non-zeros inside are dropped."""
     per_stride, per_size, per_height = 1.0 / a, 1.0 / b, 1.0 / c
     if kind == MIX_MASK:
         for k in range(count):

@@ -68,7 +68,7 @@ class SpanCut:
 
     @property
     def name(self) -> str:
-        """Text that describes this division; `named_spans` makes an equal division from the text and the same set and subset."""
+        """Text from which `named_spans` makes this division into spans and lanes again, for the same set and subset."""
         return f"delayed {self.span_rows}x{self.lanes}x{self.together} of {self.fragment_samples}"
 
 

@@ -210,7 +210,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
         ({"labels": [0, 1], "columns": {"user": [1, 2]}}, "folder has 2 labels, but there are 3 files"),
         ({"labels": [0, 1, 2]}, "labels must be below the number of classes, 2, got 2"),
         ({"classes": ["a", "a"]}, "classes must not list a class twice"),
-        ({"columns": {}}, "the column 'user' must be in both columns and folder.columns, or in neither"),
+        ({"columns": {}}, "the column 'user' must be in columns and in folder.columns, or in neither"),
         ({"columns": {"user": [1]}}, "user has 1 value, but there are 3 labels"),
         ({"columns": {"user": [1, 2, 2**31]}}, "columns.user"),
         (

@@ -96,7 +96,7 @@ class Source(Spec):
                 )
             if unequal := set(self.folder.columns) ^ set(self.columns):
                 raise ValueError(
-                    f"the column {min(unequal)!r} must be in both columns and folder.columns, or in neither"
+                    f"the column {min(unequal)!r} must be in columns and in folder.columns, or in neither"
                 )
         return self
 

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 LACKS = {
     "win32": {
         "os": (
-            "O_DIRECTORY O_NONBLOCK O_CLOEXEC RTLD_LAZY RTLD_NOLOAD chown fchmod fchown fork geteuid getuid killpg "
-            "posix_fadvise pread preadv pwrite pwritev register_at_fork sched_getaffinity setsid statvfs sync sysconf uname"
+            "O_DIRECTORY O_NONBLOCK O_CLOEXEC RTLD_LAZY RTLD_NOLOAD chown fchmod fchown fork get_blocking geteuid getuid killpg "
+            "posix_fadvise pread preadv pwrite pwritev register_at_fork sched_getaffinity set_blocking setsid statvfs sync sysconf uname"
         ),
         "signal": "SIGHUP SIGKILL SIGQUIT SIGUSR1 pthread_sigmask",
         "select": "poll POLLERR POLLHUP",

@@ -82,7 +82,7 @@ class FeatureSet:
         except DamagedError as error:
             raise DamagedError(
                 f"{error}. To restore the manifest, run spikestore repair {address.short} --store {storage.url} "
-                "with --from URL (a store that has the set). Or run it with --uncommit, and then build again: the build reuses all fragments",
+                "with --from URL (a store that has the set). Or run the same command with --uncommit instead of --from, and then build again: the build reuses all fragments",
                 **error.details,
             ) from error
         return cls(storage, address, manifest)

@@ -137,21 +137,17 @@ def _build(
             return open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
 
         # Nothing is committed if a fragment of any split is missing.
-        complete = [opened(wanted) for wanted in missing] if options.finalise else []
+        builds = {wanted.split: opened(wanted) for wanted in missing} if options.finalise else {}
         suffix = "" if reuse.name is None else f" of {reuse.name}"
-        refuse_unfinished(
-            {f"{wanted.label}{suffix}": build for wanted, build in zip(missing, complete, strict=False)}
-        )
-        for number, wanted in enumerate(missing):
-            rows = former[wanted.split]
-            build = complete[number] if complete else opened(wanted)
+        refuse_unfinished({f"{wanted.label}{suffix}": builds[wanted.split] for wanted in missing if builds})
+        for wanted in missing:
             built[wanted.split] = build_features(
-                build,
+                builds[wanted.split] if builds else opened(wanted),
                 wanted.located,
                 wanted.transform,
                 scheduler,
                 executor=executors[wanted.split],
-                former=rows,
+                former=former[wanted.split],
                 allow_empty=options.allow_empty,
                 notes=wanted.notes,
                 stored=stored.get(wanted.address, ()),

@@ -25,7 +25,7 @@ def provenance(
     Parameters
     ----------
     executor : str
-        Implementation that ran the transform; for a build in parts, the implementation that a build without parts uses.
+        Implementation that ran the transform. With ``--part``: the one that a build without ``--part`` would use.
     workers : int
         Number of tasks that ran at the same time.
     seconds : float

@@ -99,7 +99,7 @@ def repair(
         bool,
         typer.Option(
             "--uncommit",
-            help="Remove a damaged manifest that cannot be copied, because --from is not given and no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
+            help="Remove a damaged manifest; only without --from, and if no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -11,8 +11,8 @@ from spikestore.pipeline.exporting.kept_samples import index_dtype, sample_count
 from spikestore.pipeline.readers.registry import dataset_named
 from spikestore.store import FeatureSet
 from spikestore.store.progress import UnlabelledProgress
+from spikestore.store_schemas.documents.manifest import Manifest
 from spikestore.store_schemas.errors import UsageError
-from spikestore.store_schemas.specs.source import Source
 from spikestore.store_schemas.wording import plural
 
 UNKNOWN = "not known"
@@ -46,12 +46,11 @@ class SplitToWrite(NamedTuple):
 def describe(features: FeatureSet) -> dict[str, Any]:
     """Return the description of an exported set: origin, sizes, classes, axes, transform, licence. Times are in µs."""
     manifest, layout = features.manifest, features.layout
-    licence, citation = terms(manifest.source)
-    stated = manifest.provenance.get("licence")  # by the recipe
+    licence, citation = terms(manifest)
     return {
         "dataset": manifest.source.dataset,
         "split": manifest.source.split,
-        "licence": stated if isinstance(stated, str) and stated else licence,
+        "licence": licence,
         "citation": citation,
         "samples": sample_count(manifest),
         "skipped_rows": [row.row for row in manifest.skipped],
@@ -70,15 +69,20 @@ def describe(features: FeatureSet) -> dict[str, Any]:
     }
 
 
-def terms(source: Source) -> tuple[str, str]:
-    """Return the licence and the citation of the recordings; each is `UNKNOWN` if this installation does not know it."""
+def terms(manifest: Manifest) -> tuple[str, str]:
+    """Return the licence and the citation of the recordings; each is `UNKNOWN` if this installation does not know it.
+
+    A licence that the recipe states replaces that of the data set.
+    """
+    source, stated = manifest.source, manifest.provenance.get("licence")
+    licence = stated if isinstance(stated, str) else ""
     try:
         dataset = dataset_named(source.dataset)
     except UsageError:  # of a package that is not installed here
-        return UNKNOWN, UNKNOWN
+        return licence or UNKNOWN, UNKNOWN
     if dataset.reader != source.reader:
-        return UNKNOWN, UNKNOWN
-    return dataset.licence or UNKNOWN, dataset.citation or UNKNOWN
+        return licence or UNKNOWN, UNKNOWN
+    return licence or dataset.licence or UNKNOWN, dataset.citation or UNKNOWN
 
 
 def meanings(features: FeatureSet, *, sparse: bool) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The time bins of ``to_frame``: how many bins a recording has, and which events each bin has.
 
-The formulas are those of ``tonic.slicers`` (1.7.0). The order of operations is the same, and they are computed in the dtype of
-the times, so that rounding is the same. A recording with too many bins is rejected before memory for its bins is allocated.
+The formulas are those of ``tonic.slicers`` (1.7.0). The order of operations is the same, and the dtype is that of the times, so
+that rounding is the same. A recording with too many bins is rejected before memory for its bins is allocated.
 """
 
 from __future__ import annotations

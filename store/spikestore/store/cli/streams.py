@@ -121,7 +121,7 @@ def lenient_streams() -> Iterator[LenientStream]:
 def _blocks(descriptor: int) -> bool:
     try:
         return os.get_blocking(descriptor)
-    except OSError:  # not open
+    except (AttributeError, OSError):  # Windows before Python 3.12, or a descriptor that is not open
         return True
 
 

@@ -115,12 +115,12 @@ def refuse_giant_frames(
     """
     if needed <= limit:
         return
-    own = f"row {row} of {of}" if of else f"row {row}"
+    suffix = f" of {of}" if of else ""
+    own = f"row {row}{suffix}"
     batch = f"a batch of {samples} rows that contains this row takes" if samples > 1 else "its frames take"
     smaller = "lower batch_size, or " if samples > 1 else "or "
     if padded_to > n_bins and needed // padded_to * n_bins <= limit:
-        rows = f"a batch of {samples} rows{' of ' if of else ''}{of}"
-        padded = rows if samples > 1 else own
+        padded = f"a batch of {samples} rows{suffix}" if samples > 1 else own
         cause, advice = f"{padded} padded to {padded_to:,} time bins takes", "lower pad_to or pad_at_least"
     else:
         cause, advice = f"{own} has {n_bins:,} time bins: {batch}", "crop in the transform"

@@ -52,7 +52,7 @@ def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, Fragmen
     if committed.digest != manifest.digest:
         raise ConflictError(
             f"{address.folder} had the digest {manifest.digest[:12]}, but has the digest {committed.digest[:12]} after it was rewritten: "
-            "another process may have built other rows at the same time. If no other process did, report a bug",
+            "another process may have built other rows at the same time. If no other process was building this set, report a bug",
             path=address.manifest,
         )
     return [*done, Repaired(address.manifest, "rewritten, with the same digest")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from spikestore.store import FeatureSet
 from spikestore.store.columns.limits import frame_byte_limit, refuse_giant_frames
-from spikestore.train.data.epoch_order import RankShare
+from spikestore.train.data.epoch_order import RankShare, SlicedOrder
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import set_label
 from spikestore.train.runs.config import DataConfig
@@ -36,34 +37,23 @@ def refuse_large_batches(
     Raises
     ------
     UsageError
-        A batch exceeds the limit; the message names the longest row of the first such batch.
+        A batch exceeds the limit; the message names the longest row of one such batch.
     """
     limit = frame_byte_limit(data.max_frame_bytes)
     bin_bytes = math.prod(features.layout.sites) * torch.float32.itemsize
     longest = features.manifest.n_bins
     most = data.pad_to or max(data.cut_of(longest) or longest, data.pad_at_least or 0)
-    size = min(data.batch_size, loader.samples)
+    size, of = min(data.batch_size, loader.samples), set_label(features)
     if -(-size // ranks) * most * bin_bytes <= limit:
         return  # no length is read
     rows = loader.dataset.rows
-    lengths = features.column("n_bins")[rows].astype(np.int64)
-    lengths = np.minimum(lengths, data.cut_of(longest) or longest)
-    shares = [RankShare(rank, ranks) for rank in range(ranks)]
-    for start in range(0, len(rows), size):
-        for share in shares:
-            own = share.of(min(size, len(rows) - start))
-            batch = lengths[start : start + size][own]
-            if not len(batch):
-                continue
-            place = int(batch.argmax())
-            n_bins = int(batch[place])
+    lengths = np.minimum(features.column("n_bins"), data.cut_of(longest) or longest)
+    order = SlicedOrder("ascending", lambda epoch: rows, scattered=False)
+    for rank in range(ranks):
+        share, edges = order.batches(0, 0, size, RankShare(rank, ranks))
+        for batch in (share[start:stop] for start, stop in itertools.pairwise(edges) if start < stop):
+            row = int(batch[lengths[batch].argmax()])
+            n_bins = int(lengths[row])
             bins = data.pad_to or max(n_bins, data.pad_at_least or 0)
-            refuse_giant_frames(
-                int(rows[start + own.start + place]),
-                n_bins,
-                len(batch) * bins * bin_bytes,
-                limit,
-                samples=len(batch),
-                padded_to=bins,
-                of=set_label(features),
-            )
+            needed = len(batch) * bins * bin_bytes
+            refuse_giant_frames(row, n_bins, needed, limit, samples=len(batch), padded_to=bins, of=of)

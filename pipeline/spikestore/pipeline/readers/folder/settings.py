@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,7 +75,7 @@ class FolderSettings(Spec):
             raise ValueError(
                 f'fields must contain "t" and "x", may contain "y", "p" and "-", and must not repeat t, x, y or p; got {", ".join(self.fields)}'
             )
-        twice = [name for name in self.classes if self.classes.count(name) > 1]
+        twice = [name for name, count in Counter(self.classes).items() if count > 1]
         if twice:
             raise ValueError(f"classes lists {twice[0]!r} more than once: list each class once")
         if self.shares and not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-9):

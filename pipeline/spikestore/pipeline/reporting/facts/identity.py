@@ -27,7 +27,7 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
     """
     first = next(iter(splits.values()))
     manifest = first.manifest
-    licence, citation = terms(manifest.source)
+    licence, citation = terms(manifest)
     how, store = manifest.provenance, redacted(first.storage.url)
     by_key = is_key(name, first.address.transform_key)
     recipe = recipe_text(
@@ -38,7 +38,7 @@ def identity(name: str, splits: Mapping[str, FeatureSet]) -> dict[str, Any]:
         "store": store,
         "dataset": manifest.source.dataset,
         "reader": f"{manifest.source.reader} version {manifest.source.reader_version}",
-        "licence": _text(how.get("licence")) or licence,
+        "licence": licence,
         "citation": citation,
         "citation_of_the_preprocessing": _text(how.get("citation")),
         "axes": list(manifest.layout.axes),

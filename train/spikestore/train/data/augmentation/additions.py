@@ -91,7 +91,8 @@ class CutMix(_LabelMixture):
     region : {"time", "xy"}
         ``time``: adjacent time bins. The number of bins is the share times the sample's length, rounded down. ``xy``: a
         rectangle with about this share of the sensor's area. Its centre is drawn uniformly, so a part of it may be outside of the
-        sensor. The label has the share of the part inside.
+        sensor. The share in the label is the area of the part inside,
+        divided by the sensor's area.
     probability : float
         Probability that a sample is mixed; from 0 to 1.
     seed : int

@@ -66,7 +66,7 @@ class OneOf(CheckedAugmentation):
 
     @property
     def counts_events(self) -> bool:
-        """Whether at least one of the choices draws random numbers for each event that a non-zero counts."""
+        """Whether at least one of the choices draws random numbers for single events."""
         return any(one.counts_events for one in self.choices)
 
     @property

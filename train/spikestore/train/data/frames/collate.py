@@ -97,7 +97,7 @@ class Assembly:
         self.threads = threads
         self._most_bytes = frame_byte_limit(max_frame_bytes)
         self._device = device
-        self._on_gpu_device = device.type == "cuda"  # torch makes a text of the type at each access
+        self._is_gpu = device.type == "cuda"  # torch makes a text of the type at each access
         self._sparse = frames == "sparse_coo"
         self._padding = padding
         self.augment = augment
@@ -117,7 +117,7 @@ class Assembly:
     @property
     def only_starts(self) -> bool:
         """Whether `make` needs no thread for samples on a GPU, because `make` only starts a few operations."""
-        return self._on_gpu_device and not self.augment and self._transform is None and not self._sparse
+        return self._is_gpu and not self.augment and self._transform is None and not self._sparse
 
     def make(
         self, samples: SamplePointers | DeviceSamples, epoch: int, pool: Executor | None
@@ -148,7 +148,7 @@ class Assembly:
             # In the caller's stream: no stream has to wait for another one, or to keep memory for it.
             with torch.cuda.device(self._device):
                 return _complete(samples.batch(self._pad_to(samples)))
-        if self._on_gpu_device:
+        if self._is_gpu:
             return self._on_gpu(samples, epoch, ParallelFor(pool, self.threads))
         parallel = ParallelFor(pool, self.threads)
         on_host = self._device.type == "cpu" and not self._sparse and self.augment.are_steps
@@ -185,7 +185,7 @@ class Assembly:
 
     def _on_device(self, samples: SamplePointers | DeviceSamples, epoch: int, parallel: ParallelFor) -> Batch:
         if isinstance(samples, SamplePointers):
-            pinned = samples.packed(parallel, pin=self._device.type == "cuda")
+            pinned = samples.packed(parallel, pin=self._is_gpu)
             packed = pinned.to(self._device, non_blocking=True)
         elif not self._sparse and not self.augment:
             return samples.batch(self._pad_to(samples))

@@ -38,7 +38,7 @@ class StepAugmentation(ABC):
 
     @property
     def counts_events(self) -> bool:
-        """Whether the augmentation draws random numbers for each event that a non-zero counts. If so, a sample must not have two non-zeros at one place."""
+        """Whether the augmentation draws random numbers for single events. If so, a sample must not have two non-zeros at one place."""
         return False
 
     @property

@@ -176,10 +176,13 @@ class Assembly:
             lease.reshape(len(samples), -1) if lease.size else lease.reshape(len(samples), 0), parallel, steps
         )
 
+        # Before the frames are written, while the code of the calls above is still in the processor's cache.
+        frames = torch.from_numpy(lease.reshape(shape))
+
         def finish() -> Batch:
             totals = filled()
             labels = self.augment.labels(own.labels, steps, torch.from_numpy(totals)) if steps else own.labels
-            return Batch(torch.from_numpy(lease.reshape(shape)), labels, own.lengths, own.rows)
+            return Batch(frames, labels, own.lengths, own.rows)
 
         return PendingBatch(finish)
 

@@ -168,14 +168,26 @@ def lane_order(cut: SpanCut, samples: EpochSamples, epoch: int) -> LaneOrder:
     lane, span_in_lane = (turn % cut.lanes)[span_of_row], (turn // cut.lanes)[span_of_row]
     group = (span_in_lane + cut.together - 1) // cut.together
     keys = random_keys(rows, f"window:{digest}:{seed}:{epoch}")
-    by_lane = np.lexsort((keys, group, lane))
+    place = lane * (group.max(initial=0) + 1) + group
+    # Rows have different keys, so any method of sorting gives the same order.
+    by_key = np.argsort(keys)
+    # NumPy sorts numbers of 16 bits much faster than larger ones.
+    places = place.astype(np.min_scalar_type(place.max(initial=0)))[by_key]
+    by_lane = by_key[np.argsort(places, kind="stable")]
     sizes = np.bincount(lane, minlength=cut.lanes)
     ordered = lane[by_lane]
     number = np.arange(len(rows)) - (np.cumsum(sizes) - sizes)[ordered]
     mean = len(rows) / cut.lanes
     merge_position = (number + 0.5) * (mean / sizes[ordered]) + _delays(cut, mean)[ordered]
-    merged = by_lane[np.argsort(merge_position, kind="stable")]
+    merged = by_lane[_stable_order(merge_position)]
     return LaneOrder(rows[merged], lane[merged])
+
+
+def _stable_order(values: npt.NDArray[np.float64]) -> _Int64s:
+    """Return ``np.argsort(values, kind="stable")``; if no two values are equal, a faster method is used."""
+    order = np.argsort(values)
+    ascending = values[order]
+    return np.argsort(values, kind="stable") if np.any(ascending[1:] == ascending[:-1]) else order
 
 
 def _delays(cut: SpanCut, mean: float) -> npt.NDArray[np.float64]:

@@ -288,8 +288,8 @@ class FeatureLoader(IterableDataset[Batch]):
         DamagedError, StoreError
             The loader streams, and the data are damaged, missing, or can't be reached.
         UsageError
-            This is a DataLoader worker, or a process that was forked during the pass or, if the loader streams, after its
-            construction; or a batch has more than `max_frame_bytes`, or an augmentation can't be applied to it.
+            This process is a DataLoader worker, or was forked during the pass (if the loader streams: after the loader was
+            made); a batch has more than `max_frame_bytes`; or an augmentation can't be applied.
         """
         if torch.utils.data.get_worker_info() is not None:
             raise UsageError(

@@ -280,7 +280,7 @@ def test_a_recipe_for_channels_says_so_to_recordings_of_a_camera(tmp_path: Path)
     [
         (
             ToFrame(sensor_size=(9, 1, 1), time_window=4000.0),
-            "if this x is right, correct sensor_size, or the operations before to_frame; otherwise fix the recording, or set on_error",
+            "if this x is right, change sensor_size, or the operations before to_frame; otherwise fix the recording, or set on_error",
         ),
         (
             ToFrame(sensor_size=(700, 1, 1), time_window=1e-3),
@@ -331,7 +331,7 @@ def test_times_of_objects_in_s_get_the_argument_that_sets_their_unit(
         source = source_of_dataset(items, hash_events=True, **options)
         return preprocess(source, transform, store=tmp_path, workers=0)
 
-    advice = r'pass time_unit= \("s", "ms" or "ns"\) to source_of_dataset, and its result to preprocess'
+    advice = r'pass time_unit= \("s", "ms" or "ns"\) to source_of_dataset, and pass the result to preprocess'
     build(CropTime(max=1e6))
     assert any(re.search(rf"one time bin.* from 0 to 1 µs\. .*{advice}$", one) for one in warnings(caplog))
     with pytest.raises(

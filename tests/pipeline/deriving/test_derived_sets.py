@@ -298,7 +298,7 @@ def test_plan_and_array_jobs_derive_a_locked_set_too(
     assert (row["state"], row["recordings"], row["derived_recordings"]) == ("to compute", 70, 70)
     assert main(command) == 0
     assert (
-        "the recordings of 1 set are missing, so it is derived from a finer set: time and size are not estimated"
+        "the recordings of 1 set are missing, so this set is derived from a finer set: time and size are not estimated"
         in capsys.readouterr().err
     )
     preprocess(recipe, store=store, workers=0, options=BuildOptions(part=(1, 1)))

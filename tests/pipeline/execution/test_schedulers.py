@@ -188,7 +188,7 @@ def test_one_task_a_fragment() -> None:
         (
             killed(),
             WorkerError,
-            "4 workers died in the same task.*fewer workers.*--restart and a smaller fragment_samples",
+            "4 workers died in the same task.*fewer workers.*a smaller fragment_samples under .* and rerun with --restart",
         ),
         (CommClosedError("gone"), WorkerError, r"the Dask cluster failed \(gone\): rerun to resume"),
         (

@@ -45,7 +45,7 @@ def test_a_renamed_recording_that_changes_its_split_is_reported(
     (first, second) = [record.message for record in caplog.records if "another split" in record.message]
     assert first == second
     assert first == (
-        f"1 recording is in another split than in the current sets of the name mine, such as {new}, which moves from train to test. "
+        f"1 recording is in another split than in the current sets of the name mine; for example, {new} moves from train to test. "
         "Without group, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
         "group under [source.folder], or write the splits into a table"
     )
@@ -69,7 +69,7 @@ def test_other_causes_are_reported_without_advice(tmp_path: Path, caplog: pytest
     (root / "train/a/2.npy").rename(root / "test/a/2.npy")
     grown(root, tmp_path / "store", **by_folder)
     (message,) = [record.message for record in caplog.records if "another split" in record.message]
-    assert message.endswith("such as test/a/2.npy, which moves from train to test")
+    assert message.endswith("for example, test/a/2.npy moves from train to test")
 
 
 def test_a_split_that_keeps_recordings_of_another_split(

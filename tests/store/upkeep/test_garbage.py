@@ -309,7 +309,7 @@ def test_a_builder_that_listed_objects_before_gc(caplog: pytest.LogCaptureFixtur
     found = find_garbage(storage, now=LATER).garbage
     collect(WatchedStorage(storage, late), found, now=LATER)
     assert Store(storage).find(SMALL.address) is None
-    assert "while gc removed its objects, so gc deleted its manifest" in caplog.text
+    assert "while gc removed objects of this set, so gc deleted the manifest of the set" in caplog.text
     assert SMALL.build(storage).digest == features.digest
 
 

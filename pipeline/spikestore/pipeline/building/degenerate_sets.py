@@ -56,7 +56,7 @@ _FOLDER_ADVICE = (
 )
 
 
-_OBJECT_ADVICE = 'If the times in the data set are not in µs, pass time_unit= ("s", "ms" or "ns") to source_of_dataset, and its result to preprocess'
+_OBJECT_ADVICE = 'If the times in the data set are not in µs, pass time_unit= ("s", "ms" or "ns") to source_of_dataset, and pass the result to preprocess'
 
 
 class SetReview:
@@ -225,7 +225,7 @@ class SetReview:
             )
         state = _state(manifest.transform)
         if events.n_cropped < events.n_events:
-            state = f"{state} or in no time bin"
+            state = f"in no time bin, or {state}"
         if events.n_events == 1:
             lost = f"its only event is {state}"
         else:

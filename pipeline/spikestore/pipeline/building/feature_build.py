@@ -207,7 +207,7 @@ def report_resumed(label: str, done: int, plan: Plan) -> None:
     """Log one line if an interrupted build has stored samples; `done` is their number."""
     if done:
         logger.info(
-            "%s: %s of %s %s stored already; the build resumes with fragments of %s, as before",
+            "%s: %s of %s %s stored already; the build resumes with %s per fragment, as before",
             label,
             f"{done:,}",
             plural(plan.samples, "sample"),

@@ -171,7 +171,7 @@ def _show(store: Store, rows: list[dict[str, Any]], free: int | None) -> None:
     derived = sum("seconds" not in row and "derived_recordings" in row for row in rows)
     if derived:
         say(
-            f"the recordings of {plural(derived, 'set')} are missing, so {'it is derived from a finer set' if derived == 1 else 'they are derived from finer sets'}: time and size are not estimated"
+            f"the recordings of {plural(derived, 'set')} are missing, so {'this set is derived from a finer set' if derived == 1 else 'these sets are derived from finer sets'}: time and size are not estimated"
         )
     elif not needed:
         copied = any("from" in row for row in rows)

@@ -65,7 +65,7 @@ WorkersOption = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help="Number of worker processes; with 0, this process does the work. By default as in the recipe; if the recipe has no number, one per core, or threads of this process if these are faster.",
+        help="Number of worker processes; with 0, this process does the work. By default the number in the recipe. If the recipe has no number, spikestore starts one worker process per core, or uses threads of this process if these are faster.",
     ),
 ]
 

@@ -66,7 +66,7 @@ def recipe(
         typer.Option(
             "--size",
             metavar="X[,Y]",
-            help="Channels or pixels of the frames; without Y, pixels are X,X. By default the size in the data set's shipped recipe. If there is no shipped recipe, or with --sensor-size, all channels or pixels.",
+            help="Channels or pixels of the frames; without Y, pixels are X,X. By default the size in the data set's shipped recipe. If there is no shipped recipe, or if --sensor-size is given, the frames have all channels or pixels.",
         ),
     ] = None,
     bin_ms: Annotated[

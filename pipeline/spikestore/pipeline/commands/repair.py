@@ -99,7 +99,7 @@ def repair(
         bool,
         typer.Option(
             "--uncommit",
-            help="Remove a damaged manifest; only without --from, and if no upstream of --recipe has the set. The next run of spikestore preprocess commits the set again.",
+            help="Remove a damaged manifest. The next run of spikestore preprocess commits the set again. This option has no effect if --from is given, or if an upstream of --recipe has the set.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -102,7 +102,7 @@ class DaskScheduler:
                 except distributed.KilledWorker as error:
                     raise WorkerError(
                         f"{plural(error.allowed_failures + 1, 'worker')} died in the same task, probably out of memory: rerun with fewer "
-                        "workers, or, in a build, with --restart and a smaller fragment_samples under [build]"
+                        "workers. For a build, you can also set a smaller fragment_samples under [build] and rerun with --restart"
                     ) from error
                 except (OSError, CommClosedError, FutureCancelledError) as error:
                     if isinstance(error, SpikestoreError):

@@ -143,7 +143,7 @@ def _hint(job: TransformJob, error: RecordingError, *, has_y: bool) -> str:
     if "max_bins" in error.details:
         return f"if this duration is right, use longer time bins or a larger max_bins; otherwise {remedy}"
     if "event" in error.details and (field := error.details.get("field")) in ("x", "y", "p"):
-        return f"if this {field} is right, correct sensor_size, or the operations before {frame.op}; otherwise {remedy}"
+        return f"if this {field} is right, change sensor_size, or the operations before {frame.op}; otherwise {remedy}"
     return remedy
 
 

@@ -47,7 +47,7 @@ def report_changed_splits(
     if moved:
         first, old, new = moved[0]
         logger.warning(
-            "%s %s in another split than in the current sets of the name %s, such as %s, which moves from %s to %s%s",
+            "%s %s in another split than in the current sets of the name %s; for example, %s moves from %s to %s%s",
             f"{len(moved):,}",
             "recording is" if len(moved) == 1 else "recordings are",
             name,

@@ -181,7 +181,7 @@ class ObjectStorage:
                 self._conditional = True
                 return
         raise StoreError(
-            f"the server of {self.url} ignores If-None-Match: it accepted {PROBE} twice. Two builders would overwrite each "
+            f"the server of {self.url} ignores If-None-Match: it let spikestore create {PROBE} twice. Two builders would overwrite each "
             "other's objects unnoticed, so spikestore treats the store as read-only on this server: use another server or a "
             "folder",
             path=PROBE,

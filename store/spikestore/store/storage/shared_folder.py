@@ -67,7 +67,7 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
             if path == storage.root:
                 raise StoreError(
                     f"cannot share {storage.url} ({error.strerror}): the folder belongs to another user, or you are not in the "
-                    "group: ask its owner to run this command, or choose a group of yours with --group",
+                    "group: ask the owner of the folder to run this command, or choose a group of yours with --group",
                     path=storage.url,
                 ) from error
             status = path.stat()

@@ -134,7 +134,7 @@ def record_of(address: Address, manifest: Manifest, fragment: int, data: bytes) 
         largest, limit = getattr(record, name), getattr(manifest, name)
         if largest > limit:
             raise DamagedError(
-                f"{path} contradicts the manifest: its {name} is {largest:.16g}, above the {name} of the manifest, {limit:.16g}",
+                f"{path} contradicts the manifest: its {name} is {largest:.16g}, but the manifest allows at most {limit:.16g}",
                 objects=(path,),
             )
     return record
@@ -176,8 +176,9 @@ def _refuse_other_objects(record: Record, layout: Layout, path: str) -> None:
     listed = [entry.path for entry in record.objects]
     if sorted(listed) != sorted(layout.fragment_objects(record.fragment, record.nnz)):
         raise DamagedError(f"{path} lists other objects than fragment {record.fragment} has", objects=(path,))
-    if len(record.blocks) != -(-record.samples // BLOCK):
-        why = f"{plural(len(record.blocks), 'block digest')} for {plural(record.samples, 'row')}"
+    expected = -(-record.samples // BLOCK)
+    if len(record.blocks) != expected:
+        why = f"it has {plural(len(record.blocks), 'block digest')}, expected {expected:,} for {plural(record.samples, 'row')}"
         raise DamagedError(f"{path} contradicts itself: {why}", objects=(path,))
 
 

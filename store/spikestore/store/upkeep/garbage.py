@@ -296,7 +296,7 @@ def _uncommit_half_a_set(storage: Storage, address: Address, plan_id: str) -> No
     if features.manifest.plan_id != plan_id or not verify(features, depth="quick"):
         return
     logger.warning(
-        "another process committed %s while gc removed its objects, so gc deleted its manifest: build or copy the set again",
+        "another process committed the set %s while gc removed objects of this set, so gc deleted the manifest of the set: build or copy the set again",
         address.folder,
     )
     storage.delete(address.manifest)

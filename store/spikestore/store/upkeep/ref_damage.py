@@ -58,6 +58,6 @@ def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list
         except DamagedError as error:
             left.append(damage_of(error, entry.path))
         else:
-            how = "replaced by an entry without sets, because the sets of the damaged entry are unknown; the name refers to the same sets as before, because only the newest entry of a name counts, and the damaged entry is older"
+            how = "replaced by an entry without sets, because the sets of the damaged entry are unknown; the name refers to the same sets as before, because the damaged entry was not the newest entry of the name"
             repaired.append(Repaired(entry.path, how))
     return repaired, left

@@ -156,7 +156,9 @@ def epoch_order(samples: int, *, seed: int, epoch: int, digest: str) -> npt.NDAr
         A permutation of 0 … samples - 1.
     """
     key = random_keys(np.arange(samples), f"{digest}:{seed}:{epoch}")
-    return np.argsort(key).astype(np.int64)  # no two keys are equal, so any method of sorting gives this order
+    return np.argsort(key).astype(
+        np.int64
+    )  # no two keys are equal, so any method of sorting gives this order
 
 
 def weighted_order(

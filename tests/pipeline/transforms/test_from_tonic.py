@@ -196,7 +196,7 @@ def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() ->
         "CropTime with max=None crops all recordings at the last time stamp of the first recording"
         in refusal(transforms.CropTime())
     )
-    assert "DropPixel finds hot pixels in each recording separately" in refusal(
+    assert "DropPixel with hot_pixel_frequency finds hot pixels in each recording separately" in refusal(
         transforms.DropPixel(hot_pixel_frequency=9)
     )
     for nothing in (None, ()):

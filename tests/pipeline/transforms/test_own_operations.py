@@ -142,7 +142,7 @@ def test_a_function_that_draws_numbers_is_an_error(site: Path) -> None:
     [
         ("a_list", "returned list, but must return an array of events"),
         ("fewer_fields", "but must return an array of events with the dtype"),
-        ("more", "returned 12 events for 6, but must not return more than it gets"),
+        ("more", "returned 12 events, but must not return more than the 6 that it got"),
         ("backwards", "returned times that are not in order"),
     ],
 )

@@ -222,7 +222,7 @@ def test_numbers_of_numpy_and_torch_are_numbers(features: FeatureSet) -> None:
         ({"rows": [0, 0]}, "rows has duplicates"),
         (
             {"weights": np.ones(77)},
-            r"shape \(150,\): one for each row, or \(149,\): one for each sample; got \(77,\)",
+            r"shape \(150,\), one weight for each row, or shape \(149,\), one weight for each sample; got \(77,\)",
         ),
     ],
 )

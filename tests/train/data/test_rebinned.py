@@ -76,7 +76,7 @@ def test_an_event_that_the_fine_set_lacks_is_reported(folder: Any, caplog: pytes
     FeatureLoader(fine, 4, rebin=(4, 7))
     (message,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert (
-        "with rebin=(4, 7): 1 of 4 samples may lack events: the time bins of the stored set leave out 1 event of these samples"
+        "with rebin=(4, 7): 1 of 4 samples may lack events. The time bins of the stored set leave out 1 event, which longer bins may contain"
         in message
     )
 

@@ -66,7 +66,7 @@ def test_evaluation_refuses_another_order(trained: Path) -> None:
     store.point("other", {"test": reordered(learnable("test", 70, 3), "no", "yes").build(store.storage)})
     for other_data in (False, True):
         with pytest.raises(
-            UsageError, match=r"best\.pt and other:test number their classes differently: label 0"
+            UsageError, match=r"the labels of .*best\.pt and other:test mean different classes: label 0"
         ):
             evaluate(
                 trained / "best.pt", store, split="test", name="other", other_data=other_data, progress=silent
@@ -81,7 +81,7 @@ def test_other_names(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UsageError, match="label 0 is 'yes' in the first and 'cat' in the second; list"):
         evaluate(last, store, split="test", name="other", device="cpu", progress=silent)
     evaluate(last, store, split="test", name="other", device="cpu", other_data=True, progress=silent)
-    assert "number their classes differently: label 0 is 'yes' in the first and 'cat'" in caplog.text
+    assert "mean different classes: label 0 is 'yes' in the first and 'cat'" in caplog.text
 
 
 def test_a_checkpoint_without_class_names(
@@ -94,9 +94,11 @@ def test_a_checkpoint_without_class_names(
     store = Store(memory_storage())
     store.point("other", {"test": test.build(store.storage)})
     evaluate(earlier, store, split="test", name="other", device="cpu", progress=silent)
-    assert "can't check that other:test numbers its classes like " in caplog.text
+    assert "can't compare the classes of other:test with those of " in caplog.text
     learnable("train", 150, 1).build(store.storage)
-    with pytest.raises(UsageError, match=r"earlier\.pt and other:test number their classes differently"):
+    with pytest.raises(
+        UsageError, match=r"the labels of .*earlier\.pt and other:test mean different classes"
+    ):
         evaluate(earlier, store, split="test", name="other", device="cpu", progress=silent)
 
 
@@ -106,7 +108,7 @@ def test_going_on_with_another_order(trained: Path, tmp_path: Path) -> None:
     splits = {"train": learnable("train", 150, 5), "valid": learnable("valid", 70, 6)}
     store.point("small", {s: reordered(one, "no", "yes").build(store.storage) for s, one in splits.items()})
     longer = TrainConfig.from_mapping(config().to_mapping() | {"epochs": 2}, origin="test")
-    with pytest.raises(UsageError, match=r"last\.pt and small:train number their classes differently"):
+    with pytest.raises(UsageError, match=r"the labels of .*last\.pt and small:train mean different classes"):
         run(longer, store, trained, device="cpu", other_data=True, progress=silent)
 
 

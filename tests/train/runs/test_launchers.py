@@ -203,7 +203,7 @@ def test_ranks_that_cannot_meet(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         pytest.raises(
             RankError,
-            match=r"rank 1 of 2 could not connect to the other ranks .*Set both, for all ranks, to the host of rank 0",
+            match=r"rank 1 of 2 could not connect to the other ranks .*For all ranks, set MASTER_ADDR to the host of rank 0",
         ),
         joined("cpu"),
     ):

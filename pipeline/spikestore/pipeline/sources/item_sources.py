@@ -315,7 +315,7 @@ class _Builder:
             raise UsageError(f"no item of {live.name} can be read to find its classes: pass classes=")
         if wrong := [label for label in found if not isinstance(label, int | np.integer) or label < 0]:
             raise UsageError(
-                f"one target of {live.name} is {wrong[0]!r:.60}, but the targets must all be whole numbers from 0, or must all be texts: correct it; or pass classes= if numbers and texts are both right, or target= if the label is a part of the target"
+                f"one target of {live.name} is {wrong[0]!r:.60}, but the targets must all be whole numbers from 0, or must all be texts: change this target; or pass classes= if numbers and texts are both right, or target= if the label is a part of the target"
             )
         if max(found) >= _MOST_CLASSES:
             raise UsageError(

@@ -144,7 +144,7 @@ def _problem(result: object, events: Events) -> str | None:
         )
         return f"{found}, but must return an array of events with the dtype {events.dtype}"
     if len(result) > len(events):
-        return f"{len(result):,} events for {len(events):,}, but must not return more than it gets"
+        return f"{len(result):,} events, but must not return more than the {len(events):,} that it got"
     if not (result["t"][1:] >= result["t"][:-1]).all() or not np.isfinite(result["t"]).all():
         return "times that are not in order or not finite"
     if any((result[field] < 0).any() for field in {"x", "y", "p"}.intersection(result.dtype.names or ())):

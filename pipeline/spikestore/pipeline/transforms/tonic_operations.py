@@ -194,8 +194,8 @@ def _denoise(part: Any) -> Denoise:
 def _drop_pixel(part: Any) -> DropPixel:
     if part.hot_pixel_frequency:
         why = (
-            "finds hot pixels in each recording separately if hot_pixel_frequency is set, and no operation of spikestore "
-            "does this: pass coordinates= instead, or apply DropPixel during training"
+            "with hot_pixel_frequency finds hot pixels in each recording separately, which no operation of spikestore "
+            "does: pass coordinates= instead, or apply DropPixel during training"
         )
         raise unsupported(class_name(part), why)
     given = part.coordinates if part.coordinates is not None else ()

@@ -24,7 +24,7 @@ def augment(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="Training configuration whose augmentations, cut and padding are shown."
+            "--config", help="Training configuration whose augmentations, truncation and padding are shown."
         ),
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=1, max=16, help="Number of samples.")] = 4,

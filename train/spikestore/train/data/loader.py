@@ -370,7 +370,7 @@ class FeatureLoader(IterableDataset[Batch]):
         epoch, batch = state.get("epoch"), state.get("batch")
         if type(epoch) is not int or type(batch) is not int or not 0 <= batch <= len(self) or epoch >= 2**62:
             raise UsageError(
-                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}: pass a state as state_dict() returned it, to a loader with the same drop_last"
+                f"the state has epoch = {epoch!r} and batch = {batch!r}, but an epoch has {plural(len(self), 'batch')}: pass the unchanged result of state_dict() to a loader with the same drop_last"
             )
         order = self._orders.named(state.get("order"))
         if order is None:
@@ -387,7 +387,7 @@ class FeatureLoader(IterableDataset[Batch]):
             logger.info("the resumed epoch %d keeps the order with which it began, %r", epoch + 1, order.name)
             if self.residence == "stream" and order.scattered:
                 logger.info(
-                    "reading is slow until the end of the resumed epoch: the order of this epoch needs a read of 64 samples for each sample"
+                    "reading is slow until the end of the resumed epoch: in the order of this epoch, the loader reads 64 samples to yield one"
                 )
         self._go_to(epoch, batch, order)
         self._ended = ended

@@ -158,7 +158,7 @@ def pack(features: FeatureSet, progress: Progress | None = None) -> PackedColumn
     needed, memory = packed_bytes(manifest), physical_memory_bytes()
     if memory is not None and needed > memory:
         raise UsageError(
-            f"{features!r} needs {needed:,} bytes packed, but this machine has {memory:,}: use FeatureLoader with "
+            f"the packed columns of {features!r} need {needed:,} bytes, but this machine has {memory:,}: use FeatureLoader with "
             "residence='stream'"
         )
     index_dtype, value_dtype = narrow_dtypes(manifest)

@@ -128,7 +128,7 @@ def hold_out(
     extras = features.manifest.extras if isinstance(features, FeatureSet) else features.columns.extras
     if by == "sample" and "sample" in extras:
         raise UsageError(
-            f"{features!r} has a column named sample, but by = 'sample' means single rows: rename the column and build the set again"
+            f"{features!r} has a column named sample, but the argument by='sample' means single rows: rename the column and build the set again"
         )
     groups = table.rows if by == "sample" else table.column(by)
     names = np.unique(groups)
@@ -329,9 +329,11 @@ def subset_weights(features: FeatureSet, rows: Rows, weights: npt.ArrayLike) -> 
     except (TypeError, ValueError):
         raise UsageError(f"weights must be numbers, got {weights!r:.60}") from None
     if array.shape not in ((len(features),), (len(rows),)):
-        several = "" if len(rows) == len(features) else f", or ({len(rows)},): one for each sample"
+        several = (
+            "" if len(rows) == len(features) else f", or shape ({len(rows)},), one weight for each sample"
+        )
         raise UsageError(
-            f"weights= must have shape ({len(features)},): one for each row{several}; got {array.shape}"
+            f"weights= must have shape ({len(features)},), one weight for each row{several}; got {array.shape}"
         )
     chosen = array if len(array) == len(rows) else array[rows]
     if not np.isfinite(chosen).all() or (chosen < 0).any() or not chosen.any():

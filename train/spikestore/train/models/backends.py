@@ -119,8 +119,8 @@ def _import(backend: Backend) -> Any:
                 extra="train",
             ) from error
         raise MissingExtraError(
-            f"the backend 'exodus' is not installed ({error}): `make exodus`, or `python -m "
-            "spikestore.train.models.build_exodus`, builds it (needs torch with CUDA, and nvcc); or use the backend 'fused'",
+            f"the backend 'exodus' is not installed ({error}): to build it, run `make exodus` or `python -m "
+            "spikestore.train.models.build_exodus` (needs torch with CUDA, and nvcc); or use the backend 'fused'",
             extra="exodus",
         ) from error
     return _Guarded(layers)

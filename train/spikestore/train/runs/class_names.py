@@ -88,7 +88,7 @@ def refuse_other_labels(
     known = checkpoint.classes or _classes_in_store(checkpoint, store)
     if not known:
         logger.warning(
-            "can't check that %s numbers its classes like %s: the checkpoint has no class names, and its training set is "
+            "can't compare the classes of %s with those of %s: the checkpoint has no class names, and its training set is "
             "not in %s",
             label,
             checkpoint.origin,
@@ -98,7 +98,7 @@ def refuse_other_labels(
     why = other_classes(known, features.classes)
     if why is None:
         return
-    what = f"{checkpoint.origin} and {label} number their classes differently: {why}"
+    what = f"the labels of {checkpoint.origin} and {label} mean different classes: {why}"
     if other_data and sorted(known) != sorted(features.classes):
         logger.warning("%s", what)
         return

@@ -225,8 +225,8 @@ def _meet(process: Launched, device: str) -> Ranks:
         why = " ".join(str(error).split())[:200].rstrip(".")
         raise RankError(
             f"rank {process.rank} of {process.count} could not connect to the other ranks at {process.meeting_point} "
-            f"(MASTER_ADDR and MASTER_PORT): {why}. Set both, for all ranks, to the host of rank 0 and a free port there that "
-            "every machine can reach, and start all ranks within 10 minutes"
+            f"(MASTER_ADDR and MASTER_PORT): {why}. For all ranks, set MASTER_ADDR to the host of rank 0, and "
+            "MASTER_PORT to a free port of this host. Every machine must be able to reach this port. Start all ranks within 10 minutes"
         ) from error
     return Ranks(process.rank, process.count, local, store)
 

@@ -110,8 +110,8 @@ class RebinnedSet(FeatureSet):
         lost = ~self._rebinning.has_all_events(n_bins, n_dropped)
         if lost.any():
             logger.warning(
-                "%r: %s of %s may lack events: the time bins of the stored set leave out %s of these samples, but longer bins may contain "
-                "these events. To include them, build a set with the longer bins: use spikestore preprocess",
+                "%r: %s of %s may lack events. The time bins of the stored set leave out %s, which longer bins may contain. "
+                "To include such events, build a set with the longer bins: use spikestore preprocess",
                 self,
                 f"{np.count_nonzero(lost):,}",
                 plural(len(self), "sample"),

@@ -250,7 +250,8 @@ def test_a_typing_error_in_a_column_of_numbers_is_logged(
     with caplog.at_level(logging.INFO):
         assert build_folder(folder, "gain").column("gain")[3] == "1e-o9"
     assert (
-        "gain is kept as text, because 1 of 8 values is not a number, such as '1e-o9' of 3.npy" in caplog.text
+        "gain is kept as text, because 1 of 8 values is not a number; the first is '1e-o9' of 3.npy"
+        in caplog.text
     )
 
 

@@ -313,7 +313,7 @@ def test_items_that_change_while_they_are_read(tmp_path: Path) -> None:
     dataset = Gestures()
     located = source_of_dataset(dataset, hash_events=True)
     dataset.recordings[3] = draw(99)
-    with pytest.raises(SourceChangedError, match="item 3 has other events or another class than when"):
+    with pytest.raises(SourceChangedError, match="item 3 changed its events or its class after"):
         build(located, tmp_path, version=None)
 
 

@@ -92,6 +92,12 @@ def test_sequences_of_digits_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
         UnsupportedTransformError, match=r"reads sequences of digits, .*: pass single_digits=True"
     ):
         dataset_from_tonic(dataset)
+    dataset.single_digits = True  # but the object still has the recordings of sequences
+    with pytest.raises(
+        UnsupportedTransformError,
+        match=rf"has {len(dataset)} recordings, but its file has {len(dataset.single_indices)} of a single digit: create",
+    ):
+        dataset_from_tonic(dataset)
 
 
 FILES = {

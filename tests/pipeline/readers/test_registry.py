@@ -154,7 +154,7 @@ def test_missing_split_says_where_it_looked(tmp_path: Path) -> None:
 def test_missing_folder_and_a_file_for_a_folder(tmp_path: Path) -> None:
     file = touch(tmp_path / "ssc_train.h5")
     with pytest.raises(
-        SourceNotFoundError, match=r"the data folder .*nowhere does not exist: correct --data"
+        SourceNotFoundError, match=r"the data folder .*nowhere does not exist: pass another --data"
     ):
         dataset_files("SSC", "train", tmp_path / "nowhere")
     with pytest.raises(SourceNotFoundError, match="nowhere does not exist"):

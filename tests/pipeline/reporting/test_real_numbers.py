@@ -79,7 +79,7 @@ def test_events_are_not_compared_with_values(report: Report) -> None:
     assert widths["results"] == []
     assert (
         widths["missing"]
-        == "the values of to_voxel_grid for wider bins are not sums of its values for narrower bins"
+        == "with to_voxel_grid, the values of wider bins are not sums of the values of narrower bins"
     )
     assert {row["measure"] for row in report.document["distributions"]} == {
         "sum of absolute values",

@@ -100,8 +100,8 @@ class Dataset:
         if _DATASET_NAME.fullmatch(self.name) is None or names:
             wrong = ", ".join(map(repr, names)) or repr(self.name)
             raise UsageError(
-                f"data set {self.name!r}: {wrong} is not a valid name: use letters, digits, '.', '_' and '-' (for readers and splits lower case), "
-                "begin with a letter or digit, and use at most 63 characters"
+                f"data set {self.name!r}: {wrong} is not a valid name: use letters, digits, '.', '_' and '-', "
+                "begin with a letter or digit, and use at most 63 characters; names of readers and splits must be in lower case"
             )
         if self.reader_version < 1 or not (self.splits or self.described_by_recipe):
             raise UsageError(

@@ -192,7 +192,7 @@ def find_dataset(folder: Path | str) -> str:
         )
         hint = "".join(_archive_hint(_roots(name, base), splits) for name, splits in wanted)
         raise SourceNotFoundError(
-            f"no files of a known dataset in {base}, nor in a folder in it that has the name of a dataset{hint}{listing}\n"
+            f"no files of a known dataset in {base}, nor in a subfolder with the name of a dataset{hint}{listing}\n"
             f'for recordings of your own, write a recipe with dataset = "{FOLDER}" (docs/own_recordings.md)',
             path=str(base),
         )
@@ -304,7 +304,7 @@ def existing_folder(folder: Path | str) -> Path:
         what = (
             "is not a folder: pass the folder that contains the recordings"
             if exists
-            else "does not exist: correct --data, or data under [source]"
+            else "does not exist: pass another --data, or change the field data under [source]"
         )
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))
     return base

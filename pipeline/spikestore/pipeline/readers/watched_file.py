@@ -93,7 +93,7 @@ class WatchedFile:
             raise self._changed(f"{how} from {self.size} to {status.st_size} bytes while it was read")
         if _times(status) != self._seen:
             raise self._changed(
-                "was written to or replaced, or its permissions or links changed, while it was read"
+                "was changed or replaced while it was read (a change of permissions or links counts too)"
             )
 
     def _changed(self, how: str) -> SourceChangedError:

@@ -133,7 +133,7 @@ def _sizes(chosen: FrameChoices, defaults: FrameChoices) -> tuple[tuple[int, int
         defaults = FrameChoices(sensor_size=chosen.sensor_size)
     if defaults.sensor_size is None:
         raise UsageError(
-            "the size of the sensor is not known: pass --sensor-size X,Y,P; for recordings with channels instead of pixels, CHANNELS,1,1"
+            "the size of the sensor is not known: pass --sensor-size X,Y,P, or --sensor-size CHANNELS,1,1 if the recordings have channels instead of pixels"
         )
     sensor_x, sensor_y, polarities = defaults.sensor_size
     x, *others = chosen.size or defaults.size or (sensor_x, sensor_y)

@@ -107,7 +107,7 @@ class LockedSet:
                 advice = f"set {field} = {json.dumps(locked)}" if locked else f"remove {field}"
                 raise UsageError(
                     f"the lock has {self.label} with {_stated(field, locked)}, but the recipe has {_stated(field, requested)}; "
-                    "without the recordings, only the set of the lock is available: pass --data FOLDER, "
+                    "to compute the set of the recipe, the recordings are needed: pass --data FOLDER, "
                     f"or {advice} under [source]"
                 )
         # Not above: the module needs NumPy, and a run with nothing to do needs no arrays.
@@ -117,7 +117,7 @@ class LockedSet:
         if difference is not None:
             raise UsageError(
                 f"the lock has {self.label} with {difference}; "
-                "without the recordings, only the set of the lock is available: pass --data FOLDER, or correct the recipe"
+                "to compute the set of the recipe, the recordings are needed: pass --data FOLDER, or correct the recipe"
             )
 
     def unavailable(self, store: Store, upstreams: Upstreams) -> SourceNotFoundError:

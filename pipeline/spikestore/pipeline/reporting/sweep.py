@@ -36,7 +36,7 @@ def bin_widths(
     frame = transform.to_frame
     if transform.float_operation is not None:
         return _missing(
-            f"the values of {transform.float_operation.op} for wider bins are not sums of its values for narrower bins",
+            f"with {transform.float_operation.op}, the values of wider bins are not sums of the values of narrower bins",
             False,
         )
     has_width = isinstance(frame, ToFrame) and frame.time_window is not None

@@ -169,7 +169,7 @@ def _position(index: Any) -> int:
         return operator.index(index)
     except TypeError:
         raise UsageError(
-            f"a Subset has the index {index!r}, but an index must be an integer: correct the indices of the Subset (of a mask, pass the positions: "
+            f"a Subset has the index {index!r}, but an index must be an integer: correct the indices of the Subset (for a mask, pass "
             "numpy.flatnonzero(mask))"
         ) from None
 
@@ -179,7 +179,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
     needed, memory = length * _ITEM_BYTES, physical_memory_bytes()
     if memory is not None and needed > memory:
         raise UsageError(
-            f"{name_of_class(dataset)} says that it has {plural(length, 'item')}, but a set of so many needs at least {size_text(needed)} of memory, "
+            f"{name_of_class(dataset)} says that it has {plural(length, 'item')}, but a set of so many items needs at least {size_text(needed)} of memory, "
             f"and this machine has {size_text(memory)}: correct __len__ if the number is wrong, or pass a Subset of torch with the items to store"
         )
 

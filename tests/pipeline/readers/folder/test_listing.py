@@ -132,15 +132,15 @@ BAD: dict[str, Case] = {
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),
     "a file that is not there": ({"table": "labels.csv"}, (), TABLE + "c/9.npy,y\n", "labels.csv: line 4 lists c/9.npy, a file that does not exist (1 such line)"),
-    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, which is not read: its format is not known"),
+    "a file of no format": ({"table": "labels.csv"}, (), TABLE + "c/notes.md,y\n", "labels.csv: line 4 lists c/notes.md, a file that is not read: "),
     "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings has no line in"),
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label: write a label into the table"),
     "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes under [source.folder]: correct the label or classes"),
-    "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none: correct label under [source.folder]"),
-    "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label: correct group under [source.folder]"),
-    "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: correct columns under [source]"),
-    "no such split field": ({"pattern": "{label}/**", "split": "fold"}, (), None, "there is no field 'fold'; pattern and table have label: correct split under [source.folder]"),
+    "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none: change the value of label under [source.folder]"),
+    "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label: change the value of group under [source.folder]"),
+    "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: change the value of columns under [source]"),
+    "no such split field": ({"pattern": "{label}/**", "split": "fold"}, (), None, "there is no field 'fold'; pattern and table have label: change the value of split under [source.folder]"),
     "a long text": ({"table": "labels.csv"}, ("note",), f"file,label,note\na/1.npy,x,{'ä' * 61}\nb/2.npy,y,\nc/d/3.npy,x,\n", "a/1.npy has a value of note with 122 bytes, but at most 120 are kept: shorten the value"),
     "a control character": ({"table": "labels.csv"}, ("note",), "file,label,note\na/1.npy,x,a\x07b\nb/2.npy,y,\nc/d/3.npy,x,\n", "'a/1.npy' has note = 'a\\x07b', which is not UTF-8 or has a character that is not printable: correct the value"),
     "a missing number": ({"table": "labels.csv"}, ("gain",), "file,label,gain\na/1.npy,x,0.5\nb/2.npy,y,\nc/d/3.npy,x,1\n", "b/2.npy has no gain, but all other values of gain are numbers: add a number for this file, or do not list gain in columns"),
@@ -180,7 +180,7 @@ def test_splits_must_be_names(tmp_path: Path) -> None:
     write_tree(tmp_path, "Train/a/1.npy")
     with pytest.raises(
         SpikestoreError,
-        match="has the split 'Train', which is not a valid name: rename it; a name has 1 to 63 lower-case letters",
+        match="has the split 'Train', which is not a valid name: rename the split; a name has 1 to 63 lower-case letters",
     ):
         listing(tmp_path, pattern="{split}/{label}/*")
 
@@ -232,7 +232,7 @@ def test_why_no_file_is_a_recording(tmp_path: Path) -> None:
     with pytest.raises(SpikestoreError, match=r"exclude .* leaves out all files, such as a/1.npy"):
         listing(tmp_path, exclude=["**"])
     with pytest.raises(
-        SpikestoreError, match=r"it has \.npy files, but formats .* are aedat4: correct formats"
+        SpikestoreError, match=r"it has \.npy files, but the field formats .* lists aedat4: change this field"
     ):
         listing(tmp_path, formats=["aedat4"])
     write_table(tmp_path / "a", "file,label\n1.npy,x\n")
@@ -246,7 +246,8 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "a/3.csv").write_text("t,x\n")
     write_table(tmp_path, "file,label\na/1.npy,x\na/2.npy,x\na/3.csv,x\n")
     with pytest.raises(
-        SpikestoreError, match=r"lists a/3\.csv, which is not read: its format is not known or not in formats"
+        SpikestoreError,
+        match=r"lists a/3\.csv, a file that is not read: the path matches exclude, .* or the format is not known or not listed in formats",
     ):
         listing(tmp_path, table="labels.csv", formats=["npy"], exclude=["labels.csv"])
 
@@ -256,7 +257,7 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
     [
         ({"shares": {"train": 0.5}}, "shares must add up to 1, got 0.5"),
         ({"shares": {"train": 1.5, "test": -0.5}}, "shares must be above 0"),
-        ({"label": "{label}/*"}, "got '{label}/*': correct label, or set pattern or table too"),
+        ({"label": "{label}/*"}, "got '{label}/*': change the value of label, or set pattern or table"),
         ({"label": ""}, "label must start with a letter"),
         ({"group": "user"}, "group needs shares: set shares too"),
         ({"unlisted": "ignore"}, 'unlisted = "ignore" has no effect without a table'),

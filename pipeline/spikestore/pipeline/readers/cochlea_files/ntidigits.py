@@ -19,6 +19,7 @@ from spikestore.pipeline.readers.reader import Reader
 from spikestore.pipeline.readers.split_files import NamedFiles
 from spikestore.pipeline.readers.watched_file import only_file
 from spikestore.store_schemas.specs.source import Source
+from spikestore.store_schemas.wording import plural
 
 FILE = "n-tidigits.hdf5"
 
@@ -33,7 +34,10 @@ def _split_of(dataset: Any) -> str:
     if not dataset.single_digits:
         raise ValueError("reads sequences of digits, which are not classes: pass single_digits=True")
     if len(dataset) != len(dataset.single_indices):
-        raise ValueError("has other recordings than its file: create this Python object again")
+        recordings, in_file = len(dataset), len(dataset.single_indices)
+        raise ValueError(
+            f"has {plural(recordings, 'recording')}, but its file has {in_file:,} of a single digit: create this Python object again"
+        )
     return str(dataset.partition)
 
 

@@ -133,7 +133,7 @@ def _report_numbers(name: str, given: Mapping[str, str]) -> None:
     others = [file for file, text in given.items() if _real(text) is None]
     if 0 < len(others) < len(given):
         logger.info(
-            "%s is kept as text, because %s of %s %s, such as %r of %s",
+            "%s is kept as text, because %s of %s %s; the first is %r of %s",
             name,
             f"{len(others):,}",
             plural(len(given), "value"),

@@ -101,7 +101,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
         if field is not None and field not in known:
             raise UnknownNameError(
                 f"there is no field {field!r}{did_you_mean(field, known) or ';'} pattern and table have {', '.join(known) or 'none'}: "
-                f"correct {use} under [source{'' if use == 'columns' else '.folder'}]",
+                f"change the value of {use} under [source{'' if use == 'columns' else '.folder'}]",
                 name=field,
                 known=known,
             )
@@ -164,11 +164,11 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
     if not by_format:
         names = ", ".join(sorted(other)[:10])
         if other and wanted:
-            why = f"it has {names} files, but formats under [source.folder] are {', '.join(wanted)}: correct formats"
+            why = f"it has {names} files, but the field formats under [source.folder] lists {', '.join(wanted)}: change this field"
         elif other:
             why = f"there are only {names} files: convert them to a format that spikestore reads, such as .npy with the fields t, x, y and p"
         elif left_out:
-            why = f"exclude under [source.folder] leaves out all files, such as {left_out}: correct exclude"
+            why = f"the field exclude under [source.folder] leaves out all files, such as {left_out}: change this field"
         elif table is not None:
             why = f"the table {table.path} is the only file: add the recordings"
         else:
@@ -256,7 +256,7 @@ def _facts(
             )
         if (root / missing[0]).is_file():
             raise LayoutError(
-                f"{line}, which is not read: its format is not known or not in formats, a part of its path starts with a dot, or it matches exclude. Correct the line",
+                f"{line}, a file that is not read: the path matches exclude, a part of the path starts with a dot, or the format is not known or not listed in formats. Correct the line",
                 path=missing[0],
             )
         raise SourceNotFoundError(
@@ -284,13 +284,13 @@ def _splits(facts: dict[str, dict[str, str]], settings: FolderSettings) -> dict[
     has_split = settings.split in next(iter(facts.values()))
     if has_split and settings.shares:
         raise LayoutError(
-            f"the pattern or the table has the field {settings.split}, so shares must not be set: remove the field or shares"
+            f"the pattern or the table has the field {settings.split}, so shares must not be set: remove this field, or remove shares under [source.folder]"
         )
     if has_split:
         for file, values in facts.items():
             if NAME.match(values[settings.split]) is None:
                 raise LayoutError(
-                    f"{file} has the split {values[settings.split]!r}, which is not a valid name: rename it; a name has 1 to 63 "
+                    f"{file} has the split {values[settings.split]!r}, which is not a valid name: rename the split; a name has 1 to 63 "
                     "lower-case letters, digits, '.', '_' or '-', and starts with a letter or digit",
                     path=file,
                 )

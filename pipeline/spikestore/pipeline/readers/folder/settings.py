@@ -66,7 +66,7 @@ class FolderSettings(Spec):
         if self.pattern is None and self.table is None and not is_field(self.label):
             raise ValueError(
                 f"label must start with a letter, and consist of letters, digits and _, because the default pattern has a field of this name; got {self.label!r}: "
-                "correct label, or set pattern or table too"
+                "change the value of label, or set pattern or table"
             )
         used = [field for field in self.fields if field != _NOT_USED]
         if self.fields and (

@@ -55,7 +55,7 @@ class Table:
             hint = did_you_mean(file_column, names) or ";"
             raise self._wrong(
                 f"has no column {file_column!r}{hint} its first line names the columns {', '.join(map(repr, names))}: "
-                "under [source.folder], set the field file to the name of the column with the paths of the recordings"
+                'under [source.folder], set file = "COLUMN", where COLUMN is the column with the paths of the recordings'
             )
         self.columns = tuple(one for one in names if one != file_column)
         self.rows: dict[str, dict[str, str]] = {}

@@ -292,7 +292,7 @@ class ItemsReader(ClosesOnExit):
             return _Piece(_NOTHING, 0, {}, fault)
         if isinstance(spec, HashPart) and hash_of(item, self.classes[label]) != spec.hashes[number]:
             raise SourceChangedError(
-                f"{live.item_name(index)} has other events or another class than when it was hashed: give each item the same events at "
+                f"{live.item_name(index)} changed its events or its class after it was hashed: give each item the same events at "
                 "every access, and run the command again"
             )
         events = item.events

@@ -310,8 +310,8 @@ def replace(path: Path) -> None:
 CHANGES = {
     "shrank from": shrink,
     "grew from": grow,
-    "was written to": rewrite,
-    "written to or": rewrite_unseen,
+    "was changed or": rewrite,
+    "changed or replaced": rewrite_unseen,
     "or replaced": replace,
 }
 

@@ -23,7 +23,7 @@ inner = compiled
 def inlined(function: _Function) -> _Function:
     """Compile a function that compiled functions call in inner loops; its code is always put into the caller.
 
-    An ordinary call takes long if the function has many arrays as parameters.
+    A call that is not inlined takes long if the function has many arrays as parameters.
     """
     dispatcher: Any = cached_njit(function, nogil=True, forceinline=True)
     return dispatcher  # type: ignore[no-any-return]

@@ -69,7 +69,7 @@ def refuse_other_recordings(wanted: RequestedSet, features: FeatureSet) -> None:
 
 
 def refuse_other_length(wanted: RequestedSet, store: Store) -> None:
-    """Raise `UsageError` if a committed set has the same Python class and version, but another number of items.
+    """Raise `UsageError` if a data set of `wanted` and a data set of a committed set have the same Python class and version, but different numbers of items.
 
     Only sets of the same transform and split are compared, and at most `OTHER_SETS` sets of the transform are opened.
     """

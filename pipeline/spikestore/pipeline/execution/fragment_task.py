@@ -53,8 +53,8 @@ class FragmentJob:
     executor : {"auto", "fused", "numpy", "tonic"}
         Implementation of the transform. All implementations give the same samples.
     former : FormerRows, optional
-        Rows that need not be computed from recordings: committed sets contain them or, for a `FinerRows`, they are computed from
-        a set with finer bins or sites.
+        Rows that need not be computed from recordings, because they can be taken from committed sets, or computed from a finer
+        set (`FinerRows`).
     """
 
     build: Build
@@ -286,7 +286,7 @@ def _streamed(
 def _new_parts(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, NewPart], Sequence[SkippedRow]]:
-    """Read rows from their recordings. Return the part of each range, in a dict whose keys are the first rows of the ranges; and the skipped rows."""
+    """Read rows from their recordings. Return the part of each range, and the skipped rows. The key of a part is the first row of its range."""
     rows, skipped = _missing_rows(job, reader, missing)
     return {first: NewPart(columns, job.plan.layout) for first, columns in rows.items()}, skipped
 
@@ -323,7 +323,7 @@ def _with_missing_rows(
 def _missing_rows(
     job: FragmentJob, reader: Reader, missing: Sequence[range]
 ) -> tuple[dict[int, SampleColumns], list[SkippedRow]]:
-    """Read rows from their recordings. Return the columns of each range, in the stored dtypes, in a dict whose keys are the first rows of the ranges; and the skipped rows."""
+    """Read rows from their recordings. Return the columns of each range, in the stored dtypes, and the skipped rows. The key of a range is its first row."""
     if not missing:
         return {}, []
     columns, skipped = transform_spans(job, reader, missing)

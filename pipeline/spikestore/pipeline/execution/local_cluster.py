@@ -116,7 +116,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def how_it_ended(returncode: int) -> str:
-    """Return a text that describes how a process ended. For signal 9, it suggests lack of memory, because Linux then sends this signal."""
+    """Return a text that describes how a process ended. For signal 9, it suggests lack of memory, because Linux sends this signal when memory runs out."""
     if returncode >= 0:
         return f"status {returncode}"
     return f"signal {-returncode}{': out of memory?' if -returncode == _SIGKILL else ''}"

@@ -1,4 +1,4 @@
-"""Reuse of stored bytes. A fragment is copied from a committed (former) set if it has exactly the rows of a fragment of the new set.
+"""Reuse of stored bytes. A fragment of a committed (former) set is copied if it has exactly the rows of a fragment of the new set.
 
 The rows are decoded from these bytes, checked, and hashed for the column ``check`` of the new set. These hashes depend on the keys of
 the set (`check_seed`), so the hashes of the former set cannot be reused. The rows are not encoded again: encoding would take most of

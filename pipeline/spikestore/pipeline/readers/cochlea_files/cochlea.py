@@ -173,7 +173,8 @@ class CochleaReader(HDF5Reader):
     ) -> list[Sequences]:
         """Read recordings one by one, after reading all at once has failed; add the unreadable recordings to `unreadable`.
 
-        If no recording with events can be read, or if each recording can be read alone, raise the error for a damaged or truncated file (`LayoutError`).
+        If no recording with events can be read, raise the error for a damaged or truncated file, usually a `LayoutError`. Raise this error
+        also if every recording can be read alone, although reading all at once has failed.
         """
         rows: list[list[Sequences]] = []
         for row in range(start, stop):

@@ -41,7 +41,7 @@ class HDF5Reader(ClosesOnExit):
 
     @contextmanager
     def _closed_on_error(self) -> Iterator[None]:
-        """Close the file if the code of the ``with`` block fails; raise a `SourceError`, usually a `LayoutError`, for an error of HDF5."""
+        """Close the file if the code of the ``with`` block fails. An error of HDF5 is raised as an error of spikestore, usually a `LayoutError`."""
         try:
             yield
         except SpikestoreError:

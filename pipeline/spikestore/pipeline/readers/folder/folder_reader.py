@@ -72,7 +72,7 @@ class FolderReader(FileReader):
         return cls(root, source, first_row)
 
     def labels_of(self, files: Sequence[SourceFile]) -> npt.NDArray[np.int64]:
-        """Return the labels of the given files, which must be the first files of the source."""
+        """Return the label of each file; `files` must be the first files of the source."""
         return np.array(self._content_of.labels[: len(files)], np.int64)
 
     def extras_of(self, files: Sequence[SourceFile]) -> dict[str, npt.NDArray[np.int64]]:

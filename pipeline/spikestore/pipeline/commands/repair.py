@@ -108,7 +108,7 @@ def repair(
 
     If an object can be computed from the rest of the set, it is computed. Other objects are copied from the store that --from
     names, or recomputed from the recordings in --data. Without --from, the upstreams of --recipe are used. Without --data, the
-    recordings of --recipe are used. Without --rewrite, only bytes that match the set are stored.
+    recordings of --recipe are used.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Search for committed sets that have rows of a new set: among the sets of the new set's name, then among other sets of the transform.
 
-Two rows are the same if their recordings have the same content (SHA-256), and if data set, reader and its version, format and its
-version, decoding, sorting and transform are the same. The file's name, the label, requested columns and the order may differ:
+Two rows are the same if these are the same: the content of their recordings (SHA-256), data set, reader, reader version, format,
+format version, decoding, sorting and transform. The file's name, the label, requested columns and the order may differ:
 these come from the new source.
 """
 

@@ -144,7 +144,7 @@ def _outside(units: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 
 
 def _first_in_rows(places: npt.NDArray[np.int64], column: Sequences) -> list[tuple[int, int, int]]:
-    """Return (row in the block, event in the row, place) for the first of `places` in each row; rows without a place are left out.
+    """Return the first of `places` in each row, as (row in the block, event in the row, place). Rows without a place are left out.
 
     `places` are ascending positions in the values of `column`.
     """

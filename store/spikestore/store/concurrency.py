@@ -1,7 +1,7 @@
 """Background work: parallel calls in order, prefetching, interruptible waits.
 
 The threads of `interruptible`, `Prefetcher` and `DaemonThreads` are daemons: if one waits for a slow disk or an unresponsive server, it
-does not keep the process alive. The threads of `in_order` do.
+does not keep the process alive. The threads of `in_order` keep the process alive.
 """
 
 from __future__ import annotations

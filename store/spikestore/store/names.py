@@ -110,7 +110,7 @@ def point(
 def _warn_of_recordings_in_two_splits(
     name: str, splits: Mapping[str, FeatureSet], kept: Mapping[str, FeatureSet]
 ) -> None:
-    """Log a warning for each set in `kept` that shares recordings with the new sets in `splits`; both are sets of one name, by split."""
+    """Log a warning for each set in `kept` that shares recordings with the new sets in `splits`."""
     new = set().union(*map(_files_of_recordings, splits.values()))
     for split, features in kept.items():
         shared = new & _files_of_recordings(features)

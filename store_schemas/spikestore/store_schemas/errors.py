@@ -167,7 +167,7 @@ class RecordingError(SourceError):
 
 
 class SourceChangedError(SourceError):
-    """A source file changed while it was read."""
+    """A source file or item changed after it was hashed, or while it was read."""
 
     kind = "source-changed"
 

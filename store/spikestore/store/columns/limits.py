@@ -61,7 +61,7 @@ def refuse_giant_set(manifest: Manifest) -> None:
 def checked_offsets(
     build: Manifest | Plan, fragment: int, nnz: npt.NDArray[Any], start: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """Return the start of each sample's non-zeros in the fragment, and the end of the last sample's: int64, shape (samples + 1,).
+    """Return the position in the fragment at which each sample's non-zeros start, then the position after the last non-zero: int64, shape (samples + 1,).
 
     Raises
     ------

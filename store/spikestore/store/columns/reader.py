@@ -123,7 +123,8 @@ class FragmentTable:
     check : uint64 array, shape (blocks,)
         Stored hash of each block of rows.
     offsets : int64 array, shape (samples + 1,)
-        Start of each sample's non-zeros, and the end of the last sample's, counted from the fragment's first non-zero.
+        Position at which each sample's non-zeros start, then the position after the last non-zero; both are counted from the
+        fragment's first non-zero.
     extents : dict of str to list of Extent
         Byte ranges of the chunks of ``index`` and ``value``; empty if the fragment has no non-zeros.
     """
@@ -164,7 +165,7 @@ class DirectReader:
         self._buffers = threading.local()
 
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
-        """Return rows `start` to `stop` of `fragment`; see `ColumnReader`."""
+        """Return rows `start` to `stop` - 1 of `fragment`; see `ColumnReader`."""
         table = self.table(fragment)
         first, last = int(table.offsets[start]), int(table.offsets[stop])
         values = {

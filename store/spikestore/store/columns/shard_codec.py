@@ -302,7 +302,7 @@ def _pcodec(
 def _is_classic(values: npt.NDArray[Any], largest: float) -> bool:
     """Return True only if PCodec's mode ``auto`` would certainly choose ``classic``. Encoding with ``classic`` takes a tenth less time than with ``auto``.
 
-    For integers, ``auto`` draws a sample of n values, at most one in 40. For a base, ``auto`` estimates how many bits a value
+    For integers, ``auto`` draws a sample: n of the values, about one in 40. For a base, ``auto`` estimates how many bits a value
     saves if the value is written as quotient · base + rest. ``auto`` ignores quotients that occur more than n/256 times in the
     sample. There are at most max/base + 1 quotients. Each value saves at most log2(base) bits; log2(base) is at most
     0.53 · base, and below 8 for values up to 200. So for values up to 200 and n of 256 or more, the estimate is below

@@ -31,7 +31,7 @@ class SkippedRow(Spec):
 
 
 class EventCounts(Spec):
-    """Numbers of events read, cropped and dropped in some samples, and of lossy samples."""
+    """Numbers of events read, cropped and dropped in some samples, and the number of lossy samples."""
 
     n_events: Count = 0
     """Events as read."""

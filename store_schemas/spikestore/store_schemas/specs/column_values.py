@@ -32,7 +32,7 @@ _PART = re.compile(r"(.+)\.(text|real)-(0|[1-9][0-9]?)")
 
 
 def is_part(name: str) -> bool:
-    """Return whether a column has the name of a part; the parts that `parts_of` returns store a column of texts or real numbers."""
+    """Return whether a column has the name of a part."""
     return _PART.fullmatch(name) is not None
 
 

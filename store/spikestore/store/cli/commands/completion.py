@@ -25,7 +25,8 @@ def completion(shell: Annotated[Shell, typer.Argument(help="The shell.")]) -> No
 
     Examples
     --------
-    source <(spikestore completion bash)      # in ~/.bashrc, or with zsh in ~/.zshrc after compinit
+    source <(spikestore completion bash)      # in ~/.bashrc
+    source <(spikestore completion zsh)       # in ~/.zshrc, after compinit
     spikestore completion fish > ~/.config/fish/completions/spikestore.fish
     """
     from typer.completion import get_completion_script

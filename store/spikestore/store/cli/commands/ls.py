@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the feature sets, names and partitions of a store; the exit status is 1 if one of them is damaged or has a newer format.
 
-    The exit status is also 1 if the folders features, refs and partitions of a store in a folder contain entries that do not belong there.
+    The exit status is also 1 if the store is a folder and has misplaced entries in its subfolders (features, refs, partitions).
 
     Examples
     --------

@@ -44,8 +44,8 @@ def verify(
 ) -> None:
     """Compare stored objects with their committed hashes and report each difference.
 
-    The exit status is 1 if there is a difference, or if an object has a newer format. If no names are given and the store is a folder, entries
-    that do not belong in its folders features, refs and partitions are differences too. Without --quick, every stored object is hashed, so
+    The exit status is 1 if there is a difference, or if an object has a newer format. If no names are given and the store is a folder, misplaced
+    entries in its subfolders (features, refs, partitions) are differences too. Without --quick, every stored object is hashed, so
     every flipped bit is detected. With --deep, samples are also decoded and compared with their digest.
 
     Examples

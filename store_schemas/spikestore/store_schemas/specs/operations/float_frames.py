@@ -134,7 +134,7 @@ class ToAveragedTimesurface(FrameBase):
 
 
 class ToBinaRep(Spec):
-    """Combine `n_bits` binary frames into one frame of numbers from 0 to 1, after ``to_frame``, like ``tonic.transforms.ToBinaRep``.
+    """Combine `n_bits` binary frames into one frame of numbers from 0 to 1, like ``tonic.transforms.ToBinaRep``.
 
     The binary frames are the bits of a whole number, and the first frame is the highest bit. This number is divided by
     2^`n_bits` - 1, the largest number of `n_bits` bits.

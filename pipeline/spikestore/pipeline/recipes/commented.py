@@ -71,5 +71,5 @@ def _fields(model: type[BaseModel], stated: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML; strings, numbers, booleans and lists of these are written in the same way as in JSON, but TOML allows no raw DEL."""
+    """Return a value as TOML; strings, numbers, booleans and lists of these are written in the same way as in JSON, but DEL is escaped, as TOML requires."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,4 +1,4 @@
-"""Comparison of a folder's set in a lock with the recipe, if the recordings are missing."""
+"""Comparison of the source of a locked set with ``[source.folder]`` of a recipe, if the recordings are missing."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ class FrameChoices:
     sensor_size : tuple of int, optional
         Size (x, y, polarity) of the recordings; needed if there is no shipped recipe for the data set.
     size : tuple of int, optional
-        Size (x) or (x, y) of the frames; by default the size in the shipped recipe, else the size of the sensor. If only x is given,
-        y is equal to x, or 1 if the sensor has no y. If `sensor_size` is given, the default is always the size of the sensor.
+        Size (x) or (x, y) of the frames; by default the size of the sensor if `sensor_size` is given, else the size in the
+        shipped recipe. If only x is given, y is equal to x, or 1 if the sensor has no y.
     bin_ms, bins, bin_events : float, int and int, optional
         Length of a time bin in ms, number of time bins of a recording, and number of events of a time bin. At most one of the
         three may be given.

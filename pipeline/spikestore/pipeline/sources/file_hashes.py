@@ -37,7 +37,7 @@ class FileStamp(NamedTuple):
     Attributes
     ----------
     file : str
-        Absolute path; as text, because tasks with thousands of files are sent to workers.
+        Absolute path.
     size : int
         Size in bytes.
     mtime_ns : int

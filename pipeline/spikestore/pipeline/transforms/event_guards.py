@@ -7,7 +7,7 @@ recording and the event:
 1. `widen` makes a copy with integers as int64, so that nothing overflows.
    Floating-point times keep their dtype, because Tonic computes in the dtype of the times.
 2. `put_in_order` rejects times that are not finite. Unsorted times are sorted if `sort` is true, else rejected.
-3. `check_not_negative` rejects negative coordinates before ``Downsample``, which would truncate -0.5 to a legal 0.
+3. `check_not_negative` rejects negative coordinates before ``Downsample``, which could truncate them to 0.
 4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.
 5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.
 
@@ -46,7 +46,7 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n_events,), optional
-        For each event, its number in the file; None if these numbers are 0, 1, 2 and so on.
+        For each event after sorting and filtering, its number in the file; None if these numbers are 0, 1, 2 and so on.
     """
 
     name: str
@@ -79,7 +79,7 @@ def widen(events: Events, *, name: str, has_y: bool) -> Events:
     Parameters
     ----------
     events : structured array, shape (n_events,)
-        Fields ``t`` (µs), ``x``, ``y`` if `has_y`, and ``p``, in any order; other fields are dropped.
+        Fields ``t`` (µs), ``x``, ``y`` if and only if `has_y`, and ``p``, in any order; other fields are dropped.
     name : str
         Name of the recording in messages.
     has_y : bool

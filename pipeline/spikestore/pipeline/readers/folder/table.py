@@ -13,7 +13,7 @@ _LARGEST = 2**28
 
 
 class Table:
-    """The lines of a CSV file that describes the recordings of a folder, by the path of the recording.
+    """The lines of a CSV file that describes the recordings of a folder.
 
     Parameters
     ----------

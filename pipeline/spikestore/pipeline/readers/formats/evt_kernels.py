@@ -2,7 +2,7 @@
 
 A word of EVT2 has 32 bits. The high 4 bits are its type:
 
-- 0 and 1: an event with this polarity: low 6 bits of the time in µs, x (11 bits), y (11 bits);
+- 0 and 1: an event whose polarity is the type: low 6 bits of the time in µs, x (11 bits), y (11 bits);
 - 8: high 28 bits of the time.
 
 A word of EVT3 has 16 bits. The high 4 bits are its type:
@@ -14,9 +14,9 @@ A word of EVT3 has 16 bits. The high 4 bits are its type:
 - 6: low 12 bits of the time in µs;
 - 8: high 12 bits of the time.
 
-Other words, such as triggers, are not events. The high bits of the time start again from 0 when they overflow; from then on, the
-length of their full range is added to all times, so that times ascend. Events before the first word with high bits have no time
-and are left out, as in Prophesee's own decoder.
+Other words, such as triggers, are not events. The high bits of the time start again from 0 when they overflow; from then on,
+2^34 µs (EVT2) or 2^24 µs (EVT3) are added to all times, so that times ascend. Events before the first word with high bits have
+no time and are left out, as in Prophesee's own decoder.
 """
 
 from __future__ import annotations

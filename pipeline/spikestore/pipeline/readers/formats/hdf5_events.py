@@ -95,7 +95,7 @@ class _Place(NamedTuple):
 
 
 def _place(name: str, member: Any) -> _Place | None:
-    """Return a `_Place` for a structured dataset, or a group with at least two vectors that have known names or equal lengths; else None."""
+    """Return the `_Place` of a group or dataset that may have events; None for other members."""
     import h5py
 
     if isinstance(member, h5py.Group):

@@ -16,7 +16,7 @@ def losses(splits: Mapping[str, SetFacts]) -> dict[str, dict[str, Any]]:
     dict of str to dict
         ``read``, ``cropped``, ``in_no_bin``: numbers of events; ``counted``: the sum of all values; ``clipped``: events above
         the maximum of ``clip_counts`` (0 without ``clip_counts``, None if bins overlap); ``non_zeros``: places with
-        events; ``merged``: events that are not the first one at their place, ``counted`` minus ``non_zeros``; ``at_maximum``: places whose
+        events; ``merged``: events that are not the first one at their place (``counted`` minus ``non_zeros``); ``at_maximum``: places whose
         value is the maximum of ``clip_counts`` (None without ``clip_counts``); ``lossy_samples``: samples with more than 5 % of
         their events in no bin; ``empty_samples``: samples without non-zeros. For real numbers, ``counted``, ``clipped``,
         ``merged`` and ``at_maximum`` are None.

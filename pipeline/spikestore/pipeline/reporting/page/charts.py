@@ -51,7 +51,7 @@ def _split_colour() -> dict[str, Any]:
 def events_of_each_split(losses: Mapping[str, Mapping[str, Any]]) -> Chart:
     """Return a bar for each split, with the shares of its events.
 
-    The parts of a bar are one event per non-zero, and the events that are merged, clipped, in no bin, or cropped. If bins overlap, an event counts once for each bin that it is in, and the title of the axis says so.
+    The first part of a bar has one event for each non-zero. The other four parts are the merged events, the clipped events, the events in no bin, and the cropped events. If bins overlap, an event counts once for each bin that it is in, and the title of the axis says so.
     """
     overlap = any(
         lost["clipped"] is None or lost["counted"] + lost["in_no_bin"] + lost["cropped"] > lost["read"]

@@ -192,7 +192,7 @@ def _both(counts: npt.NDArray[np.float64]) -> str:
 def _signed(values: npt.NDArray[np.float64]) -> str:
     """Return the picture of real numbers of shape (polarity, rows, columns).
 
-    Each polarity has a colour. If a number is negative, the numbers are summed over the polarities, and the colours show the signs of the sums.
+    If no number is negative, each polarity has a colour. Otherwise, the numbers are summed over the polarities, and the colours show the signs of the sums.
     """
     if (values < 0).any():
         total = values.sum(axis=0)

@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def measure(index: Candidate, value: Candidate, chunks: dict[str, list[Any]], floor: float) -> dict[str, Any]:
-    """Encode and decode both columns; return bytes per value, and the median rates of `ROUNDS` rounds.
+    """Encode and decode both columns; return the bytes per non-zero of each column, and the median rates of `ROUNDS` rounds.
 
     `floor` is the entropy of both columns, in bytes per non-zero; sizes are compared with it.
     """

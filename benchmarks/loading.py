@@ -337,7 +337,7 @@ def first_batch(bench: Bench) -> Row:
 
 
 def memory(bench: Bench) -> Row:
-    """Growth of the peak memory if ``stream`` reads a whole set instead of an eighth, divided by the growth of the packed bytes.
+    """Growth of the peak memory of ``stream`` from an eighth of a set to the whole set, divided by the growth of the packed bytes.
 
     Samples are shuffled within windows of 256 samples. Two windows and the reads in progress are smaller than an eighth of
     the set, so they need the same memory in both cases. The eighth is read 16 times, and the whole set twice, so both processes

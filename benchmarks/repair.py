@@ -129,7 +129,7 @@ def measure(bench: Bench, recordings: int) -> None:
 
 
 def once(features: Any, way: Callable[[Any], None]) -> tuple[float, ...]:
-    """Restore a set. Return CPU time, wall time, the time during which the set has no manifest, all in seconds, and the bytes written."""
+    """Restore a set. Return CPU time, wall time and the time without a manifest, in seconds; and the bytes written."""
     from spikestore.store.feature_set import FeatureSet
 
     root = Path(features.storage.url)

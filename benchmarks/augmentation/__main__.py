@@ -5,8 +5,8 @@ of 128 samples. The samples are random: 250 bins and 100 channels, as the blog p
 are filled; in the demo recordings, 18 % are. A row is the throughput with one augmentation, divided by the throughput without any. In rows
 for cameras, a sample has 10 bins of 2 x 48 x 48 pixels, and 5 % of the cells are filled.
 
-Rows of papers compare two ways to make an augmented dense batch, both in one thread. Our way begins with packed columns. The peer
-copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a loop
+Rows of papers compare two ways to make an augmented dense batch, ours and that of a paper, both in one thread. Our
+way begins with packed columns. The peer copies dense frames and runs the paper's own function on the copy. Rows named "bound: half of two samples" measure a loop
 that only reads two samples and writes half of the non-zeros of each. No augmentation that mixes two samples can be faster.
 With ``--device cuda``, a GPU holds the columns, as with residence ``device``; there are no rows of papers, and rows have no
 targets.

@@ -3,7 +3,8 @@
 Start-up is not measured: all builds run in one process, after its code was loaded and compiled and the files were hashed. The
 fresh build goes into an empty store. For the grown set, the store with the former set is copied first, and the grown set goes
 into this copy. A value is the time of growing, divided by the time of the
-fresh build. The two rows of bounds have the least time that growing needs for the former rows, divided by the time of the fresh build.
+fresh build. Two of the values are bounds: the least time that growing needs for the recordings of the former set, divided by the
+time of the fresh build.
 """
 
 from __future__ import annotations

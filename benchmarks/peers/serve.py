@@ -10,7 +10,7 @@ from typing import Any
 
 
 def answers() -> Any:
-    """Return a stream to the process that asks; from this call on, what libraries write to stdout goes to stderr."""
+    """Return a stream that writes to the original stdout; from this call on, what libraries write to stdout goes to stderr."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return stream

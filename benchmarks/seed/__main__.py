@@ -44,7 +44,7 @@ class Size:
         Numbers of recordings, of samples in a batch, and of rounds.
     some : dict of str to int
         Number of batches to run, by backend. The number of batches that a way of loading makes at the same time (`at_once`) is
-        added. Backends that are not listed here, naive loading with Sinabs, and all combinations on a GPU run whole epochs.
+        added. Whole epochs are run with backends that are not listed here, with naive loading and Sinabs, and on a GPU.
     """
 
     samples: int

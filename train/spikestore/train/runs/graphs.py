@@ -1,6 +1,6 @@
 """Training steps that are replayed as CUDA graphs: a few launches replace about a hundred kernel launches from Python.
 
-Each batch shape has two graphs. The first graph computes loss and gradients from frames. The second graph is the
+Each recorded batch shape has one or two graphs. The first graph computes loss and gradients from frames. The second graph is the
 optimiser's step, which changes weights only if the loss is finite. There is no second graph if losses are scaled (float16),
 or while the optimiser's settings change in each step. The graphs run the kernels of a plain step on
 the same numbers, so results have the same bits. torch's fused optimisers check on the device whether the loss is

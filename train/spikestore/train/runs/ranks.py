@@ -258,7 +258,8 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
     """Return the error that ends this rank, with the rank's number.
 
-    This is an `AnotherRankError` if another rank failed first. Otherwise it is a `RankError` if `error` is a lost connection, else `error`.
+    This is an `AnotherRankError` if another rank failed first. Otherwise, a lost connection to other ranks becomes a
+    `RankError`. Any other `error` is returned itself.
     """
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1

@@ -34,8 +34,7 @@ class TrainedNetwork(SpikingSequential):
     epochs : int
         Number of completed epochs.
     best_accuracy : float or None
-        Best accuracy on the validation split so far, that of ``best.pt``; None before the end of the first epoch, or
-        if the validation split has changed since.
+        Best accuracy on the validation split so far; None before the end of the first epoch with this split.
     classes : tuple of str or None
         Class names; output i belongs to class i. `classes`, `frame_shape` and `transform` are None if an early version wrote the
         checkpoint.

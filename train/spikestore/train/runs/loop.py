@@ -115,8 +115,7 @@ def train(
     UsageError
         The network can't be built on this machine or for these frames; a value of the configuration does not fit the sets or the
         device; the two sets list their classes in different orders; the training split has no events in any time bin; or a batch exceeds
-        the limit of its frames. In a process without other ranks, validation batches that exceed the limit are reported
-        before the first step.
+        the limit of its frames. Validation batches that exceed the limit are reported before the first step.
     TrainingError
         The loss is not finite, or the weights are not finite when a checkpoint is due; the message names the first layer or parameter with
         values that are not finite.

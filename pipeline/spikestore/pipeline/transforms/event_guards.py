@@ -45,8 +45,8 @@ class Origin:
         Name of the recording in messages, such as ``ssc_train.h5: recording 17``.
     events : structured array, shape (n_events,)
         The recording as it was read.
-    order : int64 array, shape (n_events,), optional
-        For each event after sorting and filtering, its number in the file; None if these numbers are 0, 1, 2 and so on.
+    order : int64 array, shape (n,), optional
+        Numbers in the file of the n events that remain after filtering, in sorted order; None if these numbers are 0, 1, 2 and so on.
     """
 
     name: str

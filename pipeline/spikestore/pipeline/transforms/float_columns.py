@@ -2,7 +2,7 @@
 
 A recording is ordinary if its times are whole, sorted and within ± `EXACT`, and its events are inside the sensor. One compiled
 loop checks this. `NumpyChain` would check and copy the events several times, which takes longer than making the frames.
-`NumpyChain` computes only the other recordings, so a rejected recording has the same message as without this module.
+`NumpyChain` computes the other recordings.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from spikestore.store_schemas.specs.transform import Transform
 
 class FloatColumns:
     """Computes the samples of ordinary recordings, with the same bits as `NumpyChain`, but faster. `NumpyChain` computes all other recordings.
-
-    Ordinary recordings have whole numbers as times, which are sorted, and all events are inside the sensor.
 
     Parameters
     ----------

@@ -45,9 +45,8 @@ class NumpyChain:
     Raises
     ------
     UsageError
-        The transform fits no recording of this kind: its sensor has several values of y, or an operation needs ``y``, but events
-        have no ``y``; or all recordings have the same number of bins, which is above ``max_bins`` or too large for an index. Or
-        the function of another package is missing or cannot be used (`CheckedFunction`).
+        Events have no ``y``, but the sensor has several values of y, or an operation needs ``y``. Or all recordings have the
+        same number of bins, which is above ``max_bins`` or too large for an index. Or the function of another package is missing or cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:

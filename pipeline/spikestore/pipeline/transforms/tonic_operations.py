@@ -85,8 +85,8 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
     Raises
     ------
     UnsupportedTransformError
-        The transform comes before the frames; or NumPy does not know the type; or the type cannot hold all values, except that
-        counts may become bool.
+        The transform comes before the frames; or NumPy does not know the type; or the type cannot hold all values. Counts
+        may become bool.
     """
     name = class_name(part)
     if not any(isinstance(operation, FrameOperation) for operation in before):

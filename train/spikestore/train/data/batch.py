@@ -238,7 +238,7 @@ def padded_bins(
     lengths: Tensor | npt.NDArray[np.integer[Any]],
     rows: Tensor | npt.NDArray[np.int64],
 ) -> int:
-    """Return the number of time bins of a batch: `pad_to`, or if `pad_to` is None, `longest`, the time bins of the longest sample.
+    """Return the number of time bins of a batch: `pad_to`, or `longest` if `pad_to` is None.
 
     Raises
     ------

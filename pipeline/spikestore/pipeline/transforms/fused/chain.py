@@ -109,8 +109,8 @@ class _TimeTable(NamedTuple):
     """The time of each possible time code (`EventBlock.t`), before and after scaling.
 
     The times of codes 0 to `rising` never decrease. `source` is the block's own table, in µs, and `raw` is a copy of it.
-    `scaled` has the times after all time factors. But if the operation's rule needs the float16 times that the files store,
-    `scaled` has these float16 times: as multiples of 2^-24 ms for ``fixed_duration``, and of 2^-24 s for ``fixed_frames_number``.
+    `scaled` has the times after all time factors. But if the rule is in `HALF_RULES`, `scaled` has
+    float16 times, as whole multiples of 2^-24 ms for ``fixed_duration``, and of 2^-24 s for ``fixed_frames_number``.
     """
 
     source: npt.NDArray[np.int64]

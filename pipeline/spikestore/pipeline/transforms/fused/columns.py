@@ -41,7 +41,7 @@ class Columns(NamedTuple):
 
 
 def prepare(block: EventBlock, *, has_y: bool) -> Columns | None:
-    """Return the columns of a block; None if the compiled pass does not support a dtype or a time of 2^63 µs or more, or `has_y` does not fit the block."""
+    """Return the columns of a block; None if the compiled pass does not support a dtype, if a time is 2^63 µs or more, or if `has_y` does not fit the block."""
     if (block.y is not None) != has_y:
         return None
     t = _codes(block) if block.time_table is not None else _microseconds(block.t)

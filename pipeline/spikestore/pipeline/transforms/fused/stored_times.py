@@ -49,7 +49,7 @@ def duration_tables(duration: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
 
 
 def _thresholds(values: npt.NDArray[np.float16]) -> npt.NDArray[np.int64]:
-    """Return the smallest time differences for which a function is at least 0, 1, 2, …; a difference is rounded to float16 first.
+    """Return the smallest time differences for which a function is at least 0, 1, 2, …; the function gets the difference rounded to float16.
 
     Parameters
     ----------

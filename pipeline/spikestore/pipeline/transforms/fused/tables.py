@@ -55,7 +55,7 @@ def time_factors(transform: Transform) -> tuple[float, ...]:
 
 
 def time_span(transform: Transform) -> TimeSpan:
-    """Return two ranges of times in µs, as the reader returns them: the times that the fused pass supports, and the times that ``crop_time`` keeps."""
+    """Return two ranges of raw times in µs: the times that the fused pass supports, and the times that ``crop_time`` keeps."""
     factors = time_factors(transform)
     # Truncation is symmetric, and so is this bound.
     high = _last(0, EXACT, lambda t: all(_scaled(t, factors[: k + 1]) <= EXACT for k in range(len(factors))))

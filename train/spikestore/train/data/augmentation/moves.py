@@ -67,7 +67,7 @@ class TimeShift(CheckedAugmentation):
 class ChannelJitter(CheckedAugmentation):
     """Move each non-zero along x by a whole number of channels, drawn uniformly from -channels to channels.
 
-    The events that one non-zero counts move together. A move ends at the edge of the sensor.
+    All events of a non-zero move together. A move ends at the edge of the sensor.
 
     Attributes
     ----------

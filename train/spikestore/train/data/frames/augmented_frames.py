@@ -6,7 +6,7 @@ of the batch is made. A dropped non-zero has the amount 0. So its place does not
 number. The result has the same bits as that of `applied_steps.applied`, which works on tensors of any device.
 
 If one step mixes a sample with its partner, columns are read twice: the sample's own columns, and its partner's
-columns. With m mixing steps, there are 2^m reads, one for each combination of choices. The number of a read encodes the choices: bit k
+columns. With m mixing steps, there are 2^m reads, because each step is a choice between these two. The number of a read encodes the choices: bit k
 is 1 if mixing step k (counted from 0) takes the partner's columns, and 0 if it takes the sample's own columns. Steps before a mixing step change the columns of the partner too, by
 the numbers that were drawn for the partner. So the result is the same as if each step were applied to the whole batch, one step
 after the other.

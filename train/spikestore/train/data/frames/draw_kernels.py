@@ -98,7 +98,7 @@ def whole_numbers(bits: _Int64s, counts: _Int64s, out: _Int64s) -> None:
 
 @compiled
 def are_below(bits: _Int64s, numbers: _Int64s, out: npt.NDArray[np.bool_]) -> None:
-    """Fill `out`: True where the highest 53 of the 64 random `bits`, as a whole number, are below `numbers`, which is repeated if it is shorter."""
+    """Fill `out`: True where the highest 53 of the 64 random `bits`, as a whole number, are below `numbers`. If `numbers` is shorter than `bits`, it is repeated."""
     for place in range(len(bits)):
         out[place] = np.int64(np.uint64(bits[place]) >> _11) < numbers[place % len(numbers)]
 

@@ -46,7 +46,8 @@ class NumpyChain:
     ------
     UsageError
         Events have no ``y``, but the sensor has several values of y, or an operation needs ``y``. Or all recordings have the
-        same number of bins, which is above ``max_bins`` or too large for an index. Or the function of another package is missing or cannot be used (`CheckedFunction`).
+        same number of bins, which is above ``max_bins`` or too large for an index. Or the function of another
+        package is missing or cannot be used (`CheckedFunction`).
     """
 
     def __init__(self, transform: Transform, *, has_y: bool) -> None:

@@ -124,7 +124,7 @@ class FeatureLoader(IterableDataset[Batch]):
     TypeError
         A parameter is unknown.
     DamagedError, StoreError
-        Stored data differ from the committed data, and the message names the object; or they are missing or can't be reached.
+        Stored data differ from the committed data (the message names the object), are missing, or can't be reached.
 
     Examples
     --------

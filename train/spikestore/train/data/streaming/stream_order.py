@@ -92,7 +92,7 @@ def sample_bytes(features: FeatureSet) -> float:
 
 
 def cut_spans(features: FeatureSet, rows: _Int64s, window: int | None) -> SpanCut:
-    """Divide the rows of a set into spans, and the spans into lanes. A span is read as a whole; an epoch merges the lanes (see the module).
+    """Divide the rows of a set into spans, and choose the number of lanes. A span is read as a whole; an epoch merges the lanes (see the module).
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def backward_task(
         True: the derivative of the spikes is read from ``surrogate``. False: it is ``scale * exp(-|kept - threshold| / width)``,
         where ``kept`` are the potentials before the reset, which the forward pass wrote.
     by_width : bool
-        The value ``width`` of the job is 1 / width, so the exponent is computed by a multiplication instead of a
+        The job has 1 / width instead of the width, so the exponent is computed by a multiplication instead of a
         division. Multiplication and division give the same bits, because the width is a power of two.
 
     Returns

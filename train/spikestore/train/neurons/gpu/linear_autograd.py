@@ -1,8 +1,8 @@
 """A linear layer and its neurons as one step on a GPU. For the backward pass, this step stores spike counts as bytes.
 
 As on the CPU, spikes that one layer passes to the next layer are stored once for the two layers. Membrane potentials
-are not stored. For one layer at a time, the backward pass repeats the matrix product, which has the same bits on the
-same device, and recomputes the potentials from the product.
+are not stored. For one layer at a time, the backward pass repeats the matrix product, and recomputes the potentials
+from it. The product has the same bits on the same device.
 
 Only the device knows how many counts do not fit a byte, and to read this number, the host would have to wait. So counts
 above 254 are written to a list of fixed length; in the bytes, 255 marks these counts. The list can overflow only if more

@@ -25,8 +25,8 @@ and s as float32.
 
 Most counts are 0, and sums over few non-zeros take less time than reading float32 potentials back. Recomputed
 potentials must equal the potentials from torch's matrix product bit for bit, because a steep surrogate enlarges each
-difference from step to step. So each forward pass that could leave the potentials out first recomputes some rows, and compares them with torch's
-product.
+difference from step to step. So before a forward pass leaves the potentials out, it recomputes some rows, and compares
+them with torch's product.
 
 The gradient of W is a matrix product, and potentials are stored, if one of these conditions holds:
 

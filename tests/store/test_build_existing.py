@@ -177,7 +177,9 @@ def test_joining_a_plan_of_other_columns() -> None:
     build.refuse_other_shape(SMALL.layout, len(SMALL))
     other = layout_of(SMALL.transform, has_y=False, classes=("yes", "no"), extras=())
     for layout, samples in ((other, len(SMALL)), (SMALL.layout, len(SMALL) + 1)):
-        with pytest.raises(ConflictError, match=r"plan\.json has other columns or samples \(170\)"):
+        with pytest.raises(
+            ConflictError, match=r"plan\.json does not have the columns or samples .*\(170 samples, expected"
+        ):
             build.refuse_other_shape(layout, samples)
 
 

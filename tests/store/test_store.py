@@ -131,8 +131,8 @@ def test_a_name_whose_set_was_exchanged(store: Store) -> None:
     with pytest.raises(DamagedError, match=r"demo:train refers to digest .* was replaced ") as raised:
         store["demo:train"]
     advice = str(raised.value).partition(": to use the new set, run in Python: ")[2]
-    line, _, where = advice.rpartition(", with store = ")
-    assert where == f"Store({store.storage.url!r})"
+    where, _, line = advice.partition("; ")
+    assert where == f"store = Store({store.storage.url!r})"
     eval(line, {"store": store})  # noqa: S307 - as the advice says
     assert is_set(store["demo:train"], twin)
     assert is_set(store["demo:valid"], VALID)

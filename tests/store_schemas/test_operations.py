@@ -37,7 +37,9 @@ def test_one_spatial_factor_stands_for_both(factor: Any, wanted: float) -> None:
 )
 def test_target_size_needs_a_whole_sensor_size(fields: dict[str, Any]) -> None:
     """One message names all that is needed."""
-    with pytest.raises(SpecError, match="target_size must be 2 positive integers"):
+    with pytest.raises(
+        SpecError, match=r"target_size must be 2 positive integers .*, and sensor_size must be 3 positive"
+    ):
         Downsample.from_mapping(fields, origin="test")
 
 

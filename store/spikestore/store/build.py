@@ -119,8 +119,8 @@ class Build:
         """Raise `ConflictError` if the plan has another layout or another number of samples."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             raise ConflictError(
-                f"{self.address.plan} has other columns or samples ({self.plan.samples}) than this version of spikestore "
-                f"plans ({samples}): build with the version that wrote this plan, or with --restart",
+                f"{self.address.plan} does not have the columns or samples that this version of spikestore plans "
+                f"({self.plan.samples} samples, expected {samples}): use the version that wrote this plan, or run again with --restart",
                 path=self.address.plan,
             )
 
@@ -327,7 +327,8 @@ class Build:
                 path=path,
             )
         logger.info(
-            "%s: another builder stored the same values in another encoding; its object is kept", path
+            "%s: another builder stored the same values in another encoding; the object of the other builder is kept",
+            path,
         )
 
     def _record(self, fragment: int) -> tuple[Record, str]:

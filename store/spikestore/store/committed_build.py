@@ -94,8 +94,8 @@ class CommittedBuild:
         if objects:
             named = ", ".join(f"{path} ({problem})" for path, problem in objects.items())
             return DamagedError(
-                f"the store {self.storage.url} is damaged: {named}. To restore it, run spikestore repair, whose --help "
-                "lists where correct bytes can come from",
+                f"the store {self.storage.url} is damaged: {named}. To restore it, run spikestore repair (spikestore repair --help "
+                "lists where correct bytes can come from)",
                 objects=tuple(objects),
             )
         if isinstance(error, DamagedError):

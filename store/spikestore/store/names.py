@@ -116,12 +116,14 @@ def _warn_of_recordings_in_two_splits(
         shared = new & _files_of_recordings(features)
         if shared:
             logger.warning(
-                "%s:%s keeps its earlier set, and %s of the recordings of that set are now also in other splits of %s: build or copy this split too, "
+                "%s:%s keeps its earlier set, and %s of the recordings of that set are now also in other splits of %s: build or copy %s:%s too, "
                 "or remove it from the name with spikestore rm %s:%s",
                 name,
                 split,
                 f"{len(shared):,}",
                 name,
+                name,
+                split,
                 name,
                 split,
             )

@@ -82,7 +82,8 @@ def load_partition(storage: Storage, source_key: str, name: str) -> Partition:
         pass
     known = ", ".join(partition_names(storage, source_key)) or "none"
     raise UnknownNameError(
-        f"no partition {name!r} of this source in {storage.url}; it has {known}", name=name
+        f"no partition {name!r} of this source in {storage.url}; partitions of this source: {known}",
+        name=name,
     )
 
 

@@ -104,8 +104,8 @@ class Selection:
         if selected.digest not in (None, features.digest):
             raise DamagedError(
                 f"{selected.label} refers to digest {selected.digest[:12]}, but the set in {url} was replaced and has {features.digest[:12]}: "
-                f"to use the new set, run in Python: store.point({self.name!r}, {{{selected.split!r}: store[{address.short!r}]}}, move=True), "
-                f"with store = Store({url!r})",
+                f"to use the new set, run in Python: store = Store({url!r}); "
+                f"store.point({self.name!r}, {{{selected.split!r}: store[{address.short!r}]}}, move=True)",
                 objects=(address.manifest,),
             )
         return features

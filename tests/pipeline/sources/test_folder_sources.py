@@ -208,7 +208,7 @@ def test_another_version_of_a_format_is_refused(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"labels": [0, 1], "columns": {"user": [1, 2]}}, "folder has 2 labels, but there are 3 files"),
-        ({"labels": [0, 1, 2]}, "labels must be below the number of classes, 2, got 2"),
+        ({"labels": [0, 1, 2]}, "labels must be below 2 (the number of classes), got 2"),
         ({"classes": ["a", "a"]}, "classes must not list a class twice"),
         ({"columns": {}}, "the column 'user' must be in columns and in folder.columns, or in neither"),
         ({"columns": {"user": [1]}}, "user has 1 value, but there are 3 labels"),

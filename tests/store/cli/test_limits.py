@@ -43,7 +43,7 @@ def test_evaluate_cannot_lower_the_batch_size() -> None:
     """The checkpoint fixes it, so the advice names only what `evaluate` has an option for."""
     error = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
     assert limit_reached(error, "evaluate") == (
-        "not enough memory for a batch or the network: use another --device, or free memory (the checkpoint determines the sizes of both)"
+        "not enough memory for a batch or the network: use another --device, or free some memory (the checkpoint determines the sizes of the batch and the network)"
     )
     assert "lower batch_size under [data]" in str(limit_reached(error, "train"))
 

@@ -276,7 +276,9 @@ def test_an_interrupted_restart_does_not_say_that_it_resumes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same command again starts from the beginning; without the option, it goes on with what is stored, which may be older."""
-    line = "interrupted; run the same command again, or without --restart to resume what is stored"
+    line = (
+        "interrupted; run the same command again to start over, or without --restart to resume what is stored"
+    )
     assert run(capsys, "fake-fail", "interrupt", "--restart") == (130, "", [line])
 
 

@@ -220,7 +220,9 @@ def test_no_room(source: Store, destination: Storage) -> None:
     """A set that does not fit is rejected before anything is written; the message has both sizes."""
     watched = WatchedStorage(destination, Log())
     watched.free_bytes = lambda: 5000  # type: ignore[method-assign]
-    with pytest.raises(StorageFullError, match=r"needs [0-9,]+ more bytes, but .* has 5,000 free") as caught:
+    with pytest.raises(
+        StorageFullError, match=r"needs [0-9,]+ more bytes, but .* has only 5,000 left"
+    ) as caught:
         source.push("demo:train", Store(watched))
     assert caught.value.details["needed"] == sum(
         one.size for one in source.storage.list(f"{SMALL.address.folder}/builds")

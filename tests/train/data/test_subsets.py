@@ -64,7 +64,9 @@ def test_a_team_opens_it_by_name(copied: FeatureSet, tmp_path: Path, s3_endpoint
         for residence in ("host", "stream"):
             for part, rows in (("train", kept), ("valid", held)):
                 assert rows_of(FeatureLoader(features, 16, residence, rows=f"tenth:{part}")) == rows.tolist()
-    with pytest.raises(UnknownNameError, match=r"no partition 'tenth' of this source .* has none"):
+    with pytest.raises(
+        UnknownNameError, match=r"no partition 'tenth' of this source .*; partitions of this source: none"
+    ):
         partition_rows(Store(tmp_path / "other")["small:valid"], "tenth:valid")
 
 
@@ -196,7 +198,7 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
     """The error lists the existing names."""
     keep_partition(copied, "half", {"a": [1, 2], "b": np.arange(150) > 90})
     for text, message in (
-        ("haff:a", "no partition 'haff' of this source in .*; it has half"),
+        ("haff:a", "no partition 'haff' of this source in .*; partitions of this source: half"),
         ("half:c", "no part 'c': use half:a, half:b"),
         ("half", "no part '': use half:a, half:b"),
         ("../half:a", "no partition '../half'"),

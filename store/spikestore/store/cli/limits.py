@@ -8,14 +8,12 @@ import os
 __all__ = ["limit_reached"]
 
 _FEWER_WORKERS = "or use fewer --workers, if the command has this option"
-_MEMORY = (
-    f"not enough memory: free memory, raise the limit (ulimit -v, or the limit of the job), {_FEWER_WORKERS}"
-)
+_MEMORY = f"not enough memory: free some memory, raise the limit (ulimit -v, or the limit of the job), {_FEWER_WORKERS}"
 _BATCHES = (
     "not enough memory for a batch or the network: lower batch_size under [data] (the run then needs --restart, and starts from the beginning), use a smaller "
-    "network or another --device, or free memory"
+    "network or another --device, or free some memory"
 )
-_BATCHES_OF_A_CHECKPOINT = "not enough memory for a batch or the network: use another --device, or free memory (the checkpoint determines the sizes of both)"
+_BATCHES_OF_A_CHECKPOINT = "not enough memory for a batch or the network: use another --device, or free some memory (the checkpoint determines the sizes of the batch and the network)"
 _THREADS = (
     f"cannot start another thread or process: raise the limit (ulimit -u, or -v for memory), {_FEWER_WORKERS}"
 )

@@ -131,7 +131,11 @@ def _status(arguments: list[str], command: str | None) -> int:
         end_quietly()
         # What is stored may be older than this command: then --restart had not begun.
         restarted = "--restart" in arguments
-        how = "again, or without --restart to resume what is stored" if restarted else "again to resume"
+        how = (
+            "again to start over, or without --restart to resume what is stored"
+            if restarted
+            else "again to resume"
+        )
         say(f"interrupted; run the same command {how}")
         return 130
     except Exception as error:

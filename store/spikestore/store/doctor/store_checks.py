@@ -25,7 +25,7 @@ def store_checks(location: str) -> Iterator[Finding]:
     try:
         store = Store(location)
     except SpikestoreError as error:
-        yield Finding("location", "problem", str(error), "correct --store or SPIKESTORE_STORE")
+        yield Finding("location", "problem", str(error), "change --store or SPIKESTORE_STORE")
         return
     storage = store.storage
     if isinstance(storage, FolderStorage) and not storage.root.exists():

@@ -52,7 +52,7 @@ class CopyDestination:
         if free is not None and needed > free:
             url = self._storage.url
             raise StorageFullError(
-                f"{label} needs {needed:,} more bytes, but {url} has {free:,} free: free some space and run the "
+                f"{label} needs {needed:,} more bytes, but {url} has only {free:,} left: free some space and run the "
                 "command again",
                 path=url,
                 needed=needed,

@@ -103,7 +103,7 @@ class FolderContent(Spec):
         largest = max(self.labels, default=0)
         if largest >= len(self.classes):
             raise ValueError(
-                f"labels must be below the number of classes, {len(self.classes)}, got {largest}"
+                f"labels must be below {len(self.classes)} (the number of classes), got {largest}"
             )
         for name, values in self.columns.items():
             if len(values) != len(self.labels):

@@ -61,7 +61,7 @@ def _refuse_other_frames(frame: Operation, after: Operation) -> None:
         bins = after.n_frames * after.n_bits
         if not isinstance(frame, ToFrame) or frame.bins != bins:
             raise ValueError(
-                "to_bina_rep needs a to_frame before it, whose n_time_bins or n_event_bins must be n_frames × n_bits = "
+                "to_bina_rep must follow a to_frame whose n_time_bins or n_event_bins is n_frames × n_bits = "
                 f"{bins:,}"
             )
 

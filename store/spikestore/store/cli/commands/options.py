@@ -16,7 +16,7 @@ StoreOption = Annotated[
     typer.Option(
         "--store",
         metavar="URL",
-        help="Folder, file://… or s3://… of the store; by default $SPIKESTORE_STORE, else the user's data folder.",
+        help="Folder or URL (file://… or s3://…) of the store. The default is $SPIKESTORE_STORE or, if this variable is not set, the user's data folder.",
     ),
 ]
 
@@ -50,7 +50,7 @@ MoveOption = Annotated[
     bool,
     typer.Option(
         "--move",
-        help="Move the name even if it refers to other recordings or another transform in the destination store.",
+        help="Move the name even if the name in the destination store refers to other recordings or another transform.",
     ),
 ]
 

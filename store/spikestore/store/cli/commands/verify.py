@@ -87,7 +87,7 @@ def verify(
     newer = [damage for damage in damages if damage.kind == "newer"]
     if newer:
         say(
-            f"{plural(len(newer), 'object')} of a newer format in {opened.storage.url} not verified: update spikestore"
+            f"cannot verify {plural(len(newer), 'object')} of a newer format in {opened.storage.url}: update spikestore"
         )
     if len(damages) > len(newer):
         say(

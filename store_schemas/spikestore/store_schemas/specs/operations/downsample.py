@@ -56,7 +56,7 @@ class Downsample(Spec):
 
 
 def _quotient(target: object, sensor: object) -> tuple[float, float]:
-    message = "target_size must be 2 positive integers (x, y), and sensor_size 3 positive integers (x, y, p): set both"
+    message = "target_size must be 2 positive integers (x, y), and sensor_size must be 3 positive integers (x, y, p): set both"
     if not isinstance(target, (list, tuple)) or not isinstance(sensor, (list, tuple)):
         raise ValueError(message)  # noqa: TRY004 pydantic reports ValueError, not TypeError
     if len(target) != 2 or len(sensor) != 3 or not all(type(n) is int and n > 0 for n in (*target, *sensor)):

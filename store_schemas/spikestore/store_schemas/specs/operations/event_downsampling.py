@@ -49,7 +49,7 @@ class EventDownsampling(Spec):
         expected = "integrator" if fields.get("differentiator_time_bins") is None else "differentiator"
         if method != expected:
             raise ValueError(
-                'downsampling_method must be "differentiator" if differentiator_time_bins is set, else "integrator", '
+                'downsampling_method must be "differentiator" if differentiator_time_bins is set, and "integrator" if it is not set; '
                 f"got {method!r}"
             )
         return fields

@@ -131,7 +131,7 @@ class Reuse:
         return find_finer_rows(self._store, self.upstreams, address, wanted.transform, label=wanted.label)
 
     def without_recordings(self, wanted: LockedSet, error: SourceNotFoundError) -> RequestedSet:
-        """Return a requested set for a locked set whose recordings are missing; all rows are computed from a finer set.
+        """Return a locked set, whose recordings are missing, as a set that is computed from a finer set.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 A weighted sum of Gaussians gives each place (time bin, y and x) a density. The region is the places with the highest densities.
 
-Only additions, multiplications and divisions are used, in a fixed order, so every device gets the same bits.
+The exponentials are computed with additions, multiplications and divisions in a fixed order, so every device gets the same bits.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _warn_of_recordings_in_two_splits(
         if shared:
             logger.warning(
                 "%s:%s keeps its earlier set, and %s of the recordings of that set are now also in other splits of %s: build or copy %s:%s too, "
-                "or remove it from the name with spikestore rm %s:%s",
+                "or remove the split from the name with spikestore rm %s:%s",
                 name,
                 split,
                 f"{len(shared):,}",

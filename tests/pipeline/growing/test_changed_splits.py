@@ -85,7 +85,7 @@ def test_a_split_that_keeps_recordings_of_another_split(
     assert "keeps its earlier set" not in caplog.text
     warning = (
         "mine:test keeps its earlier set, and 1 of the recordings of that set are now also in other splits of mine: build or copy mine:test too, "
-        "or remove it from the name with spikestore rm mine:test"
+        "or remove the split from the name with spikestore rm mine:test"
     )
     (root / "test/a/3.npy").rename(root / "train/a/3.npy")
     for write in (

@@ -30,7 +30,7 @@ def open_storage(location: str | Path) -> Storage:
         The location is empty, has an unknown scheme or too few slashes after it, names no folder or bucket, or contains
         credentials; the home folder in it is unknown; or the AWS profile has no keys that can be used (`profile_options`).
     StoreError
-        The URL or the credentials are not valid.
+        The library for buckets does not accept the URL or the credentials.
     """
     if not str(location).strip():
         raise UsageError("the store's location is empty: pass a folder or a URL (is a variable not set?)")

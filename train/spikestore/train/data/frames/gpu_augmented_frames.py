@@ -325,7 +325,8 @@ def _owners(
     """Return positions of samples in the batch: int64, shape (reads, steps + 1, batch).
 
     With k mixing steps, up to 2^k samples are mixed into one. So there are 2^k reads for each sample of the batch. Each read
-    reads the columns of one sample, and applies all steps to them. A step uses the random numbers of one sample.
+    reads the columns of one sample, and applies all steps to them, with the random numbers of this sample or of a sample into which
+    it is mixed.
 
     ``[read, step]`` has the samples whose random numbers the step uses; ``[read, -1]`` has the samples whose columns are read. A
     position is -1 if there is no such sample, because a sample has no partner to mix with.

@@ -8,7 +8,7 @@ reserved bytes, size of the collection (8 bytes); then its objects: number (2), 
 first 16 bytes); the sizes of other objects do not. If fewer than 16 bytes follow the last object, these bytes are free space too.
 
 A collection is read to its end: if several objects have the same number, HDF5 uses the last one. These faults are damage: an
-object beyond the end of the collection; free space that is smaller than a head; free space in two places (two objects 0, or one
+object beyond the end of the collection; an object 0 whose size is below 16; free space in two places (two objects 0, or one
 object 0 and free bytes at the end); and free space whose size is not a multiple of 8. HDF5 does not report all of these faults:
 version 2.0.0 accepts free space in two places, and loops for ever on free space of size 0. No byte outside the window (the part of the file that is in memory) is read.
 """

@@ -146,7 +146,7 @@ def test_odd_names_hide_no_others(forged: Forgery, place: Path) -> None:
         (place.parent / name).write_bytes(b"?")
     storage = Store(forged.root).storage
     assert [name for _, name, _ in all_partitions(storage)] == ["other", "part"]
-    with pytest.raises(UnknownNameError, match="partitions of this source: other, part$"):
+    with pytest.raises(UnknownNameError, match=r"partitions of this source: other, part$"):
         load_partition(storage, KEY, "third")
 
 

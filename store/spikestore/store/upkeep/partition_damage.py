@@ -19,7 +19,7 @@ Samples = Mapping[str, int]
 def verify_partitions(
     storage: Storage, samples: Samples, *, source_keys: Iterable[str] | None = None
 ) -> list[Damage]:
-    """Return the damaged partitions, found by comparing each partition with the feature sets of its source.
+    """Return the damaged partitions: those that cannot be read, or that have another number of rows than their source.
 
     Parameters
     ----------

@@ -136,10 +136,12 @@ def _build(
             )
             return open_build(store.storage, wanted.located, wanted.transform, request, looked[wanted.split])
 
-        # Nothing is committed if a fragment of any split is missing.
-        builds = {wanted.split: opened(wanted) for wanted in missing} if options.finalise else {}
-        suffix = "" if reuse.name is None else f" of {reuse.name}"
-        refuse_unfinished({f"{wanted.label}{suffix}": builds[wanted.split] for wanted in missing if builds})
+        builds: dict[str, Build] = {}
+        if options.finalise:
+            # Nothing is committed if a fragment of any split is missing.
+            builds = {wanted.split: opened(wanted) for wanted in missing}
+            suffix = "" if reuse.name is None else f" of {reuse.name}"
+            refuse_unfinished({f"{wanted.label}{suffix}": builds[wanted.split] for wanted in missing})
         for wanted in missing:
             built[wanted.split] = build_features(
                 builds[wanted.split] if builds else opened(wanted),

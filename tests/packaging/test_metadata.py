@@ -12,7 +12,8 @@ import tomllib
 from pathlib import Path
 
 import yaml
-from tests.packaging.clean_installs import IMPORTED
+from packaging.specifiers import SpecifierSet
+from tests.packaging.clean_installs import CONSTRAINTS, IMPORTED
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -52,6 +53,18 @@ def test_clean_installs_try_every_extra() -> None:
     """Every extra is tried, except exodus, which is built on the machine, and two that are for a checkout."""
     tried = {extra for extras in IMPORTED for extra in extras.split(",")}
     assert tried - {"base"} == set(PROJECT["optional-dependencies"]) - {"exodus", "dev", "docs"}
+
+
+def test_pinned_versions_install_on_the_oldest_python() -> None:
+    """Debian 12 has Python 3.11.2, and some packages refuse releases before 3.11.5: then `make docs` could not install them."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    refused = {}
+    for name, version in re.findall(r"(?m)^([\w.-]+)==([\w.]+)", CONSTRAINTS.read_text(encoding="utf-8")):
+        for package in importlib.metadata.distributions(name=name):
+            needed = package.metadata.get("Requires-Python")
+            if package.version == version and needed and not SpecifierSet(needed).contains(oldest):
+                refused[name] = needed
+    assert refused == {}
 
 
 def test_doctests_do_not_import_triton() -> None:

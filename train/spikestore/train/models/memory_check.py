@@ -84,7 +84,7 @@ def _refuse_more_than_memory(
 
 
 def network_shape(features: FeatureSet, spec: NetworkSpec) -> dict[str, int]:
-    """Return the sizes that `build_network` needs of a feature set: sites, classes, and for convolutions the frame axes."""
+    """Return the arguments of `build_network` that depend on a feature set: sites, classes, and for convolutions the frame axes."""
     shape = {"sites": features.layout.site_count, "classes": len(features.classes)}
     if spec.convolutions and len(features.layout.sites) == 3:
         shape |= dict(zip(("polarities", "height", "width"), features.layout.sites, strict=True))

@@ -209,7 +209,7 @@ def spiking_layers(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def _state_names(layer: nn.Module) -> list[str]:
-    """Return the names of a layer's membrane states; Sinabs' layers hold them as buffers."""
+    """Return the names of a layer's membrane states; Sinabs' layers list them in ``named_buffers()``."""
     return ["v_mem"] if isinstance(layer, IAF) else [name for name, _ in layer.named_buffers(recurse=False)]
 
 

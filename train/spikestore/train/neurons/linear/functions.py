@@ -37,7 +37,7 @@ def linear_integrate_and_fire(x: Tensor, v_mem: Tensor, neuron: Neuron, link: Li
     neuron : Neuron
         Parameters of the neurons.
     link : Link
-        The linear layer, and the spike counts of which `x` consists, if it does (`Link.counts`). The call replaces
+        The linear layer; ``link.counts`` holds `x` as spike counts, or None (see `Link`). The call replaces
         ``link.counts`` by the counts of the returned spikes.
     """
     fired: list[Counts | PackedSpikes | None] = []  # autograd functions return tensors only

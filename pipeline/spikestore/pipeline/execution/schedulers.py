@@ -122,8 +122,8 @@ def open_scheduler(
     seconds : float
         Approximate time of the work on one core.
     not_sendable : callable
-        Returns why the recordings cannot be sent to worker processes, or None; called only before processes are used. If it
-        returns a reason and `scheduler` is None, a warning is logged, and threads of this process do the work.
+        Returns why the recordings cannot be sent to worker processes, or None; called only if processes should do the
+        work. If it returns a reason and `scheduler` is None, a warning is logged, and threads of this process do the work.
 
     Raises
     ------

@@ -14,7 +14,7 @@ TRIM_THRESHOLD = 64 * 2**20
 """Free bytes at the top of the heap that the process keeps; the arrays of a task have a few tens of megabytes in total."""
 
 MMAP_THRESHOLD = 32 * 2**20
-"""Size in bytes above which malloc uses mmap: the value that glibc itself adopts with arrays of this size."""
+"""Size in bytes above which malloc uses mmap: the largest value that glibc itself adopts."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -21,7 +21,10 @@ from spikestore.store_schemas.specs.model import NAME
 from spikestore.store_schemas.specs.source import Source
 
 OpenReader = Callable[[Source, Path, int], Reader]
-"""Called with a source, the data set's folder, and the row of the source's first file; returns a reader of its recordings."""
+"""Called with a source, the data set's folder, and the row of the source's first file; returns a reader of the source's recordings.
+
+The row is 0, unless the source is a part of a larger source.
+"""
 
 _DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 

@@ -14,8 +14,8 @@ dataset                 type, shape                content
 
 Events equal those of `tonic.datasets.SSC` bit for bit: seconds are converted to float64, multiplied by 10^6 and truncated to
 int64 µs. Times of other floating-point types are read in the same way. If the whole file has a fault, or
-`read_block` can read none of its recordings, a `LayoutError` is raised. If single recordings cannot be read or are invalid, a
-`RecordingError` is returned in place of each of them.
+`read_block` can read none of the requested recordings, a `LayoutError` is raised. If single recordings cannot be read or are
+invalid, a `RecordingError` is returned in place of each of them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from spikestore.pipeline.readers.cochlea_files.sequences import Sequences, eleme
 _DESCRIPTOR = np.dtype([("length", "<u4"), ("collection", "<u8"), ("number", "<u4")])
 _UNDEFINED = b"\xff" * 8
 _WINDOW = 2**18
-"""Size of a window in bytes, unless a collection is larger; it fits into the L2 cache until its objects are copied."""
+"""Size of a window in bytes, unless a collection is larger. A window of this size stays in the L2 cache until its objects are copied."""
 _LARGEST = 2**28
 """Largest collection that is read here, in bytes; h5py reads larger ones, to limit memory."""
 _ALIGNMENT = 64

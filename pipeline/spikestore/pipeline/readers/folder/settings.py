@@ -24,7 +24,7 @@ class FolderSettings(Spec):
     pattern: str | None = None
     """Pattern of the paths of recordings, such as ``{split}/{label}/user{user}_*.npy``; by default ``{label}/*``. If there is a table, there is no default."""
     table: str | None = None
-    """CSV file with a line per recording, relative to the data folder."""
+    """Path, relative to the data folder, of a CSV file with a line per recording."""
     file: str = "file"
     """Column of the table with the paths of recordings, relative to the data folder."""
     label: str = "label"

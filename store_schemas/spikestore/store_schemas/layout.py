@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 BLOCK = 64
-"""Samples per block. The digest and the array ``check`` contain a hash of each block."""
+"""Samples per block. The digest is computed from a hash of each block; the array ``check``
+contains another hash of each block."""
 
 
 EXTRAS: dict[str, str] = {

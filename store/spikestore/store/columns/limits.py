@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.documents.plan import Plan
 
 LARGEST_SHARD = 2**40
-"""Largest number of values of a shard. The index of such a shard takes 256 MiB; in plans of earlier versions, which have larger chunks,
-it takes 64 MiB."""
+"""Largest number of values of a shard. The index of the chunks in such a shard takes 256 MiB; in plans of earlier
+versions, which have larger chunks, it takes 64 MiB."""
 
 MAX_FRAME_BYTES = 4 * 2**30
 """Default limit of the dense frames of a row or a batch, in bytes."""

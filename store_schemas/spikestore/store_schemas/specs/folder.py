@@ -23,7 +23,7 @@ TimeUnit = Literal["s", "ms", "us", "ns"]
 """Unit of the times in files."""
 
 ClockBits = Annotated[int, Field(ge=8, le=62)]
-"""Number of bits of the clock of a recording: after the largest number of this many bits, the times start again from 0."""
+"""Number of bits of the clock of a recording: after 2^bits ticks, the times start again from 0."""
 
 Integer32 = Annotated[int, Field(ge=-(2**31) + 1, le=2**31 - 1)]
 """A value of a column: any int32 except the fill value."""

@@ -29,10 +29,10 @@ class FixedDuration(_SpikingJellyFrames):
     The bin of an event is its time divided by `duration`, rounded down. The last bin also contains events that are exactly at its
     end, and events that are after its end because of rounding.
 
-    Sources are ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and the function of the same name
-    in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
-    float16 times in s are converted to ms, and each step of the computation rounds to float16. Times of other dtypes are in µs, and
-    their bins are computed in the dtype of the times.
+    The arithmetic is that of ``integrate_events_by_fixed_duration`` in ``spikingjelly/datasets/utils.py``, and of the function
+    of the same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in
+    ``shd.py``, float16 times in s are converted to ms, and each step of the computation rounds to float16. Times of other dtypes
+    are in µs, and their bins are computed in the dtype of the times.
     """
 
     op: Literal["fixed_duration"] = "fixed_duration"
@@ -60,10 +60,10 @@ class FixedFramesNumber(_SpikingJellyFrames):
     `frames_number`. In both cases, the last bin also contains the events after its end. A bin without events is all zero; in
     this case, SpikingJelly raises an IndexError.
 
-    Sources are ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and the function of the same
-    name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and SSC. As in ``shd.py``,
-    float16 times are divided without rounding down. All results are rounded to float16, so an event may be in two bins or
-    in no bin. Times of other dtypes are divided with rounding down, in their own dtype.
+    The arithmetic is that of ``cal_fixed_frames_number_segment_index`` in ``spikingjelly/datasets/utils.py``, and of the
+    function of the same name in ``spikingjelly/datasets/shd.py`` for files with float16 times, such as the files of SHD and
+    SSC. As in ``shd.py``, float16 times are divided without rounding down. All results are rounded to float16, so an event may
+    be in two bins or in no bin. Times of other dtypes are divided with rounding down, in their own dtype.
     """
 
     op: Literal["fixed_frames_number"] = "fixed_frames_number"

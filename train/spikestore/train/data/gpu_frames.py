@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 _BLOCK, _PARTS = 512, 8
-"""Non-zeros that a program writes at a time, and programs for each sample."""
+"""Non-zeros that an instance of the kernel writes at a time, and instances for each sample."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]

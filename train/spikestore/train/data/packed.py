@@ -1,8 +1,8 @@
 """Packed columns: a whole feature set in memory, in the narrowest dtypes that hold its index and value.
 
-On disk, dtypes follow from the spec; in memory, they follow from the manifest's ``max_index`` and ``max_value``:
-uint16 and uint8 for SSC at 100 channels and 250 bins. A non-zero then takes 3 bytes; in a ``torch.sparse_coo`` tensor
-of shape (time, x), it takes 20 bytes.
+On disk, dtypes follow from the transform and the axes; in memory, they follow from the manifest's ``max_index`` and
+``max_value``: uint16 and uint8 for SSC at 100 channels and 250 bins. A non-zero then takes 3 bytes; in a
+``torch.sparse_coo`` tensor of shape (time, x), it takes 20 bytes.
 """
 
 from __future__ import annotations

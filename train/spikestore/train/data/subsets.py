@@ -142,7 +142,7 @@ def hold_out(
 
 
 def _as_numbers(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return whole numbers unchanged, as int64. For values of any other type, return their positions in `values`. `values` are distinct and sorted."""
+    """Return `values` as int64 if they are whole numbers, else their positions 0, 1, 2, …; `values` are distinct and sorted."""
     return values.astype(np.int64) if values.dtype.kind in "iu" else np.arange(len(values))
 
 

@@ -22,7 +22,7 @@ MIX_MASK, MIX_BOX, MIX_REGION, MIX_EVENTS, MIX_ALIGNED = range(13, 18)
 """Kinds of steps, see `AugmentationStep`; the last five mix samples."""
 
 GAUSSIANS, REGION = 4, 29
-"""Maximum number of Gaussians of a density, and number of columns of a region: a density, and seven parameters per Gaussian."""
+"""Maximum number of Gaussians of a density, and number of columns of a region: a threshold, and seven parameters per Gaussian."""
 
 ANY_LENGTH = 2**62
 """Size of the time axis in a step: so large that ``index // stride % size`` is the time bin."""

@@ -116,7 +116,7 @@ class Assembly:
 
     @property
     def only_starts(self) -> bool:
-        """Whether `make` needs no thread for samples on a GPU, because `make` only starts a few operations."""
+        """Whether `make` only starts a few operations for samples on a GPU. If so, `make` needs no thread."""
         return self._is_gpu and not self.augment and self._transform is None and not self._sparse
 
     def make(

@@ -30,14 +30,14 @@ EVENT_BITS, EVENTS_OF_BITS = 21, 3
 """Random bits that decide about one event, and number of events that 64 random bits decide about."""
 _EVENT_MASK = np.uint64(2**EVENT_BITS - 1)
 NEAR = 2.0**-15
-"""If the density at a place differs from the border of a region by at most this share of the border, `density_at` decides whether the place
-is in the region, because the densities of tables have errors.
+"""If the density at a place differs from the threshold of a region by at most this share of the threshold, `density_at` decides
+whether the place is in the region, because the densities of tables have errors.
 
 A factor in a table has at most the error of `exp_of_negative`, which is 2.7e-6 at an exponent of 200; a density has three factors.
 """
 _FEW, _SPAN = 32, 512
-"""Number of places of an axis below which exponentials are as fast as products; number of places after which products begin anew, because
-their errors add up."""
+"""Number of places of an axis below which exponentials are as fast as products; number of places after which a new series of
+products begins, because errors add up in a series."""
 _F1, _F2, _F3, _F4, _F5, _F6 = FACTORS
 _1, _2, _3, _11, _22, _27, _30, _31, _43 = map(np.uint64, (1, 2, 3, 11, 22, 27, 30, 31, 43))
 

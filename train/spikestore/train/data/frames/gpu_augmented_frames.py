@@ -47,7 +47,7 @@ from spikestore.train.data.gpu_frames import mask_of_view
 from spikestore.train.data.splitmix import MULTIPLIERS, STEP
 
 _BLOCK, _PARTS = 256, 4
-"""Non-zeros that a program handles at a time, and programs for each read of a sample."""
+"""Non-zeros that an instance of the kernel handles at a time, and instances for each read of a sample."""
 
 # A kernel reads global numbers only as constexpr.
 _SHIFT, _JITTER, _DROP, _MIRROR = map(tl.constexpr, (SHIFT, JITTER, DROP, MIRROR))

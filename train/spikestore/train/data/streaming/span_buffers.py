@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LINE = 64
-"""Bytes of a line of the processor's cache; each array begins with one."""
+"""Bytes of a line of the processor's cache; each array in the memory of `SpanBuffers` begins at the start of a line."""
 
 
 class SpanBuffers:

@@ -12,7 +12,8 @@ from spikestore.pipeline.transforms.fused.parameters import UNIT
 from spikestore.pipeline.transforms.fused.tables import RAW
 
 SHORTEST = 1000
-"""Shortest bins, in µs, for which `duration_tables` works: numbers of bins of 1 ms are finite float16."""
+"""Shortest bins, in µs, for which `duration_tables` works: with bins of 1 ms, every number of bins is a finite
+float16."""
 
 _FINITE = 0x7C00
 """Number of finite float16 from 0; they are in the order of their bit patterns."""

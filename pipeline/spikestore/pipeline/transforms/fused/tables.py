@@ -149,8 +149,8 @@ def coordinate_table(
 def empty_bins(spec: FrameOperation) -> float:
     """Return the number of bins of a recording without events: the fixed number of bins, if there is one.
 
-    Otherwise, the number is 1 for ``fixed_duration``. For ``to_frame``, Tonic's formula gives the number. Its duration is
-    ``end_time - start_time``; the duration is 0 if one of these two times is None.
+    Otherwise, the number is 1 for ``fixed_duration``. For ``to_frame``, Tonic's formula gives the number. The duration
+    in this formula is ``end_time - start_time``, or 0 if one of these two times is None.
     """
     if not isinstance(spec, ToFrame):
         return spec.bins or 1

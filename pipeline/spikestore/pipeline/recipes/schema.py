@@ -43,7 +43,7 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
 """Forms of fields that validators of operations accept in addition, by operation and field."""
 
 _LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
-"""Names of the limits of numbers that have a validator of their own: in pydantic, and in JSON schema."""
+"""Name of a limit in JSON schema, by its name in pydantic; pydantic writes its own names if a number has a validator."""
 
 
 class _RecipeSchema(GenerateJsonSchema):

@@ -23,7 +23,7 @@ _USUAL: Mapping[EventField, tuple[str, ...]] = {
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _LATEST = 2**62
 _CLOCKS = (23, 24, 32)
-"""Numbers of bits of the clocks in cameras and file formats that start again from 0."""
+"""Numbers of bits of the clocks that start again from 0, in cameras and file formats."""
 
 
 def field_named(name: str) -> EventField | None:

@@ -23,7 +23,7 @@ MOST_INPUTS = 2**16
 """Maximum number of inputs of the read-out: with all samples, they take 236 MB."""
 
 _SITES = 64
-"""Maximum number of groups of sites for the read-out; time has its full resolution."""
+"""Maximum number of groups of neighbouring sites (`site_groups`) for the read-out; time has its full resolution."""
 
 
 @dataclass(frozen=True)

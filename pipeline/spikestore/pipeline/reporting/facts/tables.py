@@ -11,7 +11,7 @@ from spikestore.pipeline.reporting.facts.set_facts import SetFacts
 from spikestore.store_schemas.specs.column_values import kind_of
 
 GROUPS = ("speaker", "user")
-"""Columns that say which samples belong together, such as all of one speaker; without them, the first column of the folder with whole numbers or texts is taken."""
+"""Columns that say which samples belong together, such as all of one speaker; without them, the first column with whole numbers or texts is taken, if the data set is ``folder``."""
 
 MOST_LISTED = 200
 
@@ -30,7 +30,7 @@ def classes_by_split(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
 
 def groups_by_split(splits: Mapping[str, SetFacts]) -> dict[str, Any] | None:
-    """Return how the groups are divided between the splits: the speakers, the users, or the values of another column. None if the sets share no such column.
+    """Return how the groups (the speakers, the users, or the values of another column) are divided between the splits. None if the sets share no such column.
 
     Returns
     -------

@@ -19,7 +19,7 @@ def column_costs(splits: Mapping[str, SetFacts]) -> list[dict[str, Any]]:
 
     The entropy is the length of an ideal code that only knows how often each number occurs. For ``index``, the numbers are the
     gaps between the indices of a sample. No entropy is given for ``start`` and ``check``, because they are computed from other
-    columns. None is given for a ``value`` of real numbers either.
+    columns. A ``value`` of real numbers has no entropy here either.
     """
     totals: dict[str, dict[str, Any]] = {}
     for facts in splits.values():

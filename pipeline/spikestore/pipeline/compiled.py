@@ -17,11 +17,11 @@ def compiled(function: _Function) -> _Function:
 
 
 inner = compiled
-"""Decorator for functions that compiled functions call. Their code is cached too, so that other callers need not compile them again."""
+"""Decorator for functions that other compiled functions call. Their code is cached too, so that other callers need not compile them again."""
 
 
 def inlined(function: _Function) -> _Function:
-    """Compile a function that compiled functions call in inner loops; its code is always put into the caller.
+    """Compile a function that other compiled functions call in inner loops; its code is always put into the caller.
 
     A call that is not inlined takes long if the function has many arrays as parameters.
     """

@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 
 _SPARE = 16
-"""Factor by which estimated numbers of events may be too small: files are compressed, and items differ. An unused chunk takes 16 bytes."""
+"""Factor by which estimated numbers of events may be too small: files are compressed, and items differ.
+A large factor costs little, because an unused chunk takes only 16 bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ class BuildOptions:
     executor : {"auto", "fused", "tonic"}
         Code that computes the transform; all values of `executor` give the same samples. ``auto`` uses ``fused`` or a third
         implementation, plain NumPy. Plain NumPy is used if ``fused`` does not support the transform. It is also used if fewer than
-        2,000,000 events are to be read, `scheduler` is not set, and `part` is not set or the recipe has a sweep.
+        2,000,000 events are to be read, `scheduler` is not set, and either `part` is not set or the recipe has a sweep.
     part : tuple of int and int, optional
         ``(i, n)``: build only part i of n, counted from 1, and commit nothing; for job arrays.
     finalise : bool

@@ -193,7 +193,7 @@ def _document(
 def _selected(
     store: Store, names: list[str], results: dict[str, Repair], failures: dict[str, SpikestoreError]
 ) -> Iterator[SelectedSet]:
-    """Repair the damaged log entries of each name, except the newest entry; then yield the selected sets, one for each label.
+    """Repair the damaged log entries of each name, except the newest entry; then yield the selected sets, one for each `SelectedSet.label`.
 
     The log entries of a removed name are repaired too. Errors of damaged names are added to `failures`.
 

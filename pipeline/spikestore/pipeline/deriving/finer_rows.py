@@ -34,7 +34,7 @@ class FinerRows(FormerRows):
     kind: ClassVar[str] = "the finer set"
     derives: ClassVar[bool] = True
     share_of_time: ClassVar[float] = 1.0
-    """Deriving a row takes about as long as reading its recording: row `derive` of ``python -m benchmarks.transforms``."""
+    """Deriving a row takes about as long as reading its recording (measured by ``python -m benchmarks.transforms --rows derive``)."""
     rebinning: Rebinning
     layout: Layout
     compiled: bool

@@ -26,7 +26,7 @@ class FragmentContent(NamedTuple):
     labels: tuple[int, int] | None
     """Smallest and largest label; None if all recordings were skipped."""
     sites: tuple[int, int] | None
-    """Smallest and largest site with a count; None if there are no counts. If the two are not equal, they may be inexact: there are several sites."""
+    """Smallest and largest site with a count; None if there are no counts. If the two are not equal, there are several sites, and the two may be inexact."""
     bins: int
     """Number of time bins of all samples together."""
     nnz: int

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from spikestore.store_schemas.documents.plan import Plan
 
 _ATTEMPTS = 100
-"""Maximum number of restarts of one build that are tried to find its plan."""
+"""Maximum number of values of ``attempt`` that are tried to find the plan of a build."""
 
 
 def manifest_of(address: Address, data: bytes) -> Manifest:

@@ -357,7 +357,7 @@ def _has_manifest(storage: Storage, address: Address) -> bool:
 
 
 def _has_build(storage: Storage, address: Address, builds: Container[str]) -> bool:
-    """Return whether `builds` contains the set's plan, by the first 12 digits of its hash. Also True if the plan cannot be read, so that gc keeps this plan."""
+    """Return whether `builds` contains the first 12 digits of the hash of the set's plan. Also True if the plan cannot be read, so that gc keeps this plan."""
     try:
         return plan_of(address, storage.get(address.plan)).hash[:12] in builds
     except StoreError:

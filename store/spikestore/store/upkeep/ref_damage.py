@@ -12,7 +12,7 @@ from spikestore.store_schemas.errors import DamagedError, NewerFormatError, Stor
 
 
 def verify_refs(storage: Storage, names: Iterable[str] | None = None) -> list[Damage]:
-    """Return the damages in the logs of names.
+    """Return the damaged entries in the logs of names.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Rewriting of fragments, for repairs in which the codecs encode the same rows as bytes that differ from the committed bytes."""
+"""Rewriting of fragments, for repairs in which the codecs encode the same rows into bytes that differ from the committed bytes."""
 
 from __future__ import annotations
 

@@ -118,9 +118,14 @@ class Build:
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
         """Raise `ConflictError` if the plan has another layout or another number of samples."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
+            found, expected = (
+                ("other columns", "its own")
+                if self.plan.samples == samples
+                else (plural(self.plan.samples, "sample"), plural(samples, "sample"))
+            )
             raise ConflictError(
-                f"{self.address.plan} does not have the columns or samples that this version of spikestore plans "
-                f"({self.plan.samples} samples, expected {samples}): use the version that wrote this plan, or run again with --restart",
+                f"{self.address.plan} plans {found}, but this version of spikestore plans {expected}: use the version "
+                "that wrote this plan, or run again with --restart",
                 path=self.address.plan,
             )
 

@@ -61,7 +61,7 @@ def test_an_older_entry(store: Store, name: str, how: str, capsys: pytest.Captur
     status, written = run(capsys, "repair", name, "--store", store.storage.url)
     assert (
         status,
-        f"{path}: replaced by an entry without sets, because the sets of the damaged entry are unknown"
+        f"{path}: replaced by an entry that lists no sets, because the sets of the damaged entry are unknown"
         in written,
     ) == (0, True), written
     assert run(capsys, "verify", "--store", store.storage.url)[0] == 0

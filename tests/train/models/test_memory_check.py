@@ -76,7 +76,9 @@ def test_the_advice_for_a_checkpoint_leaves_the_layers() -> None:
     """The layers of a trained network cannot be made smaller; a configuration can."""
     spec = NetworkSpec.from_mapping({"hidden": [10**12]}, origin="test")
     shape = {"sites": 10, "classes": 2}
-    with pytest.raises(UsageError, match=r"are free: free memory, or use another device$"):
+    with pytest.raises(
+        UsageError, match=r"are free: end other programs that use this memory, or use another device$"
+    ):
         fitting_network(spec, shape, torch.device("cpu"), "best.pt", copies=1)
     with pytest.raises(UsageError, match=r"are free: make this layer smaller$"):
         fitting_network(spec, shape, torch.device("cpu"), "a.toml")

@@ -48,7 +48,7 @@ class SiteRange:
     def __init__(self, count: int) -> None:
         self._count = count
         self.range: tuple[int, int] | None = None
-        """Smallest and largest site; None if there are no indices. If the two are not equal, they may be inexact: there are several sites."""
+        """Smallest and largest site; None if there are no indices. If the two are not equal, there are several sites, and the two may be inexact."""
 
     def add(self, index: npt.NDArray[Any]) -> None:
         """Extend `range` to the sites of these indices. Once `range` contains two different sites, indices are ignored."""

@@ -1,4 +1,4 @@
-"""Verification and repair of names: of all entries in the history of a name, not only of the newest."""
+"""Verification and repair of names: of all entries in the log of a name, not only of the newest."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def repair_older_refs(storage: Storage, name: str) -> tuple[list[Repaired], list
         except DamagedError as error:
             left.append(damage_of(error, entry.path))
         else:
-            how = "replaced by an entry without sets, because the sets of the damaged entry are unknown; the name refers to the same sets as before, because the damaged entry was not the newest entry of the name"
+            how = "replaced by an entry that lists no sets, because the sets of the damaged entry are unknown; the name still refers to the same sets, because only its newest entry counts"
             repaired.append(Repaired(entry.path, how))
     return repaired, left

@@ -71,7 +71,11 @@ def _refuse_more_than_memory(
     free["host" if device.type == "cpu" else str(device)] = (copies * weights, free_device_bytes(device))
     largest = max(sizes, key=lambda name: sizes[name])
     # The layers of a trained network are those of its checkpoint.
-    advice = "make this layer smaller" if copies == TRAINING else "free memory, or use another device"
+    advice = (
+        "make this layer smaller"
+        if copies == TRAINING
+        else "end other programs that use this memory, or use another device"
+    )
     for memory, (needed, free_bytes) in free.items():
         if needed > free_bytes:
             raise UsageError(

@@ -36,7 +36,7 @@ _REMEDIES = {
     errno.EIO: "check the disk or the network file system",
     errno.ESTALE: "the network file system lost the file: run the command again",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or use fewer workers",
-    errno.ENOMEM: "free memory, or use fewer workers",
+    errno.ENOMEM: "use fewer workers, or end other programs",
 }
 
 

@@ -20,7 +20,7 @@ class BatchSource(Protocol):
     """Protocol of a source of samples: it returns samples in any given order."""
 
     waiting: int
-    """Number of additional threads that the source needs in the pool for blocking reads."""
+    """Number of additional threads that the source needs in the pool, for reads that block."""
 
     @property
     def nbytes(self) -> int:

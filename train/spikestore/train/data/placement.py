@@ -94,7 +94,7 @@ def choose_residence(features: FeatureSet, residence: Residence, device: torch.d
     Raises
     ------
     UsageError
-        `residence` is none of the four names, or the set does not fit into the memory that it names.
+        `residence` is none of the four names, or the set does not fit into the memory that this residence needs.
     """
     if residence not in ("auto", "host", "device", "stream"):
         raise UsageError(f"residence must be 'auto', 'host', 'device' or 'stream', got {residence!r}")

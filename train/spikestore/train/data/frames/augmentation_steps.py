@@ -28,7 +28,7 @@ ANY_LENGTH = 2**62
 """Size of the time axis in a step: so large that ``index // stride % size`` is the time bin."""
 
 ONE = 2**16
-"""The number 1 as a factor, cosine or sine of a step: whole numbers give the same result on every device."""
+"""The whole number that stands for 1 in a factor, cosine or sine of a step: whole numbers give the same result on every device."""
 
 MOST_MIXES = 3
 """Maximum number of mixing steps of a batch: each mixing step doubles the number of samples that are read for one sample."""

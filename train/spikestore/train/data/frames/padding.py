@@ -65,7 +65,7 @@ def checked_padding(
     ------
     UsageError
         An argument is not a positive whole number; both `pad_to` and `pad_at_least` are given; `truncate_to` is more than
-        `longest`; or `pad_to` is less than `truncate_to`, or less than `longest` without `truncate_to`.
+        `longest`; or `pad_to` is less than `truncate_to`, or, without `truncate_to`, less than `longest`.
     """
     if truncate_to is not None:
         truncate_to = whole_number("truncate_to", truncate_to, 1)

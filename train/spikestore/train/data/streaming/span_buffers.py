@@ -87,7 +87,7 @@ class SpanBuffers:
         self._free[first:last] = [(start, stop)]
 
     def _reserved(self) -> npt.NDArray[np.uint8]:
-        """Allocate the memory; if the system refuses so much, for example because of a limit of the process, return an empty array."""
+        """Allocate the memory; if the system refuses so much memory, for example because of a limit of the process, return an empty array."""
         try:
             memory = np.empty(self._size + _LINE, np.uint8)
         except MemoryError:

@@ -160,7 +160,8 @@ def test_a_split_whose_batches_are_larger_than_max_frame_bytes(
     assert main(command) == 2
     error = capsys.readouterr().err
     advice = re.search(
-        r"best.pt fixes the batch size: if there is enough memory, pass (\S+) (\d+) or more", error
+        r"batch size of \S+best.pt cannot be changed: if there is enough memory, pass (\S+) (\d+) or more",
+        error,
     )
     assert advice, error
     assert "lower batch_size" not in error

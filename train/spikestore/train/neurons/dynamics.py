@@ -13,8 +13,8 @@ spikes::
     d(t)  = [s(t) = 0] · c(t) · d(t+1) + sg(t) · g(t)             for reset to zero
 
 where sg is the surrogate at v(t), and d(t) the gradient w.r.t. x(t). Everything is computed in float32 and in the order of Sinabs, so
-spikes are equal to the last bit. By default, e is 0. Like Sinabs 3.1.3, this package adds e to the potential of every neuron in
-every step, whether the neuron spiked or not. The backward pass needs only v(t) of the forward pass.
+spikes equal those of Sinabs to the last bit. By default, e is 0. Like Sinabs 3.1.3, this package adds e to the potential of every
+neuron in every step, whether the neuron spiked or not. The backward pass needs only v(t) of the forward pass.
 """
 
 from __future__ import annotations

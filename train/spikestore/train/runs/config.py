@@ -66,7 +66,7 @@ class DataConfig(Spec):
     residence: Residence = "auto"
     """Memory that holds the packed columns."""
     window: Annotated[Size, Field(ge=64)] | None = None
-    """Samples among which a streamed set is shuffled; by default as many as 256 MiB hold, at most 8192."""
+    """Samples among which a streamed set is shuffled; by default as many as fit into 256 MiB, at most 8192."""
     max_frame_bytes: Size | None = None
     """Bytes that the dense frames of a batch may take; by default 4 GiB, or half of the machine's memory if that is less."""
 

@@ -93,7 +93,7 @@ def train(
     config : TrainConfig
         The run.
     features : dict of str to FeatureSet
-        Feature sets by split; the two that `config` names are used.
+        Feature sets by split; only the two named in `config` are used.
     folder : Path
         Folder for ``last.pt``, ``best.pt`` and TensorBoard's scalars.
     device : torch.device

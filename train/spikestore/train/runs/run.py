@@ -230,8 +230,8 @@ def evaluate(
         if error.details.get("field") != "max_frame_bytes":
             raise
         raise UsageError(
-            f"{error.details['why']}, and {path} fixes the batch size: if there is enough memory, pass --max-frame-bytes "
-            f"{error.details['needed']} or more",
+            f"{error.details['why']}, and the batch size of {path} cannot be changed: if there is "
+            f"enough memory, pass --max-frame-bytes {error.details['needed']} or more",
             **error.details,
         ) from error
 

@@ -36,7 +36,7 @@ def training_step(
     optimiser : torch.optim.Optimizer
         Takes the step if the loss is finite; with ``float16``, only if the gradients are finite too.
     batch : Batch
-        Samples; time bins after the end of a sample count as input of zeros. With several ranks, this rank's share of a
+        Samples; time bins after the end of a sample are used as input of zeros. With several ranks, this rank's share of a
         global batch; the share may be empty.
     clip_norm : float, optional
         Largest norm of the gradient of all parameters together.

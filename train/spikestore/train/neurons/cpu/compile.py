@@ -16,7 +16,7 @@ from spikestore.store.numba_cache import cached_cfunc
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 STRIP = 1024
-"""Maximum number of neurons in a strip."""
+"""Maximum number of neurons in a strip; `spikestore.train.neurons.cpu.kernels` explains strips."""
 
 ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.finfo(np.float32).min
 MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)

@@ -25,7 +25,7 @@ def fire(v: Any, threshold: Any, inverse: Any, single: Any, by_product: Any) -> 
 
 @inner
 def does_fire(v: Any, threshold: Any, single: Any) -> Any:
-    """Return 1 if the neuron spikes once or several times, else 0. A reset to zero needs no more; counting the spikes would need a division."""
+    """Return 1 if the neuron spikes once or several times, else 0. A reset to zero needs only this; counting the spikes would need a division."""
     if single:
         return ONE if v - threshold >= ZERO else ZERO
     # The quotient of a float below the threshold is never rounded up to 1.

@@ -1,4 +1,4 @@
-"""Products of a sparse vector and a matrix, computed in SIMD registers. A row of the matrix is skipped if the vector has 0 at its place."""
+"""Products of a sparse vector and a matrix, computed in SIMD registers. A row of the matrix is skipped if its factor in the vector is 0."""
 
 from __future__ import annotations
 

@@ -84,6 +84,18 @@ def test_a_loop_that_counts_batches_gets_new_epochs_too(features: FeatureSet) ->
     assert rows(loader, 9) != truth[2][: 9 * 16]
 
 
+def test_a_state_of_any_epoch_that_can_be_set_can_be_loaded(features: FeatureSet) -> None:
+    """`set_epoch` refuses the same numbers as `load_state_dict`, so that no state is saved that cannot be loaded."""
+    loader = FeatureLoader(features, 16, shuffle=True)
+    loader.set_epoch(2**62 - 1)
+    next(iter(loader))
+    loader.load_state_dict(loader.state_dict())
+    with pytest.raises(
+        UsageError, match=r"^epoch must be a whole number of at most 4611686018427387903, got"
+    ):
+        loader.set_epoch(2**62)
+
+
 def test_a_pass_that_was_left_counts_as_an_epoch(features: FeatureSet) -> None:
     """Each pass has the order of its own epoch, wherever the previous one stopped; `set_epoch` selects one again."""
     loader, whole = (FeatureLoader(features, 16, shuffle=True, seed=7) for _ in range(2))

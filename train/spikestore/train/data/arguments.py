@@ -14,20 +14,21 @@ from spikestore.store_schemas.errors import UsageError
 from spikestore.store_schemas.wording import did_you_mean
 
 
-def whole_number(name: str, value: object, least: int | None = None) -> int:
+def whole_number(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
     """Return `value` as an int; accepts whole numbers of Python and NumPy, and a tensor of one integer.
 
     Raises
     ------
     UsageError
-        `value` has another type, such as bool, or is less than `least`.
+        `value` has another type, such as bool, is less than `least`, or is more than `most`.
     """
     try:
         number = None if _is_flag(value) else operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         number = None
-    if number is None or (least is not None and number < least):
-        wanted = "a whole number" + ("" if least is None else f" of at least {least}")
+    if number is None or (least is not None and number < least) or (most is not None and number > most):
+        limits = [f"at least {least}"] * (least is not None) + [f"at most {most}"] * (most is not None)
+        wanted = "a whole number" + (" of " + " and ".join(limits) if limits else "")
         raise UsageError(f"{name} must be {wanted}, got {value!r}", field=name)
     return number
 

@@ -51,7 +51,7 @@ COMPARED = 64
 """Maximum number of rows that are compared with the recordings, unless all rows are compared."""
 
 MOST_KEPT_BYTES = 2**30
-"""Maximum size of the non-zeros that stay in memory from the check to the storing, in bytes; also at most a quarter of the free memory. If they need more, all files are read twice."""
+"""Maximum size of the non-zeros that stay in memory from the check to the storing, in bytes; the maximum is a quarter of the free memory, if that is less. If they need more, all files are read twice."""
 
 
 def import_cache(

@@ -34,7 +34,7 @@ class FolderSettings(Spec):
     classes: Annotated[tuple[str, ...], AsTuple] = ()
     """Class names in the order of their labels; by default the class names of all recordings, sorted. If all consist of digits, they are sorted as numbers."""
     shares: dict[Name, Real] = Field(default_factory=dict)
-    """Share of the recordings of each split, if neither pattern nor table has splits."""
+    """Share of the recordings that each split gets, if neither pattern nor table has splits."""
     group: str | None = None
     """Recordings with the same value of this field or column stay in one split; by default, the split of each recording is chosen separately."""
     formats: Annotated[tuple[str, ...], AsTuple] = ()

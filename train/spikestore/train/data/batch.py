@@ -114,7 +114,7 @@ class SparseBatch:
     class_numbers : int64 Tensor, shape (batch,), optional
         If an augmentation has mixed labels: the class numbers before the mixing.
     centres : int64 Tensor, shape (batch, 3), optional
-        Centres of the samples on the host, for augmentations that align them; see `StepInput`.
+        Centres of the samples, in host memory, for augmentations that align samples; see `StepInput`.
     longest : int, optional
         Time bins of the longest sample. None if the host does not know this number; `bins` then computes it, which
         makes the host wait for a GPU.

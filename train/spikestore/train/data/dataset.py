@@ -73,8 +73,9 @@ class FeatureDataset(Dataset[tuple[Any, Any]]):
     ------
     UsageError
         `features` is not a set, or does not fit into memory; `rows` has numbers that are not rows of the set, has duplicates,
-        selects no sample, or names a partition that the store does not have; `rebin` or a number of time bins does not fit
-        the set; a transform is not callable; or an argument belongs to torch's DataLoader.
+        selects no sample, or names a partition that the store does not have; `rebin`, `pad_to`, `pad_at_least`
+        or `truncate_to` is invalid for the set; a transform is not callable; or an argument belongs to
+        torch's DataLoader.
     TypeError
         A keyword argument is unknown.
     DamagedError

@@ -1,4 +1,4 @@
-"""Augmentations of papers, by name, as tables of a configuration."""
+"""Augmentations from papers, by name, as tables of a configuration."""
 
 from __future__ import annotations
 
@@ -104,4 +104,4 @@ PRESETS = {
     "nda-cifar10-dvs": _nda(pixels=5, degrees=30),
     "nda-ncaltech101": _nda(pixels=3, degrees=15),
 }
-"""Presets by name; `docs/loading.md` lists what differs from each paper's own function."""
+"""Presets by name; `docs/loading.md` lists how the presets differ from the code of their papers."""

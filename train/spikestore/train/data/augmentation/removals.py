@@ -50,9 +50,9 @@ class EventDrop(ChanceAugmentation):
 class EventThinning(ChanceAugmentation):
     """Drop each event with the given probability, independently of other events: a count of 3 is three events.
 
-    In a list of this package's augmentations, event thinning is applied first. Its random numbers depend on the index of a non-zero
-    in the frames. If an earlier augmentation had moved two non-zeros to one index, the events of both would get the same random
-    numbers, so they would not be dropped independently.
+    Event thinning is applied first, wherever it stands in a list of this package's augmentations. Its random numbers
+    depend on the index of a non-zero in the frames. If an earlier augmentation had moved two non-zeros to one index,
+    the events of both would get the same random numbers, so they would not be dropped independently.
 
     Attributes
     ----------

@@ -90,7 +90,10 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_seed(table: Mapping[str, Any], seed: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of `table` with the fields of `seed`, also in each table of the field ``choices``. `seed` has the field ``seed`` or no field."""
+    """Return a copy of `table` with the fields of the mapping `seed`, also in each table of the field ``choices``.
+
+    `seed` has the field ``seed`` or no field.
+    """
     choices = {"choices": [_with_seed(one, seed) for one in table["choices"]]} if "choices" in table else {}
     return {**table, **choices, **seed}
 

@@ -88,7 +88,7 @@ class AugmentationStep:
 
     A mixing step takes a part of each sample, and the other part from its partner:
 
-    - ``MIX_MASK``: non-zeros whose coordinate is in the mask that `mask_of` made come from the partner.
+    - ``MIX_MASK``: non-zeros come from the partner if their coordinate is in the mask that `mask_of` made.
     - ``MIX_BOX``: non-zeros whose x and y are in the masks, as for ``BOX``, come from the partner.
     - ``MIX_EVENTS``: 21 random bits of each event form a value. An event of the sample is dropped if its value is below `number`.
       An event of the partner is kept if its value is below `number`. The two rows of `drawn` are the random bits of the sample and

@@ -76,8 +76,9 @@ class StepAugmentation(ABC):
         Raises
         ------
         UsageError
-            The augmentation chooses the samples to mix by their class numbers, but an earlier callable of the user has replaced these
-            numbers by weights of classes; or the augmentation mixes labels, but ``batch.classes`` is None.
+            The augmentation uses class numbers to choose the samples that it mixes, but an earlier callable of the user
+            has replaced these numbers by weights of classes; or the augmentation mixes labels, but ``batch.classes``
+            is None.
         """
         rows, lengths, labels = batch.samples.cpu(), batch.lengths.cpu(), self._class_numbers(batch)
         centres = centres_of(batch) if self.needs_centres and batch.centres is None else batch.centres

@@ -54,7 +54,7 @@ class SpanCut:
     lanes : int
         Number of lanes.
     together : int
-        Number of spans of a group: spans of a lane that are shuffled together.
+        Number of spans of a group: spans of a lane whose samples are shuffled together.
     fragment_samples : int
         Number of rows of a fragment; no span crosses the edge of a fragment.
     """

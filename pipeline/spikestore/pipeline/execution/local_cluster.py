@@ -41,7 +41,7 @@ _REPLACEMENTS = 20
 """Maximum number of replacements of one worker: Dask limits how often it retries a fragment, but not failed starts of workers."""
 
 _WARNED_ENDS = 3
-"""Number of unexpected ends of one worker that are logged as warnings; later ends are logged at level DEBUG, because they may follow quickly."""
+"""Number of unexpected ends of one worker that are logged as warnings; later ends are logged at level DEBUG, because they may follow each other quickly."""
 
 _TICK = "1s"
 """Interval of the checks of Dask's event loops. By default there are 50 checks a second, which cost 1 to 2 % of a build."""

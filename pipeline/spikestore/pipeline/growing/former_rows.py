@@ -147,7 +147,7 @@ def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
 
 
 def _runs(columns: SampleColumns, new: npt.NDArray[np.int64], old: npt.NDArray[np.int64]) -> Iterator[RowRun]:
-    """Yield runs of rows of `columns`. `old` has the positions of the rows in `columns`, and `new` has their numbers in the new set. In a run, the numbers in `old` are consecutive, and so are those in `new`."""
+    """Yield runs of rows of `columns`. For each row, `old` has its position in `columns`, and `new` has its number in the new set. In a run, the numbers in `old` are consecutive, and so are those in `new`."""
     breaks = np.flatnonzero((np.diff(new) != 1) | (np.diff(old) != 1)) + 1
     for begin, end in itertools.pairwise([0, *breaks.tolist(), len(new)]):
         run = columns.rows(int(old[begin]), int(old[end - 1]) + 1)

@@ -181,7 +181,7 @@ def _recordings(source: Source, samples: int) -> list[Recording | None]:
 def without_files(features: FeatureSet) -> FeatureSet:
     """Return a copy of the set; the source in the copy lists only the first file.
 
-    Each task contains the set, and a list of 60,000 files would take 12 MB.
+    Each task contains the set, in which a list of 60,000 files would take 12 MB.
     """
     manifest = features.manifest
     folder = None if manifest.source.folder is None else manifest.source.folder.part(slice(0, 1))

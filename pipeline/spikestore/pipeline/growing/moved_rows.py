@@ -1,4 +1,4 @@
-"""Parts of a new fragment, for `stream_fragment`: rows that committed (former) sets have at other positions than the new set."""
+"""Parts of a new fragment, for `stream_fragment`: rows that committed (former) sets have, possibly at other positions."""
 
 from __future__ import annotations
 

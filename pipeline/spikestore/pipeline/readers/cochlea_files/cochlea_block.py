@@ -28,7 +28,7 @@ _TOO_LATE = 2.0**63
 _LARGEST_EXTRA = 2**31 - 1
 """Largest absolute value that the store's columns can hold; the smallest int32 is reserved."""
 _INFINITY = 0x7C00
-"""Bit pattern of the float16 infinity; without the sign bit, larger patterns are NaN."""
+"""Bit pattern of the float16 infinity. A pattern is NaN if it is larger than this one after its sign bit is cleared."""
 
 
 def cochlea_block(
@@ -100,7 +100,7 @@ def cochlea_block(
 def float16_table() -> npt.NDArray[np.int64]:
     """Return the time in µs of each bit pattern of a float16 in seconds; `NO_TIME` for a bit pattern that is not finite.
 
-    Seconds are widened to float64 first, as Tonic does: 10^6 times a float16 overflows (tonic issue 321).
+    Seconds are widened to float64 first, as Tonic does: a float16 multiplied by 10^6 would overflow (tonic issue 321).
 
     Returns
     -------

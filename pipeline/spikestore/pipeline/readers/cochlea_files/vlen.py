@@ -44,8 +44,8 @@ def vlen_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64]:
 def stored_lengths(dataset: Any, count: int) -> npt.NDArray[np.int64] | None:
     """Return the lengths of the first `count` sequences without reading the sequences, or None if this is not possible.
 
-    The dataset stores a descriptor with the length of each sequence. The result is None if descriptors are compressed, do not have
-    16 bytes, or are stored in an unusual layout.
+    For each sequence, the dataset stores a descriptor that contains the length. The result is None if descriptors are
+    compressed, do not have 16 bytes, or are stored in an unusual layout.
     """
     creation = dataset.id.get_create_plist()
     address_size, _ = dataset.file.id.get_create_plist().get_sizes()

@@ -44,7 +44,7 @@ _ALIGNMENT = 64
 
 
 class _Bytes(NamedTuple):
-    """An open file that this module can read: the file descriptor, the file's size, and the end of the data that HDF5's superblock states, in bytes."""
+    """An open file that this module can read: the file descriptor, the file's size in bytes, and the end of the data in bytes, as stated in HDF5's superblock."""
 
     descriptor: int
     size: int

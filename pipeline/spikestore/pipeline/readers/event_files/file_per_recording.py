@@ -66,7 +66,7 @@ def decode_each(
     contents : sequence
         For each file, its bytes or another argument that `columns` accepts.
     columns : callable
-        Called with each file; returns t in µs, x, y, p in the dtypes of `event`. Raises ValueError with a description of the fault.
+        Called with each file; returns t (in µs), x, y and p, with the dtypes in `event`. Raises ValueError with a description of the fault.
     event : dtype
         Dtype of an event, with fields t, x, y, p.
 

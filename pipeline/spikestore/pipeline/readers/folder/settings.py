@@ -52,7 +52,7 @@ class FolderSettings(Spec):
     offset: Literal["first_event"] | None = None
     """Subtract the time of the earliest event of each recording."""
     clock_bits: ClockBits | None = None
-    """Number of bits of the clock of the recordings, which starts again from 0 after 2^bits ticks; its periods are added up."""
+    """Number of bits of the clock of the recordings, which starts again from 0 after 2^bits ticks; each restart adds 2^bits ticks to all times after it."""
 
     @property
     def effective_pattern(self) -> str | None:

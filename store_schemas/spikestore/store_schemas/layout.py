@@ -131,7 +131,7 @@ def layout_of(transform: Transform, *, has_y: bool, classes: Iterable[str], extr
     """Return the layout of a feature set that `transform` produces.
 
     Dtypes follow from the spec alone, never from data. ``index`` is uint32 if a uint32 can hold ``max_bins`` times the number
-    of places in one time bin; otherwise ``index`` is uint64. ``value`` is uint32 for counts, and float32 for real numbers.
+    of sites; otherwise ``index`` is uint64. ``value`` is uint32 for counts, and float32 for real numbers.
     `extras` are the optional columns, in any order; names that `EXTRAS` lacks are ignored.
 
     Raises

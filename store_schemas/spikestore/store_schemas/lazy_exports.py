@@ -23,7 +23,7 @@ def lazy_exports(
     package : str
         ``__name__`` of the package.
     modules : mapping of str to str
-        For each exported name, the module below the package that defines the name.
+        For each exported name, the module that defines the name, relative to the package.
     """
 
     def getattribute(name: str) -> Any:

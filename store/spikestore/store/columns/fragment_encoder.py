@@ -66,7 +66,7 @@ class FragmentEncoder:
         self._encoders = None if packed is None else {name: ShardEncoder(packed[name]) for name in VALUES}
         self._samples: list[SampleColumns] = []
         self._begun: list[SampleColumns] = []
-        """Rows of the last block, which is not whole yet: its hashes begin with the ``nnz`` of all its rows."""
+        """Rows of the last block, which is not whole yet. They are kept because the ``nnz`` of all rows of a block is hashed first."""
         self._checks: list[npt.NDArray[np.uint64]] = []
         self._digests: list[str] = []
         self._sites = SiteRange(plan.layout.site_count)

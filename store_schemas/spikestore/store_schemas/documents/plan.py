@@ -103,7 +103,8 @@ def make_plan(
     layout : Layout
         Columns of the set.
     n_events : int64 array, shape (recordings,)
-        Number of events of each recording before the transform, from which an upper limit of the number of non-zeros is computed.
+        Number of events of each recording before the transform. An upper limit of the number of non-zeros is computed from these
+        numbers.
     workers : int
         Expected number of workers; a hint, never part of a key.
     fragment_samples : int, optional

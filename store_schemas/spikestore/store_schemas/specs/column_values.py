@@ -72,7 +72,7 @@ def values_of(columns: Mapping[str, tuple[int, ...]], reserved: frozenset[str]) 
 
     Columns with such names are not parts, and stay as they are, in these cases:
 
-    - a number between 0 and the highest is missing;
+    - the numbers at the end of their names have a gap, or do not begin at 0;
     - the values are not values that `parts_of` writes;
     - COLUMN has parts of both types;
     - the name ``COLUMN`` belongs to another column or is in `reserved`.

@@ -94,7 +94,8 @@ class FolderContent(Spec):
     labels: Annotated[tuple[Count, ...], AsTuple]
     """Label of each file."""
     columns: dict[Name, Annotated[tuple[Integer32, ...], AsTuple]] = Field(default_factory=dict)
-    """Columns that were requested: a value for each file, by the name of the column. Texts and real numbers are in parts (`values`)."""
+    """Columns that were requested: a value for each file, by the name of the column. Texts and real numbers are
+    encoded as parts, which `values` decodes."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -35,8 +35,8 @@ class EventDownsampling(Spec):
     noise_threshold: Size
     """Sum at which a pixel gives an event. Tonic also accepts 0. This operation rejects 0: with 0, pixels without events would give events."""
     differentiator_time_bins: Size | None = None
-    """For the differentiator: the number of parts into which each step of `dt` is divided. Pixels integrate in these parts. A
-    step has one event of a pixel and a polarity if the pixel reaches the threshold of the polarity more often in the next step than
+    """For the differentiator: the number of parts into which each step of `dt` is divided. Pixels integrate in these parts. For
+    each pixel and polarity, a step has one event if the pixel reaches the threshold of the polarity more often in the next step than
     in this step. For the integrator: None; a pixel gives an event each time that it reaches the threshold."""
 
     @model_validator(mode="before")

@@ -72,7 +72,7 @@ class RecipeBuild(Spec):
 class Sweep(Spec):
     """A table ``[[sweep]]``: a variant of the recipe, with other values of some parameters.
 
-    Besides `suffix`, each field has the name of an operation and contains new values: ``to_frame.time_window = 4000``.
+    Each field except `suffix` has the name of an operation and contains new values: ``to_frame.time_window = 4000``.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -161,6 +161,6 @@ def load_recipe(path: Path | str) -> Recipe:
     SourceNotFoundError
         The file does not exist or cannot be read.
     SpecError
-        The file is not TOML or not a recipe; the message lists every problem with its path.
+        The file is not TOML or not a recipe; the message lists every problem with the path of its field.
     """
     return model_in_toml(Recipe, path, "recipe")

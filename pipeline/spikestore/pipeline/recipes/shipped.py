@@ -79,7 +79,8 @@ def result_name(recipe: Recipe, origin: Path | None, data: str | Path | None) ->
     """Return the default name of the result of a recipe.
 
     The default name is the name in the recipe. If the recipe is shipped with spikestore and `data` is not the
-    recipe's own folder, the name of the folder `data` is appended: ``ssc-100ch-4ms-birdsong``. The name is cut after 63 characters.
+    folder that the recipe names, the name of the folder `data` is appended: ``ssc-100ch-4ms-birdsong``. The name is cut
+    after 63 characters.
 
     Parameters
     ----------

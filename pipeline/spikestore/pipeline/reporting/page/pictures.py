@@ -14,7 +14,7 @@ ON, OFF = (0, 114, 178), (213, 94, 0)
 
 _LEVELS = 16
 _FAINTEST = 80
-"""Opacity, from 0 to 255, to which a part proportional to the level is added; level 0 is transparent."""
+"""Opacity (0 to 255) of levels above 0, before a part proportional to the level is added; level 0 is transparent."""
 
 
 def picture(

@@ -30,7 +30,7 @@ def model_in_toml(model: type[_Model], path: Path | str, what: str) -> _Model:
     SourceNotFoundError
         The file does not exist or cannot be read.
     SpecError
-        The file is not TOML, or does not fit the model; the message lists every problem with its path.
+        The file is not TOML, or does not fit the model; the message lists every problem with the path of its field.
     """
     path = Path(path)
     try:

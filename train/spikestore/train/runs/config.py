@@ -124,6 +124,6 @@ def load_config(path: Path | str) -> TrainConfig:
     SourceNotFoundError
         The file does not exist or can't be read.
     SpecError
-        The file is not TOML, or is not a valid configuration; the message lists every problem with its path.
+        The file is not TOML, or is not a valid configuration; the message lists every problem with the path of its field.
     """
     return model_in_toml(TrainConfig, path, "configuration")

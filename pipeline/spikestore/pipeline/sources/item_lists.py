@@ -34,7 +34,7 @@ class Leaf(NamedTuple):
         Files of the data set, if spikestore has a reader for it.
     why_unknown : str
         If the files of a Tonic data set are not known, the reason. Empty if the files are known, or if the class is neither
-        from Tonic nor a subclass of Tonic's class.
+        from Tonic nor a subclass of a Tonic class with a reader.
     """
 
     dataset: Any
@@ -71,7 +71,7 @@ def is_composed(dataset: object) -> bool:
 
 
 def list_items(dataset: object) -> ItemList:
-    """Return the items of a data set in Python, and of the data sets inside a `Subset` or `ConcatDataset`.
+    """Return the items of a data set object, and of the data sets inside a `Subset` or `ConcatDataset`.
 
     Raises
     ------

@@ -62,7 +62,7 @@ class LocatedSource:
 
     @property
     def seconds_to_read(self) -> float:
-        """Approximate time in s to read the rows of data sets in Python; 0 for files. The transform takes further time."""
+        """Approximate time in s to read the rows of data set objects; 0 for files. The transform takes further time."""
         items = self.source.items
         if items is None:
             return 0.0

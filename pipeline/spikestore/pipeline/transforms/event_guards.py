@@ -46,7 +46,7 @@ class Origin:
     events : structured array, shape (n_events,)
         The recording as it was read.
     order : int64 array, shape (n,), optional
-        Numbers in the file of the n events that remain after filtering, in the order of the sorted events; None if
+        Numbers (in the file) of the n events that remain after filtering, in the order of the sorted events; None if
         these numbers are 0, 1, 2 and so on.
     """
 

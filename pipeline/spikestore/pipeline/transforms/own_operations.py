@@ -30,7 +30,7 @@ REPEATED = 8
 
 @dataclass(frozen=True)
 class EventFunction:
-    """A function from events to events that a package registers as an operation.
+    """A function from events to events, which a package registers as an operation.
 
     Attributes
     ----------
@@ -79,7 +79,8 @@ class CheckedFunction:
         if registered.version != operation.version:
             raise UsageError(
                 f"the operation {operation.name} is installed in version {registered.version}, not {operation.version}: "
-                f"set version = {registered.version} in the recipe, or install the package that has version {operation.version}"
+                f"set version = {registered.version} in the recipe, or install the package that has version {operation.version} "
+                "of the operation"
             )
         self._function = registered.function
         try:

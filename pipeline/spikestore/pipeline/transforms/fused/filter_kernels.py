@@ -90,7 +90,7 @@ def _center_crop(
 ) -> Any:
     """Write the events inside the crop to `t`, `x`, `y` and `p`, with coordinates from the corner of the crop; return their number.
 
-    As the first operation, ``center_crop`` needs no copy of the recording.
+    If ``center_crop`` is the first operation, it needs no copy of the recording.
     """
     x_offset, y_offset = np.int32(numbers[0]), np.int32(numbers[1])
     x_first, y_first = max(x_offset, np.int32(0)), max(y_offset, np.int32(0))

@@ -29,8 +29,8 @@ TODO, SKIP, UNUSUAL = 0, 1, 2
 """States of a recording: transformed by the pass; skipped, because it has an error; left to the caller, because it is not ordinary."""
 
 _FEW, _MANY = 4, 10
-"""Number of sites that are written at once. A larger number means fewer branches, but more superfluous elements if few sites of
-a word have events."""
+"""Number of sites that are written at once. A larger number means fewer branches, but more superfluous elements if few of
+the 64 sites of a word have events."""
 
 SLACK = _MANY
 """Number of elements that may be written after the last non-zero of the output; they are cut off or overwritten."""
@@ -44,7 +44,7 @@ _MOST_SMALL = 2**16 - 1
 _SCAN_ALWAYS = 4
 """Largest number of words (of 64 sites) for which all sites are always compared instead of marked."""
 _MANY_EVENTS = 5
-"""Number of events per word from which `_MANY` is faster than `_FEW` (measured)."""
+"""Smallest number of events per word for which `_MANY` is faster than `_FEW` (measured)."""
 _SCAN_SITES = 24
 """Largest number of sites per event of a bin for which comparing all sites is faster than marking (measured)."""
 

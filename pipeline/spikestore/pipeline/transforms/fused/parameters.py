@@ -19,7 +19,7 @@ LARGEST_HALF = 65504 * 2**24
 """Largest finite float16, as a multiple of `UNIT`."""
 
 LARGEST_WHOLE_HALF = 2**11
-"""Up to this number all whole numbers are float16, because its significand has 11 bits."""
+"""Up to this number all whole numbers are float16, because the significand of a float16 has 11 bits."""
 
 
 class FusedParameters(NamedTuple):

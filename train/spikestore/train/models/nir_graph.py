@@ -35,7 +35,7 @@ def to_nir(network: nn.Sequential, frame_shape: Sequence[int] | None = None) -> 
         A network of `build_network` or `load_network`, of any backend.
     frame_shape : sequence of int, optional
         Sizes of the frame axes after time: (polarity, [y,] x); by default ``network.frame_shape``, which `load_network` sets
-        unless an early version wrote the checkpoint.
+        unless an early version of spikestore wrote the checkpoint.
 
     Returns
     -------

@@ -109,7 +109,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class MultiGaussian:
-    """Surrogate: a Gaussian around the threshold minus a wider Gaussian on each side (Yin, Corradi and Bohté, 2021).
+    """Surrogate: a Gaussian around the threshold, minus a wider Gaussian on each side (Yin, Corradi and Bohté, 2021).
 
     Attributes
     ----------

@@ -57,7 +57,7 @@ def load_network(
 ) -> TrainedNetwork:
     """Return the network of a training run, ready to evaluate.
 
-    Nothing in the file is executed. A run trained on a GPU loads on a CPU.
+    Nothing in the file is executed. A run trained on a GPU can be loaded on a CPU.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ ZERO, ONE, LEAST = np.float32(0), np.float32(1), np.finfo(np.float32).min
 MOST_PACKED, UNPACKED = np.float32(254), np.float32(255)
 """The largest count that is stored as a byte, and the byte that marks any other value."""
 TINY = np.float32(2.0**-100)
-"""Smaller gradients are set to 0: surrogates produce many of them, and subnormal products slow the following matrix
+"""Smaller gradients are set to 0: surrogates produce many of them, and subnormal numbers slow the following matrix
 products down to less than half their speed."""
 
 # exp(r) on ±ln(2)/2 as 1 + r + r² P(r), near-minimax; ln 2 in two parts, so that n · _LN2_HIGH is exact.
@@ -43,7 +43,7 @@ def inner(function: _Function) -> _Function:
 
 @inner
 def keep(memory: Any) -> None:
-    """Do nothing, so that a call of this function at the end of a task keeps an array alive until then.
+    """Do nothing; a call of this function at the end of a task keeps an array alive until then.
 
     numba frees an array after the last use of its name, even if its address is still in use.
     """

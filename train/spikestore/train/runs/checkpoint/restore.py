@@ -99,7 +99,7 @@ def restore_position(loader: FeatureLoader, checkpoint: Checkpoint, residence: R
 
 
 def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
-    """Return the residence that the loader had when the epoch of a checkpoint without loader state began.
+    """Return the residence that the loader had when the epoch began, for a checkpoint without loader state.
 
     Checkpoints of version 0.1.0.dev0 have no loader state, but they have the configuration of the run. If the residence in
     that configuration is ``auto``, the checkpoint does not tell which residence the loader had; then `residence`, the

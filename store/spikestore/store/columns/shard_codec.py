@@ -198,7 +198,7 @@ class PackedObject:
 
 
 class ShardEncoder:
-    """Encodes a sharded object whose values arrive in pieces, chunk by chunk; the bytes are those of `PackedObject.encode`.
+    """Encodes, chunk by chunk, a sharded object whose values arrive in pieces; the bytes are those of `PackedObject.encode`.
 
     Parameters
     ----------

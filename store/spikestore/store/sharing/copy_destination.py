@@ -81,7 +81,7 @@ class CopyDestination:
         return True
 
     def publish(self, staging: Staging, sha256: Mapping[str, str]) -> None:
-        """Move staged objects to their paths; `sha256` has the hash of each path. If a path has another object, raise `ConflictError`."""
+        """Move staged objects to their paths; `sha256` has the hash of each object, by path. If a path has another object, raise `ConflictError`."""
         for path in staging.publish():
             self._refuse_other(path, sha256[path])
 

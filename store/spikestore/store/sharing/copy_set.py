@@ -9,7 +9,7 @@
 This is the order of a build: an interrupted copy is an unfinished build, which no reader sees, and which the next copy
 or build resumes. Every object is compared with its record (size and SHA-256) before it is written.
 
-The source is not trusted: strict models check its documents, and objects above their size limit are not read. Objects
+The source is not trusted: strict Pydantic models check its documents, and objects above their size limit are not read. Objects
 that the destination has already are not copied again, but compared with their hashes. To avoid a transfer, only their sizes
 are compared if the destination is a bucket, the bucket has the record of their fragment, and `deep` is not set. The objects were
 compared with their hashes before this record was written (docs/decisions/0010-copies-are-builds.md).

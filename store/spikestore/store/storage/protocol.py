@@ -52,8 +52,8 @@ class Storage(Protocol):
     """Objects below a root, each written once and atomically; only a damaged object is ever replaced.
 
     Paths are relative, with ``/``. Methods raise `ReadOnlyStoreError`, `StorageFullError`, `MissingObjectError`, `DamagedError`,
-    or `StoreError` for other failures. ``tests/store/storage/test_storage.py`` tests every adaptor against this
-    contract.
+    or `StoreError` for other failures. ``tests/store/storage/test_storage.py`` tests every implementation against
+    this contract.
     """
 
     url: str

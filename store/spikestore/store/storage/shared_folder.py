@@ -18,7 +18,7 @@ from spikestore.store_schemas.errors import StoreError, UsageError
 _FOLDER, _FILE = 0o2775, 0o644
 
 _NO_GROUP = 2**32 - 1
-"""``chown`` takes this number for "no change", and no larger number."""
+"""``chown`` takes this number for "no change", and does not accept a larger number."""
 
 
 def make_shared(storage: FolderStorage, *, group: str | None = None, private: bool = False) -> list[Path]:

@@ -80,7 +80,7 @@ _file_lists = st.lists(source_files, min_size=1, max_size=3, unique_by=lambda fi
     lambda files: tuple(sorted(files, key=lambda file: file.name))
 )
 _column_names = st.lists(names, max_size=3, unique=True).map(sorted).map(tuple)
-"""Real parameters, counts, names and files: any values of their types."""
+"""The strategies above draw real parameters, counts, names and files: any values of their types."""
 
 sources = st.builds(
     Source,

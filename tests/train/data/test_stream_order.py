@@ -51,6 +51,22 @@ def test_lanes(spans: int, last: int, lanes: int, together: int, epoch: int) -> 
     assert np.array_equal(lane_order(cut, samples, epoch).rows, plain_order(cut, samples, epoch))
 
 
+@pytest.mark.parametrize("together", [1, 3])
+@pytest.mark.parametrize("epoch", range(3))
+def test_batches_have_samples_from_all_lanes(together: int, epoch: int) -> None:
+    """A batch of twice as many samples as lanes has all lanes; a smaller one has few samples of a lane (docs/loading.md)."""
+    starts = np.arange(65 * together) * 128
+    stops = np.append(starts[1:], starts[-1] + 64)
+    cut = SpanCut(starts, stops, 128, 64, together, 512)
+    order = lane_order(cut, EpochSamples(np.arange(stops[-1]), 1, "digest"), epoch)
+    for size, fewest, most in ((128, 64, 6), (96, 60, 4), (64, 58, 4), (32, 28, 3)):
+        batches = [order.lanes[start : start + size] for start in range(0, len(order.lanes) - size + 1, size)]
+        for batch in batches[len(batches) // 3 : -len(batches) // 3]:
+            of_lane = np.bincount(batch, minlength=64)
+            assert np.count_nonzero(of_lane) >= fewest
+            assert of_lane.max() <= most
+
+
 def test_whole_epochs() -> None:
     """Keys of rows differ, so the order of a shuffled epoch is that of a stable sort."""
     keys = random_keys(np.arange(100_000), "digest:0:1")

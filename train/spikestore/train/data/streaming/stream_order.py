@@ -9,11 +9,11 @@
    the samples of a shorter lane are farther apart. So the samples of every lane cover an equally long range of
    positions.
 
-As a result, the samples of a batch come from all lanes, with two exceptions. If a batch has fewer samples than there are
-lanes, nearly all of its samples come from different lanes. The first and last few batches have samples of fewer lanes. The window
-is the number of rows among which the next sample is chosen: at most *lanes × spans of a group × rows of a span*. Because of
-the delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all
-need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
+As a result, a batch has samples of all lanes if it has at least twice as many samples as there are lanes; a smaller batch
+has at most a few samples of the same lane. The first and last few batches have samples of fewer lanes. The window is the
+number of rows among which the next sample is chosen: at most *lanes × spans of a group × rows of a span*. Because of the
+delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all need
+their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
 itself does not depend on ranks.
 """
 

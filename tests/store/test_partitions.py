@@ -154,7 +154,7 @@ def test_a_partition_asks_for_no_memory() -> None:
     """Rows are compared as runs, so memory does not grow with the number of rows."""
     made = Partition(name="a", source_key=KEY, samples=2**50, parts={"x": (0, 2**40), "y": (2**40, 2**50)})
     assert (made.count("x"), made.count("y")) == (2**40, 2**50 - 2**40)
-    with pytest.raises(SpecError, match=f"row {2**40 - 1} is in two parts"):
+    with pytest.raises(SpecError, match=f"row {2**40 - 1} belongs to two parts"):
         Partition(name="a", source_key=KEY, samples=2**50, parts={"x": (0, 2**40), "y": (2**40 - 1, 2**50)})
     assert Partition(name="a", source_key=KEY, samples=9, parts={"x": (), "y": ()}).count("x") == 0
 

@@ -112,7 +112,7 @@ def test_questions(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     [
         ((), "no data set: pass --dataset NAME"),
         (("--dataset", "shd"), "did you mean 'SHD'"),
-        (("--dataset", "SHD", "--size", "a"), "--size must be 1 or 2 whole numbers"),
+        (("--dataset", "SHD", "--size", "a"), "--size must be 1 or 2 positive whole numbers"),
         (("--dataset", "SHD", "--bin-ms", "-3"), "--bin-ms must be greater than 0, got -3"),
         (("--dataset", "SHD", "--bins", f"1{'0' * 400}"), "n_time_bins: must be less than or equal to"),
         (("--dataset", "SHD", "--bins", "0"), "--bins must be greater than 0, got 0"),

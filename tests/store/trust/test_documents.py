@@ -54,6 +54,6 @@ def test_a_manifest_that_contradicts_its_plan(storage: ObjectStorage) -> None:
     other = features.manifest.model_copy(update={"plan": "a" * 64})
     with pytest.raises(
         DamagedError,
-        match="refers to the plan aaaaaaaaaaaa, but the other fields of this manifest give another plan",
+        match="refers to the plan aaaaaaaaaaaa, but the other fields of this manifest contradict this plan",
     ):
         committed_plan(features.address, other, features.root)

@@ -205,7 +205,7 @@ def test_wrong_names_and_parts(copied: FeatureSet) -> None:
     ):
         with pytest.raises(UnknownNameError, match=message):
             FeatureLoader(copied, 16, rows=text)
-    with pytest.raises(SpecError, match="row 2 is in two parts"):
+    with pytest.raises(SpecError, match="row 2 belongs to two parts"):
         keep_partition(copied, "both", {"a": [1, 2], "b": [2, 4]})
     for wrong in ("A", "a/b", ""):
         with pytest.raises(SpecError, match="1 to 63 characters of"):

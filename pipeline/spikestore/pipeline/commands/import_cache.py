@@ -28,7 +28,9 @@ def import_cache(
     ] = None,
     move: Annotated[
         bool,
-        typer.Option("--move", help="Move the name to the new set even if it refers to other recordings."),
+        typer.Option(
+            "--move", help="Move the name to the new set even if the name refers to other recordings."
+        ),
     ] = False,
     classes: Annotated[
         str | None,

@@ -87,7 +87,7 @@ def preprocess(
         bool,
         typer.Option(
             "--move",
-            help="Move the name to the new sets even if it refers to other recordings or another transform.",
+            help="Move the name to the new sets even if the name refers to other recordings or another transform.",
         ),
     ] = False,
     lock: LockOption = None,

@@ -222,7 +222,7 @@ def _sizes(what: str, text: str, lengths: tuple[int, ...]) -> tuple[int, ...]:
     parts = text.split(",")
     if len(parts) not in lengths or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         wanted = " or ".join(map(str, lengths))
-        raise UsageError(f"{what} must be {wanted} whole numbers from 1, separated by commas, got {text!r}")
+        raise UsageError(f"{what} must be {wanted} positive whole numbers, separated by commas, got {text!r}")
     return tuple(map(int, parts))
 
 

@@ -72,7 +72,7 @@ def findings_of(check: Callable[[], Iterable[Finding]]) -> list[Finding]:
         for finding in check():
             found.append(finding)  # noqa: PERF402 - findings before an error are kept
     except (SpikestoreError, OSError) as error:
-        found.append(Finding("check", "problem", str(error), "see the message"))
+        found.append(Finding("check", "problem", str(error), "see the message above"))
     except Exception as error:  # a broken package may raise anything when it is imported
         found.append(_ended_with(error))
     return found

@@ -85,7 +85,7 @@ def committed_plan(address: Address, manifest: Manifest, root: dict[str, Any]) -
         if plan.hash == manifest.plan:
             return plan
     raise DamagedError(
-        f"{address.manifest} refers to the plan {manifest.plan_id}, but the other fields of this manifest give another plan",
+        f"{address.manifest} refers to the plan {manifest.plan_id}, but the other fields of this manifest contradict this plan",
         objects=(address.manifest,),
     )
 

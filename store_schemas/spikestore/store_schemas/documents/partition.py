@@ -44,7 +44,7 @@ class Partition(Document):
         # Compared range by range: `samples` comes from a store, so no array of this size is allocated.
         start, stop = np.sort(np.concatenate(starts))[1:], np.sort(np.concatenate(stops))[:-1]
         if (twice := start < stop).any():
-            raise ValueError(f"row {start[twice][0]} is in two parts, but should be in one part only")
+            raise ValueError(f"row {start[twice][0]} belongs to two parts, but should belong to only one")
         return self
 
     def count(self, part: str) -> int:

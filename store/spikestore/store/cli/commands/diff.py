@@ -53,7 +53,7 @@ def diff(
         pairs = [(ours[split], theirs[split]) for split in ours if split in theirs]
     if not pairs:
         raise UnknownNameError(
-            f"{first} has {', '.join(ours)}; {second} has {', '.join(theirs)}: name one split of each set, as NAME:SPLIT"
+            f"{first} has {', '.join(ours)}; {second} has {', '.join(theirs)}: pass one split of each set, as NAME:SPLIT"
         )
     left = sorted({*ours} ^ {*theirs}) if len(pairs) < max(len(ours), len(theirs)) else []
     documents = [_document(*pair) for pair in pairs]

@@ -13,9 +13,7 @@ def init(
     store: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of the store.")],
     shared: Annotated[
         Literal["group"] | None,
-        typer.Option(
-            "--shared", help="Give the folder's group write access, regardless of the umask of users."
-        ),
+        typer.Option("--shared", help="Allow the folder's group to write, regardless of the umask of users."),
     ] = None,
     group: Annotated[
         str | None,

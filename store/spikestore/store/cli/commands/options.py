@@ -50,7 +50,7 @@ MoveOption = Annotated[
     bool,
     typer.Option(
         "--move",
-        help="Move the name even if the name in the destination store refers to other recordings or another transform.",
+        help="In the destination store, move the name to the copied sets even if the name refers to other recordings or another transform.",
     ),
 ]
 

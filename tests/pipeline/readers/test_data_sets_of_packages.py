@@ -147,7 +147,7 @@ def test_recordings_alone_select_no_recipe(installed: Path, folder: Path) -> Non
         (
             "SSC = other_lab:WANDS",
             None,
-            "the package other-lab registers a data set SSC, which spikestore has itself: the data set of spikestore is used",
+            "the package other-lab registers a data set SSC, but spikestore has a data set of this name: the data set of spikestore is used",
         ),
     ],
     ids=["same name", "other name", "broken", "ours"],

@@ -134,5 +134,5 @@ def refuse_other_columns(what: str, columns: tuple[str, ...]) -> None:
     other = [name for name in columns if name not in storable]
     if other:
         raise UsageError(
-            f"{what} has a column {other[0]!r}, which format 1 can't store: leave it out, or use {' or '.join(storable)}"
+            f"{what} has a column {other[0]!r}, which format 1 of the store can't hold: leave it out, or use {' or '.join(storable)}"
         )

@@ -115,7 +115,7 @@ def _entry_points() -> Mapping[str, tuple[EntryPoint, ...]]:
     for entry in entry_points(group=GROUP):
         if entry.name in DATASETS or entry.name == FOLDER:
             logger.warning(
-                "the package %s registers a data set %s, which spikestore has itself: the data set of spikestore is used",
+                "the package %s registers a data set %s, but spikestore has a data set of this name: the data set of spikestore is used",
                 package_of(entry),
                 entry.name,
             )

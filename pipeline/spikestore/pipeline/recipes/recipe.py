@@ -119,7 +119,7 @@ class Recipe(Spec):
                     many = "several" if op in operations else "no"
                     raise ValueError(
                         f"[[sweep]] {sweep.suffix} has values for {op}, but the recipe has {many} [[transform]] with this op: give values "
-                        f"only for an op of exactly one [[transform]]; the ops of the recipe are {', '.join(operations)}"
+                        f"only for an op that exactly one [[transform]] has; the ops of the recipe are {', '.join(operations)}"
                     )
         return self
 

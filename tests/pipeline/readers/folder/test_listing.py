@@ -136,7 +136,7 @@ BAD: dict[str, Case] = {
     "files that are not listed": ({"table": "labels.csv"}, (), TABLE, "1 of 3 recordings has no line in"),
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label: write a label into the table"),
-    "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes under [source.folder]: correct the label or classes"),
+    "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes under [source.folder]: correct the label, or add it to classes"),
     "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none: change the value of label under [source.folder]"),
     "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label: change the value of group under [source.folder]"),
     "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: change the value of columns under [source]"),

@@ -171,7 +171,7 @@ def test_several_and_a_transform(features: FeatureSet) -> None:
         (lambda: OneOf((OneOf((TimeShift(3),)),)), "a choice cannot be a OneOf: put its choices into"),
         (
             lambda: OneOf((TimeShift(3), EventThinning(0.5))),
-            "EventThinning and TimeShift cannot be choices of one OneOf, because EventThinning is applied before all augmentations that may move events",
+            "EventThinning and TimeShift cannot be choices of the same OneOf, because EventThinning is applied before all augmentations that may move events",
         ),
     ],
 )

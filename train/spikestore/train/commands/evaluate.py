@@ -23,7 +23,8 @@ def evaluate(
     store: StoreOption = None,
     split: Annotated[str, typer.Option("--split", help="Split to evaluate on.")] = "test",
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the feature sets; by default the name in the run.")
+        str | None,
+        typer.Option("--name", help="Name of the feature sets; by default as in the training run."),
     ] = None,
     device: DeviceOption = "auto",
     other_data: OtherDataOption = False,

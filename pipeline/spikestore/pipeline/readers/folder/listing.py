@@ -323,7 +323,7 @@ def _label(file: str, values: dict[str, str], settings: FolderSettings, classes:
     label = values[settings.label]
     if label not in classes:
         why = (
-            f"has the label {label!r}, which is not in classes under [source.folder]: correct the label or classes"
+            f"has the label {label!r}, which is not in classes under [source.folder]: correct the label, or add it to classes"
             if label
             else "has no label: write a label into the table"
         )

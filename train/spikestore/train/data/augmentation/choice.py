@@ -60,7 +60,7 @@ class OneOf(CheckedAugmentation):
             # A loader applies it before the others, where no two non-zeros are in one place.
             refuse(
                 self.counts_events and not isinstance(one, _IN_PLACE),
-                f"EventThinning and {type(one).__name__} cannot be choices of one OneOf, because EventThinning is applied before all "
+                f"EventThinning and {type(one).__name__} cannot be choices of the same OneOf, because EventThinning is applied before all "
                 "augmentations that may move events: use two OneOf",
             )
 

@@ -169,7 +169,7 @@ class Augmentations:
             if getattr(one, "other_class", False) and len(labels) and (labels == labels[0]).all():
                 raise UsageError(
                     f"{type(one).__name__} mixes samples of different classes, but all samples of this loader have the same class: "
-                    "pass rows of several classes, or other_class=False"
+                    f"pass rows of several classes to the loader, or other_class=False to {type(one).__name__}"
                 )
 
     def steps(self, batch: StepInput) -> list[AugmentationStep]:

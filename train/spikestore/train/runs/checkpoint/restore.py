@@ -114,7 +114,7 @@ def began_with(checkpoint: Checkpoint, residence: Residence) -> Chosen:
     named = then if then != "auto" else residence
     if named == "auto":
         raise UsageError(
-            f"{checkpoint.origin} was written within an epoch by an early version with residence 'auto', so the order of "
+            f"{checkpoint.origin} was written within an epoch by an early version of spikestore, with residence 'auto', so the order of "
             "the epoch is unknown. If the log of that run has 'streamed from the store', resume with --residence stream. "
             "If it has 'kept on the host' or 'kept on the device', resume with --residence host. Otherwise start over with --restart",
             path=checkpoint.origin,

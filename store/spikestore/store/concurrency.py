@@ -129,7 +129,7 @@ class Prefetcher(Generic[Item]):
         Number of items that are ready or in progress; at least 1.
     abandon : callable, optional
         Called when the thread must end early. This function must end any wait of the generator, for example for a disk. Without
-        this argument, the interpreter does not wait for the thread when it exits.
+        this argument, the interpreter's exit does not wait for the thread.
     errors : {"in order", "first"}
         With ``in order``, an error of the generator is raised after all items that precede it. With ``first``, the error is
         raised at the next call of ``next``.

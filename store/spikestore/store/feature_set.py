@@ -217,7 +217,7 @@ class FeatureSet:
         dtypes : tuple of two dtypes
             Dtypes of ``index`` and ``value``; they must hold the manifest's ``max_index`` and ``max_value``.
         empty : callable, optional
-            Called with a number of elements and a dtype; returns memory that may be used for ``index`` or ``value``. By default
+            Called with a number of elements and a dtype; returns an uninitialised array for ``index`` or ``value``. By default
             `numpy.empty`.
 
         Raises

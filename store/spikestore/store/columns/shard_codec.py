@@ -53,7 +53,7 @@ ENTRY_BYTES = 16
 _ABSENT = 2**64 - 1
 
 _SMALL, _ENOUGH = 200, 10_000
-"""Largest value and smallest number of values of a chunk for which PCodec would choose the mode ``classic`` anyway; see `_is_classic`."""
+"""If a chunk of unsigned integers has at least `_ENOUGH` values, none above `_SMALL`, PCodec's ``auto`` would choose ``classic``; see `_is_classic`."""
 
 
 class Extent(NamedTuple):

@@ -68,7 +68,7 @@ def centres_of_frames(width: int, frames: int) -> list[float]:
 
 
 def _coloured(counts: Image) -> Image:
-    """Return counts of shape (polarity, height, width) as an image in colour; if there are not two polarities, return their sum."""
+    """Return counts of shape (polarity, height, width) as an image in colour; if there are not two polarities, return the sum over the polarities."""
     if len(counts) != len(COLOURS):
         added: Image = counts.sum(axis=0)
         return added

@@ -30,7 +30,7 @@ class CopyDestination:
         self._source_url = source_url
         self._present = self._sizes()
         self.folder = storage if isinstance(storage, FolderStorage) else None
-        """The storage if it is a folder, else None. Reading an object of a folder again needs no transfer."""
+        """The storage if it is a folder, else None. Objects of a folder can be read again without a transfer."""
 
     def __contains__(self, path: str) -> bool:
         """Return whether the destination had an object before the copy."""

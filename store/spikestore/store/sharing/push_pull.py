@@ -47,7 +47,7 @@ class NamedSets(Protocol):
 def refuse_copies(
     source: NamedSets, destination: NamedSets, texts: Sequence[str], *, move: bool = False
 ) -> None:
-    """Raise if `copy_named` would refuse one of several names, so that none of them is copied.
+    """Raise if `copy_named` would refuse one of several names; call this before the first of them is copied.
 
     Errors of stored objects (`StoreError`) are left to `copy_named`.
 

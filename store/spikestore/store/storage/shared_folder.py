@@ -31,7 +31,7 @@ def make_shared(storage: FolderStorage, *, group: str | None = None, private: bo
     group : str, optional
         Name or number of the group; by default the folder's group.
     private : bool
-        Whether users outside the group may not read.
+        Whether only the group and the owners of the files may read.
 
     Returns
     -------

@@ -80,7 +80,7 @@ _file_lists = st.lists(source_files, min_size=1, max_size=3, unique_by=lambda fi
     lambda files: tuple(sorted(files, key=lambda file: file.name))
 )
 _column_names = st.lists(names, max_size=3, unique=True).map(sorted).map(tuple)
-"""The strategies above draw real parameters, counts, names and files: any values of their types."""
+"""The strategies above draw real numbers, integers, names, hashes and files for fields of the models."""
 
 sources = st.builds(
     Source,
@@ -242,7 +242,7 @@ VALUES: Mapping[type[Spec], Mapping[str, st.SearchStrategy[Any]]] = {
         "columns": _column_names,
     },
 }
-"""Strategy for each field of each model, except constants such as ``op``, and ``cache``, ``folder`` and ``items`` of `Source`."""
+"""Strategy for each field of each model, except constants such as ``op``, and except ``cache``, ``folder`` and ``items`` of `Source`."""
 
 _MODES_OF_FIELD = {
     "include_incomplete": ("time_window", "event_count"),

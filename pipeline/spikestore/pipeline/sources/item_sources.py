@@ -141,9 +141,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
         raise UsageError("pass only one of version= and hash_events=True; version= must not be empty")
     if not live and (version is not None or hash_events):
         names = ", ".join(leaf.name for leaf in leaves)
-        raise UsageError(
-            f"the recordings of {names} are identified by their files: omit version= and hash_events="
-        )
+        raise UsageError(f"the files identify the recordings of {names}: omit version= and hash_events=")
     for leaf in live:
         if version is None and not hash_events:
             how = (

@@ -273,9 +273,7 @@ def test_a_data_set_without_readable_items() -> None:
 
 def test_a_known_data_set_needs_no_version(tmp_path: Path) -> None:
     dataset = ssc(write_ssc(tmp_path / "data"))
-    with pytest.raises(
-        UsageError, match=r"the files identify the recordings of .*: omit version="
-    ):
+    with pytest.raises(UsageError, match=r"the files identify the recordings of .*: omit version="):
         build(dataset, tmp_path / "store", transform=None)
     with pytest.raises(UnsupportedTransformError, match=r"pass its attribute \.dataset"):
         build(tonic.MemoryCachedDataset(dataset), tmp_path / "store")

@@ -233,7 +233,7 @@ def dataset_files(dataset: str, split: str, folder: Path | str) -> tuple[Path, l
     UsageError
         The package that registers the data set cannot be loaded, or two packages register it.
     SourceNotFoundError
-        The folder or a file does not exist; if it is a file, the message lists the folders that were searched.
+        The folder or a file does not exist; if a file is missing, the message lists the folders that were searched.
     SourceError
         A folder cannot be listed.
     """

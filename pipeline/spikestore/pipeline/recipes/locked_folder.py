@@ -14,7 +14,7 @@ def difference_of_folder(source: Source, settings: FolderSettings) -> str | None
     """Return the first difference between the source of a locked set and ``[source.folder]`` of a recipe, for messages.
 
     None if there is no difference, or if `source` is not of the data set ``folder``. Values from the CSV file
-    that ``table`` names are not compared, because this file is in the folder that is missing.
+    ``table`` are not compared, because this file is in the folder that is missing.
     """
     content = source.folder
     if content is None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 LONGEST_HEADER = 2**16
-"""Number of bytes at the start of a file that certainly contain the whole header."""
+"""This many bytes at the start of a file certainly contain the whole header."""
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 

@@ -11,7 +11,7 @@ from spikestore.pipeline.reporting.facts.set_facts import SetFacts
 from spikestore.store_schemas.specs.column_values import kind_of
 
 GROUPS = ("speaker", "user")
-"""Columns that say which samples belong together, such as all of one speaker; without them, the first column with whole numbers or texts is taken, if the data set is ``folder``."""
+"""Columns that say which samples belong together, such as all samples of one speaker; without them, the first column with whole numbers or texts is taken, if the data set is ``folder``."""
 
 MOST_LISTED = 200
 

@@ -38,7 +38,7 @@ def report(
 ) -> None:
     """Write an HTML page about feature sets: samples, lost events, bin widths, distributions, equal samples, bytes, a linear baseline.
 
-    The page is one file, contains everything that it shows, and needs no network. Writing the page needs the extra 'report'; --json does not.
+    The page is one file, contains everything that it shows, and needs no internet connection. Writing the page needs the extra 'report'; --json does not.
 
     Examples
     --------

@@ -61,7 +61,7 @@ class Scans:
     chosen : dict of str to list of ChosenRow
         Rows for the gallery.
     sweep : SweepRows
-        Rows whose samples the sweep over bin widths uses.
+        Rows that the sweep over bin widths uses.
     linear : dict, optional
         Results of the linear read-out, as plain JSON values; None if no sample could be fitted.
     """
@@ -75,8 +75,8 @@ class Scans:
 def scan_splits(splits: Mapping[str, FeatureSet], progress: Progress) -> Scans:
     """Read all samples of all splits once. The caller ensures that each split has at least one sample that was not skipped.
 
-    The linear read-out is fitted to the first split, and tested with each other split. If there is only one split, the read-out
-    is tested with held-out samples. `_sweep_rows` chooses the samples on which several bin widths are compared.
+    The linear read-out is fitted to the first split, and tested with each of the other splits. If there is only one split, the
+    read-out is tested with held-out samples. `_sweep_rows` chooses the samples on which several bin widths are compared.
     """
     order = [*splits]
     fitted = order[0]

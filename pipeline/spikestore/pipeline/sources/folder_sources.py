@@ -28,7 +28,7 @@ from spikestore.store_schemas.wording import plural
 logger = logging.getLogger(__name__)
 
 _TRIED = 20
-"""If bad recordings are skipped, this many recordings are tried to find out which fields recordings have."""
+"""If bad recordings are skipped, at most this many recordings are read to find out which fields recordings have."""
 
 
 def make_folder_sources(

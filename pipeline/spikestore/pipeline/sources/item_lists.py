@@ -55,7 +55,7 @@ class ItemList(NamedTuple):
     leaves : list of Leaf
         The data sets; each is listed once.
     leaf_of : int64 array, shape (items,)
-        Number of the data set of each item.
+        For each item, the position of its data set in `leaves`.
     row_of : int64 array, shape (items,)
         Row of each item: a row of the reader, if spikestore has a reader for the data set; otherwise, the item's position in the data set.
     """

@@ -74,8 +74,8 @@ def source_of_dataset(
         A data set with ``__len__`` and ``__getitem__``, whose items are pairs (events, target) with ``events`` as a structured
         array; a Tonic data set; or a ``Subset`` or ``ConcatDataset`` of torch, also nested.
     version : str, optional
-        Identifies the recordings of a data set without known files, together with the Python class of the data set and its number
-        of items. If the recordings change, the version must change.
+        Identifies the recordings of a data set without known files. The Python class of the data set and its number of items are
+        part of this identity too. If the recordings change, the version must change.
     hash_events : bool
         If True, the recordings of a data set without known files are identified by a hash of all events, instead of by
         `version`. All recordings are then read at each call.
@@ -354,7 +354,7 @@ class _Builder:
 
     @staticmethod
     def _sample(live: LiveDataset, used: npt.NDArray[np.int64]) -> tuple[float, float]:
-        """Return two means over a few of the items `used`: the number of events, and the time to read an item, in s."""
+        """Return the mean number of events and the mean time to read an item, in s, over a few of the items `used`."""
         counts = []
         began = time.perf_counter()
         chosen = used[np.unique(np.linspace(0, len(used) - 1, _SAMPLED).astype(int))].tolist()

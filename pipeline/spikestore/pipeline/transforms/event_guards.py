@@ -11,8 +11,8 @@ recording and the event:
 4. `check_scaling` rejects a ``Downsample`` or ``TimeSkew`` whose results exceed int64.
 5. `check_frameable` rejects events that ``ToFrame`` cannot count: outside the sensor, or with a time out of range.
 
-Messages number events from 0 in the order of the file, also after sorting or cropping. No function changes its
-arguments.
+In messages, events are numbered from 0 in the order of the file, also after sorting or cropping. No function changes
+its arguments.
 """
 
 from __future__ import annotations

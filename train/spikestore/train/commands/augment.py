@@ -39,7 +39,7 @@ def augment(
 ) -> None:
     """Show samples of a feature set before and after augmentation, as a picture.
 
-    The samples in the picture are one batch, so augmentations that mix samples mix only these samples.
+    The samples in the picture are one batch, so an augmentation that mixes samples uses only these samples.
 
     Examples
     --------

@@ -30,7 +30,7 @@ EventFields = Events | Mapping[str, npt.NDArray[Any]]
 """The fields of the events of a recording."""
 
 _DENSE_PLACES = 2**24
-"""Largest number of places for which a table of all places is made (80 MiB), to number the places with events."""
+"""Largest number of places for which a table of all places is made (80 MiB). The table gives each place with events a number."""
 
 
 def frame_with_bins_of(spec: FloatFrames) -> ToFrame:

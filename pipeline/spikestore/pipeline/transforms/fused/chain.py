@@ -48,8 +48,8 @@ from spikestore.store_schemas.specs.operations import (
 from spikestore.store_schemas.specs.transform import Transform
 
 MOST_SITES = 2**24
-"""Maximum number of sites. The pass has a count of 2 bytes for each site, and one of 4 bytes if a bin has more than 65,535 events:
-up to 96 MiB in total."""
+"""Maximum number of sites. The pass has a count of 2 bytes for each site, and a second count of 4 bytes if a bin has more than
+65,535 events: up to 96 MiB in total."""
 
 _MOST_BINS = 2**32 - 2
 """Largest number of bins that the pass computes; the column of bins, uint32, can store it."""

@@ -1,6 +1,6 @@
 """Compiled operations that drop events, on a copy of the events of a block.
 
-Each operation overwrites the events that it has read with those that it keeps. Times are computed in float64, because
+Each operation writes the events that it keeps over the events that it has read. Times are computed in float64, because
 Tonic keeps the last time of each pixel in a float64 array. float64 represents whole times up to `EXACT` exactly.
 """
 

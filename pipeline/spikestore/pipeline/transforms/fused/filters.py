@@ -1,7 +1,7 @@
 """Operations that drop single events (CenterCrop, Denoise and RefractoryPeriod), applied before the compiled pass.
 
 The compiled pass looks up each event in one range of times and one table per coordinate, so the result for an event cannot
-depend on other events. Therefore `filter_kernels` first applies all operations up to the last filter to a copy of the events.
+depend on other events. Therefore all operations up to the last filter are first applied to a copy of the events (`filter_kernels`).
 The compiled pass then applies the other operations to the remaining events.
 """
 

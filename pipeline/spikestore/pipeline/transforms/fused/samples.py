@@ -65,7 +65,7 @@ class RecordingChain(Protocol):
         sort: bool = False,
         seconds: npt.NDArray[np.float16] | None = None,
     ) -> Sample:
-        """Return the sample of one recording; raise `RecordingError` if it is ill-formed."""
+        """Return the sample of one recording; raise `RecordingError` if the recording is ill-formed."""
 
 
 def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str, sort: bool) -> Sample:

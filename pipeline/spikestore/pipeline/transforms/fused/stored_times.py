@@ -24,7 +24,7 @@ _TOO_LATE = 2**60
 
 @functools.cache
 def float16_units(factor: int) -> npt.NDArray[np.int64]:
-    """Return each float16 number times `factor`, rounded to float16, as a multiple of `UNIT`.
+    """Return each float16 number multiplied by `factor`, rounded to float16, as a multiple of `UNIT`.
 
     Returns
     -------

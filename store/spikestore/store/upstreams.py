@@ -223,7 +223,7 @@ class Upstreams:
 
 
 def beside(folder: str, origin: Path | None) -> Path:
-    """Return the path of the folder that the file `origin` names as `folder`. A relative path starts at the folder of `origin`.
+    """Return the path of `folder`, which is named in the file `origin`. A relative path starts at the folder of `origin`.
 
     If `origin` is None, a relative path stays as it is.
     """

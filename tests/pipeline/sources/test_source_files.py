@@ -60,7 +60,7 @@ def test_a_source(data: Path, cache: Path) -> None:
 
 def test_another_version_of_the_reader_is_named(data: Path, cache: Path) -> None:
     recorded = ssc(data, cache).source.to_mapping() | {"reader_version": 2}
-    message = r"has version 1 of the reader .*, but .* version 2 of the reader; install the package versions that spikestore show lists"
+    message = r"has version 1 of the reader .*, but .* version 2 of the reader; install the package versions of the build"
     with pytest.raises(SourceError, match=message):
         located_recordings(Source.from_mapping(recorded, origin="recorded"), data)
 

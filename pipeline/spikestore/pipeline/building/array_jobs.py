@@ -65,7 +65,7 @@ def build_part(
     reuse : Reuse
         The committed sets from which rows are copied or computed.
     stored : mapping of Address to sequence of FragmentContent
-        For each set, summaries of the fragments that `SweepJob` has already stored in this part.
+        For each set, summaries of the fragments of this part that `SweepJob` has already stored.
 
     Raises
     ------

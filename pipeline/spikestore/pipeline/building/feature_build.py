@@ -52,8 +52,8 @@ class BuildRequest:
     restart : bool
         Start a new build instead of resuming an unfinished build.
     former : FormerRows, optional
-        Positions of the new set's rows in committed sets. If `fragment_samples` is None and the sets have the same transform,
-        the new set gets the fragment size of ``former.sets[0]``, if this size is between half and twice the default.
+        Positions of the new set's rows in committed sets. If `fragment_samples` is None and these sets have the transform of
+        the new set, it gets the fragment size of ``former.sets[0]``, if this size is between half and twice the default.
     """
 
     workers: int = 1

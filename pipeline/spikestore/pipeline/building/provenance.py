@@ -33,8 +33,8 @@ def provenance(
     reused_fragments : int
         Number of fragments that interrupted runs or other builders had stored.
     taken : int
-        Number of recordings that this run did not read, because a former or a finer set had their rows. The number 0 is not
-        recorded.
+        Number of recordings that this run did not read, because a committed set of the same transform, or a finer set, had
+        their rows. The number 0 is not recorded.
     finer : dict, optional
         Identity of the finer set.
     """

@@ -116,6 +116,6 @@ def _difference(located: Source, recorded: Source) -> str:
     if located.reader_version != recorded.reader_version:
         return (
             f"this installation has version {located.reader_version} of the reader {located.reader}, but the set was built with version {recorded.reader_version} of the reader; "
-            "install the package versions that spikestore show lists for the set"
+            "install the package versions of the build (see spikestore show)"
         )
     return "the folder has additional files"

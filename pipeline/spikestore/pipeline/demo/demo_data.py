@@ -35,7 +35,8 @@ VERSION = 1
 
 _SPLITS = ("train", "valid", "test")
 _SPEAKERS = {"train": (0, 240), "valid": (240, 60), "test": (300, 60)}
-"""First number and count of the speakers of a split: fixed, so that the speaker of recording i does not depend on the size."""
+"""First number and count of the speakers of a split: fixed, so that the speaker of recording i does not depend on the
+number of recordings."""
 _REPORT_EVERY = 100
 """Number of recordings between two calls of ``progress``."""
 _BYTES_PER_RECORDING = 36_000

@@ -98,7 +98,8 @@ _SOUNDS = {
 }
 _HISS = 3
 _WIDTHS = (0.024, 0.030, 0.034, 0.085)
-"""Distance from the centre of each resonance to a quarter of its height, as a fraction of the cochlea's length."""
+"""Distance from the centre of each resonance to the place where it has a quarter of its height, as a fraction of the
+cochlea's length."""
 
 _ROW = 0.005
 """Duration of one row of the rate map, in s."""

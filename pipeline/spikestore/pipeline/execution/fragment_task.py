@@ -1,7 +1,8 @@
 """The task of a build: read the recordings of one fragment, transform them, and store the fragment.
 
-If a former set has a row already, the row is taken from that set (`growing`). If a row can be computed from the rows of a finer
-set, it is computed from these rows (`deriving`). In both cases, the recording of the row is not read.
+If a former set (a committed set of the same transform) has a row already, the row is taken from that set (`growing`). If a
+row can be computed from the rows of a finer set, it is computed from these rows (`deriving`). In both cases, the recording of
+the row is not read.
 
 Dask may run a task in any worker, in any order and more than once. Therefore all writes are put-if-absent. If the fragment of a
 task is stored already, the task only looks up the record of the fragment.

@@ -55,7 +55,7 @@ class BlockRows:
         )
 
     def checks(self, manifest: Manifest, seed: int) -> BlockChecks:
-        """Return the unfinished hashes of the blocks, so far only of the per-sample columns.
+        """Return the unfinished hashes of the blocks; they cover only the per-sample columns.
 
         The caller adds ``index`` and ``value``, then calls `BlockChecks.finish`. `seed` is the result of `check_seed`.
         """

@@ -209,7 +209,7 @@ def partition_path(source_key: str, name: str) -> str:
 
 
 def ref_of(name: str, number: int, data: bytes) -> Ref:
-    """Return an entry of a name.
+    """Return an entry in the log of a name.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def ref_of(name: str, number: int, data: bytes) -> Ref:
 
 
 def ref_path(name: str, number: int) -> str:
-    """Return the path, below the store's root, of the entry with this number of a name."""
+    """Return the path, below the store's root, of the entry with this number in the log of a name."""
     return f"refs/{name}/{number:08d}.json"
 
 

@@ -1,6 +1,6 @@
 """Checks of decoded rows against the format and the manifest.
 
-Anybody can compute the column ``check``, so that column does not protect from malicious stores. Later code, including compiled loops, relies on the
+Anybody can compute the column ``check``, so this column does not protect from malicious stores. Later code, including compiled loops, relies on the
 conditions that this module checks: indices ascend within a row and are inside its frames, values are neither 0 nor the
 fill value, and each label is the number of a class. Readers choose dtypes, and how much memory they allocate, by the largest
 numbers in the manifest. So no number of a row may be larger than the corresponding number in the manifest.

@@ -1,1 +1,1 @@
-"""Upkeep of a store: verify and repair feature sets, and remove unfinished builds and feature sets without a name."""
+"""Upkeep of a store: verify and repair feature sets; remove feature sets without a name, and unfinished builds."""

@@ -272,8 +272,8 @@ class _Repair:
     ) -> None:
         """Encode rows, and store the bytes if they have the hashes in the record.
 
-        If the hashes differ, the bytes are not stored: if ``self._rewrite`` is true, the rows are put into ``done.rewritten``; otherwise
-        the reason is put into ``done.reason``. Raise `ConflictError` if the values of the rows contradict the record.
+        If the hashes differ, the bytes are not stored. Instead, the rows are put into ``done.rewritten`` if ``self._rewrite`` is true;
+        otherwise the reason is put into ``done.reason``. Raise `ConflictError` if the values of the rows contradict the record.
         """
         manifest, (columns, skipped, events) = self._manifest, rows
         committed = self._skipped(done.number)

@@ -70,8 +70,8 @@ def repair_documents(
     Returns
     -------
     tuple of (dict, Plan, list of Repaired), or None
-        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if ``data.zarr/zarr.json``
-        can be neither read nor computed nor copied from `upstream` with the SHA-256 in the manifest.
+        ``data.zarr/zarr.json``, the plan, and the repaired objects; None if no ``data.zarr/zarr.json`` with
+        the SHA-256 in the manifest can be read, computed, or copied from `upstream`.
     """
     done: list[Repaired] = []
     path = f"{features.data_path}/zarr.json"

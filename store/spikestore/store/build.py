@@ -116,7 +116,7 @@ class Build:
         return build
 
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
-        """Raise `ConflictError` if the plan has another layout or another number of samples."""
+        """Raise `ConflictError` if the plan has a layout other than `layout`, or a number of samples other than `samples`."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
             found, expected = (
                 ("other columns", "its own")
@@ -163,7 +163,7 @@ class Build:
         skipped : iterable of SkippedRow
             The skipped rows.
         events : EventCounts, optional
-            Events read, cropped and dropped.
+            Numbers of events read, cropped and dropped, and of lossy samples.
 
         Raises
         ------

@@ -17,7 +17,7 @@ Classes are grouped by what a handler does about them::
         ├── MissingObjectError    also FileNotFoundError
         ├── DamagedError                             stored bytes differ from the committed bytes
         ├── NewerFormatError                         install a newer spikestore
-        ├── ConflictError                            two builds of a feature set, or two partitions of a name, differ
+        ├── ConflictError                            two builds of a feature set, or two partitions with the same name, differ
         ├── StorageFullError                         free some space and rerun
         └── ReadOnlyStoreError                       get write permission
 

@@ -29,8 +29,8 @@ _ASSUMED_MEMORY = 2**40
 def refuse_giant_fragment(manifest: Manifest, fragment: int) -> None:
     """Raise `DamagedError` if a fragment would decode to more than this machine's memory, or if shards exceed `LARGEST_SHARD`.
 
-    A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. The fragments that
-    spikestore plans usually have at most about 256 MiB, far less than these limits.
+    A few stored bytes can decode to a chunk of any size, so a malicious set could fill the memory. The fragments in
+    spikestore's own plans usually have at most about 256 MiB, far less than these limits.
     """
     row, layout = manifest.fragments[fragment], manifest.layout
     sizes = {name: layout.dtype(name).itemsize for name, _ in layout.columns}

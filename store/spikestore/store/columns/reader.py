@@ -84,7 +84,7 @@ class ColumnReader(Protocol):
     def read(self, fragment: int, start: int, stop: int, decode: Apply = map) -> Rows:
         """Return rows `start` to `stop` - 1 of `fragment`, counted from its first row. `start` must be a multiple of 64 (`BLOCK`).
 
-        `decode` applies a function to chunks; ``ThreadPoolExecutor.map`` decodes several chunks in parallel.
+        `decode` applies a function to chunks; with ``ThreadPoolExecutor.map``, several chunks are decoded in parallel.
 
         Raises
         ------

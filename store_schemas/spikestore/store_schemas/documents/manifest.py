@@ -68,7 +68,7 @@ class Manifest(Document):
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
     """Skipped rows, ascending. `FeatureSet.read` returns them without bins; loaders leave them out."""
     events: EventCounts = EventCounts()
-    """Events read, cropped and dropped in all recordings, and lossy samples."""
+    """Numbers of events read, cropped and dropped in all recordings, and of lossy samples."""
     provenance: dict[str, Any] = Field(default_factory=dict)
     """When and with what the set was built; not part of the digest."""
 
@@ -170,7 +170,7 @@ class Manifest(Document):
 
     @property
     def source_columns(self) -> dict[str, Values]:
-        """Optional columns whose values are in the member ``source`` of this manifest, by name; each column has one value per file.
+        """By name, the optional columns whose values are in the member ``source`` of this manifest; each column has one value per file.
 
         Columns whose values are in arrays of ``data.zarr`` are left out. The result is empty unless the data set is ``folder``.
         """

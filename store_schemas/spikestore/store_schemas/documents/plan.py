@@ -20,7 +20,8 @@ FRAGMENT_BYTES = 256 * 2**20
 """Target size of a fragment, in decoded bytes."""
 
 FRAGMENTS_PER_WORKER = 4
-"""Minimum number of fragments per worker, unless they would be shorter than a block; with fewer, many workers would be idle at the end of a build."""
+"""Minimum number of fragments per worker, unless the fragments would be shorter than a block; with fewer fragments,
+many workers would be idle at the end of a build."""
 
 
 class Plan(Document):

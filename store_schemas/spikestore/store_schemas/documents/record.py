@@ -70,4 +70,4 @@ class Record(Document):
     skipped: Annotated[tuple[SkippedRow, ...], AsTuple] = ()
     """Skipped rows, ascending."""
     events: EventCounts = EventCounts()
-    """Events read, cropped and dropped, and lossy samples."""
+    """Numbers of events read, cropped and dropped, and of lossy samples."""

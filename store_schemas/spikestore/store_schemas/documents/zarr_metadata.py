@@ -18,7 +18,7 @@ FORMER_CHUNK_VALUES = 262_144
 """Values per inner chunk in plans of earlier versions, whose builds are still resumed and repaired."""
 
 SHARD_MULTIPLE = 262_144
-"""The length of a shard, R, is a multiple of this number (docs/format.md), and so of `CHUNK_VALUES` and of `FORMER_CHUNK_VALUES`."""
+"""The length of a shard, R, is a multiple of this number (docs/format.md), and therefore also of `CHUNK_VALUES` and `FORMER_CHUNK_VALUES`."""
 
 PCODEC_LEVEL = 8
 

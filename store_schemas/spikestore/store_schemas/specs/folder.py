@@ -62,7 +62,7 @@ class Decoding(Spec):
     fields: Annotated[tuple[EventField, ...], AsTuple]
     """Fields that the events of all files have, in the order t, x, y, p."""
     order: Annotated[tuple[str, ...], AsTuple] = ()
-    """Fields of the columns of a file that does not name its columns; ``-`` for a column that is not used."""
+    """Field in each column of a file that does not name its columns; ``-`` for a column that is not used."""
     names: dict[EventField, str] = Field(default_factory=dict)
     """Names of fields in the files, if these are not the usual names."""
     time_unit: TimeUnit = "us"
@@ -70,7 +70,7 @@ class Decoding(Spec):
     offset: Literal["first_event"] | None = None
     """Time that is subtracted from all times of a recording: the time of its earliest event; None subtracts nothing."""
     clock_bits: ClockBits | None = None
-    """Number of bits of the clock, whose times start again from 0; full periods are added to the times."""
+    """Number of bits of the clock, which starts again from 0 after 2^bits ticks; each restart adds 2^bits ticks to all times after it."""
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:

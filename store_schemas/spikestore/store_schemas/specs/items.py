@@ -88,7 +88,7 @@ class ItemContent(Spec):
     parts: Annotated[tuple[Part, ...], AsTuple, Field(min_length=1)]
     """Data sets; their recordings are numbered from 0, part after part."""
     rows: Annotated[tuple[Count, ...], AsTuple] = ()
-    """The recording of each row of the source; left out if the rows are all recordings in their order."""
+    """The recording of each row of the source; left out if the rows are the recordings of all parts, in order."""
     classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
     """Class names; label i means ``classes[i]``."""
     fields: Annotated[tuple[EventField, ...], AsTuple]

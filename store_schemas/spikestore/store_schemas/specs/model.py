@@ -67,7 +67,7 @@ Location = Annotated[str, Field(min_length=1)]
 """A folder or URL of a store."""
 
 AsTuple = BeforeValidator(_tuple)
-"""Accepts a list for a tuple, because TOML and JSON have only lists."""
+"""Accepts a list in place of a tuple, because TOML and JSON have only lists."""
 
 PlaneSize = Annotated[tuple[Size, Size], BeforeValidator(_without_polarities), AsTuple]
 """Size (x, y) of a sensor; a third size, the number of polarities, is dropped."""

@@ -60,7 +60,7 @@ class Source(Spec):
     split: Name
     """The split's name, such as ``train``, ``valid`` or ``test``."""
     sort: bool = False
-    """Sort each recording's events by time first (stable sort). If false, unsorted times are an error."""
+    """First sort each recording's events by time (stable sort). If false, unsorted times are an error."""
     on_error: OnError = "raise"
     """A recording that cannot be transformed ends the build ("raise"), or is skipped and listed ("skip")."""
     limit: Size | None = None

@@ -110,7 +110,7 @@ def _partitions(store: Store) -> list[dict[str, Any]]:
 
 
 def _problem(error: StoreError) -> dict[str, str]:
-    """Return a field of the listing with the message of an error. The field is called ``newer`` for a newer format, else ``damaged``."""
+    """Return the message of an error as a field of the listing. The field is called ``newer`` for a newer format, else ``damaged``."""
     from spikestore.store_schemas.errors import NewerFormatError
 
     return {"newer" if isinstance(error, NewerFormatError) else "damaged": str(error)}

@@ -103,7 +103,7 @@ def verify(
 
 
 def _add(damages: list[Damage], more: Iterable[Damage]) -> None:
-    """Add the damages of those objects that `damages` does not list yet."""
+    """Add the damages in `more` to `damages`, except those of objects that `damages` lists already."""
     known = {damage.path for damage in damages}
     damages += [damage for damage in more if damage.path not in known]
 

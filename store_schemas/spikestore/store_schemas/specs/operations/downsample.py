@@ -12,7 +12,9 @@ _Factor = Annotated[Real, Field(gt=0)]
 
 
 class Downsample(Spec):
-    """Multiply time stamps and coordinates by factors, like ``tonic.transforms.Downsample``. For integers, the results are truncated.
+    """Multiply time stamps and coordinates by factors, like ``tonic.transforms.Downsample``.
+
+    Results for integer time stamps and coordinates are truncated.
 
     In Tonic, a tuple as ``time_factor`` means a random factor. This operation rejects a tuple, because random operations belong
     in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y). Then

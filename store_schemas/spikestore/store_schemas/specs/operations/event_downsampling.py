@@ -27,9 +27,9 @@ class EventDownsampling(Spec):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     sensor_size: PlaneSize
-    """Size (x, y) of the sensor before; a third size, as in Tonic, has no effect and is not stored."""
+    """Size (x, y) of the sensor before the operation; a third size, as in Tonic, has no effect and is not stored."""
     target_size: Annotated[tuple[Size, Size], AsTuple]
-    """Size (x, y) of the sensor after."""
+    """Size (x, y) of the sensor after the operation."""
     dt: Annotated[Real, Field(gt=0)]
     """Length of a step, in **ms** as in Tonic; all other times are in µs."""
     noise_threshold: Size

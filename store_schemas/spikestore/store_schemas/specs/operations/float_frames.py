@@ -31,7 +31,7 @@ class ToVoxelGrid(FrameBase):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     n_time_bins: Size
-    """Bins of equal time in a recording."""
+    """Bins of equal duration in a recording."""
 
     @model_validator(mode="after")
     def _two_polarities(self) -> Self:

@@ -30,7 +30,7 @@ class Denoise(Spec):
     version: Literal[1] = 1
     """Version of the results, the same for all executors."""
     filter_time: Annotated[Real, Field(gt=0)]
-    """An event is kept if a neighbouring pixel had its last event less than this time before, in µs."""
+    """An event is kept if a neighbouring pixel had its last event less than this time before it, in µs."""
 
 
 class DropPixel(Spec):

@@ -30,7 +30,7 @@ class ToFrame(Spec):
     event_count: Size | None = None
     """Events in a bin."""
     n_time_bins: Size | None = None
-    """Bins of equal time in a recording."""
+    """Bins of equal duration in a recording."""
     n_event_bins: Size | None = None
     """Bins of equal numbers of events in a recording."""
     overlap: Annotated[Real, Field(ge=0)] = 0.0

@@ -23,7 +23,7 @@ INSTEAD = {
     "NumpyAsType": "changes only the dtype of the frames, and a store does not keep this dtype: remove this operation",
     "ToImage": "gives the same frames as to_frame with n_event_bins = 1: use to_frame",
 }
-"""What to do instead of classes of ``tonic.transforms`` 1.7.0 that need no operation of their own."""
+"""Classes of ``tonic.transforms`` 1.7.0 that need no operation of their own: why, and what to do instead."""
 
 _BY_PLAIN_NAME = {name.lower(): name for name in RANDOM | UNSUPPORTED | INSTEAD.keys()}
 

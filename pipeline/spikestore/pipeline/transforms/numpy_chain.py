@@ -96,7 +96,7 @@ class NumpyChain:
         name : str
             Name of the recording in messages, such as ``ssc_train.h5: recording 17``.
         sort : bool
-            Sort events by time first (stable), instead of rejecting unsorted times.
+            First sort events by time (stable sort), instead of rejecting unsorted times.
         seconds : float16 array, shape (n_events,), optional
             Times in s as the file stores them, if they are float16. Only ``fixed_duration``, and ``fixed_frames_number`` with
             ``split_by = "time"``, compute with them.

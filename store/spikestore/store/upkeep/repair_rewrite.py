@@ -21,7 +21,7 @@ class FragmentRows(NamedTuple):
     skipped: tuple[SkippedRow, ...]
     """Skipped rows, with reasons."""
     events: EventCounts
-    """Events read, cropped and dropped."""
+    """Numbers of events read, cropped and dropped, and of lossy samples."""
 
 
 def write_anew(features: FeatureSet, plan: Plan, fragments: Mapping[int, FragmentRows]) -> list[Repaired]:

@@ -44,7 +44,7 @@ class FolderSettings(Spec):
     unlisted: Literal["error", "ignore"] = "error"
     """What to do with recordings that have no line in the table."""
     fields: Annotated[tuple[str, ...], AsTuple] = ()
-    """Fields of the columns of files that do not name their columns: t, x, y, p, or ``-`` for a column that is not used."""
+    """Field in each column of files that do not name their columns: t, x, y, p, or ``-`` for a column that is not used."""
     names: dict[EventField, str] = Field(default_factory=dict)
     """Names of fields in the files, if these are not the usual ones."""
     time_unit: TimeUnit = "us"

@@ -190,7 +190,7 @@ class FusedChain:
         name_of : callable
             Returns, for the row of a recording, its name in messages, such as ``ssc_train.h5: recording 17``.
         sort : bool
-            Sort events by time first (stable), instead of rejecting unsorted times.
+            First sort events by time (stable sort), instead of rejecting unsorted times.
         """
         kernels, recordings = self._kernels, len(block.offsets) - 1
         errors = dict(block.errors)

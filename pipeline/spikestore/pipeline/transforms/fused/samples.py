@@ -82,7 +82,7 @@ def sample_of(chain: RecordingChain, block: EventBlock, place: int, *, name: str
     name : str
         Name of the recording in messages.
     sort : bool
-        Sort events by time first (stable), instead of rejecting unsorted times.
+        First sort events by time (stable sort), instead of rejecting unsorted times.
 
     Raises
     ------

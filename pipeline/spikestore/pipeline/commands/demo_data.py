@@ -15,9 +15,13 @@ def demo_data(
         Path,
         typer.Argument(metavar="DIR", help="Folder for the recordings; the files are written to DIR/SSC."),
     ],
-    train: Annotated[int, typer.Option("--train", min=1, help="Recordings of the training split.")] = 2000,
-    valid: Annotated[int, typer.Option("--valid", min=1, help="Recordings of the validation split.")] = 400,
-    test: Annotated[int, typer.Option("--test", min=1, help="Recordings of the test split.")] = 400,
+    train: Annotated[
+        int, typer.Option("--train", min=1, help="Number of recordings in the training split.")
+    ] = 2000,
+    valid: Annotated[
+        int, typer.Option("--valid", min=1, help="Number of recordings in the validation split.")
+    ] = 400,
+    test: Annotated[int, typer.Option("--test", min=1, help="Number of recordings in the test split.")] = 400,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the voices and recordings.")] = 0,
 ) -> None:
     """Write speech-like recordings in the layout of Spiking Speech Commands.

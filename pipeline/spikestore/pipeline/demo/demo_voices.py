@@ -69,8 +69,9 @@ WORDS: dict[str, str] = {
 }
 """The 35 words of Speech Commands v2 in alphabetical order, each with its sounds; a label is the position in this order.
 
-The sounds are not those of the real words: backward and forward, cat and dog, follow and learn, go and stop,
-happy and sheila, left and right, no and yes, off and on, seven and six, down and up are mirror images in time.
+The sounds are not those of the real words. The two words of each of these pairs are mirror images in time: backward and
+forward, cat and dog, follow and learn, go and stop, happy and sheila, left and right, no and yes, off and on, seven and
+six, down and up.
 """
 
 

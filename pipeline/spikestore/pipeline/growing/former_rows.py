@@ -131,7 +131,7 @@ class FormerRows:
 def _spans(rows: npt.NDArray[np.int64], manifest: Manifest) -> Iterator[slice]:
     """Yield slices of ascending rows of a set, so that each slice can be read at once.
 
-    The rows of a slice are in one fragment, and have about `SPAN_VALUES` non-zeros at most. From each row of a slice to the next,
+    The rows of a slice are in one fragment, and together have at most about `SPAN_VALUES` non-zeros. From each row of a slice to the next,
     the row number rises by less than `BLOCK`.
     """
     most = max(1, SPAN_VALUES * manifest.samples // max(manifest.nnz, 1) // BLOCK) * BLOCK

@@ -26,10 +26,11 @@ def whole_number(name: str, value: object, least: int | None = None, most: int |
         number = None if _is_flag(value) else operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         number = None
-    if number is None or (least is not None and number < least) or (most is not None and number > most):
-        limits = [f"at least {least}"] * (least is not None) + [f"at most {most}"] * (most is not None)
-        wanted = "a whole number" + (" of " + " and ".join(limits) if limits else "")
+    if number is None or (least is not None and number < least):
+        wanted = "a whole number" + ("" if least is None else f" of at least {least}")
         raise UsageError(f"{name} must be {wanted}, got {value!r}", field=name)
+    if most is not None and number > most:
+        raise UsageError(f"{name} must be at most {most}, got {value!r}", field=name)
     return number
 
 

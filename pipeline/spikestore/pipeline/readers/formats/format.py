@@ -82,7 +82,7 @@ class Format:
             raise MissingExtraError(f"{file}: {error.message}", **error.details) from None
 
     def n_events(self, size: int) -> int:
-        """Return the estimated number of events in a file of `size` bytes. If `is_least` is true, the file cannot have more events."""
+        """Return the estimated number of events in a file of `size` bytes. If `is_least` is true, this is the largest possible number."""
         return int(size / self.bytes_per_event)
 
 

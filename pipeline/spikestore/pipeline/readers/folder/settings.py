@@ -65,8 +65,8 @@ class FolderSettings(Spec):
             Pattern(text)
         if self.pattern is None and self.table is None and not is_field(self.label):
             raise ValueError(
-                f"label must start with a letter, and consist of letters, digits and _, because it is the name of a field in the default pattern; got {self.label!r}: "
-                "change the value of label, or set pattern or table"
+                f"label is the name of a field in the default pattern, so its value must start with a letter and consist of letters, digits and _; got {self.label!r}: "
+                "change this value, or set pattern or table"
             )
         used = [field for field in self.fields if field != _NOT_USED]
         if self.fields and (

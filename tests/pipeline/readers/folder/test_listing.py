@@ -257,7 +257,7 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
     [
         ({"shares": {"train": 0.5}}, "shares must add up to 1, got 0.5"),
         ({"shares": {"train": 1.5, "test": -0.5}}, "shares must be above 0"),
-        ({"label": "{label}/*"}, "got '{label}/*': change the value of label, or set pattern or table"),
+        ({"label": "{label}/*"}, "got '{label}/*': change this value, or set pattern or table"),
         (
             {"label": ""},
             "label is the name of a field in the default pattern, so its value must start with a letter",

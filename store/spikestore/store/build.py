@@ -118,14 +118,13 @@ class Build:
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
         """Raise `ConflictError` if the plan has a layout other than `layout`, or a number of samples other than `samples`."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
-            found, expected = (
-                ("other columns", "its own")
-                if self.plan.samples == samples
-                else (plural(self.plan.samples, "sample"), plural(samples, "sample"))
+            found = (
+                plural(self.plan.samples, "sample") + f", but this version of spikestore plans {samples:,}"
             )
+            if self.plan.samples == samples:
+                found = "other columns than this version of spikestore"
             raise ConflictError(
-                f"{self.address.plan} plans {found}, but this version of spikestore plans {expected}: use the version "
-                "that wrote this plan, or run again with --restart",
+                f"{self.address.plan} plans {found}: use the version that wrote this plan, or run again with --restart",
                 path=self.address.plan,
             )
 

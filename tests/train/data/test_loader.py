@@ -85,15 +85,17 @@ def test_a_loop_that_counts_batches_gets_new_epochs_too(features: FeatureSet) ->
 
 
 def test_a_state_of_any_epoch_that_can_be_set_can_be_loaded(features: FeatureSet) -> None:
-    """`set_epoch` refuses the same numbers as `load_state_dict`, so that no state is saved that cannot be loaded."""
-    loader = FeatureLoader(features, 16, shuffle=True)
-    loader.set_epoch(2**62 - 1)
-    next(iter(loader))
-    loader.load_state_dict(loader.state_dict())
+    """`set_epoch` refuses an epoch if a state of it, or of the next epoch, could not be loaded."""
+    loader = FeatureLoader(features, 64, shuffle=True)
+    loader.set_epoch(2**62 - 2)
+    states = [loader.state_dict() for _ in loader]
+    assert loader.epoch == 2**62 - 1
+    for state in (*states, loader.state_dict()):
+        loader.load_state_dict(state)
     with pytest.raises(
-        UsageError, match=r"^epoch must be at most 4611686018427387903, got 4611686018427387904$"
+        UsageError, match=r"^epoch must be at most 4611686018427387902, got 4611686018427387903$"
     ):
-        loader.set_epoch(2**62)
+        loader.set_epoch(2**62 - 1)
 
 
 def test_a_pass_that_was_left_counts_as_an_epoch(features: FeatureSet) -> None:

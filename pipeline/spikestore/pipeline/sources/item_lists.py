@@ -34,7 +34,7 @@ class Leaf(NamedTuple):
         Files of the data set, if spikestore has a reader for it.
     why_unknown : str
         If the files of a Tonic data set are not known, the reason. Empty if the files are known, or if the class is neither
-        from Tonic nor a subclass of a Tonic class with a reader.
+        in ``tonic.datasets`` nor a subclass of a Tonic class with a reader.
     """
 
     dataset: Any

@@ -116,7 +116,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
 def _why_not(part: object) -> str:
     """Return why spikestore has no operation for a transform, as the end of a sentence that starts with the transform's name."""
     if isinstance(part, Spec):
-        return "comes from a recipe and not from Tonic: pass a Transform by itself and not in a list, such as transform_spec() of the Recipe"
+        return "comes from a recipe and not from Tonic: pass a Transform, such as transform_spec() of the Recipe, by itself and not in a list"
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
     if isinstance(part, type):
         return f"is a class: pass an object, {part.__name__}(…)"

@@ -32,7 +32,7 @@ def _sorted_once(columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class CacheContent(Spec):
-    """Class names of a source whose files are a cache of frames; the cache itself has only class numbers."""
+    """Class names of a source whose files are a cache of frames; the targets in the cache are class numbers, or class names."""
 
     classes: Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
     """Class names; label i means ``classes[i]``."""

@@ -181,7 +181,7 @@ class TensorColumns:
     def batches(
         self, positions: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]
     ) -> Iterator[DeviceSamples]:
-        """Yield the samples of each batch. A batch is sent to the device only when it is used.
+        """Yield the samples of each batch. Nothing is sent to the device until a batch is used; the first used batch of a table sends the whole table (`SampleTable`).
 
         Parameters
         ----------

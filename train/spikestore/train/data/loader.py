@@ -257,7 +257,7 @@ class FeatureLoader(IterableDataset[Batch]):
 
     def set_epoch(self, epoch: int) -> None:
         """Set the epoch of the next pass. The pass starts at batch 0, or at the position in this epoch that `load_state_dict` has set."""
-        epoch = whole_number("epoch", epoch, most=2**62 - 1)  # `load_state_dict` refuses larger numbers too
+        epoch = whole_number("epoch", epoch, most=2**62 - 2)  # `load_state_dict` refuses 2^62 and more
         if epoch == self._ended:
             self._go_to(epoch, len(self), self._own_order)
         elif epoch != self.epoch or self._under_way:

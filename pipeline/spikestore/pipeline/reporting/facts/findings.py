@@ -11,7 +11,7 @@ LOST_SHARE = 0.05
 """If more than this share of events is cropped, or more than this share is in no bin, a sentence is written."""
 
 UNEVEN = 3.0
-"""If the largest class of a split has more samples than this factor times those of the smallest class, a sentence is written."""
+"""If the largest class of a split has more than this many times as many samples as its smallest class with samples, a sentence is written."""
 
 
 def findings(document: Mapping[str, Any]) -> list[str]:

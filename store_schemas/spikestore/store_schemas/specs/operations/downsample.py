@@ -12,9 +12,7 @@ _Factor = Annotated[Real, Field(gt=0)]
 
 
 class Downsample(Spec):
-    """Multiply time stamps and coordinates by factors, like ``tonic.transforms.Downsample``.
-
-    Results for integer time stamps and coordinates are truncated.
+    """Multiply time stamps and coordinates by factors, like ``tonic.transforms.Downsample``; integer results are truncated.
 
     In Tonic, a tuple as ``time_factor`` means a random factor. This operation rejects a tuple, because random operations belong
     in training. Instead of ``spatial_factor``, a recipe may contain ``sensor_size`` (x, y, p) and ``target_size`` (x, y). Then

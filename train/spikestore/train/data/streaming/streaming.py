@@ -45,7 +45,7 @@ _Int64s = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class _Reads:
-    """The reads of a pass, in any order: read i has the rows ``starts[i]`` to ``stops[i]`` (exclusive)."""
+    """The reads of a pass, not sorted: read i has the rows ``starts[i]`` to ``stops[i]`` (exclusive)."""
 
     starts: _Int64s
     stops: _Int64s

@@ -304,7 +304,7 @@ def existing_folder(folder: Path | str) -> Path:
         what = (
             "is not a folder: pass the folder that contains the recordings"
             if exists
-            else "does not exist: pass another --data, or change the field data under [source]"
+            else "does not exist: pass another --data, or change data = … under [source]"
         )
         raise SourceNotFoundError(f"the data folder {base} {what}", path=str(base))
     return base

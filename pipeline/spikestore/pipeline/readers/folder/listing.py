@@ -125,7 +125,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
             )
             raise LayoutError(
                 f"the split {split!r} of {root} has no recording: its share is {settings.shares[split]:g}, and by chance none of {groups:,} {what} "
-                "falls into this share; make the share larger, or replace shares by a table with the split of each recording (fields table and split under [source.folder])",
+                "falls into this share; make the share larger, or replace shares by a table with the split of each recording (table = … and split = … under [source.folder])",
                 path=str(root),
             )
         splits[split] = FolderSplit(

@@ -94,7 +94,7 @@ class Table:
             text = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise SourceNotFoundError(
-                f"the table {self.path} does not exist: correct the field table under [source.folder]; its value is a path relative to the data folder",
+                f"the table {self.path} does not exist: under [source.folder], set table = … to its path, relative to the data folder",
                 path=str(self.path),
             ) from None
         except OSError as error:

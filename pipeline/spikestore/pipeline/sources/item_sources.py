@@ -155,7 +155,7 @@ def refuse_unidentified(leaves: Sequence[Leaf], *, version: str | None, hash_eve
             if getattr(leaf.dataset, attribute, None) is not None:
                 raise UsageError(
                     f"{leaf.name} has a {attribute} of its own, which would change the events before they are stored: create the data "
-                    f"set without a {attribute}, and pass transform="
+                    f"set without a {attribute}, and pass transform= to preprocess"
                 )
 
 

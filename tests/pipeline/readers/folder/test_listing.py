@@ -127,7 +127,7 @@ def test_linked_folders_are_followed(tmp_path: Path) -> None:
 TABLE = "file,label\na/1.npy,x\nb/2.npy,y\n"
 Case = tuple[dict[str, Any], tuple[str, ...], str | None, str]
 BAD: dict[str, Case] = {
-    "files too deep": ({}, (), None, "1 of 3 recordings does not fit the pattern {label}/*; the first is c/d/3.npy: set the field pattern"),
+    "files too deep": ({}, (), None, "1 of 3 recordings does not fit the pattern {label}/*; the first is c/d/3.npy: set pattern = …"),
     "no such table": ({"table": "labels.csv"}, (), None, "labels.csv does not exist: under [source.folder], set table = … to its path"),
     "no column file": ({"table": "labels.csv"}, (), "fil,label\na,b\n", "has no column 'file', did you mean 'fil'?"),
     "a file twice": ({"table": "labels.csv"}, (), TABLE + "./a/1.npy,y\n", "names a/1.npy twice, in the lines 2 and 4"),

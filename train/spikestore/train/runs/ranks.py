@@ -256,10 +256,11 @@ def _own_device(name: str, ranks: Ranks) -> torch.device:
 
 
 def _with_rank(error: BaseException, ranks: Ranks) -> BaseException:
-    """Return the error that ends this rank, with the rank's number.
+    """Return the error that ends this rank.
 
     This is an `AnotherRankError` if another rank failed first. Otherwise, a lost connection to other ranks becomes a
-    `RankError`. Any other `error` is returned itself.
+    `RankError`. Any other `error` is returned itself. With several ranks, the message of an error of spikestore begins with
+    the rank's number.
     """
     try:
         earlier = ranks.store.add("spikestore/failed", 1) > 1

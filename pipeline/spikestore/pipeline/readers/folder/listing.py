@@ -239,7 +239,7 @@ def _facts(
         wrong = [file for file, values in fitted.items() if values is None]
         if wrong:
             raise LayoutError(
-                f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set the field pattern under "
+                f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set pattern = … under "
                 "[source.folder], such as {split}/{label}/*, or list these files in exclude",
                 path=wrong[0],
             )

@@ -132,8 +132,8 @@ def _cochlea(
     dense.reshape(-1)[sample.index] = sample.value
     side = -(-channels // ROWS)
     upwards = _summed(dense, side, axis=2).transpose(1, 2, 0)[:, ::-1]  # (polarity, channel, time)
-    notes = [f"{factor} bins are summed"] if factor > 1 else []
-    notes += [f"{side} channels are summed"] if side > 1 else []
+    notes = [f"each column is the sum of {factor} bins"] if factor > 1 else []
+    notes += [f"each row is the sum of {side} channels"] if side > 1 else []
     return Figure(
         about=about,
         frames=Picture(_both(upwards), channels - 1, _end(bins, bin_ms)),

@@ -85,7 +85,10 @@ def test_classes_in_another_order(run: Run, tmp_path: Path, data: Path) -> None:
     write_file(data / "SSC" / "ssc_test.h5", draw(9, seed=2), keys=keys)
     answer = build(run, write_recipe(tmp_path / "r.toml"))
     refused(
-        answer, 2, "train and test number their classes differently: label 0 is 'zero' in the first", "order"
+        answer,
+        2,
+        "the labels of train and test stand for different classes: label 0 is 'zero' in the first",
+        "order",
     )
     assert manifests(tmp_path / "store") == []
 

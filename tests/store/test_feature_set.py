@@ -157,7 +157,7 @@ def test_a_manifest_that_contradicts_itself(change: dict[str, object]) -> None:
     storage = memory_storage()
     document = unseal(STORAGE.get(SMALL.address.manifest), path="manifest.json")
     storage.put_if_absent(SMALL.address.manifest, seal({**document, **change}))
-    with pytest.raises(DamagedError, match="is not a manifest of this format:\n"):
+    with pytest.raises(DamagedError, match="is not a valid manifest:\n"):
         FeatureSet.open(storage, SMALL.address)
 
 

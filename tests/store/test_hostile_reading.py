@@ -267,7 +267,7 @@ def test_absolute_paths_in_a_ref(forged: Forgery) -> None:
         document["splits"]["train"]["source_key"] = "/etc"
 
     reseal(forged.root / "refs/small/00000001.json", elsewhere)
-    with pytest.raises(DamagedError, match="is not a ref of this format"):
+    with pytest.raises(DamagedError, match="is not a valid ref"):
         Store(forged.root)["small:train"]
 
 

@@ -168,7 +168,7 @@ def test_splits_with_classes_in_another_order() -> None:
     train, test = made_of("a"), with_classes(made_of("b", seed=1, split="test"), "no", "yes")
     sets = {"train": train.build(store.storage), "test": test.build(store.storage)}
     message = (
-        "demo:(train|test) and demo:(train|test) number their classes differently: label 0 is '(yes|no)' in the first and "
+        "the labels of demo:(train|test) and demo:(train|test) stand for different classes: label 0 is '(yes|no)' in the first and "
         "'(yes|no)' in the second, the same names in another order"
     )
     with pytest.raises(UsageError, match=message):

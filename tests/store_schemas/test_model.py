@@ -128,7 +128,7 @@ def test_a_required_field_that_is_left_out_is_named() -> None:
     assert problems({}, CropTime) == {"max": "required field is missing"}
     assert "sensor_size" in problems({"time_window": 1}, ToFrame)
     assert problems({"time_window": 1, "sensor_size": [9, 9]}, ToFrame) == {
-        "sensor_size[2]": "the list is too short"
+        "sensor_size[2]": "required list item is missing"
     }
 
 
@@ -302,7 +302,7 @@ def test_documents_survive_the_store() -> None:
 )
 def test_an_intact_document_of_another_shape_is_damaged(content: dict[str, Any]) -> None:
     """A valid hash does not make a document; the error names the object and the fields."""
-    with pytest.raises(DamagedError, match="some/path is not a paper of this format:\n  ") as caught:
+    with pytest.raises(DamagedError, match="some/path is not a valid paper:\n  ") as caught:
         Paper.from_bytes(seal({"format": 1, **content}), path="some/path")
     assert caught.value.details["objects"] == ("some/path",)
 

@@ -117,7 +117,7 @@ def test_overlap_leaves_a_stride(mode: str, size: int, most: float) -> None:
 
 def test_overlap_of_events_is_whole() -> None:
     """Half an event has no meaning."""
-    with pytest.raises(SpecError, match="must be an integer with event_count"):
+    with pytest.raises(SpecError, match="with event_count, overlap must be an integer"):
         ToFrame(sensor_size=SIZE, event_count=5, overlap=0.5)
 
 

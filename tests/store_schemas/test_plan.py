@@ -269,7 +269,7 @@ def test_a_plan_that_contradicts_itself_is_refused(path: tuple[str, ...], value:
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    with pytest.raises(DamagedError, match=r"plan\.json is not a plan of this format"):
+    with pytest.raises(DamagedError, match=r"plan\.json is not a valid plan"):
         Plan.from_bytes(seal(document), path="plan.json")
 
 

@@ -287,7 +287,7 @@ class Build:
             if committed.digest != manifest.digest:
                 raise ConflictError(
                     f"two builds of the same feature set differ: {self.address.manifest} has digest {committed.digest[:12]}, "
-                    f"but this build has {manifest.digest[:12]}; look for a file that changed, or report a bug",
+                    f"but this build has {manifest.digest[:12]}; look for a recording that changed, or report a bug",
                     path=self.address.manifest,
                 )
             return committed
@@ -351,7 +351,7 @@ class Build:
         if wrong:
             raise DamagedError(
                 f"{wrong[0]} {'is missing' if wrong[0] not in sizes else 'has another size'} "
-                f"({plural(len(wrong), 'such object')}): run the build again with --restart",
+                f"({plural(len(wrong), 'missing or changed object')}): run the build again with --restart",
                 objects=tuple(wrong),
             )
 

@@ -199,7 +199,7 @@ def refuse_other_classes(sets: Mapping[str, Sequence[str]]) -> None:
     for label, classes in sets.items():
         if why := other_classes(known, classes):
             raise UsageError(
-                f"{first} and {label} number their classes differently: {why}; use one order of class names for both "
+                f"the labels of {first} and {label} stand for different classes: {why}; use one order of class names for both "
                 "sets, number the labels in this order, and build again",
                 field="classes",
             )

@@ -62,7 +62,7 @@ def entry(document: dict[str, Any], column: str = "label") -> dict[str, Any]:
 def test_paths_in_records(forged: Forgery, tmp_path: Path, path: str) -> None:
     """A record may name only objects that the layout names; no part of a path comes from elsewhere."""
     forged.change_record(lambda document: entry(document).update(path=path))
-    error = refused(forged, tmp_path, r"00000\.json is not a record of this format|other objects")
+    error = refused(forged, tmp_path, r"00000\.json is not a valid record|other objects")
     assert "objects[" in str(error)
 
 

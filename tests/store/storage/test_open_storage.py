@@ -52,7 +52,7 @@ def test_a_url_with_too_few_slashes(location: str, tmp_path: Path, monkeypatch: 
 
 def test_a_url_without_a_bucket() -> None:
     """The error shows a URL with a bucket."""
-    with pytest.raises(UsageError, match=r"s3:// names no bucket: pass a URL such as s3://team/features"):
+    with pytest.raises(UsageError, match=r"s3:// has no bucket: pass a URL such as s3://team/features"):
         open_storage("s3://")
 
 

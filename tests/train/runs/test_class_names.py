@@ -52,9 +52,12 @@ def test_training_refuses_another_order(tmp_path: Path, caplog: pytest.LogCaptur
     valid = reordered(learnable("valid", 70, 2), "no", "yes")
     as_an_earlier_version_named_it(store, "old", train=learnable("train", 70, 1), valid=valid)
     assert len(store.splits("old")) == 2
-    assert "old:train and old:valid number their classes differently: label 0 is 'yes'" in caplog.text
+    assert (
+        "the labels of old:train and old:valid stand for different classes: label 0 is 'yes'" in caplog.text
+    )
     with pytest.raises(
-        UsageError, match=r"old:train and old:valid number their classes differently: label 0 is 'yes'"
+        UsageError,
+        match=r"the labels of old:train and old:valid stand for different classes: label 0 is 'yes'",
     ):
         run(config("old"), store, tmp_path / "run", device="cpu", progress=silent)
     assert not [*tmp_path.rglob("*.pt")]

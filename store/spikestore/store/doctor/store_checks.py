@@ -37,7 +37,7 @@ def store_checks(location: str) -> Iterator[Finding]:
     except SpikestoreError as error:
         yield Finding("read", "problem", str(error), "check the address, the network and your permissions")
         return
-    yield Finding("read", "ok", f"{storage.url}: {count} name{'' if count == 1 else 's'}")
+    yield Finding("read", "ok", f"{storage.url}: {count} name{'' if count == 1 else 's'} of feature sets")
     yield _write(store)
     yield from _free_space(store)
 

@@ -52,7 +52,7 @@ def open_storage(location: str | Path) -> Storage:
         _refuse_credentials(parts)
         if not parts.netloc:
             raise UsageError(
-                f"{location} names no bucket: pass a URL such as {parts.scheme}://team/features", url=location
+                f"{location} has no bucket: pass a URL such as {parts.scheme}://team/features", url=location
             )
         return ObjectStorage.from_url(_url_of(parts), **(profile_options() if parts.scheme in _S3 else {}))
     raise UsageError(
@@ -97,7 +97,7 @@ def _refuse_credentials(parts: SplitResult) -> None:
     if (at and not container) or parts.query or parts.fragment:
         raise UsageError(
             f"{parts.scheme}://{host}{parts.path}: a store's URL must not contain a user, a password or a query; set "
-            "credentials in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE …)"
+            "credentials in the environment (for s3: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE …)"
         )
 
 

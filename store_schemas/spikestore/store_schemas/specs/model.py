@@ -170,7 +170,7 @@ class Document(Spec):
     @classmethod
     def _other_format(cls, faults: SpecError, path: str) -> DamagedError:
         return DamagedError(
-            f"{path} is not a {cls.__name__.lower()} of this format:\n" + str(faults).partition("\n")[2],
+            f"{path} is not a valid {cls.__name__.lower()}:\n" + str(faults).partition("\n")[2],
             path=path,
             objects=(path,),
         )
@@ -223,7 +223,7 @@ def _problem(detail: ErrorDetails, model: type[BaseModel]) -> Problem:
     if kind == "extra_forbidden":
         message = f"unknown field{did_you_mean(path.rpartition('.')[2], names) or ';'} fields are {', '.join(names)}"
     elif kind == "missing":
-        message = "the list is too short" if path.endswith("]") else "required field is missing"
+        message = "required list item is missing" if path.endswith("]") else "required field is missing"
     elif kind == "union_tag_invalid":
         tags = [tag.strip("' ") for tag in str(context.get("expected_tags", "")).split(",")]
         message = f"unknown {discriminator} '{context.get('tag')}'"

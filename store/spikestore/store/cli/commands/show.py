@@ -88,7 +88,7 @@ def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
         f"  transform   {operations[0]}",
         *(f"              {operation}" for operation in operations[1:]),
         f"  files       {_files(source)}",
-        f"  samples     {manifest.samples:,} in {plural(len(manifest.fragments), 'fragment')} of {manifest.fragment_samples:,}",
+        f"  samples     {manifest.samples:,} in {plural(len(manifest.fragments), 'fragment')} of up to {plural(manifest.fragment_samples, 'sample')}",
         f"  classes     {len(layout.classes)}",
         f"  frames      ({', '.join(layout.axes)}) = (up to {manifest.n_bins}, {', '.join(map(str, layout.sites))})",
         f"  non-zeros   {manifest.nnz:,}; largest value {manifest.max_value:g}, largest index {manifest.max_index:,}",
@@ -99,7 +99,7 @@ def _lines(features: FeatureSet, read: Distributions | None) -> list[str]:
     ]
     if manifest.skipped:
         lines.append(f"  skipped     {plural(len(manifest.skipped), 'recording')}:")
-        lines += [f"              {row.row}: {row.reason}" for row in manifest.skipped[:10]]
+        lines += [f"              row {row.row}: {row.reason}" for row in manifest.skipped[:10]]
         if len(manifest.skipped) > 10:
             lines.append("              … (all of them with --json)")
     how = manifest.provenance
@@ -132,7 +132,7 @@ def _provenance(features: FeatureSet) -> list[str]:
     lines += [f"  package     {name} {version}" for name, version in packages.items()]
     lines += [f"  {name:<17} {value}" for name, value in sorted(how.items())]
     lines.append(f"  recordings        {manifest.samples:,}, {len(manifest.skipped):,} of them skipped")
-    lines += [f"  skipped     {row.row}: {row.reason}" for row in manifest.skipped]
+    lines += [f"  skipped     row {row.row}: {row.reason}" for row in manifest.skipped]
     return lines
 
 

@@ -66,7 +66,7 @@ class ToFrame(Spec):
         if self.overlap >= limit:
             raise ValueError(f"overlap must be below {limit:g} with {mode}, got {self.overlap:g}")
         if mode == "event_count" and self.overlap != int(self.overlap):
-            raise ValueError(f"overlap must be an integer with event_count, got {self.overlap:g}")
+            raise ValueError(f"with event_count, overlap must be an integer, got {self.overlap:g}")
 
     @property
     def frame_size(self) -> tuple[int, int, int]:

@@ -47,4 +47,6 @@ def not_of_tonic(operation: object) -> object:
         )
     if name in INSTEAD:
         raise ValueError(f"op '{op}' (Tonic's {name}) {INSTEAD[name]}")
-    raise ValueError(f"op '{op}' (Tonic's {name}) is not supported: docs/tonic.md lists the operations")
+    raise ValueError(
+        f"op '{op}' (Tonic's {name}) is not supported: docs/tonic.md lists the supported operations"
+    )

@@ -150,7 +150,7 @@ def test_import_is_rejected(
     arguments = ["import", "cache", "--recipe", "grids.toml", "--split", "all", "--store", "store"]
     assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "import stores counts of events, but to_voxel_grid of the recipe gives real numbers" in line
+    assert "an imported set has counts of events, but to_voxel_grid of the recipe gives real numbers" in line
 
 
 def test_the_command_reports_real_numbers(built: Built, capsys: pytest.CaptureFixture[str]) -> None:

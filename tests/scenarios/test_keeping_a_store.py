@@ -208,7 +208,7 @@ def test_gc(run: Run, store: Path) -> None:
     assert run("rm", "r:test", "--store", "store").status == 0
     answer = run("gc", "--store", "store", "--unreferenced")
     assert "kept " in answer.err
-    assert "it has no name, but is younger than 7 days" in answer.err
+    assert "no name refers to this set, but the set is younger than 7 days" in answer.err
     for path in store.rglob("*"):
         os.utime(path, (time.time() - 8 * 86400,) * 2)
     before = contents(store)

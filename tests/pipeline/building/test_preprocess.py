@@ -257,7 +257,7 @@ def test_events_in_no_bin_are_warned_of(tmp_path: Path, data: Path, caplog: pyte
         in warning
     )
     assert warning.endswith(
-        "events after the last complete bin are in no time bin and are dropped; see column 'n_dropped'"
+        "events after the last complete bin are in no time bin and are dropped; see the column 'n_dropped' of the set"
     )
     caplog.clear()
     complete = Transform(
@@ -282,7 +282,7 @@ def test_the_warning_names_the_times_of_events_in_no_bin(
     frames = ToFrame(sensor_size=(700, 1, 1), time_window=1e5, **times)
     built(make_source("SSC", "train", data), tmp_path / "store", Transform(operations=(frames,)))
     (warning,) = (one.getMessage() for one in caplog.records if "of their events" in one.getMessage())
-    assert f"as in Tonic, events {where} are in no time bin and are dropped; see column" in warning
+    assert f"as in Tonic, events {where} are in no time bin and are dropped; see the column" in warning
 
 
 def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
@@ -296,7 +296,7 @@ def test_events_in_no_bin_of_a_voxel_grid_are_warned_of(
     (warning,) = (one.getMessage() for one in caplog.records if "of their events" in one.getMessage())
     assert "1 of 10 recordings lost more than 5 %" in warning
     assert warning.endswith(
-        "events at the time of the last event are in no time bin and are dropped; see column 'n_dropped'"
+        "events at the time of the last event are in no time bin and are dropped; see the column 'n_dropped' of the set"
     )
 
 

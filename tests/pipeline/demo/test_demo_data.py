@@ -222,9 +222,9 @@ def test_a_damaged_file_is_not_demo_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"train": 0}, "train must be at least 1, got 0"),
-        ({"valid": -1}, "valid must be at least 1, got -1"),
-        ({"test": 0}, "test must be at least 1, got 0"),
+        ({"train": 0}, "train must be at least 1 recording, got 0"),
+        ({"valid": -1}, "valid must be at least 1 recording, got -1"),
+        ({"test": 0}, "test must be at least 1 recording, got 0"),
         ({"seed": -1}, "seed must be from 0 .*, got -1"),
         ({"seed": 2**63}, "seed must be from 0 .*, got 9223372036854775808"),
     ],

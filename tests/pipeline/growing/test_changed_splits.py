@@ -46,8 +46,8 @@ def test_a_renamed_recording_that_changes_its_split_is_reported(
     assert first == second
     assert first == (
         f"1 recording is in another split than in the current sets of the name mine; for example, {new} moves from train to test. "
-        "Without group, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
-        "group under [source.folder], or write the splits into a table"
+        "If group is not set, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
+        "group under [source.folder], or replace shares there by a table with the split of each recording (table = … and split = …)"
     )
 
 

@@ -206,7 +206,7 @@ def test_samples_that_are_not_the_digests(forged: Forgery, tmp_path: Path) -> No
 def test_a_digest_that_the_records_do_not_give(forged: Forgery, tmp_path: Path) -> None:
     """A manifest with the digest of another set is rejected before anything is written."""
     forged.change_manifest(lambda document: document.update(digest="0" * 64))
-    refused(forged, tmp_path, "has digest 000000000000, but its records give")
+    refused(forged, tmp_path, "has digest = 000000000000, but its records give")
     assert not (tmp_path / "here").exists()
 
 

@@ -139,7 +139,7 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
     features.read()
     (found,) = verify(features)
     assert found.path == forged.address.manifest
-    assert found.detail.startswith(f"has {name} {true + 1}, but its records give")
+    assert found.detail.startswith(f"has {name} = {true + 1}, but its records give")
     with pytest.raises(StoreError, match=f"has {name}"):
         Store(tmp_path / "here").pull("small", forged.root)
     forged.change_record(lambda one: one.__setitem__(name, true + 1))
@@ -147,7 +147,7 @@ def test_a_largest_number_that_is_too_large(forged: Forgery, tmp_path: Path, nam
     assert verify(features) == []
     (found,) = verify(features, depth="deep")
     assert found.path == forged.address.record(features.manifest.plan_id, 0)
-    assert found.detail.startswith(f"its {name} is {true + 1}, but the stored values give")
+    assert found.detail.startswith(f"the record has {name} = {true + 1}, but the stored values give")
     with pytest.raises(StoreError, match=f"its {name} is"):
         Store(tmp_path / "here").pull("small", forged.root, deep=True)
 

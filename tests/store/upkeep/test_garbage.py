@@ -95,9 +95,13 @@ def test_unreferenced_sets() -> None:
     assert run(storage) == []
     survey = find_garbage(storage, unreferenced=True)
     assert survey.garbage == ()
-    assert survey.kept == (f"{OTHER.address.folder}: it has no name, but is younger than 7 days",)
+    assert survey.kept == (
+        f"{OTHER.address.folder}: no name refers to this set, but the set is younger than 7 days",
+    )
     survey = find_garbage(storage, unreferenced=True, age=timedelta(hours=12))
-    assert survey.kept == (f"{OTHER.address.folder}: it has no name, but is younger than 0.5 days",)
+    assert survey.kept == (
+        f"{OTHER.address.folder}: no name refers to this set, but the set is younger than 0.5 days",
+    )
     assert paths(storage) == before
     assert run(storage, unreferenced=True) == [OTHER.address.folder]
     assert [path for path in before if path not in paths(storage)] == [

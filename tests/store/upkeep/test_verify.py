@@ -125,9 +125,9 @@ def test_block_digests_of_a_record() -> None:
     forged = FeatureSet.open(storage, features.address)
     (digest,) = verify(forged)
     assert digest.path == features.address.manifest
-    assert digest.detail.startswith(f"has digest {features.digest[:12]}, but its records give ")
+    assert digest.detail.startswith(f"has digest = {features.digest[:12]}, but its records give ")
     assert verify(forged, depth="deep") == [
-        Damage(path, "its block digests differ from those of the stored values", fragment=2),
+        Damage(path, "the block digests of the record differ from those of the stored values", fragment=2),
         digest,
     ]
 
@@ -178,7 +178,7 @@ def test_the_digest_is_recomputed() -> None:
     for depth in DEPTHS:
         (found,) = verify(forged, depth=depth)
         assert found.path == features.address.manifest
-        assert found.detail == f"has digest abababababab, but its records give {features.digest[:12]}"
+        assert found.detail == f"has digest = abababababab, but its records give {features.digest[:12]}"
 
 
 def test_deep_decodes() -> None:

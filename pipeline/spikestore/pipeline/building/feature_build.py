@@ -232,7 +232,7 @@ def _report_losses(features: FeatureSet, label: str) -> None:
     if manifest.events.lossy_samples:
         logger.warning(
             "%s: %s of %s lost more than %d %% of their events: as in Tonic, events %s are in no time bin and are "
-            "dropped; see column 'n_dropped'",
+            "dropped; see the column 'n_dropped' of the set",
             label,
             f"{manifest.events.lossy_samples:,}",
             plural(manifest.samples, "recording"),

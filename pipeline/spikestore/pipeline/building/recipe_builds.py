@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from spikestore.pipeline.building.missing_sets import Stored
 
 _SHARES_BY_PATH = (
-    ". Without group, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
-    "group under [source.folder], or write the splits into a table"
+    ". If group is not set, a hash of the path decides the split, so a renamed or moved file can change its split. To prevent this, set "
+    "group under [source.folder], or replace shares there by a table with the split of each recording (table = … and split = …)"
 )
 
 

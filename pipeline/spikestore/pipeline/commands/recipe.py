@@ -32,14 +32,18 @@ def recipe(
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option("--out", metavar="FILE", help="File to write; by default NAME.toml. It must not exist."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="File to write; by default the name of the feature sets with .toml. It must not exist.",
+        ),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
             metavar="NAME",
-            help="Name of the feature sets; by default a name made of the data set, the size and the bins.",
+            help="Name of the feature sets; by default a name made of the data set, the frame size and the bins.",
         ),
     ] = None,
     splits: Annotated[
@@ -184,7 +188,9 @@ def _dataset(dataset: str | None, data: str | None, *, asks: bool) -> str:
     if dataset is None:
         known = ", ".join((*DATASETS, FOLDER))
         if not asks:
-            raise UsageError(f"no data set: pass --dataset NAME ({known}), or --data FOLDER with its files")
+            raise UsageError(
+                f"no data set: pass --dataset NAME ({known}), or --data FOLDER with the files of a data set"
+            )
         dataset = str(typer.prompt(f"Data set ({known})", err=True))
     return dataset_named(dataset).name
 

@@ -88,7 +88,7 @@ def write_demo_data(
     counts = {"train": train, "valid": valid, "test": test}
     for split, count in counts.items():
         if count < 1:
-            raise UsageError(f"demo data: {split} must be at least 1, got {count}", field=split)
+            raise UsageError(f"demo data: {split} must be at least 1 recording, got {count}", field=split)
     if not 0 <= seed < 2**63:
         raise UsageError(f"demo data: seed must be from 0 to 2^63 - 1, got {seed}", field="seed")
     target = Path(folder) / "SSC"

@@ -25,7 +25,7 @@ def pipeline_checks() -> Iterator[Finding]:
     """Yield findings on the packages of the pipeline, and the finding of `small_build`."""
     yield from versions("dask", "distributed", "h5py", "xxhash")
     if find_spec("tonic") is None:
-        remedy = "install Tonic only if you pass its data sets or transforms, or if you set executor = 'tonic': see docs/tonic.md"
+        remedy = "install Tonic only if you pass its data sets or transforms to spikestore, or if you set executor = 'tonic': see docs/tonic.md"
         yield Finding("tonic", "absent", "not installed", remedy)
     else:
         yield from versions("tonic")

@@ -151,7 +151,7 @@ def readme(
         f"Event recordings, binned into frames. Exported by {first['made_by']} (form: {form}).",
         layout,
         *_array_texts(arrays),
-        "description.json contains the same information for programs. All times in it are in microseconds.",
+        "description.json contains the same information for programs. All times in both files are in microseconds.",
     ]
     for split, facts in descriptions.items():
         left_out = len(facts["skipped_rows"])

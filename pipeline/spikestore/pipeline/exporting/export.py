@@ -53,7 +53,7 @@ _FORMS: Mapping[str, _Form] = {
         write_shards,
         False,
         "Each SPLIT-NUMBER.tar is a shard for WebDataset. Each sample consists of ROW.cls (the class number, as text) and\n"
-        "ROW.npz. A hash of the row chose the shard, so each shard is a random share of the set. ROW.npz contains:",
+        "ROW.npz. A hash of the row number chose the shard, so each shard is a random share of the set. ROW.npz contains:",
     ),
 }
 

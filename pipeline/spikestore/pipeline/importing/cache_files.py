@@ -162,7 +162,7 @@ def _compare_shape(frames: Any, transform: Transform, path: Path) -> None:
         expected = ", ".join(map(str, transform.sites(has_y=frame.sensor_size[1] != 1)))
         raise _wrong(
             path,
-            f"has the shape {frames.shape}, but the frames of the recipe have (bins, {expected}): use the recipe whose transform "
+            f"has the shape {frames.shape}, but the frames of the recipe have the shape (bins, {expected}): use the recipe whose transform "
             "filled the cache",
         )
     bins = frame.bins

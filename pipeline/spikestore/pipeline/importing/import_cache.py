@@ -121,7 +121,7 @@ def import_cache(
     operation = loaded.transform_spec().float_operation
     if operation is not None:
         raise UsageError(
-            f"import stores counts of events, but {operation.op} of the recipe gives real numbers: build the set "
+            f"an imported set has counts of events, but {operation.op} of the recipe gives real numbers: build the set "
             "from its recordings with spikestore preprocess",
             field="transform",
         )

@@ -69,7 +69,8 @@ class ObjectStorage:
             if any(name in str(error) for name in ("Missing SecretAccessKey", "Missing AccessKeyId")):
                 raise StoreError(
                     f"cannot open the store {url}: an access key has two parts, and one is missing: set both "
-                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or both in the AWS profile",
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or set both aws_access_key_id and aws_secret_access_key "
+                    "in the AWS profile",
                     path=url,
                 ) from None
             raise StoreError(f"cannot open the store {url}: {_first_line(error)}", path=url) from error

@@ -267,7 +267,7 @@ class RecordTotals:
         }
         for name, (stated, total) in pairs.items():
             if stated != total:
-                return f"has {name} {stated}, but its records give {total}"
+                return f"has {name} = {stated}, but its records give {total}"
         return None
 
 

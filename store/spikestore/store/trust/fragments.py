@@ -55,7 +55,7 @@ class FragmentChecker:
         }
         for name, number in actual.items():
             if getattr(record, name) != number:
-                return f"its {name} is {getattr(record, name)}, but the stored values give {number}"
+                return f"the record has {name} = {getattr(record, name)}, but the stored values give {number}"
         if tuple(block_digests(columns, self._manifest.layout)) != record.blocks:
-            return "its block digests differ from those of the stored values"
+            return "the block digests of the record differ from those of the stored values"
         return None

@@ -152,7 +152,9 @@ def find_garbage(
             if _newest(own) < oldest:
                 garbage.append(_garbage("feature set", address.folder, own, address))
             else:
-                kept.append(f"{address.folder}: it has no name, but is younger than {_days(age)}")
+                kept.append(
+                    f"{address.folder}: no name refers to this set, but the set is younger than {_days(age)}"
+                )
     try:
         half = [entry for entry in storage.list(".tmp") if entry.modified < oldest]
     except DamagedError as error:

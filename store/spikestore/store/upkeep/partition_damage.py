@@ -72,7 +72,9 @@ def repair_partitions(
             try:
                 partition = load_partition(upstream, source_key, name)
             except (StoreError, UsageError) as error:
-                why = f"{upstream.url} does not have this partition ({error})"
+                why = (
+                    f"{upstream.url} does not have this partition ({error}): pass another store (--from URL)"
+                )
             else:
                 if partition.samples == samples:
                     try:
@@ -84,7 +86,7 @@ def repair_partitions(
                     else:
                         repaired.append(Repaired(damage.path, "from the upstream"))
                     continue
-                why = f"{upstream.url} has this partition for {plural(partition.samples, 'row')}, but the source has {samples:,}"
+                why = f"{upstream.url} has this partition for {plural(partition.samples, 'row')}, but the source has {samples:,}: pass another store (--from URL)"
         advice = f"{why}, or delete this object and call keep_partition again"
         left.append(damage._replace(detail=f"{damage.detail}; {advice}"))
     return repaired, left

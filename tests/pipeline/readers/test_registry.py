@@ -230,7 +230,10 @@ def test_a_missing_class_folder_is_an_archive_unpacked_in_part(tmp_path: Path, e
             (root / f"Train/{digit}").mkdir()
     with pytest.raises(SourceNotFoundError) as caught:
         dataset_files("NMNIST", "train", tmp_path)
-    assert str(caught.value) == f"{root / 'Train'} is not complete: no .bin file in 3, 7; unpack it again"
+    assert (
+        str(caught.value)
+        == f"{root / 'Train'} is not complete: no .bin file in 3, 7; unpack its archive again"
+    )
     assert len(dataset_files("NMNIST", "test", tmp_path)[1]) == 20
 
 

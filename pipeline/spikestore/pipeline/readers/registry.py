@@ -199,7 +199,7 @@ def find_dataset(folder: Path | str) -> str:
     if len(present) > 1:
         listing = "".join(f"\n  {name}: {', '.join(map(str, files))}" for name, files in present.items())
         raise UsageError(
-            f"{base} holds files of {' and '.join(present)}: pass the folder of one of them, "
+            f"{base} holds files of {' and '.join(present)}: pass the folder of one data set, "
             f"or name the dataset in a recipe{listing}",
             path=str(base),
             candidates=tuple(present),

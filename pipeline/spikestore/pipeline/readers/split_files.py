@@ -117,7 +117,7 @@ class FileTree:
         missing = [name for name in self.folders if name not in present]
         if names and missing:
             raise SourceNotFoundError(
-                f"{top} is not complete: no {self.suffix} file in {', '.join(missing)}; unpack it again",
+                f"{top} is not complete: no {self.suffix} file in {', '.join(missing)}; unpack its archive again",
                 path=str(top),
                 missing=tuple(missing),
             )

@@ -47,7 +47,7 @@ def _difference_of_files(source: Source, content: FolderContent, settings: Folde
         what = f"the file {file}, which"
         left_out = next((one for one in excluded if one.fit(file) is not None), None)
         if left_out is not None:
-            return f"{what} fits {left_out} in exclude under [source.folder] of the recipe"
+            return f"{what} fits {left_out} in exclude = […] under [source.folder] of the recipe"
         values = {} if pattern is None else pattern.fit(file)
         if values is None:
             return f"{what} does not fit the pattern {text} of the recipe"

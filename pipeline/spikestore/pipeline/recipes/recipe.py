@@ -17,7 +17,7 @@ from spikestore.store_schemas.specs.transform import DEFAULT_MAX_BINS, Chain, Ex
 
 def _once_each(splits: tuple[str, ...]) -> tuple[str, ...]:
     if not splits:
-        raise ValueError("must name at least one split; omit this field for all splits")
+        raise ValueError("must name at least one split; for all splits, omit this field")
     twice = sorted({split for split in splits if splits.count(split) > 1})
     if twice:
         raise ValueError(f"must name each split once, got {', '.join(twice)} more than once")

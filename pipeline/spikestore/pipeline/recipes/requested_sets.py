@@ -213,7 +213,7 @@ def _transform_of(leaves: list[Leaf], transform: object) -> Transform:
     if all(other is None for _, other in own):
         what = own[0][0] if len(leaves) == 1 and own else ""
         raise UsageError(
-            f"no transform: pass {what}(transform=…) or preprocess(transform=…)"
+            f"no transform: pass transform= to {what}() or to preprocess()"
             if what
             else "no transform: pass transform="
         )

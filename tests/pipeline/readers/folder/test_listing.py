@@ -137,13 +137,13 @@ BAD: dict[str, Case] = {
     "a line that is too short": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy\n", "has 1 value in line 4, but the first line names 2 columns"),
     "no label": ({"table": "labels.csv"}, (), TABLE + "c/d/3.npy,\n", "c/d/3.npy has no label: write a label into the table"),
     "an unknown label": ({"table": "labels.csv", "classes": ["x", "y"]}, (), TABLE + "c/d/3.npy,z\n", "c/d/3.npy has the label 'z', which is not in classes under [source.folder]: correct the label, or add it to classes"),
-    "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; pattern and table have none: change the value of label under [source.folder]"),
-    "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; pattern and table have label: change the value of group under [source.folder]"),
-    "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; pattern and table have label: change the value of columns under [source]"),
-    "no such split field": ({"pattern": "{label}/**", "split": "fold"}, (), None, "there is no field 'fold'; pattern and table have label: change the value of split under [source.folder]"),
+    "no field label": ({"pattern": "**"}, (), None, "there is no field 'label'; the pattern and the table have none: change the value of label under [source.folder]"),
+    "no such group": ({"pattern": "{label}/**", "shares": {"train": 1}, "group": "user"}, (), None, "there is no field 'user'; the pattern and the table have 'label': change the value of group under [source.folder]"),
+    "no such column": ({"pattern": "{label}/**"}, ("user",), None, "there is no field 'user'; the pattern and the table have 'label': change the value of columns under [source]"),
+    "no such split field": ({"pattern": "{label}/**", "split": "fold"}, (), None, "there is no field 'fold'; the pattern and the table have 'label': change the value of split under [source.folder]"),
     "a long text": ({"table": "labels.csv"}, ("note",), f"file,label,note\na/1.npy,x,{'ä' * 61}\nb/2.npy,y,\nc/d/3.npy,x,\n", "a/1.npy has a value of note with 122 bytes, but at most 120 are kept: shorten the value"),
     "a control character": ({"table": "labels.csv"}, ("note",), "file,label,note\na/1.npy,x,a\x07b\nb/2.npy,y,\nc/d/3.npy,x,\n", "'a/1.npy' has note = 'a\\x07b', which is not UTF-8 or has a character that is not printable: correct the value"),
-    "a missing number": ({"table": "labels.csv"}, ("gain",), "file,label,gain\na/1.npy,x,0.5\nb/2.npy,y,\nc/d/3.npy,x,1\n", "b/2.npy has no gain, but all other values of gain are numbers: add a number for this file, or do not list gain in columns"),
+    "a missing number": ({"table": "labels.csv"}, ("gain",), "file,label,gain\na/1.npy,x,0.5\nb/2.npy,y,\nc/d/3.npy,x,1\n", "b/2.npy has no gain, but all other values of gain are numbers: write a number into the table, or do not list gain in columns"),
     "a long name": ({"table": "labels.csv"}, ("g" * 55,), f"file,label,{'g' * 55}\na/1.npy,x,0.5\nb/2.npy,y,1\nc/d/3.npy,x,1\n", "is too long: use at most 54 characters, the limit for columns of texts"),
     "splits twice": ({"pattern": "{split}/**", "label": "split", "shares": {"train": 1}}, (), None, "has the field split, so shares must not be set"),
     "a split without recordings": ({"pattern": "{label}/**", "shares": {"train": 0.9999, "test": 0.0001}}, (), None, "the split 'test' of"),
@@ -247,7 +247,7 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
     write_table(tmp_path, "file,label\na/1.npy,x\na/2.npy,x\na/3.csv,x\n")
     with pytest.raises(
         SpikestoreError,
-        match=r"lists a/3\.csv, a file that is not read: the path matches exclude, .* or the format is not known or not listed in formats",
+        match=r"lists a/3\.csv, a file that is not read: the path matches exclude = \[…\], .* or the format is not known or not in formats = \[…\]",
     ):
         listing(tmp_path, table="labels.csv", formats=["npy"], exclude=["labels.csv"])
 
@@ -260,11 +260,11 @@ def test_a_table_may_list_files_that_are_not_read(tmp_path: Path) -> None:
         ({"label": "{label}/*"}, "got '{label}/*': change this value, or set pattern or table"),
         (
             {"label": ""},
-            "label is the name of a field in the default pattern, so its value must start with a letter",
+            "the value of label is the name of a field in the default pattern, so it must start with a letter",
         ),
         ({"group": "user"}, "group needs shares: set shares too"),
         ({"unlisted": "ignore"}, 'unlisted = "ignore" has no effect without a table'),
-        ({"classes": ["b", "a", "a"]}, "classes lists 'a' more than once: list each class once"),
+        ({"classes": ["b", "a", "a"]}, "classes must list each class once, got 'a' more than once"),
         ({"fields": ["x", "y"]}, 'fields must contain "t" and "x"'),
         ({"pattern": "{label"}, "has an unmatched brace"),
         ({"time_unit": "µs"}, "time_unit"),

@@ -46,7 +46,7 @@ class FolderReader(FileReader):
     def __init__(self, root: Path, source: Source, first_row: int) -> None:
         if source.folder is None:
             raise UsageError(
-                f"the source {source.dataset}/{source.split} lacks the field folder: create the source from its recipe"
+                f"the source {source.dataset}/{source.split} lacks the field 'folder': create the source from its recipe"
             )
         self._content_of: FolderContent = source.folder
         decoding = source.folder.decoding

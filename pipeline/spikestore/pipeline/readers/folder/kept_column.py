@@ -57,7 +57,7 @@ class KeptColumn:
         if kind != "text" and len(given) < len(texts):
             file = next(file for file in texts if file not in given)
             raise LayoutError(
-                f"{file} has no {name}, but all other values of {name} are numbers: add a number for this file, or do not list {name} in columns under [source]",
+                f"{file} has no {name}, but all other values of {name} are numbers: write a number into the table, or do not list {name} in columns under [source]",
                 path=file,
             )
         if kind != "whole" and len(name) > LONGEST_NAME:

@@ -100,7 +100,7 @@ def list_folder(root: Path, settings: FolderSettings, columns: Sequence[str] = (
     for use, field in needed:
         if field is not None and field not in known:
             raise UnknownNameError(
-                f"there is no field {field!r}{did_you_mean(field, known) or ';'} pattern and table have {', '.join(known) or 'none'}: "
+                f"there is no field {field!r}{did_you_mean(field, known) or ';'} the pattern and the table have {', '.join(map(repr, known)) or 'none'}: "
                 f"change the value of {use} under [source{'' if use == 'columns' else '.folder'}]",
                 name=field,
                 known=known,
@@ -156,7 +156,7 @@ def _files(root: Path, settings: FolderSettings, table: Table | None) -> tuple[l
             by_format.setdefault(known.name, []).append(file)
     if other:
         logger.info(
-            "%s: %s not read, because the format is not known or not listed in formats (endings or names: %s)",
+            "%s: %s not read, because the format is not known or not in formats = […] under [source.folder] (their endings or names: %s)",
             root,
             plural(sum(other.values()), "file"),
             ", ".join(sorted(other)[:10]),
@@ -240,7 +240,7 @@ def _facts(
         if wrong:
             raise LayoutError(
                 f"{len(wrong):,} of {plural(len(files), 'recording')} {'does' if len(wrong) == 1 else 'do'} not fit the pattern {text}; the first is {wrong[0]}: set pattern = … under "
-                "[source.folder], such as {split}/{label}/*, or list these files in exclude",
+                "[source.folder], such as {split}/{label}/*, or list these files in exclude = […]",
                 path=wrong[0],
             )
         facts = {file: dict(values or {}) for file, values in fitted.items()}
@@ -256,7 +256,7 @@ def _facts(
             )
         if (root / missing[0]).is_file():
             raise LayoutError(
-                f"{line}, a file that is not read: the path matches exclude, a part of the path starts with a dot, or the format is not known or not listed in formats. Correct the line",
+                f"{line}, a file that is not read: the path matches exclude = […], a part of the path starts with a dot, or the format is not known or not in formats = […] under [source.folder]. Correct the line",
                 path=missing[0],
             )
         raise SourceNotFoundError(

@@ -65,7 +65,7 @@ class Pattern:
             elif token["star"] is not None:
                 if len(token["star"]) > 1:
                     raise ValueError(
-                        f"in the pattern {self._text!r}, ** must stand alone between two slashes: write {{label}}/**/*.npy"
+                        f"in the pattern {self._text!r}, ** must stand alone between two slashes, as in {{label}}/**/*.npy"
                     )
                 expression += "[^/]*"
             else:

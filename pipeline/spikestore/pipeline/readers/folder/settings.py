@@ -65,7 +65,7 @@ class FolderSettings(Spec):
             Pattern(text)
         if self.pattern is None and self.table is None and not is_field(self.label):
             raise ValueError(
-                f"label is the name of a field in the default pattern, so its value must start with a letter and consist of letters, digits and _; got {self.label!r}: "
+                f"the value of label is the name of a field in the default pattern, so it must start with a letter and consist of letters, digits and _; got {self.label!r}: "
                 "change this value, or set pattern or table"
             )
         used = [field for field in self.fields if field != _NOT_USED]
@@ -77,7 +77,7 @@ class FolderSettings(Spec):
             )
         twice = [name for name, count in Counter(self.classes).items() if count > 1]
         if twice:
-            raise ValueError(f"classes lists {twice[0]!r} more than once: list each class once")
+            raise ValueError(f"classes must list each class once, got {twice[0]!r} more than once")
         if self.shares and not math.isclose(sum(self.shares.values()), 1, abs_tol=1e-9):
             raise ValueError(f"shares must add up to 1, got {sum(self.shares.values()):g}")
         if any(share <= 0 for share in self.shares.values()):

@@ -293,7 +293,7 @@ class ItemsReader(ClosesOnExit):
         if isinstance(spec, HashPart) and hash_of(item, self.classes[label]) != spec.hashes[number]:
             raise SourceChangedError(
                 f"{live.item_name(index)} changed its events or its class after it was hashed: give each item the same events at "
-                "every access, and run the command again"
+                "every access, and call preprocess() again"
             )
         events = item.events
         return _Piece((events.t, events.x, events.y, events.p), label, {})

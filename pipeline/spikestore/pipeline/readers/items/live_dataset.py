@@ -244,7 +244,7 @@ def _load(copy: bytes, path: tuple[str, ...], name: str) -> tuple[Any, threading
                 _loaded[key] = pickle.loads(copy), threading.Lock()  # noqa: S301
             except Exception as error:
                 raise UsageError(
-                    f"a worker process can't load the data set {name} ({type(error).__name__}: {error}): pass workers=0 to read it in "
+                    f"a worker process can't load the data set {name} ({type(error).__name__}: {error}): pass workers=0 to read the data set in "
                     "this process"
                 ) from error
             while len(_loaded) > _KEPT_COPIES:

@@ -227,7 +227,7 @@ class WithFrames(Gestures):
         (Gestures(0), {}, "has no items"),
         (WithoutLength(), {}, r"has no __len__.*list\(dataset\)"),
         (subset(Gestures(), [10]), {}, "index 10, but its data set has 10 items"),
-        (Noisy(), {}, "item 0 has other events at its second access"),
+        (Noisy(), {}, "item 0 has other events when read a second time"),
         (with_transform(), {}, "has a transform of its own"),
         (WithFrames(), {}, r"item 0: its events are an array of float64.*should be a structured array"),
         ([(draw(1), 0, 1)], {}, "a tuple of 3, should be a pair"),

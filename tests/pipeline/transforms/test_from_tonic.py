@@ -207,9 +207,7 @@ def test_parameters_that_are_inferred_from_data_are_refused_with_the_reason() ->
 
 
 def test_other_transforms_of_tonics_have_no_operation() -> None:
-    expected = (
-        "tonic.transforms.Repeat has no operation: docs/tonic.md lists the transforms that have an operation"
-    )
+    expected = "tonic.transforms.Repeat has no operation in spikestore: docs/tonic.md lists the transforms that have an operation"
     assert refusal(transforms.Repeat(3)) == expected
 
 
@@ -230,8 +228,9 @@ def a_function(events: Any) -> Any:
 def test_functions_and_other_objects_are_named() -> None:
     assert refusal(a_function).startswith(f"{__name__}.a_function (test_from_tonic.py, line ")
     assert "<lambda> (test_from_tonic.py, line " in refusal(lambda events: events)
-    assert "has no operation: docs/tonic.md lists the transforms that have an operation" in refusal(
-        a_function
+    assert (
+        "has no operation in spikestore: docs/tonic.md lists the transforms that have an operation"
+        in refusal(a_function)
     )
     assert refusal(np.sort).startswith("numpy.sort")
     assert refusal(tonic.slicers.SliceByTime(1000)).startswith("tonic.slicers.SliceByTime")

@@ -98,7 +98,7 @@ def test_another_rebin_is_another_loader(sets: tuple[FeatureSet, FeatureSet]) ->
         ),
         (None, {4, 7}, r"rebin must be two numbers, .* got \{"),  # a set has no order
         (None, (4, 0), "rebin must be a whole number of at least 1, got 0"),
-        (None, (4, 701), "it has 700 channels"),
+        (None, (4, 701), "it has only 700 channels"),
         (transform(700, 1, clip=1), REBIN, "its counts are limited by clip_counts"),
         (transform(700, 1, overlap=500.0), REBIN, "its time bins overlap"),
         (transform(700, 0.5005), REBIN, "its bins do not begin at whole microseconds"),

@@ -137,7 +137,7 @@ def test_a_column_named_sample_is_ambiguous(tmp_path: Path) -> None:
     (tmp_path / "data/labels.csv").write_text("file,label,sample\n0.npy,0,1\n")
     recipe = recipe_for(tmp_path / "data", {"columns": ["sample"]}, table="labels.csv")
     features = preprocess(recipe, store=tmp_path / "store", workers=0)["all"]
-    with pytest.raises(UsageError, match=r"has a column named sample, .*: rename the column"):
+    with pytest.raises(UsageError, match=r"has a column 'sample', .*: rename the column"):
         hold_out(features, 0.4)
 
 

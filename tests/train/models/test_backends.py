@@ -212,9 +212,7 @@ def test_exodus_refuses_a_minimum() -> None:
 
 def test_exodus_refuses_reset_to_zero() -> None:
     """EXODUS can only subtract; without this check, its own error would be raised."""
-    with pytest.raises(
-        UsageError, match=r"can only subtract .*: leave reset out, or use the backend 'fused'"
-    ):
+    with pytest.raises(UsageError, match=r"can only subtract .*: omit reset, or use the backend 'fused'"):
         build("linear", "exodus", reset="zero")
 
 

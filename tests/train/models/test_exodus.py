@@ -110,7 +110,7 @@ def test_knows_no_reset_to_zero() -> None:
     from sinabs.activation import MembraneReset
     from sinabs.exodus.layers import IAF
 
-    with pytest.raises(UsageError, match="leave reset out"):
+    with pytest.raises(UsageError, match="omit reset"):
         build("linear", "exodus", reset="zero")
     with pytest.raises(NotImplementedError, match="MembraneSubtract"):
         IAF(reset_fn=MembraneReset())

@@ -99,7 +99,9 @@ def test_what_does_not_fit() -> None:
         to_nir(network())
     with pytest.raises(UsageError, match=r"frame_shape must be \(polarity, y, x\) with 2 pol"):
         to_nir(network(), FRAME[1:])
-    with pytest.raises(UsageError, match=r"frame_shape \(1, 10\) has 10 values, but the network takes 286"):
+    with pytest.raises(
+        UsageError, match=r"frames of frame_shape \(1, 10\) have 10 values, but the network takes 286"
+    ):
         to_nir(network(convolutions=()), (1, 10))
     with pytest.raises(UsageError, match="the layer 0 has no node in NIR: it is a GELU, which build_network"):
         to_nir(nn.Sequential(nn.GELU()), FRAME)

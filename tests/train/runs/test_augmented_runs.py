@@ -184,7 +184,7 @@ def test_seeds_of_tables() -> None:
         ),
         (
             {"preset": "snn-delays", "bins": 3},
-            "a table with preset can have no other field than seed; got 'bins'",
+            "a table with the field preset can have only one other field, seed; got 'bins'",
         ),
         ({"op": "event_drop", "probability": 2}, r"probability must be a number from 0 to 1, got 2"),
     ],

@@ -70,7 +70,7 @@ def test_a_failed_save_keeps_the_old_one(features: FeatureSet, tmp_path: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
     try:
         with pytest.raises(
-            StorageFullError, match=r"cannot write .*last\.pt \(File too large\): free disk space"
+            StorageFullError, match=r"cannot write .*last\.pt \(File too large\): make space on the disk"
         ):
             save_checkpoint(path, checkpoint(features))
     finally:

@@ -183,7 +183,7 @@ def test_processes_of_a_launcher_train_together(store_folder: Path, tmp_path: Pa
     ]
     said = [process.communicate(timeout=240)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
-    assert "training on cpu and 1 more" in said[0]
+    assert "training on cpu, with 1 other rank" in said[0]
     assert said[1] == ""
     assert len(list((tmp_path / "run/tensorboard").iterdir())) == 1
     together = load_checkpoint(tmp_path / "run/last.pt").weights

@@ -243,7 +243,7 @@ def test_a_split_of_another_transform_is_not_evaluated(store_folder: Path, tmp_p
     other.point("small", {"test": small[9000.0]}, move=True)
     keys = [one.pin.transform_key[:12] for one in (store["small:train"], small[9000.0])]
     with pytest.raises(
-        UsageError, match=f"transform {keys[0]}, but test in the store has the transform {keys[1]}"
+        UsageError, match=f"transform {keys[0]}, but the split test in the store has the transform {keys[1]}"
     ):
         measure()
     measure(other_data=True)

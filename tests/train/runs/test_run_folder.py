@@ -148,7 +148,7 @@ def test_unwritable_folders_are_reported_first(store_folder: Path, tmp_path: Pat
     [
         (errno.EACCES, ": change its permissions, or pass another --folder"),
         (errno.EROFS, " file system): pass another --folder"),
-        (errno.ENOSPC, ": free disk space, or pass another --folder"),
+        (errno.ENOSPC, ": make space on the disk, or pass another --folder"),
     ],
 )
 def test_advice_fits_the_cause(
@@ -184,13 +184,13 @@ def test_the_folder_of_another_user(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_as_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The advice is to free disk space."""
+    """The advice is to make space on the disk."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(StorageFullError, match="free disk space"):
+    with pytest.raises(StorageFullError, match="make space on the disk"):
         refuse_unwritable(tmp_path)
 
 

@@ -180,7 +180,7 @@ def _refuse_more_than_memory(dataset: Any, length: int) -> None:
     if memory is not None and needed > memory:
         raise UsageError(
             f"{name_of_class(dataset)} says that it has {plural(length, 'item')}, but a set of so many items needs at least {size_text(needed)} of memory, "
-            f"and this machine has {size_text(memory)}: correct __len__ if the number is wrong, or pass a Subset of torch with the items to store"
+            f"and this machine has {size_text(memory)}: correct __len__ if the number is wrong, or pass a torch.utils.data.Subset with the items to store"
         )
 
 

@@ -229,7 +229,7 @@ class _Builder:
         if len(fields) > 1:
             texts = "; ".join(sorted(", ".join(one) for one in fields))
             raise UsageError(
-                f"the events of the data sets have different fields ({texts}): build a separate set for each data set"
+                f"the events of the data sets have different fields ({texts}): build a separate feature set for each data set"
             )
         if not fields:
             names = ", ".join(live.name for live in self._live.values())
@@ -275,7 +275,7 @@ class _Builder:
                 continue
             if hash_of(item, str(item.label)) != hash_of(again, str(again.label)):
                 raise UsageError(
-                    f"{live.item_name(index)} has other events at its second access: a store would repeat one random version for ever. "
+                    f"{live.item_name(index)} has other events when read a second time: a store would repeat one random version for ever. "
                     "Turn off what is random in the data set; augment during training instead"
                 )
             live.probe = index, hash_of(item, str(item.label))
@@ -391,7 +391,7 @@ def _classes_of(labels: Sequence[_Labels], leaves: Sequence[Leaf]) -> tuple[str,
     for others, leaf in named[1:]:
         if others != names:
             raise UsageError(
-                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate set for each data set"
+                f"{first} and {leaf} have different classes, so their labels mean different things: pass classes=, or build a separate feature set for each data set"
             )
     if count > len(names):
         raise UsageError(

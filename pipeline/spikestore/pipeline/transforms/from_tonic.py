@@ -217,7 +217,7 @@ def _split_of_files(dataset: Any, known: Dataset, label_of: Callable[[str], int 
     else:
         expected = [(os.path.normpath(root / name), label_of(name)) for name in names]
     if sorted(expected) != sorted(listed) or len(dataset.data) != len(dataset.targets):
-        why = f"has other files or labels than its folder {root}: create this Python object again; to read fewer recordings, use limit in a recipe"
+        why = f"has other files or labels than its folder {root}: create this Python object again; to read fewer recordings, set limit under [source] in a recipe"
         raise unsupported(class_name(dataset), why)
     return split
 

@@ -165,7 +165,7 @@ def _load(name: str) -> EventFunction:
     known = _entry_points()
     if name not in known:
         raise UnknownNameError(
-            f"the operation {name} is not installed: install the package that registers it, on all workers too. "
+            f"the operation {name} is not installed: install the package that registers it, on all machines that read recordings. "
             f"Installed operations: {', '.join(known) or 'none'}",
             name=name,
             known=tuple(known),

@@ -116,7 +116,7 @@ def type_change(part: Any, before: Sequence[Operation]) -> tuple[ClipCounts, ...
 def _why_not(part: object) -> str:
     """Return why spikestore has no operation for a transform, as the end of a sentence that starts with the transform's name."""
     if isinstance(part, Spec):
-        return "comes from a recipe and not from Tonic: pass a Transform, such as transform_spec() of the Recipe, by itself and not in a list"
+        return "comes from a recipe and not from Tonic: pass a Transform, which transform_spec() of a Recipe returns, and do not put it in a list"
     known = getattr(sys.modules.get("tonic.transforms"), "__dict__", {})
     if isinstance(part, type):
         return f"is a class: pass an object, {part.__name__}(…)"
@@ -127,10 +127,10 @@ def _why_not(part: object) -> str:
             return f"is a subclass of tonic.transforms.{bases[0]}, and a subclass may compute anything: use {bases[0]}"
         if part is None:
             return "is not a transform: pass a tonic.transforms.Compose that ends in ToFrame"
-        return "has no operation: docs/tonic.md lists the transforms that have an operation; apply this transform during training"
+        return "has no operation in spikestore: docs/tonic.md lists the transforms that have an operation; apply this transform during training"
     if kind.__name__ in RANDOM or _random_parameter(part):
         return f"is {_FROZEN}"
-    return "has no operation: docs/tonic.md lists the transforms that have an operation"
+    return "has no operation in spikestore: docs/tonic.md lists the transforms that have an operation"
 
 
 def _random_parameter(part: object) -> str | None:
@@ -158,7 +158,7 @@ def _downsample(part: Any) -> Downsample:
 
 def _crop_time(part: Any) -> CropTime:
     if part.max is None:
-        why = "with max=None crops all recordings at the last time stamp of the first recording: pass max"
+        why = "with max=None crops all recordings at the last time stamp of the first recording: pass max="
         raise unsupported(class_name(part), why)
     return CropTime(min=_number(part, "min", part.min), max=_number(part, "max", part.max))
 

@@ -19,7 +19,8 @@ def augment(
     out: Annotated[Path, typer.Option("--out", help="The picture to write, a PNG file.")],
     store: StoreOption = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="Augmentations of a paper, such as snn-delays.")
+        str | None,
+        typer.Option("--preset", help="Preset with the augmentations of a paper, such as snn-delays."),
     ] = None,
     config: Annotated[
         Path | None,

@@ -47,7 +47,7 @@ def train(
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", min=0, help="Seed of weights, order and augmentations; by default as configured."
+            "--seed", min=0, help="Seed of weights, sample order and augmentations; by default as configured."
         ),
     ] = None,
     device: DeviceOption = "auto",

@@ -376,7 +376,7 @@ class FeatureLoader(IterableDataset[Batch]):
         if order is None:
             raise UsageError(
                 f"the state has a position in the order {state.get('order')!r}, but this loader has "
-                f"the order {self._own_order.name!r}: use the shuffle and weights of the loader that made the state"
+                f"the order {self._own_order.name!r}: use the shuffle= and weights= of the loader that made the state"
             )
         # Stopped between the last batch and the end of the pass.
         ended = epoch if batch == len(self) else None

@@ -128,7 +128,7 @@ def hold_out(
     extras = features.manifest.extras if isinstance(features, FeatureSet) else features.columns.extras
     if by == "sample" and "sample" in extras:
         raise UsageError(
-            f"{features!r} has a column named sample, but the argument by='sample' means single rows: rename the column and build the set again"
+            f"{features!r} has a column 'sample', but the argument by='sample' means single rows: rename the column and build the set again"
         )
     groups = table.rows if by == "sample" else table.column(by)
     names = np.unique(groups)

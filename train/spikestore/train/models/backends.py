@@ -73,7 +73,7 @@ def make_neurons(
         )
     if backend == "exodus" and reset != "subtract":
         raise UsageError(
-            "the backend 'exodus' can only subtract a threshold for each spike: leave reset out, or use the backend 'fused'",
+            "the backend 'exodus' can only subtract a threshold for each spike: omit reset, or use the backend 'fused'",
             field="reset",
         )
     layers = _import(backend)

@@ -90,7 +90,7 @@ def _frame_shape(network: nn.Sequential, given: Sequence[int] | None) -> _Shape:
     first = next((layer for layer in network if isinstance(layer, nn.Linear | nn.Conv2d)), None)
     if isinstance(first, nn.Linear) and prod(known) != first.in_features:
         raise UsageError(
-            f"frame_shape {known} has {plural(prod(known), 'value')}, but the network takes {first.in_features}: pass the frame_shape of the network"
+            f"frames of frame_shape {known} have {plural(prod(known), 'value')}, but the network takes {first.in_features}: pass the frame_shape of the network"
         )
     if isinstance(first, nn.Conv2d) and (len(known) != 3 or known[0] != first.in_channels):
         raise UsageError(

@@ -40,7 +40,7 @@ def why_not_network(network: nn.Module) -> str | None:
         if type(layer) not in _KNOWN:
             return f"{label} is a {type(layer).__name__}, which is not known to be safe to replay as a CUDA graph"
         if not is_replayable(layer):
-            return f"{label} has hooks or its own forward, which the replay of a CUDA graph would not call"
+            return f"{label} has hooks or its own forward(), which the replay of a CUDA graph would not call"
         if isinstance(layer, IAF) and layer.record_states:
             return f"{label} records its states"
         if isinstance(layer, IAF) and not is_known(layer.surrogate_grad_fn):

@@ -218,7 +218,9 @@ class TrainingStep:
         loss, passes = recorder.record(
             lambda: loss_and_gradients(self._network, frames, labels, self._arithmetic)
         )
-        logger.debug("from now on, batches of %s frames are replayed as a CUDA graph", tuple(frames.shape))
+        logger.debug(
+            "from now on, batches of frames of shape %s are replayed as a CUDA graph", tuple(frames.shape)
+        )
         return _Recorded(
             frames,
             labels,

@@ -214,7 +214,7 @@ def _meet(process: Launched, device: str) -> Ranks:
         if named_device(device).type == "cuda" and torch.cuda.device_count() > 1:
             raise UsageError(
                 f"rank {process.rank} of {process.count} does not know which of {torch.cuda.device_count()} GPUs to use: set "
-                "LOCAL_RANK to the number of this process on this machine, or start with torchrun"
+                "LOCAL_RANK to the number of this process on this machine (0, 1, …), or start with torchrun"
             )
         local = 0
     if process.rank == 0:

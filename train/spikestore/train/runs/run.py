@@ -16,6 +16,7 @@ from spikestore.store.progress import Progress
 from spikestore.store.selection import no_such_split
 from spikestore.store.upstreams import Upstreams
 from spikestore.store_schemas.errors import UsageError
+from spikestore.store_schemas.wording import plural
 from spikestore.train.data.loader import FeatureLoader
 from spikestore.train.data.placement import Residence, pick_device
 from spikestore.train.data.subsets import SHD_SPEAKER
@@ -119,7 +120,11 @@ def run(
             label = f"{config.data.name}:{config.data.train}"
             refuse_other_labels(start, features[config.data.train], label, store, other_data=other_data)
             logger.info("resuming %s in epoch %d", folder, start.position.epoch + 1)
-        logger.info("training on %s%s", chosen, "" if ranks.count == 1 else f" and {ranks.count - 1} more")
+        logger.info(
+            "training on %s%s",
+            chosen,
+            "" if ranks.count == 1 else f", with {plural(ranks.count - 1, 'other rank')}",
+        )
         if start is not None and start.data[config.data.valid].digest != features[config.data.valid].digest:
             best = -1.0  # accuracy on another set
         results = train(

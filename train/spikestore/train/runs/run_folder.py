@@ -66,7 +66,7 @@ def refuse_unwritable(folder: Path) -> None:
 
 def _advice(error: OSError) -> str:
     if error.errno in _FULL:
-        return "free disk space, or "
+        return "make space on the disk, or "
     # Permissions change nothing on a file system that is read-only, or for a name that is too long.
     return "change its permissions, or " if error.errno in {errno.EACCES, errno.EPERM} else ""
 

@@ -85,7 +85,9 @@ def checked_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
         )
     for field in seed:
         if field != "seed":
-            raise UsageError(f"a table with preset can have no other field than seed; got {field!r}")
+            raise UsageError(
+                f"a table with the field preset can have only one other field, seed; got {field!r}"
+            )
     return [_checked(_with_seed(one, seed)) for one in PRESETS[name].tables]
 
 

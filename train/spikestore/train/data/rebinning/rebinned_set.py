@@ -153,7 +153,7 @@ def _rebinning_of(fine: FeatureSet, bins: int, channels: int) -> Rebinning:
     elif problem is None and not has_whole_times(fine.manifest.source):
         problem = "it is not certain that the times of its recordings are whole microseconds"
     elif problem is None and channels > layout.sites[-1]:
-        problem = f"it has {plural(layout.sites[-1], 'channel')}"
+        problem = f"it has only {plural(layout.sites[-1], 'channel')}"
     if problem is not None:
         raise UsageError(
             f"{fine!r} cannot be loaded with rebin=({bins}, {channels}): {problem}", field="rebin"

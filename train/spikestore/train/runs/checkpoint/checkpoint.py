@@ -149,7 +149,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             temporary.write_bytes(buffer.getbuffer())
     except OSError as error:
         kind, what = (
-            (StorageFullError, "free disk space") if error.errno in _FULL else (StoreError, "fix the cause")
+            (StorageFullError, "make space on the disk")
+            if error.errno in _FULL
+            else (StoreError, "fix the cause")
         )
         raise kind(
             f"cannot write {path} ({error.strerror}): {what} and run the same command again, without --restart; training "
@@ -252,11 +254,11 @@ def refuse_other_data(checkpoint: Checkpoint, split: str, features: FeatureSet, 
         return
     if features.pin.transform_key != transform:
         what = (
-            f"with the transform {transform[:12]}, but {split} in the store has the transform "
+            f"with the transform {transform[:12]}, but the split {split} in the store has the transform "
             f"{features.pin.transform_key[:12]}"
         )
     elif pin is not None:
-        what = f"on other data: {split} had the digest {pin.digest[:12]}, but in the store it has {features.digest[:12]}"
+        what = f"on other data: the split {split} had the digest {pin.digest[:12]}, but in the store it has {features.digest[:12]}"
     else:
         return
     raise UsageError(

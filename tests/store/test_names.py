@@ -193,7 +193,8 @@ def test_other_classes(first: list[str], second: list[str]) -> None:
 def test_other_classes_after_a_shorter_list() -> None:
     """Two lists that both begin with the first list are compared with each other."""
     with pytest.raises(
-        UsageError, match=r"valid and test number .*: label 1 is 'no' in the first and 'maybe'"
+        UsageError,
+        match=r"the labels of valid and test stand for different classes: label 1 is 'no' in the first and 'maybe'",
     ):
         refuse_other_classes({"train": ["yes"], "valid": ["yes", "no"], "test": ["yes", "maybe"]})
     refuse_other_classes({"train": ["yes"], "valid": ["yes", "no"], "test": []})

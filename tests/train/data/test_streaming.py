@@ -332,8 +332,8 @@ def test_weights_and_too_many_ranks_are_refused(many: FeatureSet) -> None:
     with pytest.raises(UsageError, match="weights= needs the whole set in memory"):
         FeatureLoader(many, 16, "stream", weights=np.ones(1500))
     for ranks, window, limit in (
-        (9, 512, "8 with this window=; use a larger window=, fewer ranks"),
-        (17, 8192, "16 with this window=; use a smaller window=, fewer ranks"),
+        (9, 512, "8 with this window; use a larger window, fewer ranks"),
+        (17, 8192, "16 with this window; use a smaller window, fewer ranks"),
         (25, 8192, "24 with any window; use fewer ranks"),
     ):
         with pytest.raises(

@@ -106,7 +106,7 @@ def refuse_untrue_column(manifest: Manifest, fragment: int, name: str, values: n
     elif name == "n_bins":
         fault = fault or _bins_fault(manifest, fragment, values)
     elif name == "nnz" and int(values.sum(dtype=np.int64)) != manifest.fragments[fragment].nnz:
-        fault = fault or Fault("the sum of column nnz differs from nnz of this fragment in the manifest")
+        fault = fault or Fault("the sum of the column nnz differs from nnz of this fragment in the manifest")
     _refuse(fault, fragment, manifest.rows(fragment).start)
 
 

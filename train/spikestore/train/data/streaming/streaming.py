@@ -104,9 +104,9 @@ class Stream:
             if share.ranks > most:
                 limit, remedy = f"{most} with any window", ""
             elif len(self._cut.starts) > self._cut.lanes:
-                limit, remedy = f"{self._cut.lanes} with this window=", "a larger window=, "
+                limit, remedy = f"{self._cut.lanes} with this window", "a larger window, "
             else:  # a smaller window cuts the set into more spans
-                limit, remedy = f"{self._cut.lanes} with this window=", "a smaller window=, "
+                limit, remedy = f"{self._cut.lanes} with this window", "a smaller window, "
             raise UsageError(
                 f"{share.ranks} ranks are too many to stream this set: the limit is {limit}; use {remedy}fewer ranks, or residence='host'"
             )

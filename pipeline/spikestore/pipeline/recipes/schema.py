@@ -40,7 +40,7 @@ _SHORT_FORMS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
-"""Forms of fields that validators of operations accept in addition, by operation and field."""
+"""JSON schemas of what the validators of operations accept in addition to the stored forms, by operation and field."""
 
 _LIMITS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 """Name of a limit in JSON schema, by its name in pydantic; pydantic writes its own names if a number has a validator."""

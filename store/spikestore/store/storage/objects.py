@@ -250,7 +250,7 @@ _CAUSES = {
         "507 Insufficient Storage",
     ): "the server has no space left: free some space there and run the command again",
 }
-"""Causes that a user can remove, by texts in obstore's errors."""
+"""For texts in obstore's errors, the causes that these texts indicate and a user can remove."""
 
 _CREDENTIALS = "no valid credentials: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 

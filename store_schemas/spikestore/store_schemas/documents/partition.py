@@ -26,7 +26,7 @@ class Partition(Document):
     name: Name
     source_key: Sha256
     samples: Size
-    """Rows of the source."""
+    """Number of rows of the source."""
     parts: Annotated[dict[Name, _Bounds], Field(min_length=1)]
     """Row ranges of each part: start, stop, start, stop …, ascending; no row is in two parts."""
 

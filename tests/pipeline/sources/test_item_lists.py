@@ -103,7 +103,8 @@ def test_more_items_than_memory_can_list(tmp_path: Path) -> None:
     """One line has the number and what to do, and the advice works: a Subset needs memory only for its own items."""
     giant = Simulated()
     with pytest.raises(
-        UsageError, match=r"Simulated says that it has 1,000,000,000,000 items, .* pass a torch.utils.data.Subset"
+        UsageError,
+        match=r"Simulated says that it has 1,000,000,000,000 items, .* pass a torch.utils.data.Subset",
     ):
         preprocess(giant, frames_transform(), store=tmp_path / "store", version="1", workers=0)
     small = Gestures(3)

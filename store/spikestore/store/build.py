@@ -118,11 +118,12 @@ class Build:
     def refuse_other_shape(self, layout: Layout, samples: int) -> None:
         """Raise `ConflictError` if the plan has a layout other than `layout`, or a number of samples other than `samples`."""
         if (self.plan.layout, self.plan.samples) != (layout, samples):
-            found = (
-                plural(self.plan.samples, "sample") + f", but this version of spikestore plans {samples:,}"
-            )
             if self.plan.samples == samples:
                 found = "other columns than this version of spikestore"
+            else:
+                found = (
+                    f"{plural(self.plan.samples, 'sample')}, but this version of spikestore plans {samples:,}"
+                )
             raise ConflictError(
                 f"{self.address.plan} plans {found}: use the version that wrote this plan, or run again with --restart",
                 path=self.address.plan,

@@ -10,7 +10,7 @@ from spikestore.store.doctor.findings import Finding
 from spikestore.store.storage import FolderStorage
 from spikestore.store.store import Store
 from spikestore.store_schemas.errors import SpikestoreError
-from spikestore.store_schemas.wording import size_text
+from spikestore.store_schemas.wording import plural, size_text
 
 LEAST_FREE = 1 << 30
 """Free space in bytes below which a finding is a problem."""
@@ -37,7 +37,7 @@ def store_checks(location: str) -> Iterator[Finding]:
     except SpikestoreError as error:
         yield Finding("read", "problem", str(error), "check the address, the network and your permissions")
         return
-    yield Finding("read", "ok", f"{storage.url}: {count} name{'' if count == 1 else 's'} of feature sets")
+    yield Finding("read", "ok", f"{storage.url}: {plural(count, 'name')} of feature sets")
     yield _write(store)
     yield from _free_space(store)
 

@@ -11,9 +11,9 @@
 
 As a result, a batch with at least twice as many samples as there are lanes has samples of all lanes, except of lanes
 with less than half of the average number of samples. A smaller batch has at most a few samples of the same lane. The
-first and last few batches have samples of fewer lanes. The window is the number of rows among which the next sample is chosen: at most *lanes × spans of a group × rows of a span*. Because of the
-delays, an epoch can start when the first spans of a quarter of the lanes have been read, and the lanes do not all need
-their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
+first and last few batches have samples of fewer lanes. The window is the number of rows among which the next sample is
+chosen: at most *lanes × spans of a group × rows of a span*. Because of the delays, an epoch can start when the first
+spans of a quarter of the lanes have been read, and the lanes do not all need their next spans at the same time. Each rank owns some lanes, so no rank reads the spans of another rank. The order
 itself does not depend on ranks.
 """
 
